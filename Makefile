@@ -1,0 +1,59 @@
+# Every target sets itself up: .venv is created and filled on first use, and renewed when what it is made of changes.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+NATIVE := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+WORLD := runs/world
+SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:', native.summary())"
+
+.PHONY: pretrain test check bench ext clean
+.DEFAULT_GOAL := test
+
+# Both systems with all their objectives, on drawn pictures: minutes on two cores.
+pretrain: .venv/native | $(WORLD)
+	$(BIN)/vlp-fast train soho_tiny --data.root $(WORLD) --run-dir runs/soho_tiny
+	$(BIN)/vlp-fast train e2e_vlp_tiny --data.root $(WORLD) --run-dir runs/e2e_vlp_tiny
+
+test: .venv/native
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --benchmark-disable
+
+check: .venv/native .venv/tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
+
+bench: .venv/native
+	$(BIN)/python -m pytest -q benchmarks --benchmark-only
+
+# Rebuild csrc/ in place, only what changed. A compile error is an error here.
+ext: .venv/installed .venv/tools
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch .venv/native
+	@$(SAY_NATIVE)
+
+clean:
+	rm -rf build dist *.egg-info vlp_fast/_C*.so
+
+$(WORLD): | .venv/native
+	$(BIN)/vlp-fast data make-world $@ --images 1200 --seed 0
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml constraints.txt setup.py CMakeLists.txt | .venv/bin/python
+	$(PIP) install -c constraints.txt -e '.[test,eval,viz]'
+	@touch $@
+
+# The installation has built the native code already, unless its sources changed since.
+.venv/native: .venv/installed $(NATIVE)
+	@if [ -n "$$(find csrc -newer .venv/installed)" ]; then $(PIP) install --no-deps -e .; fi
+	@$(SAY_NATIVE)
+	@touch $@
+
+# Extra [dev], and the build requirements outside of pip's isolation, for `make ext`.
+.venv/tools: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install -c constraints.txt $$($(BIN)/python -c "import tomllib; \
+	project = tomllib.load(open('pyproject.toml', 'rb')); \
+	print(*project['build-system']['requires'], *project['project']['optional-dependencies']['dev'])")
+	@touch $@

@@ -1,0 +1,75 @@
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vlp_fast.data.cache import ImageCache
+from vlp_fast.data.records import Record
+from vlp_fast.errors import InputError
+
+
+def record_of(width: int, height: int) -> Record:
+    return Record(
+        image_id=0,
+        path=Path("x"),
+        width=width,
+        height=height,
+        captions=("x",),
+        boxes=np.zeros((0, 4), dtype=np.float32),
+        labels=np.zeros(0, dtype=np.int64),
+        attributes=np.zeros(0, dtype=np.int64),
+    )
+
+
+SIZES = [(5, 7), (3, 2), (1, 1), (8, 4)]
+
+
+def pixels_of(index: int) -> torch.Tensor:
+    width, height = SIZES[index]
+    return torch.full((3, height, width), index + 1, dtype=torch.uint8) + torch.arange(
+        3, dtype=torch.uint8
+    ).view(3, 1, 1)
+
+
+def test_every_image_has_its_own_place() -> None:
+    cache = ImageCache([record_of(*size) for size in SIZES])
+    assert all(cache.get(i) is None for i in range(4))
+    for i in (2, 0, 3):
+        cache.put(i, pixels_of(i))
+    assert cache.get(1) is None
+    for i in (2, 0, 3):
+        found = cache.get(i)
+        assert found is not None
+        assert torch.equal(found, pixels_of(i))
+
+
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="needs processes that fork"
+)
+def test_what_a_worker_puts_the_others_get() -> None:
+    cache = ImageCache([record_of(*size) for size in SIZES])
+    context = multiprocessing.get_context("fork")
+    worker = context.Process(target=cache.put, args=(3, pixels_of(3)))
+    worker.start()
+    worker.join()
+    found = cache.get(3)
+    assert found is not None
+    assert torch.equal(found, pixels_of(3))
+
+
+def test_a_pickled_cache_starts_empty() -> None:
+    cache = ImageCache([record_of(*size) for size in SIZES])
+    cache.put(0, pixels_of(0))
+    copy = pickle.loads(pickle.dumps(cache))
+    assert copy.get(0) is None
+    copy.put(1, pixels_of(1))
+    assert torch.equal(copy.get(1), pixels_of(1))
+    assert cache.get(1) is None
+
+
+def test_more_than_memory_is_refused() -> None:
+    with pytest.raises(InputError, match=r"data\.cache: .* GiB, more than half"):
+        ImageCache([record_of(2**20, 2**20)])

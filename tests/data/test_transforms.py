@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlp_fast.data.transforms import normalise, pad_images, resize, resized
+
+SIDE = st.integers(1, 20000)
+
+
+@pytest.mark.parametrize(
+    ("size", "shorter", "longer", "expected"),
+    [
+        ((480, 640), 800, 1333, (800, 1067)),
+        ((640, 480), 800, 1333, (1067, 800)),
+        ((480, 1280), 800, 1333, (500, 1333)),
+        ((480, 640), 600, 1000, (600, 800)),
+        ((300, 600), 600, 1000, (500, 1000)),
+        ((100, 100), 600, None, (600, 600)),
+        ((224, 337), None, None, (224, 337)),
+        ((224, 337), None, 100, (66, 100)),
+        ((1, 20000), 600, 1000, (1, 1000)),
+        ((20000, 1), 600, 1000, (1000, 1)),
+        ((1, 1), 600, 1000, (600, 600)),
+    ],
+)
+def test_sizes_follow_the_papers_rule(
+    size: tuple[int, int], shorter: int | None, longer: int | None, expected: tuple[int, int]
+) -> None:
+    assert resized(size, shorter, longer) == expected
+
+
+@given(st.tuples(SIDE, SIDE), st.integers(1, 800), st.integers(1, 1333))
+def test_sizes_keep_to_both_limits_and_reach_one(
+    size: tuple[int, int], shorter: int, longer: int
+) -> None:
+    result = resized(size, shorter, longer)
+    assert min(result) >= 1
+    assert max(result) <= longer
+    assert min(result) <= shorter
+    assert max(result) == longer or min(result) == shorter
+
+
+def test_resizing_averages_what_it_shrinks() -> None:
+    """A checkerboard of single pixels turns grey; without antialiasing it would stay black."""
+    board = torch.tensor([[0, 255], [255, 0]], dtype=torch.uint8).repeat(32, 32)
+    small = resize(board.expand(3, 64, 64), (8, 8))
+    assert small.shape == (3, 8, 8)
+    assert small.dtype == torch.uint8
+    assert (small.int() - 127).abs().max() <= 2
+    same = resize(small, (8, 8))
+    assert same is small
+
+
+def test_normalising_matches_its_definition_and_is_contiguous() -> None:
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8))
+    before = pixels.clone()
+    image = normalise(pixels.permute(2, 0, 1))
+    mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(3, 1, 1)
+    expected = (pixels.permute(2, 0, 1).double() / 255 - mean) / std
+    torch.testing.assert_close(image.double(), expected, atol=1e-5, rtol=0)
+    assert image.is_contiguous()
+    assert image.dtype == torch.float32
+    assert torch.equal(pixels, before)
+
+
+def test_padding_is_zero_and_at_the_right_and_bottom() -> None:
+    images = [torch.full((3, 2, 5), 1.0), torch.full((3, 4, 3), 2.0)]
+    batch, sizes = pad_images(images)
+    assert sizes == ((2, 5), (4, 3))
+    assert batch.shape == (2, 3, 4, 5)
+    for row, image, (h, w) in zip(batch, images, sizes, strict=True):
+        assert torch.equal(row[:, :h, :w], image)
+        assert row.sum() == image.sum()
+    assert pad_images(images, multiple=8)[0].shape == (2, 3, 8, 8)

@@ -1,0 +1,217 @@
+"""The folder: layouts that agree with each other, same bytes for a seed, never half written."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from vlp_fast.data.world import annotations, is_true, layouts, make_world, read_scenes
+from vlp_fast.data.world.draw import draw
+from vlp_fast.data.world.scene import COLOURS
+from vlp_fast.data.world.shapes import KINDS
+from vlp_fast.errors import InputError
+
+IMAGES = 40
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("layouts") / "world"
+    make_world(root, images=IMAGES, seed=5)
+    return root
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def hashes(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_same_seed_same_bytes(world: Path, tmp_path: Path) -> None:
+    make_world(tmp_path / "again", images=IMAGES, seed=5)
+    make_world(tmp_path / "other", images=IMAGES, seed=6)
+    assert hashes(tmp_path / "again") == hashes(world)
+    assert hashes(tmp_path / "other") != hashes(world)
+
+
+def test_a_smaller_world_is_the_beginning_of_a_larger(world: Path, tmp_path: Path) -> None:
+    make_world(tmp_path / "small", images=9, seed=5)
+    of_small, of_large = hashes(tmp_path / "small"), hashes(world)
+    assert all(of_large[name] == of_small[name] for name in of_small if name.endswith(".png"))
+    first = load(tmp_path / "small" / "dataset_coco.json")["images"]
+    assert first == load(world / "dataset_coco.json")["images"][:9]
+
+
+def test_pictures_are_those_of_the_scenes(world: Path) -> None:
+    scenes = read_scenes(world)
+    assert sorted(scenes) == list(range(1, IMAGES + 1))
+    for image_id, scene in scenes.items():
+        with Image.open(world / "images" / f"{image_id:012d}.png") as picture:
+            assert picture.tobytes() == draw(scene).tobytes()
+
+
+def test_coco_files(world: Path) -> None:
+    scenes = read_scenes(world)
+    instances = load(world / "annotations" / "instances_world.json")
+    names = {entry["id"]: entry["name"] for entry in instances["categories"]}
+    assert names == dict(enumerate(KINDS, start=1))
+    found: dict[int, list[tuple[str, tuple[int, ...]]]] = {image_id: [] for image_id in scenes}
+    for entry in instances["annotations"]:
+        x, y, width, height = entry["bbox"]
+        found[entry["image_id"]].append(
+            (names[entry["category_id"]], (x, y, x + width, y + height))
+        )
+        assert 0 < entry["area"] <= width * height and entry["iscrowd"] == 0
+    for image_id, scene in scenes.items():
+        assert found[image_id] == [(item.kind, item.box) for item in scene.objects]
+    assert len({entry["id"] for entry in instances["annotations"]}) == sum(map(len, found.values()))
+    for entry in instances["images"]:
+        scene = scenes[entry["id"]]
+        assert (entry["width"], entry["height"]) == (scene.width, scene.height)
+        assert (world / "images" / entry["file_name"]).is_file()
+
+
+def test_captions_agree_in_both_files_and_are_true(world: Path) -> None:
+    scenes = read_scenes(world)
+    coco = load(world / "annotations" / "captions_world.json")["annotations"]
+    karpathy = load(world / "dataset_coco.json")["images"]
+    assert all(is_true(scenes[entry["image_id"]], entry["caption"]) for entry in coco)
+    by_id = {entry["id"]: (entry["image_id"], entry["caption"]) for entry in coco}
+    assert len(by_id) == len(coco) == 6 * IMAGES
+    for index, entry in enumerate(karpathy):
+        assert entry["imgid"] == index and entry["filepath"] == "images"
+        assert entry["sentids"] == [sentence["sentid"] for sentence in entry["sentences"]]
+        for sentence in entry["sentences"]:
+            assert by_id[sentence["sentid"]] == (entry["cocoid"], sentence["raw"])
+            assert sentence["tokens"] == sentence["raw"].split() and sentence["imgid"] == index
+    splits = [entry["split"] for entry in karpathy]
+    assert {name: splits.count(name) for name in set(splits)} == {
+        "train": IMAGES * 18 // 20,
+        "val": IMAGES // 20,
+        "test": IMAGES // 20,
+    }
+    assert {annotations.split_of(index) for index in range(8)} == {"train", "val", "test"}
+
+
+def test_visual_genome_files(world: Path) -> None:
+    scenes = read_scenes(world)
+    objects, attributes = load(world / "objects.json"), load(world / "attributes.json")
+    regions, images = load(world / "region_descriptions.json"), load(world / "image_data.json")
+    instances = load(world / "annotations" / "instances_world.json")["annotations"]
+    ids = {entry["id"]: entry["image_id"] for entry in instances}
+    for scene, named, described, spoken, image in zip(
+        scenes.values(), objects, attributes, regions, images, strict=True
+    ):
+        assert named["image_id"] == described["image_id"] == spoken["id"] == image["image_id"]
+        assert Path(image["url"]).name == f"{scene.image_id:012d}.png"
+        for item, first, second, region in zip(
+            scene.objects,
+            named["objects"],
+            described["attributes"],
+            spoken["regions"],
+            strict=True,
+        ):
+            assert first["object_id"] == second["object_id"]
+            assert ids[first["object_id"]] == scene.image_id
+            assert first["names"] == second["names"] == [item.kind]
+            assert second["attributes"] == [item.colour, item.size, item.texture]
+            box = (first["x"], first["y"], first["x"] + first["w"], first["y"] + first["h"])
+            assert box == item.box
+            assert is_true(scene, region["phrase"])
+            assert (region["x"], region["width"]) == (item.box[0], item.width)
+    assert (world / "objects_vocab.txt").read_text().split() == list(KINDS)
+    assert (world / "attributes_vocab.txt").read_text().split()[:8] == list(COLOURS)
+
+
+def test_an_older_world_is_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "world"
+    target.mkdir()
+    make_world(target, images=3, seed=1)  # an empty folder is fine
+    make_world(target, images=2, seed=1)
+    assert len(read_scenes(target)) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
+
+
+@pytest.mark.parametrize("stray", ["photo.jpg", "world.json"])
+def test_other_folders_are_never_touched(stray: str, tmp_path: Path) -> None:
+    (tmp_path / stray).write_text("{}")
+    with pytest.raises(InputError, match="something other than a world"):
+        make_world(tmp_path, images=1, seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == [stray]
+
+
+def test_a_world_with_a_foreign_file_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "world"
+    make_world(target, images=1, seed=0)
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="something other than a world"):
+        make_world(target, images=1, seed=0)
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+def test_a_failure_leaves_the_old_world_and_no_rubbish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "world"
+    make_world(target, images=2, seed=0)
+    before = hashes(target)
+
+    def fail(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(layouts, "write_karpathy", fail)
+    with pytest.raises(InputError, match="No space left on device"):
+        make_world(target, images=3, seed=0)
+    assert hashes(target) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
+
+
+def test_impossible_requests(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(InputError, match="is not a folder"):
+        make_world(file, images=1, seed=0)
+    with pytest.raises(InputError, match="cannot be written"):
+        make_world(file / "world", images=1, seed=0)
+    with pytest.raises(InputError, match="received 0 images"):
+        make_world(tmp_path / "world", images=0, seed=0)
+    with pytest.raises(InputError, match="received seed -1"):
+        make_world(tmp_path / "world", images=1, seed=-1)
+    with pytest.raises(InputError, match="received picture sizes"):
+        make_world(tmp_path / "world", images=1, seed=0, sizes=((10, 10),))
+    assert not (tmp_path / "world").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ('{"format": "vlp_fast.world", "ver', "cannot be read"),
+        ("[]", "not a world"),
+        ('{"format": "vlp_fast.world", "version": 99}', "version 99, expected 1"),
+        ('{"format": "vlp_fast.world", "version": 1}', "a scene is damaged"),
+        ('{"format": "vlp_fast.world", "version": 1, "scenes": [{}]}', "a scene is damaged"),
+    ],
+)
+def test_damaged_worlds_are_named(content: str | None, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "world.json").write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_scenes(tmp_path)
+    assert "world.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_progress_counts_the_pictures(tmp_path: Path) -> None:
+    counts: list[int] = []
+    make_world(tmp_path / "world", images=4, seed=0, progress=counts.append)
+    assert counts == [1, 2, 3, 4]

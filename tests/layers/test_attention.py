@@ -1,0 +1,228 @@
+"""GridAttention and CrossAttention against dense float64 attention, sequence by sequence."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vlp_fast.layers.attention import (
+    CrossAttention,
+    GridAttention,
+    MultiHeadProjections,
+    Spans,
+)
+from vlp_fast.ops.packing import make_grid, make_packing, pack, uniform_packing, unpack
+
+WIDTH, HEADS, HEAD_DIM = 12, 3, 5
+
+
+def dense_attention(
+    layer: MultiHeadProjections, q: Tensor, k: Tensor, v: Tensor, causal: bool = False
+) -> Tensor:
+    """The definition for one sequence: rows q, k (with positions) and v (without), each (n, D)."""
+    query = layer.query(q).view(len(q), HEADS, HEAD_DIM)
+    key = layer.key(k).view(len(k), HEADS, HEAD_DIM)
+    value = layer.value(v).view(len(v), HEADS, HEAD_DIM)
+    scores = torch.einsum("ine,jne->nij", query, key) / HEAD_DIM**0.5
+    if causal:
+        later = torch.ones(len(q), len(k), dtype=torch.bool).triu(1)
+        scores = scores.masked_fill(later, -torch.inf)
+    mixed = torch.einsum("nij,jne->ine", scores.softmax(-1), value)
+    return layer.output(mixed.reshape(len(q), HEADS * HEAD_DIM))
+
+
+def grid_attention(**options: float) -> GridAttention:
+    torch.manual_seed(0)
+    layer = GridAttention(WIDTH, HEADS, HEAD_DIM, **options).double()
+    for linear in (layer.query, layer.key, layer.value, layer.output):
+        nn.init.normal_(linear.bias)
+    return layer
+
+
+def random_rows(count: int, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, WIDTH, dtype=torch.float64, generator=generator).requires_grad_()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_packed_rows_equal_dense_attention_with_gradients(causal: bool) -> None:
+    grid = make_grid([(2, 3), (1, 1)], (4, 3))
+    packing = make_packing([4, 0, 1], [0, 1, -1], grid)
+    layer = grid_attention()
+    x, positions = random_rows(packing.num_rows), random_rows(packing.num_rows, seed=2)
+    leaves = [x, positions, *layer.parameters()]
+
+    got = layer(x, packing, positions=positions, causal=causal)
+    expected = torch.cat(
+        [
+            dense_attention(layer, a + p, a + p, a, causal)
+            for a, p in zip(x.split(packing.lengths), positions.split(packing.lengths), strict=True)
+        ]
+    )
+
+    torch.testing.assert_close(got, expected)
+    weights = torch.randn_like(got)
+    torch.testing.assert_close(
+        torch.autograd.grad((got * weights).sum(), leaves),
+        torch.autograd.grad((expected * weights).sum(), leaves),
+    )
+
+
+def test_cross_attention_equals_dense_attention_with_gradients() -> None:
+    torch.manual_seed(0)
+    layer = CrossAttention(WIDTH, HEADS, HEAD_DIM).double()
+    asking, memory_packing = (
+        make_packing([2, 5], [-1, -1], None),
+        make_packing([7, 1], [-1] * 2, None),
+    )
+    x, memory = random_rows(7), random_rows(8, seed=2)
+    positions, memory_positions = random_rows(7, seed=3), random_rows(8, seed=4)
+    leaves = [x, memory, positions, memory_positions, *layer.parameters()]
+
+    got = layer(
+        x,
+        asking,
+        memory,
+        memory_packing,
+        query_positions=positions,
+        memory_positions=memory_positions,
+    )
+    expected = torch.cat(
+        [
+            dense_attention(
+                layer, (x + positions)[:2], (memory + memory_positions)[:7], memory[:7]
+            ),
+            dense_attention(
+                layer, (x + positions)[2:], (memory + memory_positions)[7:], memory[7:]
+            ),
+        ]
+    )
+
+    torch.testing.assert_close(got, expected)
+    weights = torch.randn_like(got)
+    torch.testing.assert_close(
+        torch.autograd.grad((got * weights).sum(), leaves),
+        torch.autograd.grad((expected * weights).sum(), leaves),
+    )
+
+
+def test_equals_multihead_attention_of_torch() -> None:
+    layer = GridAttention(WIDTH, 3).double()
+    other = nn.MultiheadAttention(WIDTH, 3, batch_first=True).double()
+    with torch.no_grad():
+        other.in_proj_weight.copy_(
+            torch.cat([layer.query.weight, layer.key.weight, layer.value.weight])
+        )
+        other.in_proj_bias.copy_(torch.cat([layer.query.bias, layer.key.bias, layer.value.bias]))
+        other.out_proj.weight.copy_(layer.output.weight)
+        other.out_proj.bias.copy_(layer.output.bias)
+    x, positions = random_rows(10).view(2, 5, WIDTH), random_rows(10, seed=2).view(2, 5, WIDTH)
+    is_padding = torch.zeros(2, 5, dtype=torch.bool)
+    is_padding[1, 3:] = True
+
+    got = layer(x, positions=positions, key_padding_mask=is_padding)
+    expected = other(x + positions, x + positions, x, key_padding_mask=is_padding)[0]
+
+    torch.testing.assert_close(got[~is_padding], expected[~is_padding])
+
+
+def test_positions_do_not_enter_values() -> None:
+    # Alone in its sequence a row attends to itself with weight 1, so only values are seen.
+    layer, packing = grid_attention(), uniform_packing(4, 1)
+    x = random_rows(4)
+    with_positions = layer(x, packing, positions=random_rows(4, seed=2) * 100)
+    torch.testing.assert_close(with_positions, layer(x, packing))
+
+
+def test_padded_rows_equal_packed_rows_wherever_the_padding_lies() -> None:
+    layer = grid_attention()
+    is_padding = torch.tensor(
+        [
+            [False, False, False, False, False],
+            [True, False, True, False, True],
+            [False, False, True, True, True],
+            [True, True, True, True, True],
+        ]
+    )
+    lengths = [5, 2, 2]
+    padded = random_rows(20).detach().view(4, 5, WIDTH)
+    padded_positions = random_rows(20, seed=2).detach().view(4, 5, WIDTH)
+    x = padded[~is_padding].requires_grad_()
+    positions = padded_positions[~is_padding].requires_grad_()
+    # What stands on padding must not matter, not even through NaN times zero.
+    padded[is_padding] = torch.nan
+    padded_positions[is_padding] = torch.inf
+    padded.requires_grad_()
+    padded_positions.requires_grad_()
+
+    packed = layer(x, make_packing(lengths, [-1] * 3, None), positions=positions)
+    expected_grads = torch.autograd.grad(packed.square().sum(), [x, positions, *layer.parameters()])
+    got = layer(padded, positions=padded_positions, key_padding_mask=is_padding)
+    got_grads = torch.autograd.grad(
+        got.square().sum(), [padded, padded_positions, *layer.parameters()]
+    )
+
+    torch.testing.assert_close(got[~is_padding], packed)
+    assert (got[is_padding] == 0).all()
+    torch.testing.assert_close(got_grads[0][~is_padding], expected_grads[0])
+    torch.testing.assert_close(got_grads[1][~is_padding], expected_grads[1])
+    torch.testing.assert_close(got_grads[2:], expected_grads[2:])
+    assert (got_grads[0][is_padding] == 0).all()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_padded_rows_without_a_mask_equal_packed_rows(causal: bool) -> None:
+    layer, packing = grid_attention(), uniform_packing(3, 4)
+    x, position = random_rows(12), random_rows(4, seed=2)
+    positions = position.repeat(3, 1)
+    expected = layer(x, packing, positions=positions, causal=causal)
+    got = layer(x.view(3, 4, WIDTH), positions=position, causal=causal)
+    torch.testing.assert_close(got.flatten(0, 1), expected)
+
+
+def test_padding_behind_equals_unpack() -> None:
+    layer, packing = grid_attention(), make_packing([3, 1, 4], [-1] * 3, None)
+    padded = unpack(random_rows(8), packing, fill=7.0)
+    is_padding = torch.arange(4) >= torch.tensor(packing.lengths)[:, None]
+    got = layer(padded, key_padding_mask=is_padding)
+    torch.testing.assert_close(got, unpack(layer(pack(padded, packing), packing), packing))
+
+
+def test_head_dim_does_not_depend_on_width_or_heads() -> None:
+    layer = GridAttention(256, 12, 24)
+    assert layer.query.weight.shape == (288, 256)
+    assert layer.output.weight.shape == (256, 288)
+    assert GridAttention(256, 8).head_dim == 32
+
+
+def test_dropout_follows_the_seed_and_rests_in_eval() -> None:
+    layer, packing = grid_attention(dropout=0.5), uniform_packing(2, 6)
+    x = random_rows(12)
+    torch.manual_seed(5)
+    first, second = layer(x, packing), layer(x, packing)
+    torch.manual_seed(5)
+    assert torch.equal(first, layer(x, packing))
+    assert not torch.equal(first, second)
+    layer.eval()
+    assert torch.equal(layer(x, packing), layer(x, packing))
+
+
+def test_uniform_spans() -> None:
+    spans = Spans.uniform(3, 4, torch.device("cpu"))
+    assert spans.cu_seqlens.tolist() == [0, 4, 8, 12]
+    assert spans.cu_seqlens.dtype == torch.int32
+    assert spans.max_length == 4
+
+
+def test_wrong_input_says_what_to_do() -> None:
+    layer = grid_attention()
+    x, packing = random_rows(6), uniform_packing(2, 3)
+    mask = torch.zeros(2, 3, dtype=torch.bool)
+    for rows, options in (
+        (x, {}),
+        (x, {"packing": packing, "key_padding_mask": mask}),
+        (x.view(2, 3, WIDTH), {"packing": packing}),
+    ):
+        with pytest.raises(ValueError, match="GridAttention: received rows of shape"):
+            layer(rows, **options)
+    with pytest.raises(ValueError, match="12 heads"):
+        GridAttention(256, 12)

@@ -1,0 +1,262 @@
+"""Packed attention against dense float64 attention of each sequence, values and gradients."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from vlp_fast import ops
+
+# Largest difference to float64, in units of values of about 1.
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 3e-2, torch.float16: 4e-3}
+
+LENGTHS = {
+    "one token": ([1], [1]),
+    "all text": ([5, 3, 8, 1], [5, 3, 8, 1]),
+    "equal": ([4, 4, 4], [4, 4, 4]),
+    "cross": ([3, 7, 1, 2], [6, 1, 9, 4]),
+    "no keys": ([3, 2], [4, 0]),
+    "no queries": ([0, 2, 0], [3, 5, 1]),
+    "prime": ([67, 13], [67, 13]),
+}
+
+
+def bounds(lengths: list[int]) -> Tensor:
+    return torch.tensor([0, *lengths]).cumsum(0).int()
+
+
+def rows(lengths: list[int], *, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(sum(lengths), 3, 8, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def packed(q: Tensor, k: Tensor, v: Tensor, nq: list[int], nk: list[int], **options) -> Tensor:
+    return ops.attention(
+        q,
+        k,
+        v,
+        bounds(nq),
+        bounds(nk),
+        max_seqlen_q=max(nq),
+        max_seqlen_k=max(nk),
+        **options,
+    )
+
+
+def dense(q, k, v, nq, nk, *, causal=False, scale=None, keep=None) -> Tensor:
+    """Attention of one sequence and head after the other, in float64."""
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    parts = []
+    sequences = zip(*(x.double().split(n) for x, n in ((q, nq), (k, nk), (v, nk))), strict=True)
+    for number, (query, key, value) in enumerate(sequences):
+        scores = torch.einsum("ine,jne->nij", query, key) * scale
+        if causal:
+            i, j = torch.arange(len(query))[:, None], torch.arange(len(key))
+            scores = scores.masked_fill(j > i + len(key) - len(query), -torch.inf)
+        visible = (scores > -torch.inf).any(-1, keepdim=True) if len(key) else scores.sum(-1) > 1
+        weights = scores.softmax(-1) if len(key) else scores
+        if len(key):
+            weights = torch.where(visible, weights, 0.0)
+        if keep is not None:
+            weights = weights * keep[number]
+        parts.append(torch.einsum("nij,jne->ine", weights, value))
+    return torch.cat(parts)
+
+
+def compare(nq, nk, dtype=torch.float32, tolerance=None, keep=None, dense_options=(), **options):
+    inputs = [rows(n, seed=s, dtype=dtype) for s, n in enumerate((nq, nk, nk))]
+    ours = [x.clone().requires_grad_() for x in inputs]
+    exact = [x.double().requires_grad_() for x in inputs]
+    out = packed(*ours, nq, nk, **options)
+    expected = dense(*exact, nq, nk, keep=keep, **dict(dense_options or options))
+    upstream = rows(nq, seed=9, dtype=dtype)
+    out.backward(upstream)
+    expected.backward(upstream.double())
+    assert out.dtype == dtype
+    tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
+    torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
+    for x, y in zip(ours, exact, strict=True):
+        torch.testing.assert_close(x.grad.double(), y.grad, rtol=tolerance, atol=3 * tolerance)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("causal", [False, True])
+def test_equals_dense_attention_of_each_sequence(lengths, causal) -> None:
+    nq, nk = LENGTHS[lengths]
+    compare(nq, nk, causal=causal)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_every_dtype(dtype) -> None:
+    compare([5, 3, 8, 1], [6, 3, 2, 7], dtype=dtype, scale=0.5)
+
+
+def test_many_sequences_go_part_by_part() -> None:
+    compare([40, 41] * 40, [40, 41] * 40, tolerance=4e-6)
+
+
+def test_max_seqlen_may_be_larger() -> None:
+    q, k, v = (rows([4, 2], seed=s) for s in range(3))
+    at = bounds([4, 2])
+    out = ops.attention(q, k, v, at, at, max_seqlen_q=9, max_seqlen_k=11)
+    torch.testing.assert_close(out, packed(q, k, v, [4, 2], [4, 2]), rtol=1e-6, atol=1e-6)
+
+
+def test_causal_with_more_keys_is_the_end_of_the_square() -> None:
+    k, v = rows([9], seed=1), rows([9], seed=2)
+    q = rows([9], seed=0)
+    whole = packed(q, k, v, [9], [9], causal=True)
+    last = packed(q[-4:], k, v, [4], [9], causal=True)
+    torch.testing.assert_close(last, whole[-4:], rtol=1e-6, atol=1e-6)
+
+
+def test_sine_position_packing_of_text_and_one_cell() -> None:
+    grid = ops.make_grid([(1, 1), (2, 3)], (2, 3))
+    packing = ops.make_packing([4, 1], [0, 1], grid)
+    compare(list(packing.lengths), list(packing.lengths))
+
+
+def test_nan_in_a_neighbour_reaches_neither_values_nor_gradients() -> None:
+    lengths = [3, 6, 2]
+    clean = [rows(lengths, seed=s) for s in range(3)]
+    dirty = [x.clone() for x in clean]
+    for x in dirty:
+        x[3:9] = torch.nan
+    outs = []
+    for inputs in (clean, dirty):
+        leaves = [x.requires_grad_() for x in inputs]
+        out = packed(*leaves, lengths, lengths)
+        out.backward(rows(lengths, seed=5))
+        outs.append([out.detach(), *(x.grad for x in leaves)])
+    keep = torch.tensor([0, 1, 2, 9, 10])
+    for a, b in zip(*outs, strict=True):
+        assert torch.equal(a[keep], b[keep])
+    assert outs[1][0][3:9].isnan().all()
+
+
+def test_rows_do_not_depend_on_batch_mates() -> None:
+    nq, nk = [3, 7, 1, 2], [6, 1, 9, 4]
+    q, k, v = rows(nq, seed=0), rows(nk, seed=1), rows(nk, seed=2)
+    out = packed(q, k, v, nq, nk)
+    alone = packed(q[3:10], k[6:7], v[6:7], [7], [1])
+    torch.testing.assert_close(out[3:10], alone, rtol=1e-6, atol=1e-6)
+
+
+def test_expanded_gradient_and_strided_inputs() -> None:
+    lengths = [5, 3]
+    fused = torch.randn(8, 3, 3, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    packed(*fused.unbind(1), lengths, lengths).sum().backward()
+    exact = fused.detach().double().requires_grad_()
+    dense(*exact.unbind(1), lengths, lengths).sum().backward()
+    torch.testing.assert_close(fused.grad.double(), exact.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_gradcheck() -> None:
+    inputs = [rows(n, seed=s, dtype=torch.float64) for s, n in enumerate(([3, 2], [2, 4], [2, 4]))]
+    leaves = [x[:, :2, :3].clone().requires_grad_() for x in inputs]
+    function = lambda q, k, v: packed(q, k, v, [3, 2], [2, 4], causal=True, dropout_p=0.3, seed=4)
+    assert torch.autograd.gradcheck(function, leaves)
+
+
+def scalar_hash(seed: int, sequence: int, head: int, i: int, j: int) -> int:
+    """The hash of the docstring, one number at a time; returns the int16."""
+
+    def mix(x: int) -> int:
+        x = (x ^ (x >> 16)) * 0x85EBCA6B % 2**32
+        x = (x ^ (x >> 13)) * 0xC2B2AE35 % 2**32
+        return x ^ (x >> 16)
+
+    h = seed % 2**32
+    for counter in (sequence, head, i, j // 2):
+        h = mix((h + counter * 0x9E3779B9) % 2**32)
+    half = h >> 16 if j % 2 else h & 0xFFFF
+    return half - 2**16 if half >= 2**15 else half
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**40 + 3])
+def test_dropout_is_the_documented_hash(seed) -> None:
+    nq, nk, p = [3, 5], [7, 4], 0.4
+    keep = [
+        torch.tensor(
+            [
+                [
+                    [
+                        scalar_hash(seed, s, n, i, j) >= round(p * 65536) - 32768
+                        for j in range(nk[s])
+                    ]
+                    for i in range(nq[s])
+                ]
+                for n in range(3)
+            ]
+        ).double()
+        / (1 - p)
+        for s in range(2)
+    ]
+    options = {"dropout_p": p, "seed": seed}
+    compare(nq, nk, keep=keep, dense_options={"causal": False}, tolerance=1e-5, **options)
+
+
+def test_dropout_keeps_the_right_share_and_differs_by_seed_head_and_row() -> None:
+    length = 200
+    q = torch.zeros(length, 2, length)
+    v = torch.eye(length)[:, None].expand(length, 2, length)
+    masks = [packed(q, q, v, [length], [length], dropout_p=0.1, seed=s) > 0 for s in (0, 1)]
+    again = packed(q, q, v, [length], [length], dropout_p=0.1, seed=0) > 0
+    assert torch.equal(masks[0], again)
+    for mask in masks:
+        assert abs(mask.float().mean().item() - 0.9) < 0.004
+        # Shares of rows and columns scatter as those of independent draws do.
+        for axis in (0, 2):
+            assert mask.float().mean(axis).std().item() < 1.3 * (0.09 / length) ** 0.5
+    both = (masks[0] & masks[1]).float().mean().item()
+    assert abs(both - 0.81) < 0.006
+    heads = (masks[0][:, 0] & masks[0][:, 1]).float().mean().item()
+    assert abs(heads - 0.81) < 0.008
+    following = (masks[0][:-1] & masks[0][1:]).float().mean().item()
+    assert abs(following - 0.81) < 0.006
+
+
+def test_dropout_mask_does_not_depend_on_the_parts() -> None:
+    lengths = [40, 41] * 40
+    q, k, v = (rows(lengths, seed=s) for s in range(3))
+    out = packed(q, k, v, lengths, lengths, dropout_p=0.5, seed=3)
+    few = sum(lengths[:2])
+    first = packed(q[:few], k[:few], v[:few], lengths[:2], lengths[:2], dropout_p=0.5, seed=3)
+    torch.testing.assert_close(out[:few], first, rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(
+        out[few : 2 * few],
+        packed(
+            *(x[few : 2 * few] for x in (q, k, v)), lengths[:2], lengths[:2], dropout_p=0.5, seed=3
+        ),
+    )
+
+
+def test_autocast_casts_operands_and_not_the_inside() -> None:
+    q, k, v = (rows([6, 4], seed=s).requires_grad_() for s in range(3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = packed(q, k.bfloat16(), v, [6, 4], [6, 4])
+    assert out.dtype == torch.bfloat16
+    direct = packed(*(x.detach().bfloat16() for x in (q, k, v)), [6, 4], [6, 4])
+    assert torch.equal(out, direct)
+    out.sum().backward()
+    assert q.grad.dtype == torch.float32
+
+
+def test_large_scores_do_not_overflow() -> None:
+    q, k, v = (rows([6], seed=s) for s in range(3))
+    out = packed(q * 1e4, k * 1e3, v, [6], [6])
+    expected = dense(q.double() * 1e4, k.double() * 1e3, v, [6], [6])
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_wrong_input_is_refused() -> None:
+    q = rows([4], seed=0)
+    with pytest.raises(ValueError, match=r"attention: received q .* expected"):
+        packed(q, q[..., :4], q, [4], [4])
+    with pytest.raises(ValueError, match="one dtype"):
+        packed(q, q.double(), q, [4], [4])
+    with pytest.raises(ValueError, match="dropout_p"):
+        packed(q, q, q, [4], [4], dropout_p=1.0)
+    with pytest.raises(ValueError, match="longest sequence 4"):
+        ops.attention(q, q, q, bounds([4]), bounds([4]), max_seqlen_q=3, max_seqlen_k=4)
+    with pytest.raises(ValueError, match="received 4 rows"):
+        ops.attention(q, q, q, bounds([3]), bounds([3]), max_seqlen_q=4, max_seqlen_k=4)

@@ -1,0 +1,306 @@
+"""Every operator under `opcheck` and `torch.compile`, and the choice of its backend."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from vlp_fast import ops
+from vlp_fast.ops import registry
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def targets() -> ops.Targets:
+    return ops.make_targets(
+        [
+            (torch.rand(n, 4) * 0.4 + 0.2, torch.arange(n) % 3, torch.arange(n) % 3 - 1)
+            for n in (2, 0, 3)
+        ]
+    )
+
+
+def attention_arguments(*, causal: bool, dropout_p: float) -> tuple[Any, ...]:
+    bounds = torch.tensor([0, 3, 8], dtype=torch.int32)
+    q, k, v = (random(8, 2, 4, seed=s) for s in range(3))
+    return (q, k, v, bounds, bounds, 5, 5, causal, 0.5, dropout_p, 3)
+
+
+def backward_arguments(*, causal: bool, dropout_p: float) -> tuple[Any, ...]:
+    q, k, v, *rest = attention_arguments(causal=causal, dropout_p=dropout_p)
+    out, lse = torch.ops.vlp_fast.attention(q, k, v, *rest)
+    return (random(8, 2, 4, seed=5), q, k, v, out, lse, *rest)
+
+
+def cost_arguments(attribute_logits: Tensor | None) -> tuple[Any, ...]:
+    t = targets()
+    boxes = random(2, 3, 4, 4).sigmoid()
+    predictions = (random(2, 3, 4, 5), boxes)
+    packed = (t.boxes, t.labels, t.attributes, t.image_of)
+    return (*predictions, *packed, attribute_logits, 1.0, 5.0, 2.0, 1.0)
+
+
+CALLS: dict[str, list[Callable[[], tuple[Any, ...]]]] = {
+    "attention": [
+        lambda: attention_arguments(causal=False, dropout_p=0.0),
+        lambda: attention_arguments(causal=True, dropout_p=0.3),
+    ],
+    "attention_backward": [
+        lambda: backward_arguments(causal=False, dropout_p=0.0),
+        lambda: backward_arguments(causal=True, dropout_p=0.3),
+    ],
+    "nearest_code": [
+        lambda: (random(9, 4), random(5, 4), None),
+        lambda: (random(9, 4), random(5, 4), torch.arange(9) > 3),
+    ],
+    "code_statistics": [
+        lambda: (random(9, 4), torch.arange(9) % 5, 5, None),
+        lambda: (random(9, 4), torch.arange(9) % 5, 6, torch.arange(9) > 3),
+    ],
+    "ema_update": [lambda: (random(5, 4), random(5, 4, seed=1), torch.arange(5.0), 0.9)],
+    "laplace_ema_update": [
+        lambda: (
+            random(5, 4),
+            random(5, 4, seed=1),
+            torch.ones(5),
+            random(5, 4, seed=2),
+            torch.arange(5.0),
+            0.4,
+            1e-5,
+        )
+    ],
+    "matching_cost": [
+        lambda: cost_arguments(None),
+        lambda: cost_arguments(random(2, 3, 4, 3, seed=4)),
+    ],
+    "assign_targets": [lambda: (random(2, 5, 4), torch.tensor([0, 2, 2, 5], dtype=torch.int32), 3)],
+    "linear_sum_assignment": [
+        lambda: (random(3, 4, 6), False),
+        lambda: (random(3, 6, 4), True),
+    ],
+}
+
+
+def test_every_operator_is_covered() -> None:
+    assert set(CALLS) == set(ops.operators())
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [(name, call) for name, calls in CALLS.items() for call in range(len(calls))],
+)
+def test_opcheck(name, call) -> None:
+    torch.library.opcheck(ops.operators()[name].overload, CALLS[name][call]())
+
+
+def same_compiled(function: Callable[..., Any], *inputs: Tensor) -> None:
+    """The compiled function and its backward equal the eager ones, twice with other sizes."""
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    results = []
+    for run in (function, compiled):
+        leaves = [x.clone().requires_grad_(x.is_floating_point()) for x in inputs]
+        out = run(*leaves)
+        gradients = []
+        if out.requires_grad:
+            out.square().sum().backward()
+            gradients = [x.grad for x in leaves if x.grad is not None]
+            assert gradients
+        results.append([out.detach(), *gradients])
+    for eager, traced in zip(*results, strict=True):
+        torch.testing.assert_close(traced, eager)
+
+
+@pytest.mark.parametrize("dropout_p", [0.0, 0.3])
+def test_compiled_attention(dropout_p) -> None:
+    packing = ops.make_packing([3, 5], [-1, -1], None)
+
+    def function(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return ops.attention(
+            q,
+            k,
+            v,
+            packing.cu_seqlens,
+            packing.cu_seqlens,
+            max_seqlen_q=packing.max_length,
+            max_seqlen_k=packing.max_length,
+            causal=True,
+            dropout_p=dropout_p,
+            seed=4,
+        )
+
+    same_compiled(function, *(random(8, 2, 4, seed=s) for s in range(3)))
+
+
+def test_compiled_attention_of_changing_sizes_and_seeds() -> None:
+    torch._dynamo.reset()
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def compiled(q: Tensor, bounds: Tensor, longest: int, seed: int) -> Tensor:
+        return ops.attention(
+            q,
+            q,
+            q,
+            bounds,
+            bounds,
+            max_seqlen_q=longest,
+            max_seqlen_k=longest,
+            dropout_p=0.2,
+            seed=seed,
+        )
+
+    for lengths, seed in (([3, 5], 1), ([6, 2, 1], 9), ([4, 4, 9], 11)):
+        packing = ops.make_packing(lengths, [-1] * len(lengths), None)
+        q = random(packing.num_rows, 2, 4).requires_grad_()
+        out = compiled(q, packing.cu_seqlens, packing.max_length, seed)
+        eager = ops.attention(
+            q,
+            q,
+            q,
+            packing.cu_seqlens,
+            packing.cu_seqlens,
+            max_seqlen_q=packing.max_length,
+            max_seqlen_k=packing.max_length,
+            dropout_p=0.2,
+            seed=seed,
+        )
+        torch.testing.assert_close(out, eager)
+        gradients = [torch.autograd.grad(x.square().sum(), q)[0] for x in (out, eager)]
+        torch.testing.assert_close(*gradients)
+
+
+def test_compiled_attention_under_autocast() -> None:
+    bounds = torch.tensor([0, 3, 8], dtype=torch.int32)
+
+    def function(q: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return ops.attention(q, q, q, bounds, bounds, max_seqlen_q=5, max_seqlen_k=5)
+
+    same_compiled(function, random(8, 2, 4))
+
+
+def test_compiled_dictionary() -> None:
+    def function(x: Tensor, codes: Tensor) -> Tensor:
+        codes = codes.detach().clone()
+        valid = torch.arange(x.shape[0]) > 1
+        indices = ops.nearest_code(x, codes, valid)
+        statistics = ops.code_statistics(x, indices, codes.shape[0], valid)
+        ops.ema_update(codes, *statistics, momentum=0.9)
+        average, size = torch.zeros_like(codes), torch.zeros_like(codes[:, 0])
+        other = torch.zeros_like(codes)
+        ops.laplace_ema_update(other, average, size, *statistics, momentum=0.4)
+        return x + (codes + other + average + size[:, None])[indices]
+
+    same_compiled(function, random(9, 4), random(5, 4, seed=1))
+
+
+def test_compiled_dictionary_mutates_a_buffer() -> None:
+    codes = [random(5, 4) for _ in range(2)]
+    x = random(9, 4, seed=1)
+
+    def step(codes: Tensor) -> Tensor:
+        indices = ops.nearest_code(x, codes)
+        ops.ema_update(codes, *ops.code_statistics(x, indices, 5), momentum=0.5)
+        return codes.sum()
+
+    total = step(codes[0])
+    traced = torch.compile(step, fullgraph=True, backend="aot_eager")(codes[1])
+    torch.testing.assert_close(traced, total)
+    torch.testing.assert_close(codes[1], codes[0])
+    assert not torch.equal(codes[0], random(5, 4))
+
+
+def test_compiled_matching_and_losses() -> None:
+    annotated = targets()
+
+    def function(logits: Tensor, boxes: Tensor, attribute_logits: Tensor) -> Tensor:
+        boxes = boxes.sigmoid()
+        matches = ops.match(logits, boxes, annotated, attribute_logits=attribute_logits)
+        losses = ops.set_losses(
+            logits, boxes, annotated, matches, attribute_logits=attribute_logits
+        )
+        return losses.class_loss + losses.bbox_loss + losses.giou_loss + losses.attribute_loss
+
+    same_compiled(function, random(2, 3, 4, 5), random(2, 3, 4, 4), random(2, 3, 4, 3))
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (2, 5, 3)])
+def test_compiled_assignment(shape) -> None:
+    same_compiled(lambda x: torch.stack(ops.linear_sum_assignment(x)), random(*shape).long())
+    torch._dynamo.reset()
+    compiled = torch.compile(ops.linear_sum_assignment, fullgraph=True, backend="aot_eager")
+    cost = random(*shape)
+    for traced, eager in zip(compiled(cost), ops.linear_sum_assignment(cost), strict=True):
+        assert torch.equal(traced, eager)
+
+
+def test_compiled_packing_and_boxes() -> None:
+    grid = ops.make_grid([(2, 1), (1, 2)], (2, 2))
+    packing = ops.make_packing([1, 2], [1, 0], grid)
+
+    def function(maps: Tensor) -> Tensor:
+        cells = ops.gather_cells(maps, grid)
+        packed = torch.zeros(packing.num_rows, 4).index_copy(
+            0, packing.grid_rows, cells[packing.grid_cells]
+        )
+        padded = ops.unpack(packed, packing)
+        corners = ops.boxes.cxcywh_to_xyxy(ops.pack(padded, packing).sigmoid())
+        return ops.boxes.pairwise_giou(corners, corners) + ops.scatter_cells(cells, grid).sum()
+
+    same_compiled(function, random(2, 4, 2, 2))
+
+
+def test_reference_is_forced_and_reported() -> None:
+    assert ops.backend_for("attention", "cpu")[0] in ops.operators()["attention"].backends
+    with ops.use("reference"):
+        name, reason = ops.backend_for("nearest_code", "cpu")
+        assert name == "reference"
+        assert "use('reference')" in reason
+    assert "use(" not in ops.backend_for("nearest_code", "cpu")[1]
+
+
+def test_a_missing_backend_is_an_error_that_lists_the_others() -> None:
+    x = random(3, 4)
+    with ops.use("abacus"), pytest.raises(ValueError, match=r"nearest_code: .*'abacus'.*reference"):
+        ops.nearest_code(x, x)
+    with pytest.raises(ValueError, match="received operator 'abacus'"):
+        ops.backend_for("abacus", "cpu")
+    assert ops.nearest_code(x, x).tolist() == [0, 1, 2]
+
+
+def test_use_nests_and_ends_with_its_block() -> None:
+    with pytest.raises(KeyError), ops.use("abacus"):
+        with ops.use("reference"):
+            assert ops.backend_for("attention", "cpu")[0] == "reference"
+        with pytest.raises(ValueError, match="abacus"):
+            ops.backend_for("attention", "cpu")
+        raise KeyError
+    ops.backend_for("attention", "cpu")
+
+
+def test_the_preferred_built_backend_runs_even_in_a_compiled_graph(monkeypatch) -> None:
+    op = ops.operators()["nearest_code"]
+    seven = lambda x, codes, valid: torch.full((x.shape[0],), 7)
+    x = random(3, 4)
+    torch._dynamo.reset()
+    compiled = torch.compile(ops.nearest_code, fullgraph=True, backend="aot_eager")
+    assert compiled(x, x).tolist() == [0, 1, 2]
+    first = registry.preferred_backends("cpu", (0, 0))[0]
+    monkeypatch.setitem(op.backends, first, seven)
+    assert ops.backend_for(op, "cpu") == (first, "preferred on cpu")
+    assert compiled(x, x).tolist() == ops.nearest_code(x, x).tolist() == [7, 7, 7]
+    with ops.use("reference"):
+        assert compiled(x, x).tolist() == [0, 1, 2]
+
+
+def test_preference_knows_the_capability() -> None:
+    assert registry.preferred_backends("cuda", (7, 0))[0] == "cuda"
+    assert "triton" not in registry.preferred_backends("cuda", (7, 5))
+    assert "triton" in registry.preferred_backends("cuda", (9, 0))
+    assert registry.preferred_backends("xpu", (0, 0)) == ("reference",)
+    for row in registry.PREFERENCE:
+        assert row.backends[-1] == "reference"

@@ -1,0 +1,144 @@
+"""Grids and packings against loops over host integers."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vlp_fast import ops
+
+SIZES = [(2, 3), (1, 1), (3, 2)]
+
+
+@pytest.fixture
+def grid() -> ops.Grid:
+    return ops.make_grid(SIZES, (3, 4))
+
+
+def test_grid_lists_cells_row_by_row(grid) -> None:
+    cells = [(b, r, c) for b, (h, w) in enumerate(SIZES) for r in range(h) for c in range(w)]
+    assert grid.num_cells == len(cells) == 13
+    assert grid.num_images == 3
+    assert grid.image_of.tolist() == [b for b, _, _ in cells]
+    assert grid.rows.tolist() == [r for _, r, _ in cells]
+    assert grid.columns.tolist() == [c for _, _, c in cells]
+    assert grid.cell_index.tolist() == [(b * 3 + r) * 4 + c for b, r, c in cells]
+    assert grid.heights.tolist() == [SIZES[b][0] for b, _, _ in cells]
+    assert grid.widths.tolist() == [SIZES[b][1] for b, _, _ in cells]
+
+
+def test_gather_and_scatter_are_inverse_and_differentiable(grid) -> None:
+    maps = torch.randn(3, 5, 3, 4, dtype=torch.float64, requires_grad=True)
+    cells = ops.gather_cells(maps, grid)
+    assert torch.equal(cells[7], maps[2, :, 0, 0])
+    assert torch.equal(cells[5], maps[0, :, 1, 2])
+    back = ops.scatter_cells(cells, grid, fill=-7.0)
+    assert torch.equal(back[1, :, 0, 0], maps[1, :, 0, 0])
+    assert (back[1, :, 1:] == -7).all()
+    assert torch.equal(ops.gather_cells(back, grid), cells)
+    assert torch.autograd.gradcheck(lambda m: ops.gather_cells(m, grid), maps)
+    leaf = cells.detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda c: ops.scatter_cells(c, grid), leaf)
+
+
+def test_channels_last_maps_give_the_same_cells(grid) -> None:
+    maps = torch.randn(3, 5, 3, 4)
+    last = maps.to(memory_format=torch.channels_last)
+    assert torch.equal(ops.gather_cells(maps, grid), ops.gather_cells(last, grid))
+
+
+def test_packing_lists_rows_sequence_by_sequence(grid) -> None:
+    packing = ops.make_packing([2, 0, 3, 4], [2, 0, -1, 2], grid)
+    assert packing.lengths == (8, 6, 3, 10)
+    assert packing.grid_lengths == (6, 6, 0, 6)
+    assert packing.num_rows == 27
+    assert packing.max_length == 10
+    assert packing.cu_seqlens.dtype == torch.int32
+    assert packing.cu_seqlens.tolist() == [0, 8, 14, 17, 27]
+    assert packing.first_rows.tolist() == [0, 8, 14, 17]
+    assert packing.text_rows.tolist() == [0, 1, 14, 15, 16, 17, 18, 19, 20]
+    assert packing.text_positions.tolist() == [0, 1, 0, 1, 2, 0, 1, 2, 3]
+    assert packing.grid_rows.tolist() == [*range(2, 14), *range(21, 27)]
+    assert packing.grid_cells.tolist() == [*range(7, 13), *range(0, 6), *range(7, 13)]
+    assert packing.sequence_of.tolist() == [0] * 8 + [1] * 6 + [2] * 3 + [3] * 10
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_select_is_the_packing_made_of_the_kept_sequences(data) -> None:
+    grid = ops.make_grid(SIZES, (3, 4))
+    count = data.draw(st.integers(1, 6))
+    images = [data.draw(st.integers(-1, 2)) for _ in range(count)]
+    texts = [data.draw(st.integers(1 if image < 0 else 0, 5)) for image in images]
+    chosen = data.draw(st.lists(st.integers(0, count - 1), max_size=8))
+    packing = ops.make_packing(texts, images, grid)
+    rows, kept = ops.select_sequences(packing, chosen)
+    expected = ops.make_packing([texts[s] for s in chosen], [images[s] for s in chosen], grid)
+    for name in ("text_lengths", "grid_lengths", "image_of", "lengths", "num_rows"):
+        assert getattr(kept, name) == getattr(expected, name)
+    for name in (
+        "cu_seqlens",
+        "text_rows",
+        "grid_rows",
+        "grid_cells",
+        "text_positions",
+        "sequence_of",
+    ):
+        assert torch.equal(getattr(kept, name), getattr(expected, name)), name
+    starts = packing.cu_seqlens.tolist()
+    assert rows.tolist() == [r for s in chosen for r in range(starts[s], starts[s + 1])]
+    assert kept.grid_cells.dtype == rows.dtype == torch.int64
+
+
+def test_pack_and_unpack(grid) -> None:
+    packing = ops.make_packing([2, 0, 3], [1, 0, -1], grid)
+    packed = torch.randn(12, 4, dtype=torch.float64, requires_grad=True)
+    padded = ops.unpack(packed, packing, fill=9.0)
+    assert padded.shape == (3, 6, 4)
+    assert torch.equal(padded[0, :3], packed[:3])
+    assert (padded[0, 3:] == 9).all()
+    assert torch.equal(padded[2, :3], packed[9:])
+    assert torch.equal(ops.pack(padded, packing), packed)
+    longer = torch.cat([padded, padded.new_full((3, 2, 4), torch.nan)], 1)
+    assert torch.equal(ops.pack(longer, packing), packed)
+    assert torch.autograd.gradcheck(lambda x: ops.unpack(x, packing), packed)
+    assert torch.equal(ops.pack(torch.arange(18).view(3, 6), packing)[9:], torch.arange(12, 15))
+
+
+def test_uniform_packing() -> None:
+    packing = ops.uniform_packing(3, 4)
+    assert packing.lengths == (4, 4, 4)
+    assert packing.image_of == (-1, -1, -1)
+    assert packing.text_positions.tolist() == [0, 1, 2, 3] * 3
+
+
+def test_to_moves_every_tensor(grid) -> None:
+    moved = grid.to("meta")
+    assert {t.device.type for t in (moved.rows, moved.cell_index, moved.widths)} == {"meta"}
+    assert moved.sizes == grid.sizes
+    packing = ops.make_packing([1], [0], grid).to("meta")
+    assert packing.cu_seqlens.device.type == packing.grid_cells.device.type == "meta"
+
+
+def test_wrong_input_is_refused(grid) -> None:
+    with pytest.raises(ValueError, match="make_grid: received size 4 x 1 for image 0"):
+        ops.make_grid([(4, 1)], (3, 4))
+    with pytest.raises(ValueError, match="make_grid"):
+        ops.make_grid([(0, 1)], (3, 4))
+    with pytest.raises(ValueError, match="received image 3 for sequence 1"):
+        ops.make_packing([1, 1], [0, 3], grid)
+    with pytest.raises(ValueError, match="received image 0 for sequence 0"):
+        ops.make_packing([1], [0], None)
+    with pytest.raises(ValueError, match="at least one token or an image"):
+        ops.make_packing([0], [-1], grid)
+    with pytest.raises(ValueError, match="one of each"):
+        ops.make_packing([1, 2], [0], grid)
+    packing = ops.make_packing([2], [-1], None)
+    with pytest.raises(ValueError, match="received sequence 1"):
+        ops.select_sequences(packing, [1])
+    with pytest.raises(ValueError, match="gather_cells"):
+        ops.gather_cells(torch.zeros(3, 5, 4, 3), grid)
+    with pytest.raises(ValueError, match="scatter_cells: received 12 rows"):
+        ops.scatter_cells(torch.zeros(12, 2), grid)
+    with pytest.raises(ValueError, match="at least 2"):
+        ops.pack(torch.zeros(1, 1, 3), packing)

@@ -1,0 +1,181 @@
+"""The doctor: each thing that can be wrong is found, coloured and comes with its repair."""
+
+import importlib
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from vlp_fast import doctor, native
+from vlp_fast.native import Native
+from vlp_fast.ops import registry
+
+BUILD_INFO: dict[str, Any] = {
+    "compiler": "gcc 1.2",
+    "cuda": None,
+    "cuda_archs": [],
+    "cuda_note": "no nvcc found",
+}
+
+
+def lines() -> dict[str, doctor.Line]:
+    return {line.name: line for line in doctor.report()}
+
+
+def pretend_native(monkeypatch: pytest.MonkeyPatch, answer: Native) -> None:
+    monkeypatch.setattr(native, "load", lambda: answer)
+
+
+def pretend_import_fails(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:
+    real = importlib.import_module
+
+    def fail(module: str) -> object:
+        if module == name:
+            raise error
+        return real(module)
+
+    monkeypatch.setattr(doctor, "import_module", fail)
+
+
+def pretend_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
+def pretend_gpus(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    major, minor = capability
+    properties = SimpleNamespace(name="Some GPU", major=major, minor=minor, total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+
+
+def test_this_environment_has_no_red_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main() == 0, capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert torch.__version__ in printed
+    assert native.summary() in printed
+
+
+def test_every_operator_has_its_backend_and_reason_on_the_cpu() -> None:
+    found = lines()
+    assert "attention" in registry.operators()
+    for operator in registry.operators():
+        backend, reason = registry.backend_for(operator, "cpu")
+        assert found[f"{operator} on cpu"].text == f"{backend}: {reason}"
+
+
+def test_operators_without_a_backend_on_a_device_are_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(registry.operators()["attention"].backends, "reference")
+    line = lines()["attention on cpu"]
+    assert line.status == "red"
+    assert doctor.main() == 1
+
+
+def test_native_code_that_is_not_built_is_yellow(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_native(monkeypatch, Native(None, "not built"))
+    line = lines()["vlp_fast._C"]
+    assert (line.status, line.text) == ("yellow", "not built")
+    assert line.repair.startswith("pip install -e .")
+    assert doctor.main() == 0
+
+
+def test_without_a_compiler_the_repair_begins_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_native(monkeypatch, Native(None, "not built"))
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert lines()["vlp_fast._C"].repair.startswith("install a C++17 compiler, then pip install")
+
+
+def test_native_code_that_does_not_load_is_red(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend_native(monkeypatch, Native(None, "built, but does not load: bad ELF", is_broken=True))
+    assert doctor.main() == 1
+    assert "!!  vlp_fast._C" in capsys.readouterr().out
+
+
+def test_a_gpu_without_cuda_kernels_is_yellow(monkeypatch: pytest.MonkeyPatch) -> None:
+    extension: Any = SimpleNamespace(build_info=lambda: BUILD_INFO)
+    pretend_native(monkeypatch, Native(extension))
+    pretend_no_gpu(monkeypatch)
+    assert lines()["vlp_fast._C"].status == "green"
+    assert lines()["gpu"].status == "yellow"
+    pretend_gpus(monkeypatch, (9, 0))
+    found = lines()
+    assert found["vlp_fast._C"].status == "yellow"
+    assert "no nvcc found" in found["vlp_fast._C"].text
+    assert "CUDA toolkit" in found["vlp_fast._C"].repair
+    assert found["cuda:0"].text == "Some GPU, capability 9.0, 80 GiB"
+    assert "attention on cuda:0" in found
+
+
+@pytest.mark.parametrize("problem", ["", "no kernel image is available"])
+def test_a_binary_without_code_for_the_gpu_is_red(
+    monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    def probe(tensor: torch.Tensor) -> None:
+        if problem:
+            raise RuntimeError(f"device_probe: {problem}")
+
+    info = {**BUILD_INFO, "cuda": "13.0", "cuda_archs": ["sm_80", "compute_80"]}
+    extension: Any = SimpleNamespace(build_info=lambda: info, device_probe=probe)
+    pretend_native(monkeypatch, Native(extension))
+    pretend_gpus(monkeypatch, (7, 0))
+    monkeypatch.setattr(torch, "empty", lambda *size, device: None)
+    line = lines()["vlp_fast._C on cuda:0"]
+    assert line.status == ("red" if problem else "green")
+    assert problem in line.text
+    assert doctor.main() == (1 if problem else 0)
+
+
+def test_torch_that_does_not_import_is_red_and_the_rest_is_still_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_import_fails(monkeypatch, "torch", OSError("libcudart.so.13: not found\nmore"))
+    found = lines()
+    assert found["torch"].status == "red"
+    assert found["torch"].text == "libcudart.so.13: not found"
+    assert "vlp_fast._C" in found
+    assert not any(" on cpu" in name for name in found)
+
+
+@pytest.mark.parametrize(("version", "status"), [("2.10.1+cu128", "red"), ("2.11.0", "green")])
+def test_old_torch_is_red(monkeypatch: pytest.MonkeyPatch, version: str, status: str) -> None:
+    monkeypatch.setattr(torch, "__version__", version)
+    assert lines()["torch"].status == status
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "status", "repair"),
+    [
+        ("matplotlib", ModuleNotFoundError("none"), "yellow", "pip install -e '.[viz]'"),
+        ("nvidia.dali", ModuleNotFoundError("none"), "yellow", "pip install -e '.[dali]'"),
+        ("triton", ModuleNotFoundError("none"), "yellow", "pip install triton"),
+        ("matplotlib", ImportError("bad"), "red", "pip install --force-reinstall matplotlib"),
+        ("torchvision", RuntimeError("nms"), "red", "pip install --force-reinstall torchvision"),
+    ],
+)
+def test_missing_is_yellow_and_broken_is_red(
+    monkeypatch: pytest.MonkeyPatch, module: str, error: Exception, status: str, repair: str
+) -> None:
+    pretend_import_fails(monkeypatch, module, error)
+    line = lines()[module]
+    assert (line.status, line.repair) == (status, repair)
+
+
+def test_brackets_survive_printing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An extra such as [viz] looks like markup to rich."""
+    pretend_import_fails(monkeypatch, "matplotlib", ModuleNotFoundError("none"))
+    doctor.main()
+    assert "pip install -e '.[viz]'" in capsys.readouterr().out
+
+
+def test_importing_the_doctor_imports_nothing_heavy() -> None:
+    code = "import sys, vlp_fast.doctor; assert not {'torch', 'rich'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,47 @@
+"""E2E-VLP and SOHO: vision-language pre-training from pixels, with layers other people can use.
+
+The public names below are imported on first use (PEP 562), so that ``import vlp_fast`` and
+``vlp-fast --help`` need no torch.
+"""
+
+__version__ = "0.1.0"
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlp_fast import ops
+    from vlp_fast.layers.attention import GridAttention
+    from vlp_fast.layers.visual_dictionary import VisualDictionary
+    from vlp_fast.models import create_model
+    from vlp_fast.ops.matching import linear_sum_assignment
+
+__all__ = [
+    "GridAttention",
+    "VisualDictionary",
+    "__version__",
+    "create_model",
+    "linear_sum_assignment",
+    "ops",
+]
+
+_MODULE_OF = {
+    "GridAttention": "vlp_fast.layers.attention",
+    "VisualDictionary": "vlp_fast.layers.visual_dictionary",
+    "create_model": "vlp_fast.models",
+    "linear_sum_assignment": "vlp_fast.ops.matching",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ops":
+        return import_module("vlp_fast.ops")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'vlp_fast' has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""From files to tensors: annotation layouts, images, text, sample order. Imports no model."""

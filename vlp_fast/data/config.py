@@ -1,0 +1,53 @@
+"""What a run reads and how it presents it (torch-free)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Layout = Literal["auto", "karpathy", "coco", "visual_genome"]
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Folder, splits, image and text sizes, and loading.
+
+    Attributes:
+        root: folder of the data set, in its official layout; a run cannot do without.
+        layout: "auto" looks at the files; name one where a folder holds several.
+        train_split: split to train on.
+        held_out_split: split to evaluate on.
+        shorter: shorter sides in pixels, one is drawn for each image; None keeps the file's size.
+            E2E-VLP: 480 .. 800 in steps of 32 (DETR's); SOHO: 600.
+        shorter_held_out: the same for evaluation, where one size makes results repeatable.
+        longer: cap of the longer side in pixels. E2E-VLP: 1333; SOHO: 1000.
+        max_text_length: tokens of a text, [CLS] and [SEP] included.
+        vocabulary: WordPiece vocab.txt; None trains one on the training captions.
+        vocabulary_size: size of a vocabulary that is trained (an upper bound).
+        objects_vocabulary: Visual Genome's class names, one a line with comma-separated synonyms;
+            None looks for objects_vocab.txt in the root.
+        attributes_vocabulary: the same for attributes (attributes_vocab.txt).
+        missing_images: "error" stops where annotated images have no file, "drop" leaves them out.
+        max_pixels: images that declare more in their header are not decoded.
+        num_workers: loading processes; 0 loads in the main process.
+        cache: keep images decoded in memory (about 3 bytes a pixel), shared by the workers.
+    """
+
+    root: Path | None = None
+    layout: Layout = "auto"
+    train_split: Split = "train"
+    held_out_split: Split = "val"
+    shorter: tuple[int, ...] | None = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+    shorter_held_out: tuple[int, ...] | None = (800,)
+    longer: int | None = 1333
+    max_text_length: int = 64
+    vocabulary: Path | None = None
+    vocabulary_size: int = 8192
+    objects_vocabulary: Path | None = None
+    attributes_vocabulary: Path | None = None
+    missing_images: Literal["error", "drop"] = "error"
+    max_pixels: int = 64_000_000
+    num_workers: int = 2
+    cache: bool = False

@@ -1,0 +1,154 @@
+"""From a record to an example: decode, resize, normalise, place the boxes.
+
+An image that cannot be read is replaced by another one, drawn from (seed, epoch, index), and the
+example says so. It is never left out: batches keep their size and steps their meaning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlp_fast.data.cache import ImageCache
+from vlp_fast.data.images import MAX_PIXELS, BrokenImage, read_image, upright_boxes
+from vlp_fast.data.randomness import generator
+from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.transforms import normalise, resize, resized
+from vlp_fast.errors import InputError
+
+REPLACEMENTS = 8
+"""Images tried in place of a broken one before the data set as a whole counts as broken."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Example:
+    """One image as the tasks see it.
+
+    Attributes:
+        index: of the record that is shown, in its data set.
+        image_id: of that record.
+        image: (3, H, W) float32, normalised.
+        captions: of that record.
+        boxes: (n, 4) float32, (cx, cy, w, h) in [0, 1] of the image.
+        labels: (n,) int64.
+        attributes: (n,) int64, -1 where none is annotated.
+        problem: why another image is shown than the order asked for, or None.
+    """
+
+    index: int
+    image_id: int
+    image: Tensor
+    captions: tuple[str, ...]
+    boxes: Tensor
+    labels: Tensor
+    attributes: Tensor
+    problem: str | None = None
+
+
+class ImageLoader:
+    """Makes the examples of a data set's records.
+
+    Args:
+        dataset: the records.
+        shorter: lengths of the shorter side in pixels, of which one is drawn for each image and
+            epoch; None keeps the file's size (up to `longer`).
+        longer: cap of the longer side in pixels; None for no cap.
+        seed: of the run.
+        max_pixels: images that declare more are broken.
+        cache: keep decoded images in memory, shared by all workers forked later.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: Dataset,
+        shorter: tuple[int, ...] | None,
+        longer: int | None,
+        seed: int,
+        max_pixels: int = MAX_PIXELS,
+        cache: bool = False,
+    ) -> None:
+        self._dataset = dataset
+        self._shorter = shorter
+        self._longer = longer
+        self._seed = seed
+        self._max_pixels = max_pixels
+        self._cache = ImageCache(dataset.records) if cache else None
+
+    def load(self, index: int, epoch: int) -> Example:
+        """Return the example of a record, or of another if its image is broken.
+
+        Raises:
+            InputError: if the image and all its replacements are broken.
+        """
+        try:
+            return self._example(index, epoch, None)
+        except BrokenImage as error:
+            problem = str(error)
+        draw = generator(self._seed, epoch, index, "replacement")
+        for other in draw.integers(len(self._dataset), size=REPLACEMENTS):
+            with contextlib.suppress(BrokenImage):
+                return self._example(int(other), epoch, problem)
+        raise InputError(
+            f"{problem}; {REPLACEMENTS} other images of {self._dataset.name} drawn in its place "
+            "are broken too; repair the image folder"
+        )
+
+    def _example(self, index: int, epoch: int, problem: str | None) -> Example:
+        record = self._dataset.records[index]
+        pixels, boxes = self._picture(index, record)
+        return Example(
+            index=index,
+            image_id=record.image_id,
+            image=normalise(resize(pixels, self._size(pixels, index, epoch))),
+            captions=record.captions,
+            boxes=_centred(boxes),
+            labels=torch.from_numpy(record.labels),
+            attributes=torch.from_numpy(record.attributes),
+            problem=problem and f"{problem}; {record.path.name} is shown instead",
+        )
+
+    def _size(self, pixels: Tensor, index: int, epoch: int) -> tuple[int, int]:
+        """Draw the (height, width) to present the image at."""
+        size = (pixels.size(1), pixels.size(2))
+        if not self._shorter:
+            return resized(size, None, self._longer)
+        draw = generator(self._seed, epoch, index, "size")
+        return resized(size, self._shorter[draw.integers(len(self._shorter))], self._longer)
+
+    def _picture(self, index: int, record: Record) -> tuple[Tensor, np.ndarray]:
+        """Return the upright pixels and the boxes as fractions of them."""
+        cached = self._cache.get(index) if self._cache else None
+        if cached is not None:
+            return cached, _fractions(record)
+        picture = read_image(record.path, max_pixels=self._max_pixels)
+        if (
+            self._cache
+            and picture.orientation == 1
+            and picture.stored_size == _annotated_size(record)
+        ):
+            self._cache.put(index, picture.pixels)
+            return picture.pixels, _fractions(record)
+        if not len(record.boxes):
+            return picture.pixels, record.boxes
+        boxes = upright_boxes(record.boxes, _annotated_size(record), picture, record.path)
+        return picture.pixels, boxes
+
+
+def _annotated_size(record: Record) -> tuple[int, int]:
+    return record.height, record.width
+
+
+def _fractions(record: Record) -> np.ndarray:
+    scale = np.array([record.width, record.height, record.width, record.height])
+    return np.asarray(record.boxes / scale, dtype=np.float32)
+
+
+def _centred(boxes: np.ndarray) -> Tensor:
+    """(x1, y1, x2, y2) to (cx, cy, w, h)."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return torch.from_numpy(np.concatenate([(low + high) / 2, high - low], axis=1))

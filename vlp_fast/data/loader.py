@@ -1,0 +1,126 @@
+"""Steps from worker processes: one item of the loader is one whole step, loaded and collated.
+
+The loader has no state. It shows the steps of a range, and step n is the same wherever the range
+begins and however many workers there are, as long as `load` and `collate` are pure functions.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from vlp_fast.data.examples import Example, ImageLoader
+from vlp_fast.data.order import Order, rank_share
+from vlp_fast.errors import InputError
+
+__all__ = ["Example", "ImageLoader", "Loader"]
+
+T = TypeVar("T")
+
+
+class Loader(Generic[T]):
+    """Iterates over (step, collated examples) for the steps of a range.
+
+    Args:
+        order: which samples a step shows.
+        load: `load(index, epoch)` gives one example.
+        collate: `collate(examples, epoch, step)` gives what a step needs.
+        num_workers: loading processes, each with one thread; 0 loads in this process.
+        start_step: first global step.
+        end_step: one past the last.
+        rank: of this process among those that share a batch.
+        world_size: number of those.
+        pin_memory: let a thread move batches to page-locked memory (they need `pin_memory()`
+            unless they consist of tensors, tuples and lists).
+    """
+
+    def __init__(
+        self,
+        *,
+        order: Order,
+        load: Callable[[int, int], Example],
+        collate: Callable[[list[Example], int, int], T],
+        num_workers: int,
+        start_step: int,
+        end_step: int,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
+    ) -> None:
+        self._steps = range(start_step, end_step)
+        self._source = _Steps(order, load, collate, rank, world_size)
+        self._num_workers = min(num_workers, len(self._steps))
+        self._pin_memory = pin_memory
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[tuple[int, T]]:
+        """Yield the steps in order.
+
+        Raises:
+            InputError: what `load` or `collate` raised, in whichever process.
+        """
+        loader: DataLoader[tuple[int, T] | InputError] = DataLoader(
+            self._source,
+            batch_size=None,
+            sampler=self._steps,
+            num_workers=self._num_workers,
+            collate_fn=_unchanged,
+            pin_memory=self._pin_memory,
+            worker_init_fn=_start_worker if self._num_workers else None,
+            multiprocessing_context=_context() if self._num_workers else None,
+        )
+        for item in loader:
+            if isinstance(item, InputError):
+                raise item
+            yield item
+
+
+class _Steps(TorchDataset[tuple[int, T] | InputError]):
+    """The steps as a map-style data set of torch."""
+
+    def __init__(
+        self,
+        order: Order,
+        load: Callable[[int, int], Example],
+        collate: Callable[[list[Example], int, int], T],
+        rank: int,
+        world_size: int,
+    ) -> None:
+        self._order = order
+        self._load = load
+        self._collate = collate
+        self._rank = rank
+        self._world_size = world_size
+
+    def __getitem__(self, step: int) -> tuple[int, T] | InputError:
+        """Load a step. Bad input is returned: raised, it would arrive with a worker's traceback."""
+        epoch, batch = self._order.batch(step)
+        indices = rank_share(batch, self._rank, self._world_size)
+        try:
+            examples = [self._load(index, epoch) for index in indices]
+            return step, self._collate(examples, epoch, step)
+        except InputError as error:
+            return error
+
+
+def _unchanged(item: Any) -> Any:
+    return item
+
+
+def _start_worker(worker: int) -> None:
+    """One thread a worker; Ctrl-C is for the main process, which then ends the workers."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _context() -> str | None:
+    """Fork where there is fork: workers then share the records and the image cache for free."""
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None

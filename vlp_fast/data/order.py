@@ -1,0 +1,143 @@
+"""Which samples a step shows: pure functions of (seed, step), without any state.
+
+The order of an epoch is one permutation cut into global batches; a rank takes its slice of each.
+Resuming needs the number of the next step and nothing else, and the global batches are the same
+at any world size.
+
+Images of similar aspect are brought together to save padding: the permutation is cut into windows
+of a few dozen batches, each window sorted by aspect and cut into batches, and the batches of
+the window shuffled. Over an epoch a sample still occurs at most once and comes at a random time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from vlp_fast.data.randomness import generator
+
+
+class Order(Protocol):
+    """What a loader asks: the samples of a step."""
+
+    def batch(self, step: int) -> tuple[int, list[int]]:
+        """Return the epoch of a global step, and the indices of its global batch."""
+
+
+def rank_share(batch: list[int], rank: int, world_size: int) -> list[int]:
+    """Return the contiguous part of a global batch that one of `world_size` processes shows.
+
+    Shares differ by one sample where `world_size` does not divide the batch.
+    """
+    size = len(batch)
+    return batch[size * rank // world_size : size * (rank + 1) // world_size]
+
+
+class SampleOrder:
+    """Random order for training; whole batches only.
+
+    Where the batch size does not divide the number of samples, another random remainder is left
+    out in each epoch.
+
+    Args:
+        num_samples: samples in the data set.
+        batch_size: samples of one step over all ranks.
+        seed: of the run.
+        aspects: (num_samples,) width / height; None for no grouping.
+        window: batches that are sorted by aspect together.
+
+    Raises:
+        ValueError: if there is not one whole batch.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        *,
+        aspects: Sequence[float] | np.ndarray | None = None,
+        window: int = 32,
+    ) -> None:
+        if not 0 < batch_size <= num_samples:
+            raise ValueError(
+                f"SampleOrder: received batch_size={batch_size} for {num_samples} samples, "
+                "expected 1 to as many as there are; choose a smaller batch"
+            )
+        if aspects is not None and len(aspects) != num_samples:
+            raise ValueError(
+                f"SampleOrder: received {len(aspects)} aspects, expected one for each of the "
+                f"{num_samples} samples"
+            )
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self._aspects = None if aspects is None else np.asarray(aspects)
+        self._window = window
+        self._latest: tuple[int, np.ndarray] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in the data set."""
+        return self.num_samples // self.batch_size
+
+    def batch(self, step: int) -> tuple[int, list[int]]:
+        """Return the epoch of a global step, and the indices of its global batch."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        start = position * self.batch_size
+        return epoch, self.epoch(epoch)[start : start + self.batch_size].tolist()
+
+    def epoch(self, epoch: int) -> np.ndarray:
+        """Return the (steps_per_epoch * batch_size,) int64 indices of a whole epoch.
+
+        The latest epoch is kept, which saves time and changes nothing.
+        """
+        if self._latest is None or self._latest[0] != epoch:
+            self._latest = (epoch, self._draw(epoch))
+        return self._latest[1]
+
+    def _draw(self, epoch: int) -> np.ndarray:
+        draw = generator(self.seed, epoch, 0, "order")
+        used = self.steps_per_epoch * self.batch_size
+        indices = draw.permutation(self.num_samples)[:used]
+        if self._aspects is None:
+            return indices
+        length = self._window * self.batch_size
+        windows = [indices[start : start + length] for start in range(0, used, length)]
+        return np.concatenate([self._group(window, self._aspects, draw) for window in windows])
+
+    def _group(
+        self, window: np.ndarray, aspects: np.ndarray, draw: np.random.Generator
+    ) -> np.ndarray:
+        """Sort a window by aspect, cut it into batches, shuffle the batches."""
+        by_aspect = window[np.argsort(aspects[window], kind="stable")]
+        batches = by_aspect.reshape(-1, self.batch_size)
+        return batches[draw.permutation(len(batches))].reshape(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOrder:
+    """Every sample exactly once, in file order; the last batch is what remains.
+
+    Attributes:
+        num_samples: samples in the data set.
+        batch_size: samples of one step over all ranks.
+    """
+
+    num_samples: int
+    batch_size: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in the data set, the incomplete one included."""
+        return math.ceil(self.num_samples / self.batch_size)
+
+    def batch(self, step: int) -> tuple[int, list[int]]:
+        """Return the pass that a step belongs to, and the indices of its batch."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        start = position * self.batch_size
+        return epoch, list(range(start, min(start + self.batch_size, self.num_samples)))

@@ -1,0 +1,77 @@
+"""What a data set is once its annotation files are read: records without pixels.
+
+Everything here is host data in NumPy and plain Python, so that worker processes share it
+cheaply and no torch is needed to read annotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Record:
+    """One image with its annotations.
+
+    Attributes:
+        image_id: the id that the annotation files give.
+        path: the image file.
+        width: pixels, in the frame that `boxes` refer to; 1 where it is unknown.
+        height: pixels, likewise.
+        captions: at least one, whitespace collapsed.
+        boxes: (n, 4) float32, (x1, y1, x2, y2) in pixels of the width x height frame, clipped
+            to it, of positive extent.
+        labels: (n,) int64, contiguous classes from 0.
+        attributes: (n,) int64, -1 where none is annotated.
+    """
+
+    image_id: int
+    path: Path
+    width: int
+    height: int
+    captions: tuple[str, ...]
+    boxes: np.ndarray
+    labels: np.ndarray
+    attributes: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """All records of one split.
+
+    Attributes:
+        name: layout and split, for logs.
+        records: in the order of the annotation file.
+        class_names: one for each label; empty where nothing is annotated with boxes.
+        attribute_names: one for each attribute; empty where there are none.
+        describes: `describes(index, text)` tells whether the text is true of record `index`;
+            None where nobody can know (every data set but the drawn world).
+        notes: what was left out while reading and why, one line each.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    class_names: tuple[str, ...]
+    attribute_names: tuple[str, ...]
+    describes: Callable[[int, str], bool] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def num_boxes(self) -> int:
+        """Boxes of all records together."""
+        return sum(len(record.labels) for record in self.records)
+
+    def aspects(self) -> np.ndarray:
+        """(n,) float64, width / height of each record."""
+        return np.array([r.width / r.height for r in self.records])
+
+    def captions(self) -> list[str]:
+        """Every caption of every record, in order."""
+        return [caption for record in self.records for caption in record.captions]

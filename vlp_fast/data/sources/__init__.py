@@ -1,0 +1,96 @@
+"""Data sets in the layouts they are published in, read as they are: no conversion step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from vlp_fast.data.config import Layout, Split
+from vlp_fast.data.records import Dataset
+from vlp_fast.data.sources.coco import annotation_files, load_coco
+from vlp_fast.data.sources.drawn_world import load_drawn_world
+from vlp_fast.data.sources.karpathy import karpathy_file, load_karpathy
+from vlp_fast.data.sources.visual_genome import load_visual_genome
+from vlp_fast.errors import InputError
+
+SPLITS = ("train", "val", "test")
+
+
+def load_dataset(
+    root: Path,
+    split: Split,
+    *,
+    layout: Layout = "auto",
+    needs_boxes: bool = False,
+    missing_images: str = "error",
+    objects_vocabulary: Path | None = None,
+    attributes_vocabulary: Path | None = None,
+) -> Dataset:
+    """Read one split of a data set.
+
+    Example: `load_dataset(Path("coco"), "train")` reads `coco/dataset_coco.json` if it is there,
+    else `coco/annotations/captions_train2017.json`; boxes come from `instances_*.json`.
+
+    Args:
+        root: folder of the data set.
+        split: "train", "val" or "test".
+        layout: "auto" looks at the files: the drawn world, Karpathy, COCO, Visual Genome, in this
+            order. Name one where a folder holds several.
+        needs_boxes: whether a data set without boxes is an error.
+        missing_images: "error", or "drop" to leave out images without a file.
+        objects_vocabulary: Visual Genome's class names, if not `objects_vocab.txt` in the root.
+        attributes_vocabulary: its attribute names, if not `attributes_vocab.txt` in the root.
+
+    Raises:
+        InputError: if the folder is missing, has another layout, has damaged files, no caption,
+            or no boxes where they are needed.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give the folder of the data set")
+    if split not in SPLITS:
+        raise InputError(f"split '{split}' is unknown; choose one of {', '.join(SPLITS)}")
+    layout = _detect(root) if layout == "auto" else layout
+    if layout == "visual_genome":
+        dataset = load_visual_genome(
+            root,
+            split,
+            missing_images=missing_images,
+            objects_vocabulary=objects_vocabulary,
+            attributes_vocabulary=attributes_vocabulary,
+        )
+    elif layout == "coco":
+        dataset = load_coco(root, split, missing_images=missing_images)
+    elif (root / "world.json").is_file():
+        dataset = load_drawn_world(root, split, missing_images=missing_images)
+    else:
+        dataset = load_karpathy(root, split, missing_images=missing_images)
+    return _checked(dataset, root, needs_boxes)
+
+
+def _detect(root: Path) -> Layout:
+    if karpathy_file(root):
+        return "karpathy"
+    if annotation_files(root, "captions_*.json"):
+        return "coco"
+    if annotation_files(root, "image_data.json"):
+        return "visual_genome"
+    raise InputError(
+        f"{root}: no known layout; looked there and in {root / 'annotations'} for dataset_*.json "
+        "(Karpathy), captions_*.json (COCO) and image_data.json (Visual Genome)"
+    )
+
+
+def _checked(dataset: Dataset, root: Path, needs_boxes: bool) -> Dataset:
+    """Complain about a data set that cannot serve; remark what it lacks."""
+    if not dataset.records:
+        reasons = "; ".join(dataset.notes) or "the annotation files list none"
+        raise InputError(f"{root}: {dataset.name} has no image with a caption: {reasons}")
+    if dataset.num_boxes:
+        return dataset
+    if needs_boxes:
+        reasons = "; ".join(dataset.notes) or "there is no instance file with boxes"
+        raise InputError(
+            f"{root}: {dataset.name} has no boxes, and detection needs them: {reasons}; add COCO's "
+            "instances_*.json, or switch detection off"
+        )
+    return replace(dataset, notes=(*dataset.notes, "no boxes: detection is not possible"))

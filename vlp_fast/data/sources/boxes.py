@@ -1,0 +1,83 @@
+"""Annotated boxes made safe: clipped to the image, degenerate ones left out and counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vlp_fast.data.sources.report import DataReport
+
+
+class BoxTable:
+    """Boxes, labels and attributes of images, collected entry by entry."""
+
+    def __init__(self, report: DataReport) -> None:
+        self._report = report
+        self._rows: dict[int, list[tuple[float, float, float, float]]] = {}
+        self._labels: dict[int, list[int]] = {}
+        self._attributes: dict[int, list[int]] = {}
+
+    def add(
+        self,
+        image_id: int,
+        box: Any,
+        size: tuple[int, int],
+        *,
+        label: int,
+        attribute: int,
+        which: str,
+    ) -> None:
+        """Clip one box and keep it if something is left.
+
+        Args:
+            image_id: the image it belongs to.
+            box: as read, expected to be four numbers (x, y, w, h) in pixels.
+            size: (width, height) of the image in the same pixels.
+            label: its class.
+            attribute: its attribute, -1 for none.
+            which: names the box in the report.
+        """
+        corners = self._corners(box, size, which)
+        if corners is None:
+            return
+        self._rows.setdefault(image_id, []).append(corners)
+        self._labels.setdefault(image_id, []).append(label)
+        self._attributes.setdefault(image_id, []).append(attribute)
+
+    def arrays(self, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return boxes (n, 4) float32 xyxy, labels (n,) and attributes (n,) int64 of an image."""
+        boxes = np.array(self._rows.get(image_id, []), dtype=np.float32).reshape(-1, 4)
+        labels = np.array(self._labels.get(image_id, []), dtype=np.int64)
+        return boxes, labels, np.array(self._attributes.get(image_id, []), dtype=np.int64)
+
+    def _corners(
+        self, box: Any, size: tuple[int, int], which: str
+    ) -> tuple[float, float, float, float] | None:
+        """Return (x1, y1, x2, y2) inside the image, or None after counting why not."""
+        if not _is_four_numbers(box):
+            self._report.count("boxes that are not four finite numbers dropped", which)
+            return None
+        (x, y, w, h), (width, height) = (float(v) for v in box), size
+        corners = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
+        if w <= 0 or h <= 0:
+            self._report.count("boxes without extent dropped", which)
+            return None
+        # Compared as they are stored: in float32 a hair's breadth can vanish.
+        x1, y1, x2, y2 = np.array(corners, dtype=np.float32)
+        if x2 <= x1 or y2 <= y1:
+            self._report.count("boxes outside their image dropped", which)
+            return None
+        # One pixel of excess is rounding, usual in COCO.
+        if min(x, y) < -1 or x + w > width + 1 or y + h > height + 1:
+            self._report.count("boxes that reach out of their image clipped", which)
+        return corners
+
+
+def _is_four_numbers(box: Any) -> bool:
+    return (
+        isinstance(box, list | tuple)
+        and len(box) == 4
+        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
+        and all(abs(v) < 1e9 for v in box)  # NaN is not less than anything
+    )

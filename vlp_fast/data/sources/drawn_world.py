@@ -1,0 +1,61 @@
+"""The drawn world: Karpathy's splits and COCO's boxes, with colours as attributes and the scenes.
+
+The scenes know what is true of a picture, so foreign captions that happen to be true are seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vlp_fast.data.records import Dataset
+from vlp_fast.data.sources.karpathy import load_karpathy
+from vlp_fast.data.sources.visual_genome import NameList, attributes_by_object
+from vlp_fast.data.world.language import is_true
+from vlp_fast.data.world.layouts import read_scenes
+from vlp_fast.data.world.scene import COLOURS, Scene
+from vlp_fast.errors import InputError
+
+
+@dataclass(frozen=True)
+class SceneTruth:
+    """Is a text true of record `index`? (A class, because workers may have to pickle it.)
+
+    Attributes:
+        scenes: of the records, in their order.
+    """
+
+    scenes: tuple[Scene, ...]
+
+    def __call__(self, index: int, text: str) -> bool:
+        return is_true(self.scenes[index], text)
+
+
+def load_drawn_world(root: Path, split: str, *, missing_images: str) -> Dataset:
+    """Read one split of a folder that `vlp-fast data make-world` made.
+
+    Args:
+        root: holds `world.json` and everything else.
+        split: "train", "val" or "test".
+        missing_images: "error" or "drop".
+
+    Raises:
+        InputError: if a file is missing or damaged.
+    """
+    colours = NameList(names=COLOURS, index={name: i for i, name in enumerate(COLOURS)})
+    dataset = load_karpathy(
+        root,
+        split,
+        missing_images=missing_images,
+        attributes=attributes_by_object(root / "attributes.json", colours),
+        attribute_names=COLOURS,
+    )
+    scenes = read_scenes(root)
+    unknown = [r.image_id for r in dataset.records if r.image_id not in scenes]
+    if unknown:
+        raise InputError(
+            f"{root / 'world.json'}: has no scene of image {unknown[0]}; make the world again with "
+            "`vlp-fast data make-world`"
+        )
+    truth = SceneTruth(tuple(scenes[record.image_id] for record in dataset.records))
+    return replace(dataset, name=f"world {split}", describes=truth)

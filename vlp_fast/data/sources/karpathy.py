@@ -1,0 +1,128 @@
+"""Karpathy's splits: `dataset_coco.json` and its Flickr siblings, with COCO's boxes if there.
+
+"train" is his train and restval together, as in every captioning paper. His file names the images
+of 2014; a folder with COCO 2017's images and instances serves too, for ids are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vlp_fast.data.images import BrokenImage, read_size
+from vlp_fast.data.records import Dataset
+from vlp_fast.data.sources.coco import (
+    FOLDERS,
+    annotation_files,
+    clean_caption,
+    make_record,
+    read_instances,
+)
+from vlp_fast.data.sources.image_files import ImageFiles
+from vlp_fast.data.sources.json_files import Entry, read_json, table, text, value
+from vlp_fast.data.sources.report import DataReport
+from vlp_fast.errors import InputError
+
+SPLITS = {"train": ("train", "restval"), "val": ("val",), "test": ("test",)}
+
+
+def karpathy_file(root: Path) -> Path | None:
+    """Return the folder's `dataset_*.json`, or None."""
+    files = [path for folder in FOLDERS for path in sorted((root / folder).glob("dataset_*.json"))]
+    return files[0] if files else None
+
+
+def load_karpathy(
+    root: Path,
+    split: str,
+    *,
+    missing_images: str,
+    attributes: Mapping[int, int] | None = None,
+    attribute_names: tuple[str, ...] = (),
+) -> Dataset:
+    """Read one split.
+
+    Args:
+        root: holds `dataset_*.json`, and `instances_*.json` if there are boxes, in itself or in
+            `annotations/`, and the image folders.
+        split: "train", "val" or "test".
+        missing_images: "error" or "drop".
+        attributes: attribute of each annotation id of the instance files.
+        attribute_names: names of those.
+
+    Raises:
+        InputError: if a file is missing or damaged, or the split is empty.
+    """
+    path = karpathy_file(root)
+    if path is None:
+        raise InputError(
+            f"{root}: has no dataset_*.json (looked in {root} and {root / 'annotations'}); "
+            "add Karpathy's file, or choose another layout"
+        )
+    report = DataReport()
+    images = _images(path, split, report)
+    instances = read_instances(
+        annotation_files(root, "instances_*.json"), report, wanted=images, attributes=attributes
+    )
+    files = ImageFiles(root)
+    records, folders = [], dict[str, None]()
+    for image_id, image in images.items():
+        captions = _captions(image, path, report)
+        if not captions:
+            report.count("images without a caption dropped", image_id)
+            continue
+        here = _folders(image, path)
+        folders |= dict.fromkeys(here)
+        name = text(image, "filename", path)
+        # COCO 2017 dropped the prefix COCO_val2014_ of the same file.
+        found = files.find(here, [name, name.rpartition("_")[2]])
+        if found is not None:
+            size = instances.sizes.get(image_id) or _size_of_file(found)
+            records.append(make_record(image_id, found, size, captions, instances.boxes))
+    files.settle(len(records), folders, missing_images, report)
+    return Dataset(
+        name=f"{path.stem.removeprefix('dataset_')} {split} (Karpathy)",
+        records=tuple(records),
+        class_names=instances.class_names,
+        attribute_names=attribute_names,
+        notes=report.lines(),
+    )
+
+
+def _images(path: Path, split: str, report: DataReport) -> dict[int, Entry]:
+    """Return the split's entries by image id (COCO's where there is one)."""
+    images: dict[int, Entry] = {}
+    for image in table(read_json(path), "images", path):
+        if text(image, "split", path) not in SPLITS[split]:
+            continue
+        image_id = value(image, "cocoid" if "cocoid" in image else "imgid", int, path)
+        if image_id in images:
+            report.count("images with an id seen before dropped", image_id)
+        else:
+            images[image_id] = image
+    if not images:
+        raise InputError(f"{path}: has no image in split '{split}'; choose another split")
+    return images
+
+
+def _captions(image: Entry, path: Path, report: DataReport) -> tuple[str, ...]:
+    which = f"of image {image.get('filename')}"
+    raw = [text(sentence, "raw", path) for sentence in table(image, "sentences", path)]
+    cleaned = [clean_caption(caption, report, which) for caption in raw]
+    return tuple(caption for caption in cleaned if caption)
+
+
+def _folders(image: Entry, path: Path) -> tuple[str, ...]:
+    """Return where an image may be: where the entry says, or in the folders of COCO 2017."""
+    stated = text(image, "filepath", path) if "filepath" in image else "images"
+    others = ("images", "train2017", "val2017", "images/train2017", "images/val2017", "")
+    return (stated, f"images/{stated}", *others)
+
+
+def _size_of_file(path: Path) -> tuple[int, int]:
+    """Return (width, height) from the header; a broken file is reported when it is loaded."""
+    try:
+        height, width = read_size(path)
+    except BrokenImage:
+        return 1, 1
+    return width, height

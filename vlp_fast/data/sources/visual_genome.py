@@ -1,0 +1,230 @@
+"""Visual Genome's official files; its region descriptions are the captions.
+
+Classes and attributes are the vocabularies of 1600 and 400 names that are usual for it, a line for
+each with comma-separated synonyms. A box counts for the first of its names that is in
+the vocabulary, and for its first attribute that is.
+
+There is no official split: one image in fifty is held out for "val" and another for "test", by a
+hash of its id. Images that are also in COCO's val or test sets are not removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlp_fast.data.records import Dataset
+from vlp_fast.data.sources.boxes import BoxTable
+from vlp_fast.data.sources.coco import FOLDERS, clean_caption, make_record
+from vlp_fast.data.sources.image_files import ImageFiles
+from vlp_fast.data.sources.json_files import Entry, read_json, side, table, text, value
+from vlp_fast.data.sources.report import DataReport
+from vlp_fast.errors import InputError
+
+HELD_OUT = 50
+"""One image in this many is in "val", and as many in "test"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameList:
+    """A vocabulary file.
+
+    Attributes:
+        names: the first synonym of each line.
+        index: line of every synonym.
+    """
+
+    names: tuple[str, ...]
+    index: Mapping[str, int]
+
+    def first(self, words: Any) -> int:
+        """Return the index of the first word that is in the list, or -1."""
+        candidates = words if isinstance(words, list) else ()
+        known = (self.index.get(_normal(w), -1) for w in candidates if isinstance(w, str))
+        return next((index for index in known if index >= 0), -1)
+
+
+def load_visual_genome(
+    root: Path,
+    split: str,
+    *,
+    missing_images: str,
+    objects_vocabulary: Path | None = None,
+    attributes_vocabulary: Path | None = None,
+) -> Dataset:
+    """Read one split.
+
+    Args:
+        root: holds `image_data.json`, `objects.json`, `region_descriptions.json`, optionally
+            `attributes.json`, and the folders `VG_100K` and `VG_100K_2`.
+        split: "train", "val" or "test".
+        missing_images: "error" or "drop".
+        objects_vocabulary: class names; None looks for `objects_vocab.txt` in the root.
+        attributes_vocabulary: attribute names; None looks for `attributes_vocab.txt`.
+
+    Raises:
+        InputError: if a file is missing or damaged.
+    """
+    report = DataReport()
+    classes = read_names(objects_vocabulary or _located(root, "objects_vocab.txt"))
+    attributes = read_names(attributes_vocabulary or _located(root, "attributes_vocab.txt"))
+    images = _images(_located(root, "image_data.json"), split, report)
+    captions = _captions(_located(root, "region_descriptions.json"), images, report)
+    boxes = _boxes(root, images, classes, attributes, report)
+    files = ImageFiles(root)
+    records, folders = [], dict[str, None]()
+    for image_id, (image, size) in images.items():
+        if not captions.get(image_id):
+            report.count("images without a region description dropped", image_id)
+            continue
+        here, name = _places(image_id, image)
+        folders |= dict.fromkeys(here)
+        path = files.find(here, [name])
+        if path is not None:
+            records.append(make_record(image_id, path, size, captions[image_id], boxes))
+    files.settle(len(records), folders, missing_images, report)
+    return Dataset(
+        name=f"Visual Genome {split}",
+        records=tuple(records),
+        class_names=classes.names,
+        attribute_names=attributes.names,
+        notes=report.lines(),
+    )
+
+
+def read_names(path: Path) -> NameList:
+    """Read a vocabulary file: a name a line, synonyms separated by commas.
+
+    Raises:
+        InputError: if the file is missing, empty or not text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "not UTF-8 text"
+        raise InputError(
+            f"{path}: {reason}; give the list of names, one a line, with "
+            "data.objects_vocabulary or data.attributes_vocabulary"
+        ) from None
+    names = [[_normal(name) for name in line.split(",")] for line in lines if line.strip()]
+    if not names:
+        raise InputError(f"{path}: is empty; expected a name a line")
+    index: dict[str, int] = {}
+    for line, synonyms in enumerate(names):
+        for name in synonyms:
+            index.setdefault(name, line)
+    return NameList(names=tuple(synonyms[0] for synonyms in names), index=index)
+
+
+def attributes_by_object(path: Path, names: NameList) -> dict[int, int]:
+    """Return the attribute of each object id of an `attributes.json`, where it has a known one."""
+    found: dict[int, int] = {}
+    for image in table(read_json(path), None, path):
+        for thing in table(image, "attributes", path):
+            attribute = names.first(thing.get("attributes"))
+            if attribute >= 0:
+                found.setdefault(value(thing, "object_id", int, path), attribute)
+    return found
+
+
+def _images(path: Path, split: str, report: DataReport) -> dict[int, tuple[Entry, tuple[int, int]]]:
+    """Return the split's entries and (width, height) by image id."""
+    images: dict[int, tuple[Entry, tuple[int, int]]] = {}
+    for image in table(read_json(path), None, path):
+        image_id = value(image, "image_id", int, path)
+        if image_id in images:
+            report.count("images with an id seen before dropped", image_id)
+        elif _split_of(image_id) == split:
+            images[image_id] = (image, (side(image, "width", path), side(image, "height", path)))
+    if not images:
+        raise InputError(f"{path}: has no image in split '{split}'; choose another split")
+    return images
+
+
+def _split_of(image_id: int) -> str:
+    digest = hashlib.blake2b(str(image_id).encode(), digest_size=8).digest()
+    place = int.from_bytes(digest, "little") % HELD_OUT
+    return {0: "val", 1: "test"}.get(place, "train")
+
+
+def _captions(
+    path: Path, images: Collection[int], report: DataReport
+) -> dict[int, dict[str, None]]:
+    """Return the region descriptions of each image id, in order and without repetitions."""
+    captions: dict[int, dict[str, None]] = {}
+    for image in table(read_json(path), None, path):
+        for region in table(image, "regions", path):
+            image_id = value(region, "image_id", int, path)
+            if image_id not in images:
+                continue
+            which = f"region {region.get('region_id')}"
+            phrase = clean_caption(text(region, "phrase", path), report, which)
+            if phrase:
+                captions.setdefault(image_id, {})[phrase] = None
+    return captions
+
+
+def _boxes(
+    root: Path,
+    images: Mapping[int, tuple[Entry, tuple[int, int]]],
+    classes: NameList,
+    attributes: NameList,
+    report: DataReport,
+) -> BoxTable:
+    """Read objects and join their attributes, also by the ids that were merged into them."""
+    attributes_path = _located(root, "attributes.json")
+    of_object: dict[int, int] = {}
+    if attributes_path.is_file():
+        of_object = attributes_by_object(attributes_path, attributes)
+    path = _located(root, "objects.json")
+    boxes = BoxTable(report)
+    seen: set[int] = set()
+    for image in table(read_json(path), None, path):
+        image_id = value(image, "image_id", int, path)
+        if image_id not in images:
+            continue
+        for thing in table(image, "objects", path):
+            identity = value(thing, "object_id", int, path)
+            which = f"object {identity} of {path.name}"
+            label = classes.first(thing.get("names"))
+            if identity in seen:
+                report.count("boxes with an id seen before dropped", which)
+            elif label < 0:
+                report.count("boxes of names outside the vocabulary dropped", which)
+            else:
+                merged = thing.get("merged_object_ids")
+                identities = [identity, *(merged if isinstance(merged, list) else ())]
+                known = (of_object[i] for i in identities if isinstance(i, int) and i in of_object)
+                boxes.add(
+                    image_id,
+                    [thing.get(key) for key in ("x", "y", "w", "h")],
+                    images[image_id][1],
+                    label=label,
+                    attribute=next(known, -1),
+                    which=which,
+                )
+            seen.add(identity)
+    return boxes
+
+
+def _places(image_id: int, image: Entry) -> tuple[tuple[str, ...], str]:
+    """Return the folders to look in and the file's name, from the last parts of the address."""
+    address = image.get("url")
+    parts = address.split("/") if isinstance(address, str) else []
+    name = parts[-1] if parts and parts[-1] else f"{image_id}.jpg"
+    stated = [parts[-2]] if len(parts) > 1 else []
+    folders = [*stated, "VG_100K", "VG_100K_2"]
+    return (*folders, *(f"images/{folder}" for folder in folders), "images", ""), name
+
+
+def _located(root: Path, name: str) -> Path:
+    """Return the file in the root or in `annotations/` (in the root if in neither)."""
+    candidates = [root / folder / name for folder in FOLDERS]
+    return next((path for path in candidates if path.is_file()), candidates[0])
+
+
+def _normal(name: str) -> str:
+    return " ".join(name.lower().split())

@@ -1,0 +1,164 @@
+"""Writes a world to disk in the layouts that real data sets come in, and reads its scenes back.
+
+    images/000000000001.png ...                  pictures, lossless
+    annotations/captions_world.json              COCO captions
+    annotations/instances_world.json             COCO instances, category ids 1 to 8
+    dataset_coco.json                            Karpathy's file with the splits train, val, test
+    objects.json, attributes.json, region_descriptions.json, image_data.json       Visual Genome
+    objects_vocab.txt, attributes_vocab.txt      kinds; colours, then sizes, then textures
+    world.json                                   the scenes, with everything
+
+The folder appears whole or not at all: it is written beside its place and renamed.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from vlp_fast.data.randomness import generator
+from vlp_fast.data.world.annotations import (
+    dump,
+    file_name,
+    write_coco,
+    write_karpathy,
+    write_visual_genome,
+)
+from vlp_fast.data.world.draw import draw
+from vlp_fast.data.world.language import captions
+from vlp_fast.data.world.sampling import PICTURE_SIZES, is_possible_size, sample_scene
+from vlp_fast.data.world.scene import Scene, scene_from_dict, scene_to_dict
+from vlp_fast.errors import InputError
+
+FORMAT = "vlp_fast.world"
+FORMAT_VERSION = 1
+_ENTRIES = {
+    *("images", "annotations", "dataset_coco.json", "world.json"),
+    *("objects.json", "attributes.json", "region_descriptions.json", "image_data.json"),
+    *("objects_vocab.txt", "attributes_vocab.txt"),
+}
+
+
+def make_world(
+    out: Path,
+    *,
+    images: int,
+    seed: int,
+    sizes: Sequence[tuple[int, int]] = PICTURE_SIZES,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Writes the world `seed` to the folder `out`; an older world there is replaced.
+
+    Picture i depends on the seed, the sizes and i only. Of every 20 pictures, 18 are for training,
+    one for validation and one for testing. 10,000 pictures take 17 s on one core (2026-11).
+
+    Args:
+        images: number of pictures, at least 1.
+        seed: 0 <= seed < 2**63.
+        sizes: (width, height) in pixels of the pictures, one of which is chosen for each.
+        progress: called with the number of finished pictures after each.
+
+    Raises:
+        InputError: a number is out of range, `out` cannot be written, or it is something other
+            than a world or an empty folder.
+    """
+    _check_request(images, seed, sizes)
+    _check_target(out)
+    with _written_whole(out) as folder:
+        (folder / "images").mkdir()
+        (folder / "annotations").mkdir()
+        scenes = []
+        for index in range(images):
+            scenes.append(sample_scene(seed, index, sizes))
+            picture = folder / "images" / file_name(scenes[-1])
+            draw(scenes[-1]).save(picture, format="PNG", compress_level=3)
+            if progress is not None:
+                progress(index + 1)
+        texts = [
+            captions(scene, generator(seed, 0, i, "captions")) for i, scene in enumerate(scenes)
+        ]
+        write_coco(folder, scenes, texts)
+        write_karpathy(folder, scenes, texts)
+        write_visual_genome(folder, scenes)
+        _write_scenes(folder, scenes, seed)
+
+
+def read_scenes(root: Path) -> dict[int, Scene]:
+    """Returns the scenes of a world by image id.
+
+    Raises:
+        InputError: `world.json` is missing, damaged, or of another version.
+    """
+    path = root / "world.json"
+    remedy = "make the world again with `vlp-fast data make-world`"
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise InputError(f"{path}: not a world; {remedy}")
+    if state.get("version") != FORMAT_VERSION:
+        found = state.get("version")
+        raise InputError(f"{path}: version {found}, expected {FORMAT_VERSION}; {remedy}")
+    try:
+        scenes = [scene_from_dict(item) for item in state["scenes"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: a scene is damaged ({error!r}); {remedy}") from error
+    return {scene.image_id: scene for scene in scenes}
+
+
+def _check_request(images: int, seed: int, sizes: Sequence[tuple[int, int]]) -> None:
+    if images < 1:
+        raise InputError(f"make-world: received {images} images; ask for at least 1")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"make-world: received seed {seed}; give one from 0 to 2**63 - 1")
+    if not sizes or not all(is_possible_size(size) for size in sizes):
+        raise InputError(
+            f"make-world: received picture sizes {tuple(sizes)}; give (width, height) of 64 to "
+            "1024 pixels, neither more than twice the other"
+        )
+
+
+def _check_target(out: Path) -> None:
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise InputError(f"{out}: is not a folder; name a new or empty folder")
+    if out.is_dir() and any(out.iterdir()) and not _is_world(out):
+        raise InputError(f"{out}: holds something other than a world; name a new or empty folder")
+
+
+def _is_world(folder: Path) -> bool:
+    """Whether `world.json` begins as ours do, and nothing of somebody else's lies beside it."""
+    if any(entry.name not in _ENTRIES for entry in folder.iterdir()):
+        return False
+    try:
+        with (folder / "world.json").open(encoding="utf-8") as file:
+            return file.read(64).startswith(f'{{"format": "{FORMAT}"')
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+@contextmanager
+def _written_whole(out: Path) -> Iterator[Path]:
+    """A temporary sibling that takes the place of `out` on success and vanishes otherwise."""
+    out = out.absolute()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{out.name}.", suffix=".partial", dir=out.parent, ignore_cleanup_errors=True
+        ) as scratch:
+            new, old = Path(scratch, "new"), Path(scratch, "old")
+            new.mkdir()
+            yield new
+            if out.exists():
+                out.rename(old)
+            new.rename(out)
+    except OSError as error:
+        remedy = "free the disk or name another folder"
+        raise InputError(f"{out}: cannot be written ({error}); {remedy}") from error
+
+
+def _write_scenes(folder: Path, scenes: Sequence[Scene], seed: int) -> None:
+    # "format" comes first: `_is_world` recognises a world by the beginning of this file.
+    state = {"format": FORMAT, "version": FORMAT_VERSION, "seed": seed, "images": len(scenes)}
+    dump(folder / "world.json", {**state, "scenes": [scene_to_dict(scene) for scene in scenes]})

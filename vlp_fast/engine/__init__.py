@@ -1,0 +1,1 @@
+"""Time: configuration, optimisers, steps, evaluation, checkpoints. The engine knows tasks."""

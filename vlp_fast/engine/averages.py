@@ -1,0 +1,34 @@
+"""Running means of what a step produces, kept on the device until somebody looks."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vlp_fast.tasks.task import StepOutput
+
+
+class Averages:
+    """Sums of numerators and denominators by name; `means` is the only call that waits."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[Tensor, Tensor | int]] = {}
+
+    def add(self, name: str, value: Tensor, count: Tensor | int = 1) -> None:
+        """Add a scalar that stands for `count` things."""
+        value = value.detach().double()
+        if name in self._sums:
+            sum_, total = self._sums[name]
+            value, count = sum_ + value, total + count
+        self._sums[name] = (value, count)
+
+    def add_output(self, output: StepOutput) -> None:
+        """Add every loss (as a mean over batches) and every accuracy (as a quotient of sums)."""
+        self.add("loss", output.total)
+        for name, loss in (*output.losses.items(), *output.parts.items()):
+            self.add(name, loss)
+        for name, (right, count) in output.counts.items():
+            self.add(f"{name}_accuracy", right, count.detach())
+
+    def means(self) -> dict[str, float]:
+        """The quotients, on the host."""
+        return {name: float(a) / max(float(n), 1.0) for name, (a, n) in self._sums.items()}

@@ -1,0 +1,116 @@
+"""What a run is: data, model, objective, optimisation, and how often what happens (torch-free)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vlp_fast.data.config import DataConfig
+from vlp_fast.models.config import E2EVLPConfig, SohoConfig
+from vlp_fast.tasks.config import E2EVLPObjective, SohoObjective
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Two worlds of parameters: the CNN, and everything else."""
+
+    lr: float = 1e-4
+    """Learning rate of everything but the CNN (AdamW)."""
+    weight_decay: float = 1e-4
+    """Of everything but the CNN."""
+    backbone_optimizer: Literal["adamw", "sgd"] = "adamw"
+    """SGD with momentum 0.9 in SOHO, AdamW in E2E-VLP."""
+    backbone_lr: float = 1e-5
+    """Learning rate of the CNN."""
+    backbone_weight_decay: float = 1e-4
+    """Of the CNN."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's momenta."""
+    eps: float = 1e-8
+    """AdamW's epsilon."""
+    schedule: Literal["step", "cosine"] = "step"
+    """Step: divided by ten at each of `decay_epochs`. Cosine: to zero at the end of the run."""
+    decay_epochs: tuple[float, ...] = ()
+    """Epochs (over images) after which the rate is divided by ten."""
+    warmup_steps: int = 0
+    """Optimiser steps of linear warm-up."""
+    clip_norm: float = 0.1
+    """Largest L2 norm of all gradients together; 0: no clipping."""
+    freeze_backbone: float = 0.0
+    """The CNN is frozen for this many epochs (SOHO: 10, against a cold dictionary)."""
+    thaw_scale: float = 1.0
+    """The CNN's rate is multiplied by this after the freeze."""
+    accumulate: int = 1
+    """Micro-batches an optimiser step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long, how much at once, and how often what is written."""
+
+    batch_size: int = 32
+    """Images a micro-batch."""
+    epochs: float = 1.0
+    """Passes over the images; `--steps` overrides."""
+    seed: int = 0
+    """Of everything random."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Auto: the GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Auto: bf16 where the device computes in it, else fp16 with loss scaling (V100), fp32 on
+    CPUs without bf16 instructions."""
+    log_every: int = 20
+    """Steps between two lines of metrics.jsonl."""
+    evaluate_every: int = 0
+    """Steps between two held-out evaluations; 0: only at the end."""
+    checkpoint_every: int = 0
+    """Steps between two checkpoints; 0: only at the end."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints stay."""
+    held_out_images: int = 512
+    """Held-out images an evaluation looks at."""
+    picture: bool = True
+    """Draw report.png at the end (needs matplotlib)."""
+    backbone_weights: Path | None = None
+    """A torchvision ResNet state dict (.pth or .safetensors) to start the CNN from."""
+    codebook_samples: int = 20000
+    """Features of the first batches that k-means starts the dictionary from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run; recipes return one of the two kinds below."""
+
+    name: str
+    """The recipe's name."""
+    data: DataConfig
+    optim: OptimConfig
+    train: TrainConfig
+    run_dir: Path | None = None
+    """Where everything is written; runs/<recipe> if not given."""
+    steps: int | None = None
+    """Optimiser steps; the recipe's epochs if not given."""
+    resume: Literal["auto", "never"] = "auto"
+    """Auto: go on from the newest complete checkpoint of the run folder."""
+
+    @property
+    def directory(self) -> Path:
+        """The run folder."""
+        return self.run_dir or Path("runs") / self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class E2EVLPRun(RunConfig):
+    """A pre-training run of E2E-VLP."""
+
+    model: E2EVLPConfig = field(default_factory=E2EVLPConfig)
+    objective: E2EVLPObjective = field(default_factory=E2EVLPObjective)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SohoRun(RunConfig):
+    """A pre-training run of SOHO."""
+
+    model: SohoConfig = field(default_factory=SohoConfig)
+    objective: SohoObjective = field(default_factory=SohoObjective)

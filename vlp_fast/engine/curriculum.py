@@ -1,0 +1,68 @@
+"""Pictures with few objects first, then all: a stateless curriculum.
+
+With records sorted by their number of boxes, a step may see the first `pool(step)` of them; an
+index beyond the pool is folded back into it. Foreign captions come from the same pool, or the
+number of objects in a text would tell whether it belongs to the picture.
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass, replace
+
+from vlp_fast.data.order import SampleOrder
+from vlp_fast.data.records import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """How many of the easiest records each step may see.
+
+    Attributes:
+        box_counts: number of boxes of each record, ascending.
+        steps: the curriculum's length; after it every record may be seen.
+    """
+
+    box_counts: tuple[int, ...]
+    steps: int
+
+    def pool(self, step: int) -> int:
+        """How many records a step may see: those with at most n boxes, n growing linearly."""
+        if step >= self.steps:
+            return len(self.box_counts)
+        hardest = 1 + (self.box_counts[-1] - 1) * step / self.steps
+        return max(bisect.bisect_right(self.box_counts, hardest), min(64, len(self.box_counts)))
+
+    def wrap(self, order: SampleOrder) -> SampleOrder | CurriculumOrder:
+        """The order with every index folded into its step's pool."""
+        return CurriculumOrder(order=order, curriculum=self) if self.steps else order
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurriculumOrder:
+    """A sample order whose indices stay inside the curriculum's pool."""
+
+    order: SampleOrder
+    curriculum: Curriculum
+
+    def batch(self, step: int) -> tuple[int, list[int]]:
+        """The epoch and the indices of a step."""
+        epoch, indices = self.order.batch(step)
+        pool = self.curriculum.pool(step)
+        return epoch, [index % pool for index in indices]
+
+    @property
+    def num_samples(self) -> int:
+        """How many records there are."""
+        return self.order.num_samples
+
+
+def easiest_first(dataset: Dataset) -> Dataset:
+    """The same records sorted by their number of boxes."""
+    order = sorted(range(len(dataset.records)), key=lambda i: (len(dataset.records[i].boxes), i))
+    describes = dataset.describes
+    return replace(
+        dataset,
+        records=tuple(dataset.records[i] for i in order),
+        describes=None if describes is None else lambda i, text: describes(order[i], text),
+    )

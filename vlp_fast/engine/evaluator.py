@@ -1,0 +1,89 @@
+"""Held-out evaluation: each loss and accuracy, detection AP, the dictionary, the drawn world."""
+
+from __future__ import annotations
+
+import torch
+
+from vlp_fast.engine.average_precision import AveragePrecision
+from vlp_fast.engine.averages import Averages
+from vlp_fast.engine.experiment import Experiment
+from vlp_fast.engine.grounding import grounding_figures
+from vlp_fast.models.e2e_vlp import E2EVLP
+from vlp_fast.models.soho import Soho
+from vlp_fast.tasks.detection import predictions
+from vlp_fast.tasks.e2e_vlp import E2EVLPInputs
+from vlp_fast.tasks.soho import SohoInputs
+
+Figures = dict[str, float]
+
+
+@torch.no_grad()
+def evaluate(experiment: Experiment) -> Figures:
+    """Every held-out figure of the run; the model is left in the mode it was in.
+
+    On the drawn world, whose truth is known, the figures of `grounding_figures` are added.
+    """
+    model = experiment.model
+    was_training = model.training
+    model.eval()
+    figures = _losses(experiment)
+    if isinstance(model, E2EVLP) and experiment.run.objective.detection:  # type: ignore[union-attr]
+        figures |= _detection(experiment, model)
+    if isinstance(model, Soho):
+        figures |= _dictionary(experiment, model)
+    figures |= grounding_figures(experiment)
+    model.train(was_training)
+    return figures
+
+
+def _losses(experiment: Experiment) -> Figures:
+    averages = Averages()
+    for _, batch in experiment.held_out_batches():
+        inputs = batch.to(experiment.precision.device)
+        with experiment.precision.autocast():
+            averages.add_output(
+                experiment.held_out_objective.forward(experiment.model, inputs)  # type: ignore[arg-type]
+            )
+    return averages.means()
+
+
+def _detection(experiment: Experiment, model: E2EVLP) -> Figures:
+    """AP and AP50 from the image-only encoding, and from the one that detection trains on."""
+    boxes_of = {r.image_id: r for r in experiment.held_out.records}
+    names = experiment.held_out.class_names
+    joint = AveragePrecision(boxes_of, names)
+    alone = AveragePrecision(boxes_of, names)
+    for _, batch in experiment.held_out_batches():
+        inputs = batch.to(experiment.precision.device)
+        assert isinstance(inputs, E2EVLPInputs)
+        with experiment.precision.autocast():
+            cells = model.features(inputs.images, inputs.grid, inputs.image_sizes)
+            memory = model.encode(inputs.text_ids, cells, inputs.grid, inputs.packing)
+            for rows, packing, score in (
+                (inputs.detection_rows, inputs.detection_packing, joint),
+                (inputs.image_rows, inputs.image_packing, alone),
+            ):
+                found = model.detect(memory[rows], inputs.grid, packing)
+                attributes = found.attribute_logits
+                last = None if attributes is None else attributes[-1]
+                score.add(inputs.image_ids, predictions(found.logits[-1], found.boxes[-1], last))
+    figures = {f"{name}_with_text": value for name, value in joint.summary().items()}
+    return {**alone.summary(), **figures}
+
+
+def _dictionary(experiment: Experiment, model: Soho) -> Figures:
+    """Codes in use and perplexity over the held-out images."""
+    hits = torch.zeros(model.config.num_codes, dtype=torch.float64)
+    for _, batch in experiment.held_out_batches():
+        inputs = batch.to(experiment.precision.device)
+        assert isinstance(inputs, SohoInputs)
+        with experiment.precision.autocast():
+            tokens = model.embed_image(inputs.images, inputs.grid, inputs.image_sizes)
+        hits += torch.bincount(tokens.indices.cpu(), minlength=hits.numel())
+    share = hits / hits.sum().clamp(min=1)
+    entropy = -(share * share.clamp(min=1e-12).log()).sum()
+    return {
+        "perplexity": float(entropy.exp()),
+        "used_codes": float((hits > 0).sum()),
+        "majority_code_share": float(share.max()),
+    }

@@ -1,0 +1,246 @@
+"""From a configuration to the objects of a run: data, tokenizer, model, objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+
+from vlp_fast.data.loader import Example, ImageLoader, Loader
+from vlp_fast.data.order import EvaluationOrder, SampleOrder
+from vlp_fast.data.records import Dataset
+from vlp_fast.data.sources import load_dataset
+from vlp_fast.data.tokenizer import Tokenizer, load_vocabulary, train_vocabulary
+from vlp_fast.engine.config import E2EVLPRun, SohoRun
+from vlp_fast.engine.curriculum import Curriculum, easiest_first
+from vlp_fast.engine.precision import Precision, choose_precision
+from vlp_fast.errors import InputError
+from vlp_fast.models import build_model
+from vlp_fast.models.e2e_vlp import E2EVLP
+from vlp_fast.models.soho import Soho
+from vlp_fast.tasks.e2e_vlp import E2EVLPInputs, E2EVLPPretraining
+from vlp_fast.tasks.soho import SohoInputs, SohoPretraining
+from vlp_fast.tasks.texts import Corruption
+
+Run = E2EVLPRun | SohoRun
+Inputs = E2EVLPInputs | SohoInputs
+Objective = E2EVLPPretraining | SohoPretraining
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything that training and evaluation share.
+
+    Attributes:
+        run: the configuration, with the model's sizes taken from the data.
+        train, held_out: the two pools of images.
+        tokenizer: the run's vocabulary.
+        model: on its device.
+        objective, held_out_objective: how either pool becomes batches and losses.
+        images, held_out_images: decoded and resized examples of either pool.
+        curriculum: which pictures a step may see.
+        precision: device and number format.
+    """
+
+    run: Run
+    train: Dataset
+    held_out: Dataset
+    tokenizer: Tokenizer
+    model: E2EVLP | Soho
+    objective: Objective
+    held_out_objective: Objective
+    images: ImageLoader
+    held_out_images: ImageLoader
+    curriculum: Curriculum
+    precision: Precision
+
+    @cached_property
+    def order(self) -> SampleOrder:
+        """Which image is where in which step of training."""
+        train = self.run.train
+        return SampleOrder(
+            num_samples=len(self.train.records),
+            batch_size=train.batch_size,
+            seed=train.seed,
+            aspects=self.train.aspects(),
+        )
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return _total_steps(self.run, self.steps_per_epoch)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimiser steps a pass over the images."""
+        return self.order.steps_per_epoch / self.run.optim.accumulate
+
+    def batches(self, start: int, end: int) -> Iterator[tuple[int, Inputs]]:
+        """The micro-batches [start, end) of training."""
+
+        def collate(examples: list[Example], epoch: int, step: int) -> Inputs:
+            return self.objective.collate(examples, epoch, self.curriculum.pool(step))
+
+        return iter(
+            Loader(
+                order=self.curriculum.wrap(self.order),
+                load=self.images.load,
+                collate=collate,
+                num_workers=self.run.data.num_workers,
+                start_step=start,
+                end_step=end,
+            )
+        )
+
+    def held_out_batches(self) -> Iterator[tuple[int, Inputs]]:
+        """The held-out images, always the same, always paired and masked alike."""
+        order = EvaluationOrder(
+            num_samples=self.held_out_count, batch_size=self.run.train.batch_size
+        )
+
+        def collate(examples: list[Example], epoch: int, _: int) -> Inputs:
+            return self.held_out_objective.collate(examples, epoch)
+
+        return iter(
+            Loader(
+                order=order,
+                load=self.held_out_images.load,
+                collate=collate,
+                num_workers=0,
+                start_step=0,
+                end_step=order.steps_per_epoch,
+            )
+        )
+
+    @property
+    def held_out_count(self) -> int:
+        """Images that an evaluation looks at."""
+        return min(self.run.train.held_out_images, len(self.held_out.records))
+
+    def held_out_examples(self) -> list[Example]:
+        """The held-out images that an evaluation looks at, decoded."""
+        return [self.held_out_images.load(index, 0) for index in range(self.held_out_count)]
+
+
+def build_experiment(run: Run) -> Experiment:
+    """Read the data, fix the model's sizes by it, and build everything on the device.
+
+    Raises:
+        InputError: whatever is wrong with the data or the settings, in one line.
+    """
+    train, held_out = _datasets(run)
+    tokenizer = _tokenizer(run, train)
+    run = _sized(run, train, tokenizer)
+    precision = choose_precision(run.train)
+    model = build_model(run.model).to(precision.device)
+    model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if run.objective.curriculum:
+        train = easiest_first(train)
+    steps = _total_steps(run, len(train) // run.train.batch_size / run.optim.accumulate)
+    return Experiment(
+        run=run,
+        train=train,
+        held_out=held_out,
+        tokenizer=tokenizer,
+        model=model,
+        objective=_objective(run, train, tokenizer, model),
+        held_out_objective=_objective(run, held_out, tokenizer, model),
+        images=_images(run, train, run.data.shorter),
+        held_out_images=_images(run, held_out, run.data.shorter_held_out),
+        curriculum=Curriculum(
+            box_counts=tuple(len(r.boxes) for r in train.records),
+            steps=int(run.objective.curriculum * steps) * run.optim.accumulate,
+        ),
+        precision=precision,
+    )
+
+
+def _datasets(run: Run) -> tuple[Dataset, Dataset]:
+    data = run.data
+    if data.root is None:
+        raise InputError(
+            "--data.root is missing; give a folder of images and annotations, or draw one: "
+            "`vlp-fast data make-world runs/world`, then --data.root runs/world"
+        )
+    read = partial(
+        load_dataset,
+        data.root,
+        layout=data.layout,
+        needs_boxes=isinstance(run, E2EVLPRun) and run.objective.detection,
+        missing_images=data.missing_images,
+        objects_vocabulary=data.objects_vocabulary,
+        attributes_vocabulary=data.attributes_vocabulary,
+    )
+    train, held_out = read(data.train_split), read(data.held_out_split)
+    if len(train) < run.train.batch_size:
+        raise InputError(
+            f"{data.root}: {train.name} has {len(train)} images, fewer than a batch; give "
+            f"--train.batch-size {len(train)} or less"
+        )
+    return train, held_out
+
+
+def _total_steps(run: Run, steps_per_epoch: float) -> int:
+    if run.steps is not None:
+        return run.steps
+    return max(1, round(run.train.epochs * steps_per_epoch))
+
+
+def _images(run: Run, dataset: Dataset, shorter: tuple[int, ...] | None) -> ImageLoader:
+    return ImageLoader(
+        dataset=dataset,
+        shorter=shorter,
+        longer=run.data.longer,
+        seed=run.train.seed,
+        max_pixels=run.data.max_pixels,
+        cache=run.data.cache,
+    )
+
+
+def _tokenizer(run: Run, train: Dataset) -> Tokenizer:
+    kept = run.directory / "vocab.txt"
+    source: Path | None = run.data.vocabulary
+    if source is None and run.resume == "auto" and kept.is_file():
+        source = kept
+    if source is not None:
+        return load_vocabulary(source)
+    return train_vocabulary(train.captions(), run.data.vocabulary_size)
+
+
+def _sized(run: Run, train: Dataset, tokenizer: Tokenizer) -> Run:
+    if isinstance(run, SohoRun):
+        return replace(run, model=replace(run.model, vocab_size=tokenizer.vocab_size))
+    model = replace(
+        run.model,
+        vocab_size=tokenizer.vocab_size,
+        num_classes=max(len(train.class_names), 1),
+        num_attributes=len(train.attribute_names),
+    )
+    return replace(run, model=model)
+
+
+def _objective(run: Run, dataset: Dataset, tokenizer: Tokenizer, model: E2EVLP | Soho) -> Objective:
+    corruption = Corruption(
+        tokenizer=tokenizer,
+        max_length=run.data.max_text_length,
+        rate=run.objective.mask_rate,
+    )
+    if isinstance(run, SohoRun):
+        return SohoPretraining(
+            objective=run.objective,
+            switches=run.model,
+            dataset=dataset,
+            corruption=corruption,
+            geometry=model.grid_sizes,
+            seed=run.train.seed,
+        )
+    return E2EVLPPretraining(
+        objective=run.objective,
+        dataset=dataset,
+        corruption=corruption,
+        geometry=model.grid_sizes,
+        seed=run.train.seed,
+    )

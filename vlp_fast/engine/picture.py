@@ -1,0 +1,166 @@
+"""report.png: what the run looked like and what the model does with held-out pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlp_fast.data.loader import Example
+from vlp_fast.data.randomness import generator
+from vlp_fast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, pad_images
+from vlp_fast.engine.config import SohoRun
+from vlp_fast.engine.experiment import Experiment, Run
+from vlp_fast.engine.grounding import captions, encode_pairs
+from vlp_fast.engine.progress import read_journal
+from vlp_fast.engine.restore import restore_experiment
+from vlp_fast.models.e2e_vlp import E2EVLP
+from vlp_fast.models.soho import Soho
+from vlp_fast.ops.packing import make_grid, make_packing
+from vlp_fast.tasks.detection import Prediction, predictions
+
+SHOWN = 4
+LOSSES = ("mlm", "itm", "mvm", "captioning", "detection", "tagging")
+SCORE = 0.5
+
+
+@torch.no_grad()
+def draw_report(run: Run) -> Path | None:
+    """Draw report.png into the run folder; None where matplotlib is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("report.png needs matplotlib: pip install 'vlp-fast[viz]'")
+        return None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    experiment = restore_experiment(run)
+    experiment.model.eval()
+    figure, axes = pyplot.subplots(3, SHOWN, figsize=(4 * SHOWN, 11), layout="constrained")
+    _draw_curves(axes[0], read_journal(run.directory / "metrics.jsonl"))
+    examples = experiment.held_out_examples()[:SHOWN]
+    _draw_words(experiment, axes[1], examples)
+    if isinstance(run, SohoRun):
+        _draw_codes(experiment, axes[2], examples)
+    else:
+        _draw_boxes(experiment, axes[2], examples)
+    figure.suptitle(f"{run.name}: losses, masked words, held-out pictures", fontsize=14)
+    path = run.directory / "report.png"
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)
+    print(f"picture: {path}")
+    return path
+
+
+def _draw_curves(axes: Any, rows: list[dict[str, Any]]) -> None:
+    training = [row for row in rows if row["kind"] == "train"]
+    held_out = [row for row in rows if row["kind"] == "held_out"]
+    names = [n for n in LOSSES if any(n in row for row in training)]
+    for axis, name in zip(axes, names, strict=False):
+        points = [(r["step"], r[name]) for r in training if name in r]
+        axis.plot(*zip(*points, strict=True), label="training")
+        points = [(r["step"], r[name]) for r in held_out if name in r]
+        if points:
+            axis.plot(*zip(*points, strict=True), "o", label="held out")
+        axis.set_title(f"{name} loss")
+        axis.set_xlabel("step")
+        axis.legend()
+    for axis in axes[len(names) :]:
+        axis.axis("off")
+
+
+def _draw_words(experiment: Experiment, axes: Any, examples: list[Example]) -> None:
+    """Every second word is masked and filled in; wrong words are marked by what was meant."""
+    corruption, tokenizer = experiment.held_out_objective.corruption, experiment.tokenizer
+    draws = [generator(0, 0, e.image_id, "report") for e in examples]
+    masked = [corruption.mask(e.captions[0], d) for e, d in zip(examples, draws, strict=True)]
+    hidden, starts = encode_pairs(experiment, [m.ids for m in masked], examples)
+    for axis, example, text, start in zip(axes, examples, masked, starts, strict=False):
+        rows = torch.tensor([start + p for p in text.positions], device=hidden.device)
+        with experiment.precision.autocast():
+            guesses = experiment.model.masked_word_logits(hidden[rows]).argmax(-1).tolist()
+        words = [tokenizer.decode([token]) for token in text.original()]
+        for position, guess, target in zip(text.positions, guesses, text.targets, strict=True):
+            found, meant = tokenizer.decode([guess]), tokenizer.decode([target])
+            words[position] = f"[{found}]" if guess == target else f"[{found}, not {meant}]"
+        axis.imshow(_pixels(example.image))
+        axis.set_title("masked words filled in:\n" + _wrap(" ".join(words[1:-1])), fontsize=9)
+        axis.axis("off")
+
+
+def _draw_boxes(experiment: Experiment, axes: Any, examples: list[Example]) -> None:
+    written = captions(experiment, examples)
+    for axis, example, text, found in zip(
+        axes, examples, written, _detect(experiment, examples), strict=True
+    ):
+        axis.imshow(_pixels(example.image))
+        height, width = example.image.shape[1:]
+        for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
+            if score >= SCORE:
+                _draw_box(axis, (box * box.new_tensor([width, height] * 2)).tolist())
+                name = experiment.held_out.class_names[int(label)]
+                axis.text(
+                    float(box[0]) * width,
+                    float(box[1]) * height,
+                    name,
+                    fontsize=7,
+                    color="black",
+                    backgroundcolor="white",
+                )
+        axis.set_title("written: " + _wrap(text), fontsize=9)
+        axis.axis("off")
+
+
+def _draw_box(axis: Any, corners: list[float]) -> None:
+    x1, y1, x2, y2 = corners
+    axis.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color="black", linewidth=2.5)
+    axis.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color="yellow", linewidth=1.2)
+
+
+def _detect(experiment: Experiment, examples: list[Example]) -> list[Prediction]:
+    model, device = experiment.model, experiment.precision.device
+    assert isinstance(model, E2EVLP)
+    images, image_sizes = pad_images([e.image for e in examples])
+    sizes, map_size = model.grid_sizes(image_sizes, (images.size(2), images.size(3)))
+    grid = make_grid(sizes, map_size).to(device)
+    packing = make_packing([0] * len(examples), range(len(examples)), grid).to(device)
+    with experiment.precision.autocast():
+        cells = model.features(images.to(device), grid, image_sizes)
+        empty = torch.zeros(0, dtype=torch.int64, device=device)
+        found = model.detect(model.encode(empty, cells, grid, packing), grid, packing)
+    return predictions(found.logits[-1], found.boxes[-1], None)
+
+
+def _draw_codes(experiment: Experiment, axes: Any, examples: list[Example]) -> None:
+    """The dictionary index of every cell, as a map of colours beside nothing else."""
+    model, device = experiment.model, experiment.precision.device
+    assert isinstance(model, Soho)
+    images, image_sizes = pad_images([e.image for e in examples])
+    sizes, map_size = model.grid_sizes(image_sizes, (images.size(2), images.size(3)))
+    grid = make_grid(sizes, map_size).to(device)
+    with experiment.precision.autocast():
+        indices = model.embed_image(images.to(device), grid, image_sizes).indices.cpu()
+    starts = [sum(h * w for h, w in sizes[:i]) for i in range(len(sizes))]
+    for axis, (height, width), start in zip(axes, sizes, starts, strict=True):
+        codes: Tensor = indices[start : start + height * width].reshape(height, width)
+        axis.imshow(codes * 67 % 256, cmap="nipy_spectral", vmin=0, vmax=255)
+        axis.set_title(f"dictionary codes, {len(set(codes.flatten().tolist()))} kinds", fontsize=9)
+        axis.axis("off")
+
+
+def _pixels(image: Tensor) -> Tensor:
+    """(H, W, 3) in [0, 1] of a normalised (3, H, W) image."""
+    mean, deviation = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return (image.permute(1, 2, 0) * deviation + mean).clamp(0, 1)
+
+
+def _wrap(text: str, width: int = 44) -> str:
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) > width:
+            lines.append("")
+        lines[-1] += f"{word} "
+    return "\n".join(lines[:4])

@@ -1,0 +1,82 @@
+"""What a person sees of a run, and what a program reads: a bar or plain lines, and JSONL."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Journal:
+    """Appends one json object a line to metrics.jsonl; a resumed run drops what it will redo."""
+
+    def __init__(self, path: Path, *, start_step: int) -> None:
+        self._path = path
+        kept = [row for row in read_journal(path) if row["step"] <= start_step]
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+    def write(self, **row: object) -> None:
+        """Append one row."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def read_journal(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.jsonl; an unfinished last line is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+class Display:
+    """A progress bar on a terminal, one plain line per logged step elsewhere."""
+
+    def __init__(self, *, total: int, start: int) -> None:
+        self._console = Console(stderr=False, highlight=False, soft_wrap=True)
+        self._total, self._start, self._began = total, start, time.monotonic()
+        self._bar: Progress | None = None
+        if sys.stdout.isatty():
+            self._bar = Progress(
+                TextColumn("{task.completed}/{task.total}"),
+                BarColumn(bar_width=24),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+                console=self._console,
+            )
+            self._task = self._bar.add_task("", total=total, completed=start)
+            self._bar.start()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, markup=False)
+
+    def step(self, step: int) -> None:
+        """Move the bar."""
+        if self._bar:
+            self._bar.update(self._task, completed=step)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Show the latest figures."""
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._bar:
+            self._bar.update(self._task, description=text)
+        else:
+            self.say(f"step {step}/{self._total}  eta {self._eta(step)}  {text}")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar:
+            self._bar.stop()
+
+    def _eta(self, step: int) -> str:
+        pace = (time.monotonic() - self._began) / max(step - self._start, 1)
+        seconds = int(pace * (self._total - step))
+        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

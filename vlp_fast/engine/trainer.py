@@ -1,0 +1,257 @@
+"""The training loop.
+
+A step is a pure function of its number: which images, how they are paired and masked, the
+dropout seed and the learning rates all derive from (seed, step). So a run is resumed by one
+integer and equals the uninterrupted one bit for bit on a CPU. Nothing in a step waits for a GPU:
+figures stay on the device until a line is logged.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch.optim import Optimizer
+
+from vlp_fast.engine.averages import Averages
+from vlp_fast.engine.checkpoint import (
+    load_backbone,
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from vlp_fast.engine.codebook import start_codebook
+from vlp_fast.engine.evaluator import evaluate
+from vlp_fast.engine.experiment import Experiment, Inputs, Run, build_experiment
+from vlp_fast.engine.optim import (
+    build_optimizers,
+    clip_gradients,
+    learning_rate_scale,
+    set_learning_rates,
+)
+from vlp_fast.engine.progress import Display, Journal
+from vlp_fast.engine.run_folder import open_run_folder
+from vlp_fast.errors import InputError
+from vlp_fast.models.soho import Soho
+from vlp_fast.tasks.soho import SohoInputs
+from vlp_fast.tasks.tagging import tagging_loss
+from vlp_fast.tasks.task import StepOutput
+
+
+def train(run: Run) -> Path:
+    """Train from the newest checkpoint, or from scratch, to the end; returns the run folder.
+
+    Raises:
+        InputError: whatever is wrong with data, settings or folder, in one line.
+    """
+    torch.manual_seed(run.train.seed)
+    experiment = build_experiment(run)
+    trainer = Trainer(experiment)
+    try:
+        trainer.run()
+    finally:
+        trainer.display.close()
+    return run.directory
+
+
+class Trainer:
+    """One run in progress.
+
+    Attributes:
+        experiment: data, model and objective.
+        step: optimiser steps done.
+        display: what the person sees.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.config = experiment.run
+        self.model = experiment.model
+        self.step = 0
+        self.optimizers = build_optimizers(self.model, self.config.optim)
+        self.scaler = experiment.precision.scaler()
+        self._resume()
+        # Only now: a checkpoint of another model must leave the folder's run.json as it is.
+        open_run_folder(experiment.run, experiment.tokenizer)
+        self.display = Display(total=experiment.total_steps, start=self.step)
+        self.journal = Journal(self.config.directory / "metrics.jsonl", start_step=self.step)
+        self._averages = Averages()
+        self._clock = _Clock()
+        self._evaluated_at = -1
+
+    def run(self) -> None:
+        """Every step that is left, then the last evaluation and checkpoint."""
+        train, total = self.config.train, self.experiment.total_steps
+        self._introduce()
+        batches: Iterator[tuple[int, Inputs]] = self.experiment.batches(
+            self.step * self.config.optim.accumulate, total * self.config.optim.accumulate
+        )
+        while self.step < total:
+            self._prepare()
+            self._advance(batches)
+            self.step += 1
+            self.display.step(self.step)
+            is_saved = train.checkpoint_every > 0 and self.step % train.checkpoint_every == 0
+            # A line before each checkpoint: a resumed run then averages over the same steps.
+            if self.step % train.log_every == 0 or self.step == total or is_saved:
+                self._log()
+            if train.evaluate_every and self.step % train.evaluate_every == 0:
+                self._evaluate()
+            if is_saved:
+                self._save()
+        self._evaluate()
+        self._save()
+
+    @property
+    def _tagging_steps(self) -> int:
+        objective = self.config.objective
+        return getattr(objective, "tagging_steps", 0)
+
+    def _introduce(self) -> None:
+        experiment, say = self.experiment, self.display.say
+        parameters = sum(p.numel() for p in self.model.parameters())
+        precision = experiment.precision
+        say(
+            f"{self.config.name}: {parameters / 1e6:.2f} M parameters, "
+            f"{len(experiment.train.records)} images for training, "
+            f"{len(experiment.held_out.records)} held out, "
+            f"{precision.device.type} in {str(precision.dtype).removeprefix('torch.')}"
+        )
+        images = self.config.train.batch_size * self.config.optim.accumulate
+        say(
+            f"{images} images a step, {experiment.steps_per_epoch:.0f} steps an epoch, steps "
+            f"{self.step} to {experiment.total_steps}, in {self.config.directory}"
+        )
+        for note in (*experiment.train.notes, *experiment.held_out.notes):
+            say(f"note: {note}")
+
+    def _prepare(self) -> None:
+        """Everything about the coming step that derives from its number."""
+        optim, step = self.config.optim, self.step
+        torch.manual_seed(self.config.train.seed * 1_000_003 + step)
+        if isinstance(self.model, Soho) and step == self._tagging_steps:
+            start_codebook(self.experiment, self.display.say)
+        since = step - self._tagging_steps
+        thaw = optim.freeze_backbone * self.experiment.steps_per_epoch
+        is_frozen = 0 <= since < thaw
+        backbone = self.model.backbone
+        self.model.train()
+        if optim.freeze_backbone > 0:
+            stages = backbone.num_stages if is_frozen else self.config.model.backbone.freeze_stages
+            if is_frozen != (backbone.frozen_stages == backbone.num_stages) or since == thaw:
+                backbone.freeze(stages)
+            backbone.freeze_statistics(since >= 0)
+        is_tagging = since < 0
+        scale = learning_rate_scale(
+            step if is_tagging else since,
+            config=optim,
+            total_steps=self._tagging_steps
+            if is_tagging
+            else self.experiment.total_steps - self._tagging_steps,
+            steps_per_epoch=self.experiment.steps_per_epoch,
+        )
+        set_learning_rates(self.optimizers, scale, config=optim, thawed=since >= thaw)
+
+    def _next(self, batches: Iterator[tuple[int, Inputs]]) -> Inputs:
+        began = time.monotonic()
+        _, inputs = next(batches)
+        self._clock.waited += time.monotonic() - began
+        for problem in inputs.problems:
+            self.display.say(f"replaced: {problem}")
+            with (self.config.directory / "bad_samples.jsonl").open("a") as file:
+                file.write(json.dumps({"step": self.step, "problem": problem}) + "\n")
+        return inputs.to(self.experiment.precision.device)
+
+    def _advance(self, batches: Iterator[tuple[int, Inputs]]) -> None:
+        """One optimiser step over as many micro-batches as the configuration says."""
+        for _ in range(self.config.optim.accumulate):
+            inputs = self._next(batches)
+            with self.experiment.precision.autocast():
+                output = self._forward(inputs)
+            self.scaler.scale(output.total / self.config.optim.accumulate).backward()
+            self._averages.add_output(output)
+            self._clock.images += len(inputs.image_ids)
+        trained = [optimizer for optimizer in self.optimizers if _has_gradients(optimizer)]
+        for optimizer in trained:
+            self.scaler.unscale_(optimizer)
+        norm = clip_gradients(self.model.parameters(), self.config.optim.clip_norm)
+        self._averages.add("gradient_norm", norm)
+        for optimizer in trained:
+            self.scaler.step(optimizer)
+            optimizer.zero_grad(set_to_none=True)
+        self.scaler.update()
+
+    def _forward(self, inputs: Inputs) -> StepOutput:
+        if isinstance(self.model, Soho) and self.step < self._tagging_steps:
+            assert isinstance(inputs, SohoInputs)
+            return tagging_loss(self.model, inputs)
+        return self.experiment.objective.forward(self.model, inputs)  # type: ignore[arg-type]
+
+    def _log(self) -> None:
+        shown = self._averages.means() | self._clock.figures()
+        shown["lr"] = self.optimizers[0].param_groups[0]["lr"]
+        if isinstance(self.model, Soho) and self.step > self._tagging_steps:
+            shown["perplexity"] = float(self.model.dictionary.perplexity())
+        self._averages, self._clock = Averages(), _Clock()
+        self.journal.write(step=self.step, kind="train", **shown)
+        self.display.log(self.step, shown)
+        if not math.isfinite(shown["loss"]):
+            raise InputError(
+                f"step {self.step}: the loss is {shown['loss']}; the newest checkpoint in "
+                f"{self.config.directory} is from before; lower --optim.lr or use "
+                "--train.precision fp32"
+            )
+
+    def _evaluate(self) -> None:
+        if self._evaluated_at == self.step:
+            return
+        self._evaluated_at = self.step
+        figures = evaluate(self.experiment)
+        self.journal.write(step=self.step, kind="held_out", **figures)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self.display.say(f"held out, step {self.step}: {text}")
+
+    def _save(self) -> None:
+        extra = {"scaler": self.scaler.state_dict(), "recipe": self.config.name}
+        save_checkpoint(
+            self.config.directory,
+            self.step,
+            self.model,
+            self.optimizers,
+            extra=extra,
+            keep=self.config.train.keep_checkpoints,
+        )
+
+    def _resume(self) -> None:
+        is_wanted = self.config.resume == "auto"
+        found = newest_checkpoint(self.config.directory) if is_wanted else None
+        if found is not None:
+            state = load_checkpoint(found, self.model, self.optimizers)
+            self.scaler.load_state_dict(state["scaler"])
+            self.step = int(state["step"])
+        elif self.config.train.backbone_weights:
+            load_backbone(self.config.train.backbone_weights, self.model.backbone)
+
+
+def _has_gradients(optimizer: Optimizer) -> bool:
+    return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
+
+
+class _Clock:
+    """Images and seconds since the last logged line."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.waited = 0.0
+        self.images = 0
+
+    def figures(self) -> dict[str, float]:
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        return {
+            "images_per_second": self.images / seconds,
+            "data_wait_percent": 100 * self.waited / seconds,
+        }

@@ -1,0 +1,143 @@
+"""Residual blocks and the frozen norm: the parts of the ResNet, under torchvision's names.
+
+Each block takes the padding of its input, True on padding and broadcastable to it, or None. With
+padding given, the input of every spatial convolution is zeroed there, so that a valid cell sees the
+zeros that it would see at the border of its own image (`backbone.py` says why).
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FrozenNorm(nn.Module):
+    """Batch norm whose statistics and affine parameters are buffers that nothing trains.
+
+    The state of torchvision's `FrozenBatchNorm2d` in one fused call, which leaves half-precision
+    maps in half precision (that one multiplies by float32 buffers).
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_load_state_dict_pre_hook(_drop_step_counter)  # type: ignore[no-untyped-call]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Computes (x - mean) / sqrt(var + eps) * weight + bias of (B, C, H, W), in x's dtype."""
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut."""
+
+    expansion = 1
+
+    def __init__(
+        self, channels: int, width: int, stride: int, make_norm: Callable[[int], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = make_norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = make_norm(width)
+        self.stride = stride
+        self.downsample = _shortcut(channels, width, stride, make_norm)
+
+    def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        """Maps (B, C, H, W) to (B, width, ceil(H / stride), ceil(W / stride)); True on padding."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.bn1(self.conv1(zero_padding(x, padding))).relu()
+        out = zero_padding(out, halve_padding(padding) if self.stride == 2 else padding)
+        out = self.bn2(self.conv2(out))
+        return cast(Tensor, (out + shortcut).relu())
+
+
+class Bottleneck(nn.Module):
+    """A 3x3 convolution between two 1x1 ones, with a shortcut; the 3x3 carries the stride."""
+
+    expansion = 4
+
+    def __init__(
+        self, channels: int, width: int, stride: int, make_norm: Callable[[int], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
+        self.bn1 = make_norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = make_norm(width)
+        self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
+        self.bn3 = make_norm(width * self.expansion)
+        self.downsample = _shortcut(channels, width * self.expansion, stride, make_norm)
+
+    def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        """Maps (B, C, H, W) to (B, 4 width, ceil(H / stride), ceil(W / stride))."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.bn1(self.conv1(x)).relu()
+        out = self.bn2(self.conv2(zero_padding(out, padding))).relu()
+        out = self.bn3(self.conv3(out))
+        return cast(Tensor, (out + shortcut).relu())
+
+
+class Stage(nn.Sequential):
+    """Blocks of one width; the first carries the stride."""
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        channels: int,
+        width: int,
+        depth: int,
+        stride: int,
+        make_norm: Callable[[int], nn.Module],
+    ) -> None:
+        inner = width * block.expansion
+        rest = [block(inner, width, 1, make_norm) for _ in range(depth - 1)]
+        super().__init__(block(channels, width, stride, make_norm), *rest)
+        self.stride = stride
+
+    def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:  # type: ignore[override]
+        for number, block in enumerate(self):
+            x = block(x, padding)
+            if number == 0 and self.stride == 2:
+                padding = halve_padding(padding)
+        return x
+
+
+def _shortcut(
+    channels: int, out_channels: int, stride: int, make_norm: Callable[[int], nn.Module]
+) -> nn.Sequential | None:
+    if stride == 1 and channels == out_channels:
+        return None
+    convolution = nn.Conv2d(channels, out_channels, 1, stride=stride, bias=False)
+    return nn.Sequential(convolution, make_norm(out_channels))
+
+
+def _drop_step_counter(
+    module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object
+) -> None:
+    """Lets a frozen norm load the state of an ordinary one, which counts its steps."""
+    state.pop(f"{prefix}num_batches_tracked", None)
+
+
+def zero_padding(x: Tensor, padding: Tensor | None) -> Tensor:
+    """Returns x with zeros where padding is True; x itself where padding is None."""
+    return x if padding is None else x.masked_fill(padding, 0.0)
+
+
+def halve_padding(padding: Tensor | None) -> Tensor | None:
+    """Cell i of the halved map is valid iff cell 2i is, so lengths round up as convolutions do."""
+    return None if padding is None else padding[..., ::2, ::2]

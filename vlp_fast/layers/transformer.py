@@ -1,0 +1,332 @@
+"""Transformer encoder and decoder over packed rows, in DETR's order of operations.
+
+Positions are added to queries and keys in every layer, never to values. Each block is
+
+    norm_first=False (DETR, BERT):  x = norm(x + dropout(block(x)))
+    norm_first=True:                x = x + dropout(block(norm(x)))
+
+Different from DETR: rows are packed; `num_heads`, `head_dim` and `ffn_dim` are independent of the
+width; and the decoder can be causal and run step by step, so that one set of weights detects
+objects and writes text (E2E-VLP section 3.1.3).
+
+Shape suffixes: T rows of all sequences, S sequences, D width, N heads, E head width, A layers.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlp_fast.layers.attention import CrossAttention, GridAttention, Sequences, Spans
+
+Activation = Literal["relu", "gelu"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
+
+
+class FeedForward(nn.Module):
+    """Computes linear2(dropout(activation(linear1(x)))) of every row.
+
+    Raises:
+        ValueError: for an unknown activation.
+    """
+
+    def __init__(self, width: int, ffn_dim: int, *, activation: Activation, dropout: float) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"FeedForward: received activation {activation!r}, expected one of "
+                f"{sorted(ACTIVATIONS)}; do pass one of these"
+            )
+        self.linear1 = nn.Linear(width, ffn_dim)
+        self.linear2 = nn.Linear(ffn_dim, width)
+        self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(dropout)
+        for linear in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (..., D) to (..., D)."""
+        out: Tensor = self.linear2(self.dropout(self.activation(self.linear1(x))))
+        return out
+
+
+class ResidualLayer(nn.Module):
+    """What encoder and decoder layers share: the residual connection with its norm and dropout."""
+
+    def __init__(self, *, norm_first: bool, dropout: float) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.dropout = nn.Dropout(dropout)
+
+    def residual(
+        self, x: Tensor, norm: Callable[[Tensor], Tensor], block: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Computes one block of the layer on (T, D); the module's docstring has the formula."""
+        if self.norm_first:
+            return x + self._drop(block(norm(x)))
+        return norm(x + self._drop(block(x)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        dropped: Tensor = self.dropout(x)
+        return dropped
+
+
+class EncoderLayer(ResidualLayer):
+    """Self-attention and a feed-forward network.
+
+    Args:
+        width: D.
+        num_heads: N.
+        head_dim: E; width / num_heads if None.
+        ffn_dim: inner features of the feed-forward network.
+        activation: "relu" (DETR) or "gelu" (BERT).
+        norm_first: normalise in front of each block instead of behind it.
+        dropout: rate on attention weights, inside the feed-forward network and on residuals.
+        eps: of the layer norms; 1e-5 in DETR, 1e-12 in BERT.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        head_dim: int | None,
+        ffn_dim: int,
+        *,
+        activation: Activation = "relu",
+        norm_first: bool = False,
+        dropout: float = 0.1,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__(norm_first=norm_first, dropout=dropout)
+        self.attention = GridAttention(width, num_heads, head_dim, dropout=dropout)
+        self.ffn = FeedForward(width, ffn_dim, activation=activation, dropout=dropout)
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+
+    def forward(self, x: Tensor, packing: Sequences, positions: Tensor | None = None) -> Tensor:
+        """Maps packed rows (T, D) to (T, D); positions (T, D) enter queries and keys."""
+        x = self.residual(
+            x, self.norm1, lambda rows: self.attention(rows, packing, positions=positions)
+        )
+        return self.residual(x, self.norm2, self.ffn)
+
+
+class Encoder(nn.Module):
+    """Encoder layers one behind the other.
+
+    Args:
+        layers: the layers.
+        norm: behind the last layer; needed with norm_first, None otherwise (DETR).
+    """
+
+    def __init__(self, layers: Iterable[EncoderLayer], norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm
+
+    def forward(self, x: Tensor, packing: Sequences, positions: Tensor | None = None) -> Tensor:
+        """Maps packed rows (T, D) to (T, D); positions (T, D) enter every layer."""
+        for layer in self.layers:
+            x = layer(x, packing, positions)
+        return x if self.norm is None else self.norm(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCache:
+    """What one decoder layer keeps between steps.
+
+    Attributes:
+        keys: (S, max_length, N, E) of the tokens written so far; the rest is not read.
+        values: likewise.
+        memory_keys: (Tm, N, E), projected once.
+        memory_values: likewise.
+    """
+
+    keys: Tensor
+    values: Tensor
+    memory_keys: Tensor
+    memory_values: Tensor
+
+
+class DecoderLayer(ResidualLayer):
+    """Self-attention, cross-attention to a memory and a feed-forward network.
+
+    Args: as `EncoderLayer`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        head_dim: int | None,
+        ffn_dim: int,
+        *,
+        activation: Activation = "relu",
+        norm_first: bool = False,
+        dropout: float = 0.1,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__(norm_first=norm_first, dropout=dropout)
+        self.self_attention = GridAttention(width, num_heads, head_dim, dropout=dropout)
+        self.cross_attention = CrossAttention(width, num_heads, head_dim, dropout=dropout)
+        self.ffn = FeedForward(width, ffn_dim, activation=activation, dropout=dropout)
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.norm3 = nn.LayerNorm(width, eps=eps)
+
+    def forward(
+        self,
+        x: Tensor,
+        sequences: Sequences,
+        memory: Tensor,
+        memory_sequences: Sequences,
+        *,
+        query_positions: Tensor | None = None,
+        memory_positions: Tensor | None = None,
+        causal: bool = False,
+    ) -> Tensor:
+        """Maps packed rows (T, D) to (T, D).
+
+        Args:
+            x: (T, D).
+            sequences: of x, S of them.
+            memory: (Tm, D).
+            memory_sequences: of the memory, S of them.
+            query_positions: (T, D), enters queries of both attentions and keys of the first.
+            memory_positions: (Tm, D), enters keys of the second.
+            causal: rows do not see later rows of their sequence.
+        """
+
+        def look_around(rows: Tensor) -> Tensor:
+            out: Tensor = self.self_attention(
+                rows, sequences, positions=query_positions, causal=causal
+            )
+            return out
+
+        def look_at_memory(rows: Tensor) -> Tensor:
+            out: Tensor = self.cross_attention(
+                rows,
+                sequences,
+                memory,
+                memory_sequences,
+                query_positions=query_positions,
+                memory_positions=memory_positions,
+            )
+            return out
+
+        x = self.residual(x, self.norm1, look_around)
+        x = self.residual(x, self.norm2, look_at_memory)
+        return self.residual(x, self.norm3, self.ffn)
+
+    def start(self, memory: Tensor, positions: Tensor | None, shape: tuple[int, int]) -> LayerCache:
+        """Returns an empty cache for `shape` = (S, max_length) tokens over memory rows (Tm, D)."""
+        keys, values = self.cross_attention.project(memory, positions)
+        empty = keys.new_zeros(*shape, *keys.shape[1:])
+        return LayerCache(keys=empty, values=empty.clone(), memory_keys=keys, memory_values=values)
+
+    def step(self, x: Tensor, cache: LayerCache, index: int, memory_sequences: Sequences) -> Tensor:
+        """Maps the (S, D) rows of token `index` of each sequence; writes them into the cache."""
+        num_sequences = x.shape[0]
+        one = Spans.uniform(num_sequences, 1, x.device)
+        written = Spans.uniform(num_sequences, index + 1, x.device)
+
+        def look_back(rows: Tensor) -> Tensor:
+            cache.keys[:, index], cache.values[:, index] = self.self_attention.project(rows)
+            keys = cache.keys[:, : index + 1].flatten(0, 1)
+            values = cache.values[:, : index + 1].flatten(0, 1)
+            return self.self_attention.attend(rows, one, keys, values, written)
+
+        def look_at_memory(rows: Tensor) -> Tensor:
+            return self.cross_attention.attend(
+                rows, one, cache.memory_keys, cache.memory_values, memory_sequences
+            )
+
+        x = self.residual(x, self.norm1, look_back)
+        x = self.residual(x, self.norm2, look_at_memory)
+        return self.residual(x, self.norm3, self.ffn)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingState:
+    """Caches of all layers, and the memory's sequences."""
+
+    layers: tuple[LayerCache, ...]
+    memory_sequences: Sequences
+
+
+class Decoder(nn.Module):
+    """Decoder layers one behind the other, each of which is read out.
+
+    Args:
+        layers: the layers.
+        norm: applied to the output of every layer on its way out (not to the next layer).
+    """
+
+    def __init__(self, layers: Iterable[DecoderLayer], norm: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm
+
+    def forward(
+        self,
+        x: Tensor,
+        sequences: Sequences,
+        memory: Tensor,
+        memory_sequences: Sequences,
+        *,
+        query_positions: Tensor | None = None,
+        memory_positions: Tensor | None = None,
+        causal: bool = False,
+    ) -> Tensor:
+        """Computes (A, T, D), the normed outputs of all layers; arguments as in `DecoderLayer`."""
+        outputs = []
+        for layer in self.layers:
+            x = layer(
+                x,
+                sequences,
+                memory,
+                memory_sequences,
+                query_positions=query_positions,
+                memory_positions=memory_positions,
+                causal=causal,
+            )
+            outputs.append(self.norm(x))
+        return torch.stack(outputs)
+
+    def start(
+        self,
+        memory: Tensor,
+        memory_sequences: Sequences,
+        *,
+        max_length: int,
+        memory_positions: Tensor | None = None,
+    ) -> DecodingState:
+        """Returns the state in front of the first token; keys and values of the memory are final.
+
+        Args:
+            memory: (Tm, D).
+            memory_sequences: of the memory, S of them: one text is written for each.
+            max_length: steps that will be taken at most.
+            memory_positions: (Tm, D), enters keys.
+        """
+        shape = (memory_sequences.cu_seqlens.shape[0] - 1, max_length)
+        caches = tuple(layer.start(memory, memory_positions, shape) for layer in self._layers())
+        return DecodingState(layers=caches, memory_sequences=memory_sequences)
+
+    def step(self, x: Tensor, state: DecodingState, index: int) -> Tensor:
+        """Computes the last layer's (S, D) for token `index`, after all tokens in front of it.
+
+        Equals the rows that a causal `forward` over the whole texts gives; without gradients.
+        """
+        for layer, cache in zip(self._layers(), state.layers, strict=True):
+            x = layer.step(x, cache, index, state.memory_sequences)
+        out: Tensor = self.norm(x)
+        return out
+
+    def _layers(self) -> list[DecoderLayer]:
+        return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]

@@ -1,0 +1,68 @@
+"""The two models, by name or by configuration; importing this package does not import torch."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlp_fast.models.config import E2EVLPConfig, ModelConfig, SohoConfig, model_config, model_names
+
+if TYPE_CHECKING:
+    from vlp_fast.models.e2e_vlp import E2EVLP
+    from vlp_fast.models.soho import Soho
+
+__all__ = [
+    "E2EVLPConfig",
+    "ModelConfig",
+    "SohoConfig",
+    "build_model",
+    "create_model",
+    "model_names",
+]
+
+
+def create_model(name: str, pretrained: str | Path | None = None) -> "E2EVLP | Soho":
+    """Builds a named model.
+
+    >>> model = vlp_fast.create_model("e2e_vlp_r50_6")
+
+    Args:
+        name: one of `model_names()`.
+        pretrained: path of a local safetensors file with this very model's weights; random
+            weights if None.
+
+    Raises:
+        ValueError: for an unknown name (close matches are listed), or a file that is missing or
+            does not hold this model's weights.
+    """
+    config = model_config(name)
+    if pretrained is not None and not Path(pretrained).is_file():
+        raise ValueError(
+            f"create_model: received pretrained={str(pretrained)!r}, expected an existing "
+            "safetensors file; do give the path of one, or None for random weights"
+        )
+    model = build_model(config)
+    if pretrained is not None:
+        _load(model, Path(pretrained))
+    return model
+
+
+def build_model(config: ModelConfig) -> "E2EVLP | Soho":
+    """Builds the model that a configuration describes, with random weights."""
+    if isinstance(config, SohoConfig):
+        from vlp_fast.models.soho import build_soho
+
+        return build_soho(config)
+    from vlp_fast.models.e2e_vlp import build_e2e_vlp
+
+    return build_e2e_vlp(config)
+
+
+def _load(model: "E2EVLP | Soho", path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(
+            f"create_model: {path} does not hold this model's weights: {error}"
+        ) from error

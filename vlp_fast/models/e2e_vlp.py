@@ -1,0 +1,359 @@
+"""E2E-VLP: one encoder-decoder from pixels and words (ACL 2021, figure 1 and section 3.1).
+
+    images -> CNN -> valid cells -> 1x1 projection --+
+                                                     +-> encoder -> masked words, matching
+    words  -> word + position + segment, LN ---------+      |
+                                                            +-> decoder <- object queries -> boxes
+                                                            +-> decoder <- words so far -> next word
+
+What the paper leaves open and this file decides: text rows get no sine position (their learned
+position is in the embedding), boxes are read from any memory, and the decoder writes captions from
+an image-only memory: a joint one would show it the answer. Words are embedded and scored by one
+matrix everywhere. Queries, heads and the shared final norm are DETR's.
+
+Shape suffixes: B images, P grid cells, S sequences, T rows, L text tokens, D width, A decoder
+layers, Q queries, C classes, R attributes, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vlp_fast.layers.attention import Spans
+from vlp_fast.layers.backbone import ResNet
+from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
+from vlp_fast.layers.heads import BoxHead, ClassHead, MaskedLanguageHead, MatchingHead
+from vlp_fast.layers.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer
+from vlp_fast.models.backbone import build_backbone
+from vlp_fast.models.config import E2EVLPConfig
+from vlp_fast.ops.packing import Grid, Packing, gather_cells
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """What every decoder layer says about every query.
+
+    Attributes:
+        logits: (A, S, Q, C + 1) class logits; the last class is "no object".
+        boxes: (A, S, Q, 4) as (cx, cy, w, h) in [0, 1] of the image's own size.
+        attribute_logits: (A, S, Q, R + 1), the last one "no attribute"; None without the head.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    attribute_logits: Tensor | None
+
+
+class E2EVLP(nn.Module):
+    """The model of the paper's figure 1, in pieces that the tasks put together.
+
+    Everything but the CNN works on packed rows, so results do not depend on batch mates. Made by
+    `build_e2e_vlp`.
+
+    Args:
+        backbone: CNN, (B, 3, H, W) to (B, out_channels, h, w).
+        embeddings: of the text; its word matrix also scores words.
+        encoder: over text and grid rows.
+        decoder: over object queries or caption tokens.
+        width: D.
+        num_queries: Q.
+        num_classes: C, without the no-object class.
+        num_attributes: R; 0 for no attribute head.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: ResNet,
+        embeddings: TextEmbeddings,
+        encoder: Encoder,
+        decoder: Decoder,
+        width: int,
+        num_queries: int,
+        num_classes: int,
+        num_attributes: int,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.input_projection = nn.Linear(backbone.out_channels, width)
+        self.sine_position = SinePosition(width)
+        self.embeddings = embeddings
+        self.encoder = encoder
+        self.decoder = decoder
+        # N(0, 1) as in DETR, so that queries start apart; no norm follows, as it does on words.
+        self.query_positions = nn.Embedding(num_queries, width)
+        self.class_head = ClassHead(width, num_classes)
+        self.box_head = BoxHead(width)
+        self.attribute_head = ClassHead(width, num_attributes) if num_attributes else None
+        vocab_size = embeddings.word_embeddings.num_embeddings
+        self.masked_word_head = MaskedLanguageHead(width, vocab_size)
+        self.caption_head = MaskedLanguageHead(width, vocab_size, transform=False)
+        self.matching_head = MatchingHead(width)
+
+    def grid_sizes(
+        self, image_sizes: Sequence[tuple[int, int]], padded_size: tuple[int, int]
+    ) -> tuple[tuple[tuple[int, int], ...], tuple[int, int]]:
+        """Computes the arguments of `make_grid` from sizes in pixels.
+
+        Args:
+            image_sizes: (height, width) of each image.
+            padded_size: (height, width) of the batch.
+
+        Returns:
+            Valid (height, width) of each image in cells, and that of the padded map.
+        """
+        sizes = tuple(self.backbone.feature_size(size) for size in image_sizes)
+        return sizes, self.backbone.feature_size(padded_size)
+
+    def features(
+        self, images: Tensor, grid: Grid, image_sizes: Sequence[tuple[int, int]] | None = None
+    ) -> Tensor:
+        """Computes the projected feature of every valid cell.
+
+        Args:
+            images: (B, 3, H, W) float, normalised, zero where padded.
+            grid: made from `grid_sizes`.
+            image_sizes: (height, width) in pixels, for a backbone that masks its padding.
+
+        Returns:
+            (P, D).
+        """
+        cells: Tensor = self.input_projection(
+            gather_cells(self.backbone(images, image_sizes), grid)
+        )
+        return cells
+
+    def encode(self, text_ids: Tensor, cells: Tensor, grid: Grid, packing: Packing) -> Tensor:
+        """Encodes sequences of text tokens and grid cells.
+
+        Args:
+            text_ids: (L,) int64, tokens of all sequences; (0,) for image-only sequences.
+            cells: (P, D) from `features`.
+            grid: of the cells.
+            packing: of S sequences, any of which may lack text or image; several may show one
+                image.
+
+        Returns:
+            (T, D) memory.
+
+        Raises:
+            ValueError: if a text is longer than the position embeddings, or `text_ids` is not as
+                long as the packing says.
+        """
+        text = self._embed(text_ids, packing)
+        rows = text.new_zeros(packing.num_rows, text.shape[1])
+        rows = rows.index_copy(0, packing.text_rows, text)
+        shown = cells.index_select(0, packing.grid_cells).to(rows.dtype)
+        rows = rows.index_copy(0, packing.grid_rows, shown)
+        memory: Tensor = self.encoder(rows, packing, self._positions(grid, packing))
+        return memory
+
+    def detect(self, memory: Tensor, grid: Grid, packing: Packing) -> Detections:
+        """Predicts objects from a memory of S sequences, with or without text.
+
+        Args:
+            memory: (T, D) from `encode`.
+            grid: of the cells in the memory.
+            packing: of the memory.
+        """
+        queries = self.query_positions.weight
+        num_sequences, num_queries = packing.num_sequences, queries.shape[0]
+        positions = queries.repeat(num_sequences, 1)
+        hidden_ATD = self.decoder(
+            torch.zeros_like(positions),
+            Spans.uniform(num_sequences, num_queries, memory.device),
+            memory,
+            packing,
+            query_positions=positions,
+            memory_positions=self._positions(grid, packing),
+        )
+        hidden = hidden_ATD.unflatten(1, (num_sequences, num_queries))
+        return Detections(
+            logits=self.class_head(hidden),
+            boxes=self.box_head(hidden),
+            attribute_logits=None if self.attribute_head is None else self.attribute_head(hidden),
+        )
+
+    def caption_logits(
+        self,
+        caption_ids: Tensor,
+        caption_packing: Packing,
+        memory: Tensor,
+        grid: Grid,
+        packing: Packing,
+    ) -> Tensor:
+        """Scores the next word behind every caption token, given the tokens up to it (Eq. 2).
+
+        Args:
+            caption_ids: (L,) int64, captions without their last token.
+            caption_packing: of the S captions.
+            memory: (T, D), encoded from images alone; caption i is about sequence i.
+            grid: of the cells in the memory.
+            packing: of the memory, S sequences.
+
+        Returns:
+            (L, V) logits.
+
+        Raises:
+            ValueError: if there are not as many captions as sequences, or a caption is too long.
+        """
+        if caption_packing.num_sequences != packing.num_sequences:
+            raise ValueError(
+                f"caption_logits: received {caption_packing.num_sequences} captions and "
+                f"{packing.num_sequences} memories, expected one memory for each; do repeat "
+                "memories with select_sequences"
+            )
+        hidden_ATD = self.decoder(
+            self._embed(caption_ids, caption_packing),
+            caption_packing,
+            memory,
+            packing,
+            memory_positions=self._positions(grid, packing),
+            causal=True,
+        )
+        return self._word_logits(hidden_ATD[-1])
+
+    def masked_word_logits(self, hidden: Tensor) -> Tensor:
+        """Maps encoder rows of masked tokens (M, D) to (M, V) logits (MLM)."""
+        logits: Tensor = self.masked_word_head(hidden, self.embeddings.word_embeddings.weight)
+        return logits
+
+    def match_logits(self, hidden: Tensor) -> Tensor:
+        """Maps encoder rows of [CLS] (S, D) to (S, 2) logits; index 1 is "text and image match"."""
+        logits: Tensor = self.matching_head(hidden)
+        return logits
+
+    @torch.no_grad()
+    def generate(
+        self,
+        memory: Tensor,
+        grid: Grid,
+        packing: Packing,
+        *,
+        start_id: int,
+        end_id: int,
+        max_length: int,
+    ) -> Tensor:
+        """Writes one caption for each sequence, greedily, all at once.
+
+        Every text takes `max_length` steps: looking whether all have ended would wait for the
+        device at each token. Call in eval mode.
+
+        Args:
+            memory: (T, D), encoded from images alone.
+            grid: of the cells in the memory.
+            packing: of the memory, S sequences.
+            start_id: token in front of every text; not returned.
+            end_id: token that ends a text.
+            max_length: tokens to return.
+
+        Returns:
+            (S, max_length) int64; `end_id` from the end of each text on.
+
+        Raises:
+            ValueError: if max_length is below 1 or beyond the position embeddings.
+        """
+        if not 1 <= max_length <= self.embeddings.max_positions:
+            raise ValueError(
+                f"generate: received max_length {max_length}, expected 1 to "
+                f"{self.embeddings.max_positions}, the number of position embeddings"
+            )
+        state = self.decoder.start(
+            memory,
+            packing,
+            max_length=max_length,
+            memory_positions=self._positions(grid, packing),
+        )
+        shape = (packing.num_sequences,)
+        ids = torch.full(shape, start_id, device=memory.device)
+        has_ended = torch.zeros(shape, dtype=torch.bool, device=memory.device)
+        written: list[Tensor] = []
+        for index in range(max_length):
+            embedded = self.embeddings(ids, torch.full_like(ids, index))
+            logits = self._word_logits(self.decoder.step(embedded, state, index))
+            ids = logits.argmax(dim=1).masked_fill(has_ended, end_id)
+            has_ended = has_ended | (ids == end_id)
+            written.append(ids)
+        return torch.stack(written, dim=1)
+
+    def _embed(self, ids: Tensor, packing: Packing) -> Tensor:
+        """Embeds the text of a packing, after checks that need nothing from the device."""
+        longest, total = max(packing.text_lengths, default=0), sum(packing.text_lengths)
+        if ids.shape != (total,):
+            raise ValueError(
+                f"E2EVLP: received token ids of shape {tuple(ids.shape)}, expected ({total},), as "
+                "in the packing"
+            )
+        if longest > self.embeddings.max_positions:
+            raise ValueError(
+                f"E2EVLP: received a text of {longest} tokens, expected at most "
+                f"{self.embeddings.max_positions}; do truncate it"
+            )
+        embedded: Tensor = self.embeddings(ids, packing.text_positions)
+        return embedded
+
+    def _positions(self, grid: Grid, packing: Packing) -> Tensor:
+        """Returns (T, D): the sine position of grid rows, zero for text rows."""
+        sine = self.sine_position(grid).index_select(0, packing.grid_cells)
+        rows: Tensor = sine.new_zeros(packing.num_rows, sine.shape[1])
+        return rows.index_copy(0, packing.grid_rows, sine)
+
+    def _word_logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.caption_head(hidden, self.embeddings.word_embeddings.weight)
+        return logits
+
+
+def build_e2e_vlp(config: E2EVLPConfig) -> E2EVLP:
+    """Builds the model that a configuration describes, with random weights.
+
+    Transformer matrices start Xavier-uniform as in DETR, text embeddings N(0, 0.02) as in BERT.
+
+    Raises:
+        ValueError: for values that no model can have.
+    """
+    return E2EVLP(
+        backbone=build_backbone(config.backbone),
+        embeddings=TextEmbeddings(
+            config.vocab_size, config.width, config.max_positions, dropout=config.dropout
+        ),
+        encoder=_encoder(config),
+        decoder=_decoder(config),
+        width=config.width,
+        num_queries=config.num_queries,
+        num_classes=config.num_classes,
+        num_attributes=config.num_attributes,
+    )
+
+
+def _encoder(config: E2EVLPConfig) -> Encoder:
+    layers = [
+        EncoderLayer(
+            config.width,
+            config.num_heads,
+            config.head_dim,
+            config.ffn_dim,
+            activation=config.activation,
+            norm_first=config.norm_first,
+            dropout=config.dropout,
+        )
+        for _ in range(config.encoder_layers)
+    ]
+    return Encoder(layers, nn.LayerNorm(config.width) if config.norm_first else None)
+
+
+def _decoder(config: E2EVLPConfig) -> Decoder:
+    layers = [
+        DecoderLayer(
+            config.width,
+            config.num_heads,
+            config.head_dim,
+            config.ffn_dim,
+            activation=config.activation,
+            norm_first=config.norm_first,
+            dropout=config.dropout,
+        )
+        for _ in range(config.decoder_layers)
+    ]
+    return Decoder(layers, nn.LayerNorm(config.width))

@@ -1,0 +1,56 @@
+"""Operators: the public functions that may have several backends, and what they are fed.
+
+`use` forces a backend for a `with` block; `backend_for` and `operators` tell what would run.
+"""
+
+from vlp_fast.ops import boxes
+from vlp_fast.ops.attention import attention
+from vlp_fast.ops.dictionary import (
+    code_statistics,
+    ema_update,
+    laplace_ema_update,
+    nearest_code,
+)
+from vlp_fast.ops.losses import SetLosses, set_losses
+from vlp_fast.ops.matching import Targets, linear_sum_assignment, make_targets, match
+from vlp_fast.ops.packing import (
+    Grid,
+    Packing,
+    gather_cells,
+    make_grid,
+    make_packing,
+    pack,
+    scatter_cells,
+    select_sequences,
+    uniform_packing,
+    unpack,
+)
+from vlp_fast.ops.registry import backend_for, operators, use
+
+__all__ = [
+    "Grid",
+    "Packing",
+    "SetLosses",
+    "Targets",
+    "attention",
+    "backend_for",
+    "boxes",
+    "code_statistics",
+    "ema_update",
+    "gather_cells",
+    "laplace_ema_update",
+    "linear_sum_assignment",
+    "make_grid",
+    "make_packing",
+    "make_targets",
+    "match",
+    "nearest_code",
+    "operators",
+    "pack",
+    "scatter_cells",
+    "select_sequences",
+    "set_losses",
+    "uniform_packing",
+    "unpack",
+    "use",
+]

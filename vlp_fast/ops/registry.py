@@ -1,0 +1,154 @@
+"""Operators: one schema, one fake kernel, and one implementation for each backend.
+
+An operator is defined once in the `vlp_fast` namespace of `torch.ops`; which backend runs is
+decided at each call from the device, its compute capability and `use`, so a compiled graph keeps
+obeying all three. Nothing falls back in silence: the preference table picks among the backends
+that are *built*, and a backend that is asked for by name and missing is an error.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+NAMESPACE = "vlp_fast"
+
+
+class Preference(NamedTuple):
+    """Backends to try in order, on one type of device from one compute capability upwards."""
+
+    device_type: str
+    capability: tuple[int, int]
+    backends: tuple[str, ...]
+
+
+# The first row that fits decides. Triton has no fast path below Ampere, so Volta and Turing go to
+# the CUDA kernels; from Ampere on the order is what the benchmarks of an operator show.
+PREFERENCE = (
+    Preference("cuda", (8, 0), ("triton", "cuda", "reference")),
+    Preference("cuda", (0, 0), ("cuda", "reference")),
+    Preference("cpu", (0, 0), ("cpp", "reference")),
+)
+OTHER_DEVICES = ("reference",)
+
+_library = torch.library.Library(NAMESPACE, "FRAGMENT")
+_operators: dict[str, "Op"] = {}
+_forced: list[str] = []
+
+
+class Op:
+    """One operator of `torch.ops.vlp_fast`.
+
+    Schemas have neither default values nor keyword-only arguments: the dispatcher drops trailing
+    arguments that equal their default, and implementations would have to repeat them.
+
+    Args:
+        schema: as `torch.library` reads it, e.g. `"nearest_code(Tensor x, Tensor codes) -> Tensor"`;
+            an argument that is written to is `Tensor(a!)`.
+        fake: the same arguments, returns empty tensors of the right shape, dtype and device.
+    """
+
+    def __init__(self, schema: str, *, fake: Callable[..., Any]) -> None:
+        self.name = schema.partition("(")[0]
+        self.backends: dict[str, Callable[..., Any]] = {}
+        _library.define(schema)
+        _library.impl(self.name, self._dispatch, "CompositeExplicitAutograd")
+        torch.library.register_fake(f"{NAMESPACE}::{self.name}", fake, lib=_library)
+        self.overload: Callable[..., Any] = getattr(
+            getattr(torch.ops, NAMESPACE), self.name
+        ).default
+        _operators[self.name] = self
+
+    def impl(self, backend: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Decorate the implementation of one backend: positional arguments as in the schema."""
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            self.backends[backend] = function
+            return function
+
+        return register
+
+    def __call__(self, *args: Any) -> Any:
+        return self.overload(*args)
+
+    def _dispatch(self, *args: Any) -> Any:
+        device = next(arg.device for arg in args if isinstance(arg, Tensor))
+        function = self.backends[backend_for(self, device)[0]]
+        with torch.no_grad():
+            if not torch.is_autocast_enabled(device.type):
+                return function(*args)
+            # Autocast would reach the tensor operations of an implementation and round what it
+            # deliberately computes in float32.
+            with torch.autocast(device.type, enabled=False):
+                return function(*args)
+
+
+@contextmanager
+def use(backend: str) -> Iterator[None]:
+    """Run every operator on one backend inside the `with` block, whatever the device.
+
+    It holds for the whole process, because backward passes run on threads of their own. An operator
+    without that backend raises `ValueError` when it is called.
+    """
+    _forced.append(backend)
+    try:
+        yield
+    finally:
+        _forced.pop()
+
+
+def operators() -> dict[str, Op]:
+    """Return every operator by name, in order of definition."""
+    return dict(_operators)
+
+
+def backend_for(op: Op | str, device: torch.device | str) -> tuple[str, str]:
+    """Return the backend that runs an operator on a device now, and why.
+
+    Raises:
+        ValueError: no such operator; `use` asks for a backend that the operator does not have.
+    """
+    op = op if isinstance(op, Op) else _operator(op)
+    device = torch.device(device)
+    if _forced:
+        return _required(op, _forced[-1]), f"asked for by use({_forced[-1]!r})"
+    wanted = preferred_backends(device.type, _capability(device))
+    for rank, backend in enumerate(wanted):
+        if backend in op.backends:
+            missing = f", not built: {', '.join(wanted[:rank])}" if rank else ""
+            return backend, f"preferred on {device.type}{missing}"
+    raise ValueError(
+        f"{op.name}: received tensors on {device.type}, whose backends are {', '.join(wanted)}, "
+        f"expected one of those built: {', '.join(op.backends)}; move the tensors"
+    )
+
+
+def preferred_backends(device_type: str, capability: tuple[int, int]) -> tuple[str, ...]:
+    """Return the backends to try in order for a type of device and a compute capability."""
+    for row in PREFERENCE:
+        if row.device_type == device_type and capability >= row.capability:
+            return row.backends
+    return OTHER_DEVICES
+
+
+def _operator(name: str) -> Op:
+    if name not in _operators:
+        raise ValueError(
+            f"backend_for: received operator {name!r}, expected one of {', '.join(_operators)}"
+        )
+    return _operators[name]
+
+
+def _required(op: Op, backend: str) -> str:
+    if backend not in op.backends:
+        raise ValueError(
+            f"{op.name}: received backend {backend!r} by use(), expected one of those built: "
+            f"{', '.join(op.backends)}; run `vlp-fast doctor` to see how to build the others"
+        )
+    return backend
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)

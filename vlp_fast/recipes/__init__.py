@@ -1,0 +1,25 @@
+"""Recipes: functions that return a whole RunConfig. The papers' tables, and runs for a laptop."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.errors import InputError
+from vlp_fast.recipes import e2e_vlp, soho
+
+RECIPES: dict[str, Callable[[], RunConfig]] = {**soho.RECIPES, **e2e_vlp.RECIPES}
+
+
+def recipe(name: str) -> RunConfig:
+    """The configuration of that name.
+
+    Raises:
+        InputError: if there is none; names the nearest.
+    """
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else "`vlp-fast recipes` lists them"
+        raise InputError(f"no recipe named {name!r}; {hint}")
+    return RECIPES[name]()

@@ -1,0 +1,139 @@
+"""SOHO (CVPR 2021), section 4.1: SGD 1e-2 for the CNN, AdamW 1e-4 for the rest, 40 epochs.
+
+4,096 image-text pairs a step are 1,024 images with four texts each, over all GPUs and
+micro-batches; a single GPU reaches it by accumulation. The dictionary starts from k-means over
+features of the first batches, not from N(0, 1), from which a handful of codes survive
+(docs/paper_gaps.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from vlp_fast.data.config import DataConfig
+from vlp_fast.engine.config import OptimConfig, RunConfig, SohoRun, TrainConfig
+from vlp_fast.models.config import BackboneConfig, SohoConfig, model_config
+from vlp_fast.tasks.config import SohoObjective
+
+
+def paper(name: str) -> SohoRun:
+    """The paper's pre-training of the model of that name (32 V100)."""
+    model = model_config(name)
+    assert isinstance(model, SohoConfig)
+    return SohoRun(
+        name=name,
+        model=replace(model, codebook_init="data"),
+        data=DataConfig(shorter=(600,), shorter_held_out=(600,), longer=1000, max_text_length=16),
+        optim=OptimConfig(
+            lr=1e-4,
+            weight_decay=1e-2,
+            backbone_optimizer="sgd",
+            backbone_lr=1e-2,
+            backbone_weight_decay=5e-4,
+            eps=1e-6,
+            decay_epochs=(25.0, 35.0),
+            warmup_steps=500,
+            clip_norm=10.0,
+            freeze_backbone=10.0,
+            accumulate=32,
+        ),
+        train=TrainConfig(
+            batch_size=32, epochs=40.0, log_every=50, evaluate_every=1000, checkpoint_every=1000
+        ),
+    )
+
+
+def _small(name: str) -> SohoRun:
+    """A model of 1.3 M parameters that learns from scratch on a CPU."""
+    return SohoRun(
+        name=name,
+        model=SohoConfig(
+            backbone=BackboneConfig(
+                depth=None,
+                block="basic",
+                blocks=(2, 2, 2),
+                widths=(32, 64, 128),
+                stem="small",
+                norm="batch",
+            ),
+            width=128,
+            num_heads=4,
+            ffn_dim=384,
+            layers=3,
+            max_positions=64,
+            num_codes=512,
+            momentum=0.99,
+            dropout=0.0,
+            norm_first=True,
+            normalize_input=True,
+            codebook_init="data",
+        ),
+        objective=SohoObjective(mask_rate=0.25),
+        data=DataConfig(
+            shorter=None,
+            shorter_held_out=None,
+            longer=None,
+            max_text_length=24,
+            cache=True,
+            num_workers=1,
+        ),
+        optim=OptimConfig(
+            lr=8e-4,
+            weight_decay=0.01,
+            backbone_optimizer="sgd",
+            backbone_lr=1e-2,
+            backbone_weight_decay=5e-4,
+            betas=(0.9, 0.98),
+            schedule="cosine",
+            warmup_steps=300,
+            clip_norm=1.0,
+        ),
+        train=TrainConfig(batch_size=24),
+    )
+
+
+def tiny() -> SohoRun:
+    """About a minute on two cores: all losses fall; nothing is learnt well."""
+    base = _small("soho_tiny")
+    return replace(
+        base,
+        steps=300,
+        data=replace(base.data, shorter=(112,), shorter_held_out=(112,), longer=160),
+        model=replace(
+            base.model,
+            num_codes=128,
+            backbone=replace(base.model.backbone, stem="imagenet"),
+            pool=True,
+        ),
+        objective=replace(base.objective, tagging_steps=60),
+        optim=replace(base.optim, warmup_steps=50, freeze_backbone=0.0, backbone_lr=2e-3),
+        train=replace(
+            base.train, batch_size=12, log_every=10, held_out_images=64, codebook_samples=2000
+        ),
+    )
+
+
+def world() -> SohoRun:
+    """The drawn world, about 25 minutes on two cores: the model uses the picture.
+
+    The CNN first learns the words of the captions (`tagging_steps`), in place of ImageNet weights;
+    then it is frozen for half of the run and goes on at a twentieth of its rate.
+    """
+    base = _small("soho_world")
+    return replace(
+        base,
+        steps=9600,
+        objective=replace(base.objective, tagging_steps=2400),
+        optim=replace(base.optim, freeze_backbone=12.0, thaw_scale=0.05),
+        train=replace(base.train, log_every=50, evaluate_every=2400, checkpoint_every=2400),
+    )
+
+
+RECIPES: dict[str, Callable[[], RunConfig]] = {
+    "soho_tiny": tiny,
+    "soho_world": world,
+    "soho_r18_3": lambda: paper("soho_r18_3"),
+    "soho_r50_12": lambda: paper("soho_r50_12"),
+    "soho_r101_12": lambda: paper("soho_r101_12"),
+}

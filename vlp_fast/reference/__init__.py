@@ -1,0 +1,1 @@
+"""The definitions in plain torch: what runs on a CPU, what tests compare with, what is beaten."""

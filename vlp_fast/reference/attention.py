@@ -1,0 +1,218 @@
+"""Attention over packed sequences in plain torch: softmax(q k^T scale) v within each sequence.
+
+Sequences are padded by index into zeros, so nothing of a neighbour (NaN included) can reach a row,
+and padded keys get weight 0. Scores and softmax are float32 (float64 for float64 inputs); weights
+meet bfloat16 values in bfloat16, as in every fused kernel. Products are written out, and taken for
+some sequences at a time so that scores stay in the cache: in PyTorch 2.11 on a CPU the backward
+pass of `scaled_dot_product_attention` in bfloat16 takes six times as long.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Scores held at a time: 1 MiB of float32 is what a core keeps in its cache.
+_SCORES_AT_A_TIME = {"cpu": 2**18, "cuda": 2**26}
+
+# exp2 is four times as fast as exp on a CPU, so scores are in units of ln 2.
+_LN2 = 0.6931471805599453
+
+# Murmur3's finaliser constants as int32, and the golden ratio that separates consecutive counters.
+_MIX1, _MIX2, _GOLDEN = -2048144789, -1028477387, -1640531527
+
+
+class Sequences(NamedTuple):
+    """Where the rows of one packed operand lie in its padded form, S sequences of `length`."""
+
+    places: Tensor | None
+    """(T,) place of each row; `None` if no sequence is shorter than `length`."""
+    rows: Tensor | None
+    """(S * length,) row of each place, T for padding; `None` as above."""
+    lengths: Tensor
+    """(S,) int64."""
+    length: int
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    causal: bool,
+    scale: float,
+    dropout_p: float,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """Output (Tq, N, E), and log-sum-exp of each row (Tq, N), +inf where it sees no key."""
+    queries = _sequences(cu_seqlens_q, max_seqlen_q, len(q))
+    keys = _sequences(cu_seqlens_k, max_seqlen_k, len(k))
+    hidden = _hidden(queries, keys, causal, q)
+    padded_q, padded_k, padded_v = _pad(q, queries), _pad(k, keys), _pad(v, keys)
+    out, lse = torch.empty_like(padded_q), _wide(padded_q.new_empty(padded_q.shape[:3]))
+    for part in _parts(padded_q, padded_k):
+        scores = _scores(padded_q, padded_k, hidden, part, scale)
+        weights = _softmax_(scores, lse[part])
+        if dropout_p > 0:
+            weights.mul_(_dropout(weights, part.start, dropout_p, seed))
+        torch.matmul(weights.to(padded_v.dtype), padded_v[part], out=out[part])
+    return _unpad(out, queries, q.dtype), _unpad(lse[..., None], queries, lse.dtype)[..., 0]
+
+
+def attention_backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    causal: bool,
+    scale: float,
+    dropout_p: float,
+    seed: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k and v; the weights are computed again from `lse`."""
+    queries = _sequences(cu_seqlens_q, max_seqlen_q, len(q))
+    keys = _sequences(cu_seqlens_k, max_seqlen_k, len(k))
+    hidden = _hidden(queries, keys, causal, q)
+    padded_q, padded_k, padded_v = _pad(q, queries), _pad(k, keys), _pad(v, keys)
+    padded_grad, padded_lse = _pad(grad, queries), _pad(lse[..., None] / _LN2, queries)
+    # sum_j P_ij dP_ij = dO_i . O_i, with dropout too.
+    centre = _pad((_wide(grad) * _wide(out)).sum(-1, keepdim=True), queries)
+    grad_q, grad_k, grad_v = (torch.empty_like(x) for x in (padded_q, padded_k, padded_v))
+    for part in _parts(padded_q, padded_k):
+        weights = _scores(padded_q, padded_k, hidden, part, scale)
+        weights.sub_(padded_lse[part]).exp2_()
+        grad_weights = _wide(padded_grad[part]) @ _wide(padded_v[part]).mT
+        used = weights
+        if dropout_p > 0:
+            dropout = _dropout(weights, part.start, dropout_p, seed)
+            grad_weights.mul_(dropout)
+            used = dropout.mul_(weights)
+        torch.matmul(used.to(padded_v.dtype).mT, padded_grad[part], out=grad_v[part])
+        grad_scores = grad_weights.sub_(centre[part]).mul_(weights).mul_(scale)
+        grad_scores = grad_scores.to(padded_q.dtype)
+        torch.matmul(grad_scores, padded_k[part], out=grad_q[part])
+        torch.matmul(grad_scores.mT, padded_q[part], out=grad_k[part])
+    return (
+        _unpad(grad_q, queries, q.dtype),
+        _unpad(grad_k, keys, k.dtype),
+        _unpad(grad_v, keys, v.dtype),
+    )
+
+
+def _sequences(cu_seqlens: Tensor, length: int, rows: int) -> Sequences:
+    bounds = cu_seqlens.long()
+    lengths = bounds.diff()
+    if bounds.device.type == "cpu":
+        _check(bounds, lengths, length, rows)
+    if rows == len(lengths) * length:
+        return Sequences(None, None, lengths, length)
+    column = torch.arange(length, device=bounds.device)
+    held = (bounds[:-1, None] + column).masked_fill_(column >= lengths[:, None], rows)
+    numbers = torch.arange(len(lengths), device=bounds.device)
+    shifts = (numbers * length - bounds[:-1]).repeat_interleave(lengths, output_size=rows)
+    places = shifts + torch.arange(rows, device=bounds.device)
+    return Sequences(places, held.flatten(), lengths, length)
+
+
+def _check(bounds: Tensor, lengths: Tensor, length: int, rows: int) -> None:
+    # Values, so only where reading them costs nothing: on a GPU this would be a wait.
+    longest = int(lengths.max()) if len(lengths) else 0
+    if longest > length or int(bounds[-1]) != rows:
+        raise ValueError(
+            f"attention: received {rows} rows with cu_seqlens up to {int(bounds[-1])} and longest "
+            f"sequence {longest}, expected as many rows as cu_seqlens says and none longer than "
+            f"max_seqlen {length}"
+        )
+
+
+def _hidden(queries: Sequences, keys: Sequences, causal: bool, q: Tensor) -> Tensor | None:
+    """Addend of the scores, (S, 1, 1 or Lq, Lk): -inf where a query does not see a key."""
+    if not causal and keys.places is None:
+        return None
+    column = torch.arange(keys.length, device=q.device)
+    ends = keys.lengths[:, None, None, None]
+    if causal:
+        row = torch.arange(queries.length, device=q.device)[:, None]
+        ends = torch.minimum(ends, row + 1 + ends - queries.lengths[:, None, None, None])
+    dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+    # Adding is six times as fast on a CPU as masked_fill_ with a mask that broadcasts.
+    return torch.zeros((), dtype=dtype, device=q.device).where(column < ends, -torch.inf)
+
+
+def _parts(q: Tensor, k: Tensor) -> Iterator[slice]:
+    """Slices of sequences whose scores fit in the cache."""
+    scores = max(1, q.shape[1] * q.shape[2] * k.shape[2])
+    step = max(1, _SCORES_AT_A_TIME.get(q.device.type, 2**26) // scores)
+    return (slice(start, start + step) for start in range(0, len(q), step))
+
+
+def _scores(q: Tensor, k: Tensor, hidden: Tensor | None, part: slice, scale: float) -> Tensor:
+    """Scores of some sequences (S', N, Lq, Lk), divided by ln 2."""
+    scores = (_wide(q[part]) @ _wide(k[part]).mT).mul_(scale / _LN2)
+    return scores if hidden is None else scores.add_(hidden[part])
+
+
+def _softmax_(scores: Tensor, lse: Tensor) -> Tensor:
+    """Softmax in place of scores / ln 2; a row that sees no key gets weights 0 and `lse` +inf."""
+    if scores.shape[-1] == 0:
+        lse.fill_(torch.inf)
+        return scores
+    largest = scores.amax(-1, keepdim=True)
+    largest.masked_fill_(largest == -torch.inf, 0)
+    weights = scores.sub_(largest).exp2_()
+    total = weights.sum(-1, keepdim=True)
+    lse.copy_(torch.where(total > 0, (largest + total.log2()) * _LN2, torch.inf)[..., 0])
+    return weights.div_(total.clamp_(min=torch.finfo(total.dtype).tiny))
+
+
+def _dropout(weights: Tensor, first: int, dropout_p: float, seed: int) -> Tensor:
+    """Factors of weights (S, N, Lq, Lk), by the hash documented at `ops.attention`."""
+    sequences, heads, rows, columns = weights.shape
+    state = torch.full((1,), _int32(seed), dtype=torch.int32, device=weights.device)
+    for start, size in ((first, sequences), (0, heads), (0, rows), (0, (columns + 1) // 2)):
+        counter = torch.arange(start, start + size, dtype=torch.int32, device=weights.device)
+        state = _mix_(state[..., None] + counter * _GOLDEN)
+    halves = state[0].view(torch.int16)[..., :columns]
+    kept = halves >= round(dropout_p * 2**16) - 2**15
+    return kept.to(weights.dtype).div_(1 - dropout_p)
+
+
+def _mix_(x: Tensor) -> Tensor:
+    """Murmur3's 32-bit finaliser in place; torch shifts int32 with its sign, which is masked."""
+    x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(_MIX1)
+    x.bitwise_xor_((x >> 13).bitwise_and_(0x7FFFF)).mul_(_MIX2)
+    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
+
+
+def _int32(number: int) -> int:
+    return (number + 2**31) % 2**32 - 2**31
+
+
+def _pad(x: Tensor, sequences: Sequences) -> Tensor:
+    """(T, N, E) to contiguous (S, N, length, E), zeros behind each sequence; float16 to float32."""
+    if sequences.rows is not None:
+        x = torch.cat([x, x.new_zeros(1, *x.shape[1:])]).index_select(0, sequences.rows)
+    # Products in float16 take twelve times as long as in float32 on a CPU.
+    dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
+    padded = x.reshape(len(sequences.lengths), sequences.length, *x.shape[1:]).transpose(1, 2)
+    return padded.to(dtype).contiguous()
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _unpad(x: Tensor, sequences: Sequences, dtype: torch.dtype) -> Tensor:
+    """(S, N, length, E) to (T, N, E)."""
+    flat = x.transpose(1, 2).to(dtype, memory_format=torch.contiguous_format).flatten(0, 1)
+    return flat if sequences.places is None else flat.index_select(0, sequences.places)

@@ -1,0 +1,52 @@
+"""Settings of the two pre-training objectives (torch-free)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class E2EVLPObjective:
+    """E2E-VLP eq. 3: masked words + matching + detection + captioning, equal weights."""
+
+    mask_rate: float = 0.15
+    """Share of a text's tokens to predict (BERT)."""
+    mismatch_rate: float = 0.5
+    """Share of pairs with a foreign text (section 3.1.2)."""
+    label_smoothing: float = 0.0
+    """Of the captioning loss; the paper names it for fine-tuning only."""
+    detection: bool = True
+    """Whether detection is an objective (off: a data set without boxes)."""
+    captioning: bool = True
+    """Whether captioning is an objective."""
+    image_only_detection_rate: float = 0.0
+    """Share of images whose boxes are predicted from the image-only encoding."""
+    class_weight: float = 1.0
+    """DETR's weight of the class loss and cost."""
+    bbox_weight: float = 5.0
+    """DETR's weight of the L1 loss and cost."""
+    giou_weight: float = 2.0
+    """DETR's weight of the GIoU loss and cost."""
+    attribute_weight: float = 1.0
+    """Weight of the attribute loss and cost (not in the paper)."""
+    eos_coef: float = 0.1
+    """DETR's weight of the no-object class."""
+    curriculum: float = 0.0
+    """Share of the run during which pictures with few objects come first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SohoObjective:
+    """SOHO eq. 9: masked words + masked visual codes + matching, equal weights."""
+
+    mask_rate: float = 0.15
+    """Share of a text's tokens to predict (BERT)."""
+    own_texts: int = 2
+    """Matching texts of each image in a step (section 4.1)."""
+    foreign_texts: int = 2
+    """Foreign texts of each image in a step (section 4.1)."""
+    tagging_steps: int = 0
+    """Steps before pre-training in which the CNN alone learns the words of the captions:
+    a stand-in for ImageNet weights where none are given (not in the paper)."""
+    curriculum: float = 0.0
+    """Share of the run during which pictures with few objects come first."""

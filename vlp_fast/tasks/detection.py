@@ -1,0 +1,150 @@
+"""Object detection as set prediction (E2E-VLP section 3.1.3, eq. 1; DETR's weights).
+
+Every decoder layer predicts; every layer is matched and has all losses. Class, L1 and GIoU
+weigh 1, 5 and 2 as in DETR; attributes weigh 1, and only objects with an annotated attribute
+have that loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vlp_fast import ops
+from vlp_fast.data.loader import Example
+from vlp_fast.ops.boxes import cxcywh_to_xyxy
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionWeights:
+    """Weights of the set loss; the matching cost uses the same."""
+
+    classes: float = 1.0
+    bbox: float = 5.0
+    giou: float = 2.0
+    attribute: float = 1.0
+    eos: float = 0.1
+
+
+def detection_targets(examples: list[Example]) -> ops.Targets:
+    """Pack the boxes of a batch, image after image."""
+    return ops.make_targets([(e.boxes, e.labels, e.attributes) for e in examples])
+
+
+def detection_loss(
+    logits: Tensor,
+    boxes: Tensor,
+    attribute_logits: Tensor | None,
+    targets: ops.Targets,
+    weights: DetectionWeights,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The set loss summed over the decoder's layers, and its parts at the last layer.
+
+    Args:
+        logits: (A, B, Q, C + 1).
+        boxes: (A, B, Q, 4) as (cx, cy, w, h) in [0, 1].
+        attribute_logits: (A, B, Q, R + 1) or None.
+        targets: packed annotations of the B images.
+        weights: of the four parts.
+    """
+    matches = ops.match(
+        logits,
+        boxes,
+        targets,
+        attribute_logits=attribute_logits,
+        cost_class=weights.classes,
+        cost_bbox=weights.bbox,
+        cost_giou=weights.giou,
+        cost_attribute=weights.attribute,
+    )
+    losses = ops.set_losses(
+        logits,
+        boxes,
+        targets,
+        matches,
+        attribute_logits=attribute_logits,
+        eos_coef=weights.eos,
+    )
+    total = (
+        weights.classes * losses.class_loss
+        + weights.bbox * losses.bbox_loss
+        + weights.giou * losses.giou_loss
+        + weights.attribute * losses.attribute_loss
+    ).sum()
+    parts = {
+        "class": losses.class_loss[-1],
+        "bbox": losses.bbox_loss[-1],
+        "giou": losses.giou_loss[-1],
+    }
+    if attribute_logits is not None:
+        parts["attribute"] = losses.attribute_loss[-1]
+    return total, {name: value.detach() for name, value in parts.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Detections of one image, best first, on the host.
+
+    Attributes:
+        boxes: (n, 4) as (x1, y1, x2, y2), in [0, 1] of the image's width and height.
+        labels: (n,) class indices.
+        scores: (n,) probabilities.
+        attributes: (n,) attribute indices, or None.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    attributes: Tensor | None
+
+
+def predictions(
+    logits: Tensor, boxes: Tensor, attribute_logits: Tensor | None, limit: int = 100
+) -> list[Prediction]:
+    """DETR's read-out of the last layer: the best real class of each query.
+
+    Args:
+        logits: (B, Q, C + 1) of the last layer.
+        boxes: (B, Q, 4) as (cx, cy, w, h) in [0, 1].
+        attribute_logits: (B, Q, R + 1) or None.
+        limit: how many to keep an image.
+    """
+    scores, labels = logits.float().softmax(-1)[..., :-1].max(-1)
+    corners = cxcywh_to_xyxy(boxes.float()).clamp(0, 1)
+    kept = scores.topk(min(limit, scores.size(-1)), dim=-1).indices
+    named = None if attribute_logits is None else attribute_logits[..., :-1].argmax(-1)
+    return [
+        Prediction(
+            boxes=corners[i][kept[i]].cpu(),
+            labels=labels[i][kept[i]].cpu(),
+            scores=scores[i][kept[i]].cpu(),
+            attributes=None if named is None else named[i][kept[i]].cpu(),
+        )
+        for i in range(scores.size(0))
+    ]
+
+
+def matched_attribute_accuracy(
+    logits: Tensor, boxes: Tensor, attribute_logits: Tensor, targets: ops.Targets
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Of the queries matched to an object: how many name its class, and its attribute.
+
+    Args:
+        logits: (B, Q, C + 1) of the last layer.
+        boxes: (B, Q, 4) as (cx, cy, w, h) in [0, 1].
+        attribute_logits: (B, Q, R + 1).
+        targets: packed annotations.
+    """
+    matches = ops.match(logits[None], boxes[None], targets)[0]
+    flat = targets.image_of * logits.size(1) + matches.clamp(min=0)
+    found = matches >= 0
+    labels = logits.flatten(0, 1)[flat][:, :-1].argmax(-1)
+    named = attribute_logits.flatten(0, 1)[flat][:, :-1].argmax(-1)
+    annotated = found & (targets.attributes >= 0)
+    right_class = (labels == targets.labels) & found
+    right_attribute = (named == targets.attributes) & annotated
+    return {
+        "matched_class": (right_class.sum(), found.sum()),
+        "matched_attribute": (right_attribute.sum(), annotated.sum()),
+    }

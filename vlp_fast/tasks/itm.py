@@ -1,0 +1,61 @@
+"""Image-text matching: is this the text of this picture? (E2E-VLP section 3.1.2; SOHO eq. 8.)
+
+A foreign text is a caption of another image of the same data set (another pool would give the
+answer away by style). Where the data set can tell whether a caption happens to be true of the
+picture, such captions are not taken as foreign.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vlp_fast.data.records import Dataset
+
+TRIALS = 16
+"""Draws before a caption that may be true of the picture is accepted after all."""
+
+
+def draw_own_captions(
+    captions: tuple[str, ...], count: int, generator: np.random.Generator
+) -> list[str]:
+    """Draw captions of the image itself, without repetition as long as there are enough."""
+    order = list(generator.permutation(len(captions)))
+    while len(order) < count:
+        order += list(generator.permutation(len(captions)))
+    return [captions[i] for i in order[:count]]
+
+
+def draw_foreign_caption(
+    dataset: Dataset, index: int, generator: np.random.Generator, *, pool: int | None = None
+) -> str:
+    """Draw a caption of another image.
+
+    Args:
+        dataset: where images and captions come from.
+        index: the image to which the caption must not belong.
+        generator: source of all randomness.
+        pool: draw only from the first `pool` records (a curriculum's pool); all if None.
+
+    Raises:
+        ValueError: if there is no other image with a caption.
+    """
+    size = min(pool or len(dataset.records), len(dataset.records))
+    own = set(dataset.records[index].captions)
+    candidate = None
+    for _ in range(TRIALS):
+        other = int(generator.integers(size))
+        captions = dataset.records[other].captions
+        if other == index or not captions:
+            continue
+        text = captions[int(generator.integers(len(captions)))]
+        if text in own:
+            continue
+        candidate = text
+        if dataset.describes is None or not dataset.describes(index, text):
+            return text
+    if candidate is None:
+        raise ValueError(
+            f"draw_foreign_caption: {TRIALS} draws among {size} records found no caption of an "
+            "image other than the picture's own; matching needs at least two captioned images"
+        )
+    return candidate
