@@ -61,13 +61,16 @@ def _train(words: list[str]) -> int:
     import tyro
 
     default = recipe(words[0])
-    run = tyro.cli(
-        type(default),
-        default=default,
-        args=words[1:],
-        prog=f"vlp-fast train {words[0]}",
-        config=(tyro.conf.AvoidSubcommands,),
-    )
+    try:
+        run = tyro.cli(
+            type(default),
+            default=default,
+            args=words[1:],
+            prog=f"vlp-fast train {words[0]}",
+            config=(tyro.conf.AvoidSubcommands,),
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
     from vlp_fast.engine.picture import draw_report
     from vlp_fast.engine.trainer import train
 

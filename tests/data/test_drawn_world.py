@@ -71,9 +71,7 @@ def test_a_world_is_also_a_visual_genome(world: Path) -> None:
     dataset = load_dataset(world, "train", layout="visual_genome", needs_boxes=True)
     assert dataset.class_names == tuple(KINDS)
     by_id = {
-        r.image_id: r
-        for s in ("train", "val", "test")
-        for r in load_dataset(world, s).records  # type: ignore[arg-type]
+        r.image_id: r for s in ("train", "val", "test") for r in load_dataset(world, s).records
     }
     for record in dataset.records:
         twin = by_id[record.image_id]

@@ -179,6 +179,17 @@ def test_padded_rows_without_a_mask_equal_packed_rows(causal: bool) -> None:
     torch.testing.assert_close(got.flatten(0, 1), expected)
 
 
+def test_causal_padded_rows_keep_their_order() -> None:
+    layer = grid_attention()
+    torch.manual_seed(0)
+    is_padding = torch.rand(3, 40) < 0.5
+    padded = random_rows(120).view(3, 40, WIDTH)
+    lengths = (~is_padding).sum(1).tolist()
+    expected = layer(padded[~is_padding], make_packing(lengths, [-1] * 3, None), causal=True)
+    got = layer(padded, key_padding_mask=is_padding, causal=True)
+    torch.testing.assert_close(got[~is_padding], expected)
+
+
 def test_padding_behind_equals_unpack() -> None:
     layer, packing = grid_attention(), make_packing([3, 1, 4], [-1] * 3, None)
     padded = unpack(random_rows(8), packing, fill=7.0)

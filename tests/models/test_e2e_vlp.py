@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vlp_fast.layers.backbone import parameter_total
+from vlp_fast.layers.embeddings import SinePosition
 from vlp_fast.models import build_model, config, create_model, model_names
 from vlp_fast.models.config import (
     BackboneConfig,
@@ -225,6 +226,44 @@ def teach_texts(model: E2EVLP, memory: Tensor, grid: Grid, packing: Packing) -> 
     assert loss < 0.1
 
 
+class LoudPosition(nn.Module):
+    """Sine positions that drown what the memory says."""
+
+    def forward(self, grid: Grid) -> Tensor:
+        return SinePosition(16)(grid) * 40
+
+
+def write_naively(
+    model: E2EVLP, memory: Tensor, grid: Grid, packing: Packing, length: int
+) -> Tensor:
+    ids = torch.full((3, 1), START)
+    for count in range(1, length + 1):
+        captions = make_packing([count] * 3, [-1] * 3, None)
+        logits = model.caption_logits(ids.flatten(), captions, memory, grid, packing)
+        ids = torch.cat([ids, logits.view(3, count, -1)[:, -1:].argmax(-1)], dim=1)
+    return ids[:, 1:]
+
+
+def test_captions_are_scored_by_the_last_decoder_layer() -> None:
+    model = tiny_model()
+    memory, grid, packing = image_only(model)
+    ids = random_ids(6)
+    captions = make_packing([1, 3, 2], [-1] * 3, None)
+    got = model.caption_logits(ids, captions, memory, grid, packing)
+
+    # The second caption by hand: image 1 alone, cells 6 to 13.
+    hidden = model.decoder(
+        model.embeddings(ids[1:4], torch.arange(3)),
+        make_packing([3], [-1], None),
+        memory[6:14],
+        make_packing([0], [1], grid),
+        memory_positions=model.sine_position(grid)[6:14],
+        causal=True,
+    )[-1]
+    words = model.embeddings.word_embeddings.weight
+    torch.testing.assert_close(got[1:4], hidden @ words.T + model.caption_head.bias)
+
+
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_generate_equals_argmax_of_caption_logits_without_a_cache(norm_first: bool) -> None:
     torch.manual_seed(0)
@@ -234,18 +273,19 @@ def test_generate_equals_argmax_of_caption_logits_without_a_cache(norm_first: bo
     memory, length = memory.detach(), 8
     teach_texts(model, memory, grid, packing)
 
-    ids = torch.full((3, 1), START)
-    for count in range(1, length + 1):
-        captions = make_packing([count] * 3, [-1] * 3, None)
-        logits = model.caption_logits(ids.flatten(), captions, memory, grid, packing)
-        ids = torch.cat([ids, logits.view(3, count, -1)[:, -1:].argmax(-1)], dim=1)
-    never_ending = model.generate(
-        memory, grid, packing, start_id=START, end_id=-1, max_length=length
-    )
-    torch.testing.assert_close(never_ending, ids[:, 1:])
+    def generate(end_id: int) -> Tensor:
+        return model.generate(
+            memory, grid, packing, start_id=START, end_id=end_id, max_length=length
+        )
 
-    written = model.generate(memory, grid, packing, start_id=START, end_id=END, max_length=length)
-    assert written.tolist() == [text + [END] * (length - len(text)) for text in TEXTS]
+    quiet = generate(end_id=-1)
+    torch.testing.assert_close(quiet, write_naively(model, memory, grid, packing, length))
+    assert generate(END).tolist() == [text + [END] * (length - len(text)) for text in TEXTS]
+
+    model.sine_position = LoudPosition()
+    loud = generate(end_id=-1)
+    torch.testing.assert_close(loud, write_naively(model, memory, grid, packing, length))
+    assert not torch.equal(loud, quiet), "positions do not matter: the test shows nothing of them"
 
 
 # Independence

@@ -128,25 +128,6 @@ def test_grid_sizes_of_the_papers_resolution() -> None:
         published.grid_sizes([(32, 100)], (32, 100))
 
 
-@pytest.mark.parametrize("legacy", [True, False])
-@pytest.mark.parametrize(
-    ("sizes", "padded"),
-    [([(600, 450)], (608, 480)), ([(448, 777), (600, 1000)], (608, 1024)), ([(330, 1)], (352, 64))],
-)
-def test_official_grid_sizes_equal_a_sampled_mask(
-    legacy: bool, sizes: list[tuple[int, int]], padded: tuple[int, int]
-) -> None:
-    config = dataclasses.replace(OFFICIAL, legacy_square_mask=legacy)
-    model = build_soho(config)
-    cells, map_size = model.grid_sizes(sizes, padded)
-    for (height, width), expected in zip(sizes, cells, strict=True):
-        mask = torch.zeros(1, 1, padded[0], padded[0] if legacy else padded[1])
-        mask[..., :height, :width] = 1
-        sampled = F.interpolate(mask, size=map_size)[0, 0].bool()
-        assert (int(sampled.any(1).sum()), int(sampled.any(0).sum())) == expected
-        assert sampled[: expected[0], : expected[1]].all()
-
-
 def test_batch_mates_do_not_change_a_result() -> None:
     model = build(PAPER, remask=True)
     step = make_step(model)
@@ -302,72 +283,16 @@ def test_text_rows_are_berts_embeddings_and_come_first() -> None:
     torch.testing.assert_close(rows[:length], F.layer_norm(summed, (32,), eps=1e-12))
 
 
-def many_images(labels: list[int], copies: int) -> tuple[Tensor, Grid]:
-    """Labels of one image of 4 x 6 cells, many times over."""
-    grid = make_grid([(4, 6)] * copies, (5, 7))
-    return torch.tensor(labels * copies), grid
-
-
-def test_masked_labels_are_uniform_over_the_labels_that_exist() -> None:
-    model = build(PAPER)
-    copies = 6000
-    indices, grid = many_images([7] + [3] * 4 + [20] * 19, copies)
-    noise = torch.rand(grid.num_cells, generator=torch.Generator().manual_seed(0))
-    masked = model.mask_labels(indices, grid, noise).view(copies, 24)
-    per_label = torch.stack([masked[:, 0], masked[:, 1], masked[:, 5]], dim=1)
-    assert (per_label.sum(dim=1) == 1).all(), "exactly one label per image"
-    assert torch.equal(masked, per_label.repeat_interleave(torch.tensor([1, 4, 19]), dim=1))
-    shares = per_label.float().mean(dim=0)
-    # One standard deviation is 0.0061; choosing by cells would give 0.04, 0.17 and 0.79.
-    torch.testing.assert_close(shares, torch.full((3,), 1 / 3), rtol=0, atol=0.025)
-
-
-def test_masking_rate_is_independent_of_the_label() -> None:
-    model = build(dataclasses.replace(PAPER, mvm_rate=0.25))
-    copies = 8000
-    indices, grid = many_images([7] + [3] * 4 + [20] * 19, copies)
-    noise = torch.rand(grid.num_cells, generator=torch.Generator().manual_seed(0))
-    masked = model.mask_labels(indices, grid, noise).view(copies, 24)
-    shares = torch.stack([masked[:, 0], masked[:, 1], masked[:, 5]]).float().mean(dim=1)
-    torch.testing.assert_close(shares, torch.full((3,), 0.25 / 3), rtol=0, atol=0.012)
-
-
-@pytest.mark.parametrize("value", [0.0, 1 - 2**-24])
-def test_extreme_noise_masks_one_label(value: float) -> None:
-    model = build(PAPER)
-    indices, grid = many_images([7] + [3] * 4 + [20] * 19, 2)
-    masked = model.mask_labels(indices, grid, torch.full((48,), value))
-    assert indices[masked].view(2, -1).unique().numel() == 1
-
-
-def test_official_masks_the_label_at_one_shared_position() -> None:
-    model = build(dataclasses.replace(OFFICIAL, mvm_rate=1.0))
-    grid = make_grid([(2, 2), (3, 4)], (3, 4))
-    indices = torch.tensor([5, 6, 6, 5, 1, 1, 2, 3, 1, 6, 2, 3, 4, 4, 2, 3])
-    for row in range(3):
-        for column in range(4):
-            noise = torch.full((16,), (row * 4 + column + 0.5) / 12)
-            masked = model.mask_labels(indices, grid, noise)
-            label = indices[4:].view(3, 4)[row, column]
-            assert torch.equal(masked[4:], indices[4:] == label)
-            in_first = row < 2 and column < 2
-            first = indices[:4].view(2, 2)[row, column] if in_first else -1
-            assert torch.equal(masked[:4], indices[:4] == first)
-
-
-def test_official_masks_a_small_share_of_the_images() -> None:
-    model = build(OFFICIAL)
-    copies = 20000
-    indices, grid = many_images([1] * 24, copies)
-    generator = torch.Generator().manual_seed(0)
-    shares = []
-    for _ in range(4):
-        noise = torch.rand(grid.num_cells, generator=generator)
-        noise[0] *= 0.1  # The shared position is in the first row's valid part.
-        masked = model.mask_labels(indices, grid, noise).view(copies, 24)
-        assert torch.equal(masked.all(dim=1), masked.any(dim=1))
-        shares.append(masked[1:, 0].float().mean())
-    assert float(torch.stack(shares).mean()) == pytest.approx(0.015, abs=0.0025)
+def test_the_configuration_chooses_the_masking_rule() -> None:
+    indices = torch.tensor([5, 6, 6, 5])
+    grid = make_grid([(2, 2)], (2, 2))
+    # Position 0.75 * 4 = 3 shows label 5; the paper's smallest clock is that of the third cell.
+    noise = torch.tensor([0.75, 0.1, 0.999, 0.1])
+    shared = build(dataclasses.replace(OFFICIAL, mvm_rate=0.5)).mask_labels(indices, grid, noise)
+    assert shared.tolist() == [True, False, False, True]
+    assert build(PAPER).mask_labels(indices, grid, noise).tolist() == [False, True, True, False]
+    never = build(dataclasses.replace(PAPER, mvm_rate=0.0)).mask_labels(indices, grid, noise)
+    assert not never.any()
 
 
 @pytest.mark.parametrize("config", [PAPER, OFFICIAL], ids=["paper", "official"])

@@ -1,7 +1,10 @@
-"""The published weights' tree: names, shapes, totals and the way there and back."""
+"""Fidelity to the published code: the weights' tree, there and back, and its grid sizes."""
+
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 
 from vlp_fast.models.config import BackboneConfig, SohoConfig, model_config, official
@@ -138,3 +141,22 @@ def test_a_model_of_the_paper_has_no_published_counterpart() -> None:
         paper = build_soho(SohoConfig(backbone=BackboneConfig(depth=18, norm="batch"), layers=1))
     with pytest.raises(ValueError, match=r"config\.official"):
         official_state_dict(paper)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize(
+    ("sizes", "padded"),
+    [([(600, 450)], (608, 480)), ([(448, 777), (600, 1000)], (608, 1024)), ([(330, 1)], (352, 64))],
+)
+def test_official_grid_sizes_equal_a_sampled_mask(
+    legacy: bool, sizes: list[tuple[int, int]], padded: tuple[int, int]
+) -> None:
+    with torch.device("meta"):
+        model = build_soho(replace(published(18, 1), legacy_square_mask=legacy))
+    cells, map_size = model.grid_sizes(sizes, padded)
+    for (height, width), expected in zip(sizes, cells, strict=True):
+        mask = torch.zeros(1, 1, padded[0], padded[0] if legacy else padded[1])
+        mask[..., :height, :width] = 1
+        sampled = F.interpolate(mask, size=map_size)[0, 0].bool()
+        assert (int(sampled.any(1).sum()), int(sampled.any(0).sum())) == expected
+        assert sampled[: expected[0], : expected[1]].all()

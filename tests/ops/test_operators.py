@@ -304,3 +304,11 @@ def test_preference_knows_the_capability() -> None:
     assert registry.preferred_backends("xpu", (0, 0)) == ("reference",)
     for row in registry.PREFERENCE:
         assert row.backends[-1] == "reference"
+
+
+def test_compiled_attention_of_one_tensor_thrice() -> None:
+    bounds = torch.tensor([0, 3, 8], dtype=torch.int32)
+    same_compiled(
+        lambda q: ops.attention(q, q, q, bounds, bounds, max_seqlen_q=5, max_seqlen_k=5),
+        random(8, 2, 4),
+    )

@@ -59,7 +59,7 @@ def test_packing_lists_rows_sequence_by_sequence(grid) -> None:
     assert packing.text_rows.tolist() == [0, 1, 14, 15, 16, 17, 18, 19, 20]
     assert packing.text_positions.tolist() == [0, 1, 0, 1, 2, 0, 1, 2, 3]
     assert packing.grid_rows.tolist() == [*range(2, 14), *range(21, 27)]
-    assert packing.grid_cells.tolist() == [*range(7, 13), *range(0, 6), *range(7, 13)]
+    assert packing.grid_cells.tolist() == [*range(7, 13), *range(6), *range(7, 13)]
     assert packing.sequence_of.tolist() == [0] * 8 + [1] * 6 + [2] * 3 + [3] * 10
 
 

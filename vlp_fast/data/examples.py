@@ -20,7 +20,7 @@ from vlp_fast.data.records import Dataset, Record
 from vlp_fast.data.transforms import normalise, resize, resized
 from vlp_fast.errors import InputError
 
-REPLACEMENTS = 8
+REPLACEMENTS = 64
 """Images tried in place of a broken one before the data set as a whole counts as broken."""
 
 
@@ -90,12 +90,13 @@ class ImageLoader:
         except BrokenImage as error:
             problem = str(error)
         draw = generator(self._seed, epoch, index, "replacement")
-        for other in draw.integers(len(self._dataset), size=REPLACEMENTS):
+        others = draw.choice(len(self._dataset), min(REPLACEMENTS, len(self._dataset)), False)
+        for other in others.tolist():
             with contextlib.suppress(BrokenImage):
-                return self._example(int(other), epoch, problem)
+                return self._example(other, epoch, problem)
         raise InputError(
-            f"{problem}; {REPLACEMENTS} other images of {self._dataset.name} drawn in its place "
-            "are broken too; repair the image folder"
+            f"{problem}; so are {len(others)} images of {self._dataset.name} drawn in its place; "
+            "repair the image folder"
         )
 
     def _example(self, index: int, epoch: int, problem: str | None) -> Example:

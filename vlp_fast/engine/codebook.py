@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 
 from vlp_fast.engine.experiment import Experiment
+from vlp_fast.errors import InputError
 from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.soho import SohoInputs
 
@@ -32,6 +33,11 @@ def start_codebook(experiment: Experiment, say: Callable[[str], None]) -> None:
         if rows >= run.train.codebook_samples:
             break
     model.train()
+    if rows < model.config.num_codes:
+        raise InputError(
+            f"the first batches hold {rows} features, too few for {model.config.num_codes} codes; "
+            "raise --train.codebook-samples or lower --model.num-codes"
+        )
     model.dictionary.initialise_from(
         torch.cat(features)[: run.train.codebook_samples], seed=run.train.seed
     )

@@ -39,6 +39,8 @@ class OptimConfig:
     """Largest L2 norm of all gradients together; 0: no clipping."""
     freeze_backbone: float = 0.0
     """The CNN is frozen for this many epochs (SOHO: 10, against a cold dictionary)."""
+    freeze_statistics: bool = False
+    """Batch norm keeps its statistics from the start of the freeze to the end of the run."""
     thaw_scale: float = 1.0
     """The CNN's rate is multiplied by this after the freeze."""
     accumulate: int = 1

@@ -10,6 +10,7 @@ from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.grounding import grounding_figures
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
+from vlp_fast.ops.packing import select_sequences
 from vlp_fast.tasks.detection import predictions
 from vlp_fast.tasks.e2e_vlp import E2EVLPInputs
 from vlp_fast.tasks.soho import SohoInputs
@@ -48,7 +49,7 @@ def _losses(experiment: Experiment) -> Figures:
 
 
 def _detection(experiment: Experiment, model: E2EVLP) -> Figures:
-    """AP and AP50 from the image-only encoding, and from the one that detection trains on."""
+    """AP and AP50 from the image-only encoding, and with the batch's texts (half are foreign)."""
     boxes_of = {r.image_id: r for r in experiment.held_out.records}
     names = experiment.held_out.class_names
     joint = AveragePrecision(boxes_of, names)
@@ -59,8 +60,9 @@ def _detection(experiment: Experiment, model: E2EVLP) -> Figures:
         with experiment.precision.autocast():
             cells = model.features(inputs.images, inputs.grid, inputs.image_sizes)
             memory = model.encode(inputs.text_ids, cells, inputs.grid, inputs.packing)
+            texts = range(len(inputs.image_ids))
             for rows, packing, score in (
-                (inputs.detection_rows, inputs.detection_packing, joint),
+                (*select_sequences(inputs.packing, texts), joint),
                 (inputs.image_rows, inputs.image_packing, alone),
             ):
                 found = model.detect(memory[rows], inputs.grid, packing)

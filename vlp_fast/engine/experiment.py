@@ -133,6 +133,7 @@ def build_experiment(run: Run) -> Experiment:
     """
     train, held_out = _datasets(run)
     tokenizer = _tokenizer(run, train)
+    _check(run, train)
     run = _sized(run, train, tokenizer)
     precision = choose_precision(run.train)
     model = build_model(run.model).to(precision.device)
@@ -158,6 +159,20 @@ def build_experiment(run: Run) -> Experiment:
     )
 
 
+def _check(run: Run, train: Dataset) -> None:
+    """Settings that are fine alone and not together."""
+    if run.data.max_text_length > run.model.max_positions:
+        raise InputError(
+            f"--data.max-text-length {run.data.max_text_length} exceeds the model's "
+            f"{run.model.max_positions} positions; lower it or raise --model.max-positions"
+        )
+    if run.train.batch_size > len(train):
+        raise InputError(
+            f"--train.batch-size {run.train.batch_size} exceeds the {len(train)} training images "
+            f"of {run.data.root}; lower it"
+        )
+
+
 def _datasets(run: Run) -> tuple[Dataset, Dataset]:
     data = run.data
     if data.root is None:
@@ -175,10 +190,10 @@ def _datasets(run: Run) -> tuple[Dataset, Dataset]:
         attributes_vocabulary=data.attributes_vocabulary,
     )
     train, held_out = read(data.train_split), read(data.held_out_split)
-    if len(train) < run.train.batch_size:
+    if not 0 < run.train.batch_size <= len(train):
         raise InputError(
-            f"{data.root}: {train.name} has {len(train)} images, fewer than a batch; give "
-            f"--train.batch-size {len(train)} or less"
+            f"{data.root}: {train.name} has {len(train)} images, --train.batch-size is "
+            f"{run.train.batch_size}; give 1 to {len(train)}"
         )
     return train, held_out
 

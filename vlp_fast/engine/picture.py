@@ -42,11 +42,12 @@ def draw_report(run: Run) -> Path | None:
     figure, axes = pyplot.subplots(3, SHOWN, figsize=(4 * SHOWN, 11), layout="constrained")
     _draw_curves(axes[0], read_journal(run.directory / "metrics.jsonl"))
     examples = experiment.held_out_examples()[:SHOWN]
-    _draw_words(experiment, axes[1], examples)
+    words, pictures = axes[1][: len(examples)], axes[2][: len(examples)]
+    _draw_words(experiment, words, examples)
     if isinstance(run, SohoRun):
-        _draw_codes(experiment, axes[2], examples)
+        _draw_codes(experiment, pictures, examples)
     else:
-        _draw_boxes(experiment, axes[2], examples)
+        _draw_boxes(experiment, pictures, examples)
     figure.suptitle(f"{run.name}: losses, masked words, held-out pictures", fontsize=14)
     path = run.directory / "report.png"
     figure.savefig(path, dpi=80)
@@ -78,7 +79,7 @@ def _draw_words(experiment: Experiment, axes: Any, examples: list[Example]) -> N
     draws = [generator(0, 0, e.image_id, "report") for e in examples]
     masked = [corruption.mask(e.captions[0], d) for e, d in zip(examples, draws, strict=True)]
     hidden, starts = encode_pairs(experiment, [m.ids for m in masked], examples)
-    for axis, example, text, start in zip(axes, examples, masked, starts, strict=False):
+    for axis, example, text, start in zip(axes, examples, masked, starts, strict=True):
         rows = torch.tensor([start + p for p in text.positions], device=hidden.device)
         with experiment.precision.autocast():
             guesses = experiment.model.masked_word_logits(hidden[rows]).argmax(-1).tolist()

@@ -82,11 +82,13 @@ class Trainer:
         self._averages = Averages()
         self._clock = _Clock()
         self._evaluated_at = -1
+        self._frozen_stages: int | None = None
 
     def run(self) -> None:
         """Every step that is left, then the last evaluation and checkpoint."""
         train, total = self.config.train, self.experiment.total_steps
         self._introduce()
+        self.model.train()
         batches: Iterator[tuple[int, Inputs]] = self.experiment.batches(
             self.step * self.config.optim.accumulate, total * self.config.optim.accumulate
         )
@@ -137,14 +139,7 @@ class Trainer:
             start_codebook(self.experiment, self.display.say)
         since = step - self._tagging_steps
         thaw = optim.freeze_backbone * self.experiment.steps_per_epoch
-        is_frozen = 0 <= since < thaw
-        backbone = self.model.backbone
-        self.model.train()
-        if optim.freeze_backbone > 0:
-            stages = backbone.num_stages if is_frozen else self.config.model.backbone.freeze_stages
-            if is_frozen != (backbone.frozen_stages == backbone.num_stages) or since == thaw:
-                backbone.freeze(stages)
-            backbone.freeze_statistics(since >= 0)
+        self._freeze(is_frozen=0 <= since < thaw, keeps_statistics=since >= 0)
         is_tagging = since < 0
         scale = learning_rate_scale(
             step if is_tagging else since,
@@ -155,6 +150,14 @@ class Trainer:
             steps_per_epoch=self.experiment.steps_per_epoch,
         )
         set_learning_rates(self.optimizers, scale, config=optim, thawed=since >= thaw)
+
+    def _freeze(self, *, is_frozen: bool, keeps_statistics: bool) -> None:
+        backbone = self.model.backbone
+        stages = backbone.num_stages if is_frozen else self.config.model.backbone.freeze_stages
+        if stages != self._frozen_stages:
+            backbone.freeze(stages)
+            self._frozen_stages = stages
+        backbone.freeze_statistics(self.config.optim.freeze_statistics and keeps_statistics)
 
     def _next(self, batches: Iterator[tuple[int, Inputs]]) -> Inputs:
         began = time.monotonic()

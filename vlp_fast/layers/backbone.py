@@ -248,8 +248,8 @@ _NORMS: dict[Norm, Callable[[int], nn.Module]] = {"frozen": FrozenNorm, "batch":
 
 
 def _initialise(model: nn.Module) -> None:
-    # Norms keep weight 1, the last of a block too: starting it at 0 delays the learning of shapes
-    # (calibration).
+    # Norms keep weight 1, the last of a block too: from 0, a tiny model told .44 of drawn shapes
+    # apart after 300 steps instead of .91.
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

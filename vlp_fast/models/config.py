@@ -133,7 +133,6 @@ class SohoConfig:
         mlm_on_negatives: word and visual masking losses on foreign pairs too (code).
         pair_sampling: "2+2" (paper: two own and two foreign texts) or "bernoulli" (code: each of
             four own texts is replaced with probability 1/2).
-        freeze_backbone_epochs: epochs at the start in which the CNN does not train (paper 10).
     """
 
     backbone: BackboneConfig = field(default_factory=lambda: BackboneConfig(norm="batch"))
@@ -162,11 +161,10 @@ class SohoConfig:
     mvm_head: MvmHead = "linear"
     mlm_on_negatives: bool = False
     pair_sampling: PairSampling = "2+2"
-    freeze_backbone_epochs: int = 10
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that no model can have."""
-        _check_numbers(self, may_be_zero=("freeze_backbone_epochs",))
+        _check_numbers(self, may_be_zero=())
         if self.width % self.num_heads:
             raise ValueError(
                 f"SohoConfig: received width {self.width} and {self.num_heads} heads, which do not "
@@ -205,7 +203,6 @@ def official(config: SohoConfig) -> SohoConfig:
         mvm_head="cosine",
         mlm_on_negatives=True,
         pair_sampling="bernoulli",
-        freeze_backbone_epochs=0,
     )
 
 
@@ -247,7 +244,6 @@ _SWITCHES = (
     "mvm_head",
     "mlm_on_negatives",
     "pair_sampling",
-    "freeze_backbone_epochs",
 )
 
 

@@ -115,7 +115,10 @@ def attention(
         q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
     _check(q, k, v, cu_seqlens_q, cu_seqlens_k, dropout_p)
     scale = q.shape[2] ** -0.5 if scale is None else float(scale)
-    result: Tensor = _Attention.apply(
+    # Where one tensor is several arguments of an autograd.Function, Dynamo (PyTorch 2.11) keeps the
+    # gradient of the last one only; views are tensors of their own.
+    q, k, v = q.view_as(q), k.view_as(k), v.view_as(v)
+    result: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
         q,
         k,
         v,

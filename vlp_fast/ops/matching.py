@@ -4,7 +4,6 @@ DETR (ECCV 2020), section 3.1, eq. 1; E2E-VLP (ACL 2021), section 3.3. Targets o
 end to end, and one call matches all decoder layers.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, overload
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from vlp_fast.ops.packing import moved_tensors
+from vlp_fast.ops.packing import moved
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import matching as reference
 
@@ -67,7 +66,7 @@ class Targets:
     """Targets of each image, on the host."""
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "Targets":
-        return dataclasses.replace(self, **moved_tensors(self, device, non_blocking))
+        return moved(self, device, non_blocking)
 
 
 def make_targets(images: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Targets:

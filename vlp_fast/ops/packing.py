@@ -9,13 +9,15 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+RecordT = TypeVar("RecordT", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +50,7 @@ class Grid:
         return len(self.sizes)
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "Grid":
-        return dataclasses.replace(self, **moved_tensors(self, device, non_blocking))
+        return moved(self, device, non_blocking)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,7 +98,7 @@ class Packing:
         return self.cu_seqlens[:-1].long()
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "Packing":
-        return dataclasses.replace(self, **moved_tensors(self, device, non_blocking))
+        return moved(self, device, non_blocking)
 
 
 def make_grid(sizes: Sequence[tuple[int, int]], map_size: tuple[int, int]) -> Grid:
@@ -214,7 +216,7 @@ def scatter_cells(cells: Tensor, grid: Grid, fill: float = 0.0) -> Tensor:
     height, width = grid.map_size
     flat = cells.new_full((grid.num_images * height * width, cells.shape[1]), fill)
     flat = flat.index_copy(0, grid.cell_index, cells)
-    return flat.unflatten(0, (grid.num_images, height, width)).permute(0, 3, 1, 2)
+    return flat.view(grid.num_images, height, width, -1).permute(0, 3, 1, 2)
 
 
 def pack(padded: Tensor, packing: Packing) -> Tensor:
@@ -237,19 +239,17 @@ def unpack(packed: Tensor, packing: Packing, fill: float = 0.0) -> Tensor:
     shape = (packing.num_sequences, packing.max_length)
     flat = packed.new_full((shape[0] * shape[1], *packed.shape[1:]), fill)
     flat = flat.index_copy(0, _padded_places(packing, packing.max_length), packed)
-    return flat.unflatten(0, shape)
+    return flat.view(*shape, *packed.shape[1:])
 
 
-def moved_tensors(
-    record: "DataclassInstance", device: torch.device | str, non_blocking: bool
-) -> dict[str, Tensor]:
-    """Return the tensors among a record's fields, moved to a device, by field name."""
-    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    return {
-        name: value.to(device, non_blocking=non_blocking)
-        for name, value in values.items()
-        if isinstance(value, Tensor)
-    }
+def moved(record: RecordT, device: torch.device | str, non_blocking: bool) -> RecordT:
+    """Copy a dataclass with its tensors on another device."""
+    tensors: dict[str, Any] = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, Tensor):
+            tensors[field.name] = value.to(device, non_blocking=non_blocking)
+    return dataclasses.replace(record, **tensors)
 
 
 def _packing(

@@ -45,8 +45,8 @@ class Op:
     arguments that equal their default, and implementations would have to repeat them.
 
     Args:
-        schema: as `torch.library` reads it, e.g. `"nearest_code(Tensor x, Tensor codes) -> Tensor"`;
-            an argument that is written to is `Tensor(a!)`.
+        schema: as `torch.library` reads it, e.g. `"area(Tensor boxes) -> Tensor"`; an argument that
+            is written to is `Tensor(a!)`.
         fake: the same arguments, returns empty tensors of the right shape, dtype and device.
     """
 

@@ -51,7 +51,7 @@ def giou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
 
 def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """IoU of all pairs of `(x1, y1, x2, y2)` boxes: `(..., N, 4)`, `(..., M, 4)` to `(..., N, M)`."""
+    """IoU of all pairs: `(..., N, 4)`, `(..., M, 4)` to `(..., N, M)`, as `iou`."""
     return iou(boxes1.unsqueeze(-2), boxes2.unsqueeze(-3))
 
 

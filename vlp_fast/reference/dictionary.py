@@ -48,7 +48,7 @@ def code_statistics(
 
 
 def ema_update(codes: Tensor, sums: Tensor, counts: Tensor, momentum: float) -> None:
-    """Eq. 4, in place: `d_j <- momentum * d_j + (1 - momentum) * mean of its rows`, if it has any."""
+    """Eq. 4, in place: `d_j <- momentum d_j + (1 - momentum) mean of its rows`, if it has any."""
     means = sums / counts.clamp(min=1)[:, None]
     moved = torch.lerp(means, codes.float(), momentum)
     codes.copy_(torch.where(counts[:, None] > 0, moved, codes.float()))
@@ -72,4 +72,4 @@ def laplace_ema_update(
 
 
 def _chunks(rows: Tensor, num_codes: int) -> tuple[Tensor, ...]:
-    return rows.split(max(1, _CHUNK_SCORES // num_codes))
+    return torch.split(rows, max(1, _CHUNK_SCORES // num_codes))

@@ -1,0 +1,218 @@
+"""README.md and docs/ say what is so: snippets run, tables and names agree with the code."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from vlp_fast.cli import COMMANDS
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.models.config import SohoConfig, official
+from vlp_fast.recipes import RECIPES, recipe
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+GAPS = (ROOT / "docs/paper_gaps.md").read_text()
+MEASUREMENTS = (ROOT / "docs/measurements.md").read_text()
+PAGES = {"README.md": README, "paper_gaps.md": GAPS, "measurements.md": MEASUREMENTS}
+USES = ("Use 1: layers in your own code", "Use 2: benchmarks", "Use 3: training")
+
+# The tree of README.md lists every file of these; tests are one line there.
+LISTED = ("csrc", "kernels", "vlp_fast", "docs")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands between a heading of level two and the next one."""
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.S | re.M)
+    assert found, f"no section '{heading}'"
+    return found[1]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.S | re.M)
+
+
+def run_snippet(use: str) -> dict[str, Any]:
+    """Execute the one Python block of a section and return its names."""
+    (snippet,) = blocks(section(README, use), "python")
+    names: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(snippet, f"README.md, {use}", "exec"), names)
+    return names
+
+
+def test_the_two_commands_come_first_then_the_installation_then_the_uses() -> None:
+    places = [README.index(words) for words in ("make pretrain", "make test", "pip install -e .")]
+    places += [README.index(f"## {use}") for use in USES]
+    assert places == sorted(places)
+    assert blocks(README, "sh")[0].startswith("make pretrain")
+    assert README.index("```sh") < README.index("\n## ")
+
+
+def test_layers_snippet() -> None:
+    torch.manual_seed(0)
+    names = run_snippet(USES[0])
+    features, quantised = names["features"], names["quantised"]
+    assert quantised.shape == (1000, 256)
+    assert names["indices"].shape == (1000,)
+    torch.testing.assert_close(features.grad, 2 * quantised)  # straight through, as it says
+    assert not torch.equal(quantised, features)
+
+    padded = names["padded"]
+    assert padded.shape == (2, 50, 256)
+    assert not padded[1, 30:].any()
+    expected = dense_attention(names["attention"], names["tokens"][1, :30])
+    torch.testing.assert_close(padded[1, :30], expected, atol=1e-5, rtol=1e-4)
+
+    rows, packed = names["rows"], names["packed"]
+    assert packed.shape == (84, 256)
+    for start, end in ((0, 55), (55, 84)):
+        expected = dense_attention(names["attention"], rows[start:end])
+        torch.testing.assert_close(packed[start:end], expected, atol=1e-5, rtol=1e-4)
+    assert torch.equal(packed, names["again"])
+
+    for cost, row, column in zip(names["cost"], names["queries"], names["targets"], strict=True):
+        best = cost.numpy()[linear_sum_assignment(cost.numpy())].sum()
+        np.testing.assert_allclose(cost[row, column].sum(), best, rtol=1e-6)
+        assert len(set(column.tolist())) == 20
+
+
+def dense_attention(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """Multi-head self-attention of one sequence (L, D) in float64, from the layer's weights."""
+    query, key, value = (
+        (x.double() @ part.weight.double().T + part.bias.double()).unflatten(1, (8, 32))
+        for part in (layer.query, layer.key, layer.value)
+    )
+    weights = (torch.einsum("ine,jne->nij", query, key) / 32**0.5).softmax(-1)
+    mixed = torch.einsum("nij,jne->ine", weights, value).flatten(1)
+    out: torch.Tensor = mixed @ layer.output.weight.double().T + layer.output.bias.double()
+    return out.float()
+
+
+def test_benchmark_snippet(capsys: pytest.CaptureFixture[str]) -> None:
+    names = run_snippet(USES[1])
+    assert names["measurement"].median > 0
+    assert names["backend"] in names["ops"].operators()["nearest_code"].backends
+    assert re.search(r"^reference: \d+\.\d\d ms", capsys.readouterr().out, re.M)
+
+
+def test_training_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run_snippet(USES[2])
+    folder = names["folder"]
+    assert folder == Path("runs/few-steps")
+    lines = (folder / "metrics.jsonl").read_text()
+    assert [int(step) for step in re.findall(r'"step": (\d+), "kind": "train"', lines)] == [2, 4, 6]
+    assert '"kind": "held_out"' in lines
+    assert '"tagging"' in lines.splitlines()[0]
+    assert '"mvm"' in lines.splitlines()[1]
+    written = {path.name for path in folder.iterdir()}
+    assert written == {"run.json", "vocab.txt", "metrics.jsonl", "checkpoint-00000006"}
+    for name in (*re.findall(r"`(\w+\.safetensors|state\.json)`", README),):
+        assert (folder / "checkpoint-00000006" / name).is_file()
+
+
+def test_the_table_of_recipes_is_what_the_recipes_are() -> None:
+    rows = re.findall(r"^\| `\w+` \| .*(?:steps|epochs) \| .*$", README, re.M)
+    assert rows == [recipe_row(name) for name in RECIPES]
+
+
+def recipe_row(name: str) -> str:
+    """The row of the table that a recipe's configuration asks for."""
+    run = recipe(name)
+    length = f"{run.steps} steps" if run.steps else f"{run.train.epochs:g} epochs"
+    images = run.train.batch_size * run.optim.accumulate
+    shorter = run.data.shorter or ()
+    sides = "-".join(str(side) for side in dict.fromkeys((*shorter[:1], *shorter[-1:])))
+    size = f"{sides} / {run.data.longer}" if shorter else "as stored"
+    cnn = f"{run.optim.backbone_optimizer} {run.optim.backbone_lr:g}"
+    return f"| `{name}` | {length} | {images} | {cnn} | AdamW {run.optim.lr:g} | {size} |"
+
+
+def test_the_tree_lists_every_file() -> None:
+    (tree,) = blocks(section(README, "The tree"), "")
+    files = {
+        str(path.relative_to(ROOT))
+        for folder in LISTED
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix not in {".so", ".pyc", ".typed"}
+    }
+    paths = list(tree_paths(tree))
+    assert len(set(paths)) == len(paths)
+    listed = {path for path in paths if path.startswith(LISTED) and not path.endswith("/")}
+    assert listed == files, f"missing {sorted(files - listed)}, gone {sorted(listed - files)}"
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def tree_paths(tree: str) -> Iterator[str]:
+    """Paths of an indented tree; folders end with a slash."""
+    above: list[str] = []
+    for line in tree.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        above[depth:] = [name]
+        yield "".join(above)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_flags_and_links_exist(page: str) -> None:
+    text = PAGES[page]
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    assert set(re.findall(r"(?:^|`)make ([\w-]+)", text, re.M)) <= {*targets, "make-world"}
+    assert set(re.findall(r"(?:^|`)vlp-fast (\w+)", text, re.M)) <= set(COMMANDS)
+    assert set(re.findall(r"vlp-fast train (\w+)", text)) <= {*RECIPES, "RECIPE"}
+    settings = all_settings() | {"section.field"}
+    flags = {flag.replace("-", "_").replace(".no_", ".") for flag in flags_of(text)}
+    assert flags <= settings, f"no such setting: {sorted(flags - settings)}"
+    folder = ROOT if page == "README.md" else ROOT / "docs"
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (folder / link).is_file(), link
+
+
+def flags_of(text: str) -> list[str]:
+    """Every `--section.field` of a page."""
+    return re.findall(r"--([a-z]+(?:\.[a-z_-]+)+)", text)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_fields_exist(page: str) -> None:
+    pattern = r"`((?:model|data|optim|train|objective)\.(?!safetensors)[a-z_.]+)`"
+    named = set(re.findall(pattern, PAGES[page]))
+    assert named <= all_settings(), f"no such field: {sorted(named - all_settings())}"
+    assert page != "paper_gaps.md" or len(named) > 30
+
+
+def all_settings() -> set[str]:
+    """Dotted names of all settings of the two kinds of run."""
+    return {name for kind in ("soho_tiny", "e2e_vlp_tiny") for name in dotted(recipe(kind))}
+
+
+def dotted(config: RunConfig | Any, prefix: str = "") -> Iterator[str]:
+    """Dotted names of a dataclass's fields, and of those below them."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        yield f"{prefix}{field.name}"
+        if is_dataclass(value):
+            yield from dotted(value, f"{prefix}{field.name}.")
+
+
+def test_the_table_of_switches_is_what_the_presets_are() -> None:
+    rows = re.findall(r"^\| .+ \| `model\.([a-z_.]+)` \| `(.+)` \| `(.+)` \|$", GAPS, re.M)
+    table = {name: (paper, code) for name, paper, code in rows}
+    paper, code = SohoConfig(), official(SohoConfig())
+    assert table == {name: (repr(at(paper, name)), repr(at(code, name))) for name in table}
+    differing = {name for name in dotted(paper) if at(paper, name) != at(code, name)}
+    assert differing - {"backbone"} <= set(table)
+
+
+def at(config: Any, name: str) -> Any:
+    """The value behind a dotted name."""
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
