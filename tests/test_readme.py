@@ -25,6 +25,7 @@ USES = ("Use 1: layers in your own code", "Use 2: benchmarks", "Use 3: training"
 
 # The tree of README.md lists every file of these; tests are one line there.
 LISTED = ("csrc", "kernels", "vlp_fast", "docs")
+SOURCES = {".py", ".pyi", ".h", ".in", ".cpp", ".cu", ".md"}
 
 
 def section(text: str, heading: str) -> str:
@@ -141,7 +142,7 @@ def test_the_tree_lists_every_file() -> None:
         str(path.relative_to(ROOT))
         for folder in LISTED
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and path.suffix not in {".so", ".pyc", ".typed"}
+        if path.is_file() and path.suffix in SOURCES
     }
     paths = list(tree_paths(tree))
     assert len(set(paths)) == len(paths)

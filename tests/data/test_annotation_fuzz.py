@@ -64,7 +64,7 @@ def fuzz(path: Path, load: Callable[[], Dataset], seed: int) -> int:
     """Damage one file many times; return how often it was still a data set."""
     clean = json.loads(path.read_text())
     rng, survived = random.Random(seed), 0
-    for _ in range(6000):
+    for _ in range(150):
         path.write_text(json.dumps(damaged(clean, rng)))
         try:
             check(load())
@@ -81,7 +81,7 @@ def fuzz(path: Path, load: Callable[[], Dataset], seed: int) -> int:
 def test_damaged_coco(coco_folder: Path, name: str) -> None:
     path = coco_folder / "annotations" / name
     survived = fuzz(path, lambda: load_dataset(coco_folder, "train", missing_images="drop"), 1)
-    assert 5 < survived < 6000
+    assert 5 < survived < 150
 
 
 def test_damaged_karpathy(coco_folder: Path, write_json: Callable[[Path, Any], Path]) -> None:
@@ -97,7 +97,7 @@ def test_damaged_karpathy(coco_folder: Path, write_json: Callable[[Path, Any], P
     ]
     path = write_json(coco_folder / "dataset_coco.json", {"images": images})
     survived = fuzz(path, lambda: load_dataset(coco_folder, "train", missing_images="drop"), 2)
-    assert 5 < survived < 6000
+    assert 5 < survived < 150
 
 
 @pytest.mark.parametrize("name", ["image_data", "objects", "attributes", "region_descriptions"])
@@ -133,4 +133,4 @@ def test_damaged_visual_genome(
     (tmp_path / "attributes_vocab.txt").write_text("big\n")
     path = tmp_path / f"{name}.json"
     survived = fuzz(path, lambda: load_dataset(tmp_path, "train", missing_images="drop"), 3)
-    assert 5 < survived < 6000
+    assert 5 < survived < 150

@@ -250,8 +250,7 @@ def test_memory_stays_flat_over_many_broken_images(dataset: Dataset) -> None:
 
 
 INTERRUPTED = """
-import sys, time
-import numpy as np
+import signal, sys, time
 from vlp_fast.data.loader import Loader
 from vlp_fast.data.order import EvaluationOrder
 
@@ -259,24 +258,37 @@ def load(index, epoch):
     time.sleep(0.05)
     return index
 
+signals = []
 loader = Loader(
     order=EvaluationOrder(num_samples=10**6, batch_size=1), load=load,
     collate=lambda examples, epoch, step: step, num_workers=2, start_step=0, end_step=10**6,
 )
+more = 20
 try:
     for step, _ in loader:
         if step == 3:
+            # Only now, so that the workers have not inherited it.
+            if sys.argv[1] == "handled":
+                signal.signal(signal.SIGINT, lambda *_: signals.append(1))
             print("running", flush=True)
+        more -= len(signals)
+        if not more:
+            break
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     sys.exit(130)
+print("finished", flush=True)
 """
 
 
 @pytest.mark.dist
-def test_interrupting_ends_the_workers_quietly() -> None:
+@pytest.mark.parametrize(
+    ("mode", "code", "word"), [("default", 130, "interrupted\n"), ("handled", 0, "finished\n")]
+)
+def test_interrupting_is_for_the_main_process(mode: str, code: int, word: str) -> None:
+    """Workers go on while the main process finishes what it wants to, and end with it, quietly."""
     process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED],
+        [sys.executable, "-c", INTERRUPTED, mode],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -286,8 +298,8 @@ def test_interrupting_ends_the_workers_quietly() -> None:
     assert process.stdout.readline() == "running\n"
     # As the terminal does: to the main process and all workers at once.
     os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
-    assert (process.returncode, output, errors) == (130, "interrupted\n", "")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (code, word, "")
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:

@@ -106,8 +106,9 @@ def write_json(path: Path, value: object) -> None:
 
 def _is_complete(path: Path) -> bool:
     try:
-        return all((path / name).stat().st_size == size for name, (size, _) in _files(path).items())
-    except (OSError, ValueError, KeyError, TypeError):
+        sizes = {name: size for name, (size, _) in _files(path).items()}
+        return bool(sizes) and all((path / n).stat().st_size == s for n, s in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

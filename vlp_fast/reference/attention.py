@@ -84,21 +84,23 @@ def attention_backward(
     keys = _sequences(cu_seqlens_k, max_seqlen_k, len(k))
     hidden = _hidden(queries, keys, causal, q)
     padded_q, padded_k, padded_v = _pad(q, queries), _pad(k, keys), _pad(v, keys)
-    padded_grad, padded_lse = _pad(grad, queries), _pad(lse[..., None] / _LN2, queries)
-    # sum_j P_ij dP_ij = dO_i . O_i, with dropout too.
-    centre = _pad((_wide(grad) * _wide(out)).sum(-1, keepdim=True), queries)
+    padded_grad, padded_out = _pad(grad, queries), _pad(out, queries)
+    padded_lse = _pad(lse[..., None] / _LN2, queries)
     grad_q, grad_k, grad_v = (torch.empty_like(x) for x in (padded_q, padded_k, padded_v))
     for part in _parts(padded_q, padded_k):
         weights = _scores(padded_q, padded_k, hidden, part, scale)
         weights.sub_(padded_lse[part]).exp2_()
-        grad_weights = _wide(padded_grad[part]) @ _wide(padded_v[part]).mT
+        grad_out = _wide(padded_grad[part])
+        # sum_j P_ij dP_ij = dO_i . O_i, with dropout too.
+        centre = (grad_out * padded_out[part]).sum(-1, keepdim=True)
+        grad_weights = grad_out @ _wide(padded_v[part]).mT
         used = weights
         if dropout_p > 0:
             dropout = _dropout(weights, part.start, dropout_p, seed)
             grad_weights.mul_(dropout)
             used = dropout.mul_(weights)
         torch.matmul(used.to(padded_v.dtype).mT, padded_grad[part], out=grad_v[part])
-        grad_scores = grad_weights.sub_(centre[part]).mul_(weights).mul_(scale)
+        grad_scores = grad_weights.sub_(centre).mul_(weights).mul_(scale)
         grad_scores = grad_scores.to(padded_q.dtype)
         torch.matmul(grad_scores, padded_k[part], out=grad_q[part])
         torch.matmul(grad_scores.mT, padded_q[part], out=grad_k[part])

@@ -1,0 +1,50 @@
+"""The tiny recipes made tinier: a world of 60 small pictures, 6 steps, a second each."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vlp_fast.engine.experiment import Run
+from vlp_fast.models.config import BackboneConfig
+from vlp_fast.recipes import recipe
+
+Make = Callable[..., Run]
+BACKBONE = BackboneConfig(
+    depth=None, block="basic", blocks=(1, 1), widths=(16, 32), stem="imagenet", norm="batch"
+)
+
+
+@pytest.fixture(scope="session")
+def micro(small_world: Path) -> Make:
+    """micro(recipe name, run folder) is a run of a few hundred thousand parameters."""
+
+    def make(name: str, folder: Path, *, steps: int = 6, **train: object) -> Run:
+        run = recipe(name)
+        settings = {"batch_size": 6, "log_every": 1, "held_out_images": 3, "picture": False}
+        settings |= {"codebook_samples": 300, **train}
+        run = replace(
+            run,
+            run_dir=folder,
+            steps=steps,
+            data=replace(
+                run.data,
+                root=small_world,
+                shorter=None,
+                shorter_held_out=None,
+                longer=None,
+                num_workers=0,
+            ),
+            optim=replace(run.optim, warmup_steps=2),
+            train=replace(run.train, **settings),
+        )
+        if name.startswith("soho"):
+            model = replace(run.model, backbone=BACKBONE, width=64, layers=2, num_codes=32)
+            objective = replace(run.objective, tagging_steps=2)
+            # Dropout is on: its randomness must be resumed too.
+            return replace(run, model=replace(model, dropout=0.1), objective=objective)
+        model = replace(run.model, backbone=BACKBONE, width=64, num_heads=2, encoder_layers=2)
+        return replace(run, model=replace(model, decoder_layers=2, num_queries=10, dropout=0.1))
+
+    return make

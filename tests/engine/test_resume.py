@@ -1,0 +1,216 @@
+"""A resumed run equals the uninterrupted one bit for bit; a refused one leaves the folder alone."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vlp_fast.engine import trainer as module
+from vlp_fast.engine.checkpoint import complete_checkpoints
+from vlp_fast.engine.experiment import Run
+from vlp_fast.engine.progress import read_journal
+from vlp_fast.engine.trainer import Trainer, train
+from vlp_fast.errors import InputError
+
+TIMES = {"images_per_second", "data_wait_percent"}
+RECIPES = ["soho_tiny", "e2e_vlp_tiny"]
+Make = Callable[..., Run]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def figures(folder: Path) -> list[dict[str, Any]]:
+    rows = read_journal(folder / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    return load_file(complete_checkpoints(folder)[-1] / name)
+
+
+def assert_same_tensors(a: Path, b: Path) -> None:
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        first, second = tensors(a, name), tensors(b, name)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    states = [json.loads((complete_checkpoints(f)[-1] / "state.json").read_text()) for f in (a, b)]
+    assert states[0] == states[1]
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    advance = Trainer._advance
+
+    def deadly(self: Trainer, batches: Any) -> None:
+        if self.step == step:
+            raise Killed
+        advance(self, batches)
+
+    monkeypatch.setattr(Trainer, "_advance", deadly)
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def whole(request: pytest.FixtureRequest, micro: Make, tmp_path_factory: Any) -> Run:
+    """An uninterrupted run of six steps."""
+    run = micro(
+        request.param,
+        tmp_path_factory.mktemp("whole") / "run",
+        checkpoint_every=3,
+        evaluate_every=3,
+        keep_checkpoints=5,
+    )
+    train(run)
+    return run
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 5])
+def test_equals_the_uninterrupted_run(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    run = replace(whole, run_dir=tmp_path / "run")
+    with monkeypatch.context() as patch:
+        kill_at(patch, killed_at)
+        with pytest.raises(Killed):
+            train(run)
+    done = [int(path.name[-8:]) for path in complete_checkpoints(run.directory)]
+    assert done == ([3] if killed_at >= 3 else [])
+    train(run)
+    assert_same_tensors(whole.directory, run.directory)
+    assert figures(run.directory) == figures(whole.directory)
+
+
+def test_the_dictionary_and_every_parameter_moved(whole: Run) -> None:
+    first, last = (
+        load_file(path / "model.safetensors") for path in complete_checkpoints(whole.directory)
+    )
+    moved = {name for name in first if not torch.equal(first[name], last[name])}
+    if "dictionary.embed" in first:
+        assert {"dictionary.embed", "dictionary.cluster_size"} <= moved
+    assert sum("encoder" in name for name in moved) > 10
+    assert len(moved) > 0.7 * len(first)
+
+
+def test_lines_do_not_depend_on_where_the_run_was_interrupted(
+    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Averages over several steps are cut at checkpoints, so both runs average the same steps."""
+    runs = [
+        micro("e2e_vlp_tiny", tmp_path / name, log_every=4, checkpoint_every=3) for name in "ab"
+    ]
+    train(runs[0])
+    with monkeypatch.context() as patch:
+        kill_at(patch, 5)
+        with pytest.raises(Killed):
+            train(runs[1])
+    train(runs[1])
+    rows = figures(runs[0].directory)
+    assert rows == figures(runs[1].directory)
+    assert [row["step"] for row in rows if row["kind"] == "train"] == [3, 4, 6]
+
+
+def test_worker_processes_change_nothing(whole: Run, tmp_path: Path) -> None:
+    run = replace(
+        whole, run_dir=tmp_path / "run", data=replace(whole.data, num_workers=1, cache=False)
+    )
+    train(run)
+    assert figures(run.directory) == figures(whole.directory)
+
+
+def test_another_seed_is_another_run(whole: Run, tmp_path: Path) -> None:
+    run = replace(whole, run_dir=tmp_path / "run", train=replace(whole.train, seed=1))
+    train(run)
+    assert figures(run.directory)[0]["loss"] != figures(whole.directory)[0]["loss"]
+
+
+def test_a_finished_run_is_left_as_it_is(whole: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole.directory, tmp_path / "run")
+    before = figures(folder)
+    train(replace(whole, run_dir=folder))
+    assert_same_tensors(whole.directory, folder)
+    assert figures(folder) == before
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(whole: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole.directory, tmp_path / "run")
+    path = complete_checkpoints(folder)[-1] / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 64
+    path.write_bytes(content)
+    train(replace(whole, run_dir=folder))
+    assert_same_tensors(whole.directory, folder)
+    assert figures(folder) == figures(whole.directory)
+
+
+def test_gradients_of_micro_batches_add_up(micro: Make, tmp_path: Path) -> None:
+    """Two micro-batches a step: half as many steps an epoch, and the norm is that of a step."""
+    run = micro("e2e_vlp_tiny", tmp_path / "run", steps=2)
+    train(replace(run, optim=replace(run.optim, accumulate=2)))
+    single = micro("e2e_vlp_tiny", tmp_path / "single", steps=2)
+    train(single)
+    both, one = (figures(r.directory)[0] for r in (run, single))
+    assert 0.5 < both["gradient_norm"] / one["gradient_norm"] < 1.5
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_another_model_in_the_folder_is_refused_and_nothing_changes(
+    whole: Run, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(whole.directory, tmp_path / "run")
+    before = snapshot(folder)
+    run = replace(whole, run_dir=folder, model=replace(whole.model, ffn_dim=96))
+    with pytest.raises(InputError, match=r"checkpoint-00000006: holds another model"):
+        train(run)
+    assert snapshot(folder) == before
+
+
+def test_a_used_folder_is_refused_where_nothing_may_be_resumed(whole: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole.directory, tmp_path / "run")
+    before = snapshot(folder)
+    with pytest.raises(InputError, match="holds checkpoints of an earlier run"):
+        train(replace(whole, run_dir=folder, resume="never"))
+    assert snapshot(folder) == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_its_checkpoint(
+    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = micro("e2e_vlp_tiny", tmp_path / "run", checkpoint_every=2, log_every=100)
+    forward = Trainer._forward
+
+    def broken(self: Trainer, inputs: Any) -> Any:
+        output = forward(self, inputs)
+        if self.step == 2:
+            output.losses["itm"] = output.losses["itm"] * torch.nan
+        return output
+
+    monkeypatch.setattr(Trainer, "_forward", broken)
+    with pytest.raises(InputError, match=r"step 4: the loss is nan.*--optim\.lr"):
+        train(run)
+    assert [path.name[-8:] for path in complete_checkpoints(run.directory)] == ["00000002"]
+
+
+def test_the_trainer_module_seeds_every_step(micro: Make, tmp_path: Path) -> None:
+    """Randomness left over from elsewhere must not reach a step: dropout derives from its number."""
+    losses = []
+    for name, noise in (("a", 0), ("b", 5)):
+        run = micro("soho_tiny", tmp_path / name, steps=3)
+        original = module.learning_rate_scale
+        torch.manual_seed(noise)
+        train(run)
+        assert module.learning_rate_scale is original
+        losses.append([row["loss"] for row in figures(run.directory) if row["kind"] == "train"])
+    assert losses[0] == losses[1]

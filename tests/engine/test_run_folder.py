@@ -1,0 +1,148 @@
+"""What a run folder holds, and the way back from it to the configuration and the model."""
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlp_fast import __version__
+from vlp_fast.data.tokenizer import Tokenizer, load_vocabulary
+from vlp_fast.engine.checkpoint import complete_checkpoints, write_json
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.evaluator import evaluate
+from vlp_fast.engine.experiment import Run
+from vlp_fast.engine.progress import read_journal
+from vlp_fast.engine.restore import restore_experiment, restore_run
+from vlp_fast.engine.run_folder import open_run_folder
+from vlp_fast.engine.trainer import train
+from vlp_fast.errors import InputError
+from vlp_fast.recipes import RECIPES, recipe
+
+Make = Callable[..., Run]
+WORDS = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "circle"])
+
+
+@pytest.fixture(scope="module", params=["soho_tiny", "e2e_vlp_tiny"])
+def finished(request: pytest.FixtureRequest, micro: Make, tmp_path_factory: pytest.TempPathFactory) -> Run:  # fmt: skip
+    run = micro(request.param, tmp_path_factory.mktemp("finished") / "run", steps=4)
+    train(run)
+    return run
+
+
+def test_the_folder_tells_who_ran_what(finished: Run) -> None:
+    folder = finished.directory
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"run.json", "vocab.txt", "metrics.jsonl", "checkpoint-00000004"}
+    described = json.loads((folder / "run.json").read_text())
+    assert described["vlp_fast"] == __version__
+    assert described["python"] == platform.python_version()
+    assert described["packages"]["torch"] == torch.__version__
+    assert described.keys() >= {"commit", "uncommitted_changes", "gpu"}
+    config = described["config"]
+    assert (config["name"], config["steps"]) == (finished.name, 4)
+    assert config["model"]["vocab_size"] == load_vocabulary(folder / "vocab.txt").vocab_size
+    assert config["data"]["root"] == str(finished.data.root)
+
+
+def test_metrics_have_every_loss_of_every_step(finished: Run) -> None:
+    rows = read_journal(finished.directory / "metrics.jsonl")
+    training = [row for row in rows if row["kind"] == "train"]
+    assert [row["step"] for row in training] == [1, 2, 3, 4]
+    names = {"mlm", "itm"} | (
+        {"mvm"} if finished.name == "soho_tiny" else {"detection", "captioning"}
+    )
+    last = training[-1]
+    assert last.keys() >= names | {"loss", "gradient_norm", "lr", "images_per_second"}
+    assert last["loss"] == pytest.approx(sum(last[name] for name in names), rel=1e-6)
+    held_out = [row for row in rows if row["kind"] == "held_out"]
+    assert [row["step"] for row in held_out] == [4]
+    figures = {"mlm_accuracy", "itm_accuracy"} | (
+        {"mvm_accuracy", "perplexity", "used_codes"}
+        if finished.name == "soho_tiny"
+        else {"ap", "ap50", "matched_attribute_accuracy"}
+    )
+    assert held_out[0].keys() >= names | figures
+
+
+def test_the_run_is_restored_with_its_model(finished: Run) -> None:
+    run = restore_run(finished.directory)
+    assert type(run) is type(finished)
+    sizes = json.loads((finished.directory / "run.json").read_text())["config"]["model"]
+    assert run.model.vocab_size == sizes["vocab_size"]
+    assert replace(run, model=finished.model) == finished
+    figures = evaluate(restore_experiment(run))
+    journal = read_journal(finished.directory / "metrics.jsonl")[-1]
+    assert journal["kind"] == "held_out"
+    assert {name: journal[name] for name in figures} == figures
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_the_round_trip(name: str, tmp_path: Path) -> None:
+    run = replace(recipe(name), run_dir=tmp_path, steps=7)
+    write_json(tmp_path / "run.json", {"config": asdict(run)})
+    assert restore_run(tmp_path) == run
+
+
+def test_overridden_values_survive_the_round_trip(tmp_path: Path) -> None:
+    run = recipe("soho_r18_3")
+    run = replace(
+        run,
+        run_dir=tmp_path,
+        data=replace(run.data, root=Path("a/b"), vocabulary=Path("v.txt"), shorter=None),
+        model=replace(run.model, revival=0.5),
+        train=replace(run.train, backbone_weights=Path("w.pth")),
+    )
+    write_json(tmp_path / "run.json", {"config": asdict(run)})
+    assert restore_run(tmp_path) == run
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "{", "[]", "{}", '{"config": {}}', '{"config": null}', '{"config": 3}']
+)
+def test_no_run_is_an_input_error(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(InputError, match=r"no readable run\.json"):
+        restore_run(tmp_path)
+
+
+def test_a_field_of_another_version_is_an_input_error(tmp_path: Path) -> None:
+    config = asdict(replace(recipe("soho_tiny"), run_dir=tmp_path))
+    config["model"]["colour"] = "red"
+    write_json(tmp_path / "run.json", {"config": config})
+    with pytest.raises(InputError, match="another version.*colour"):
+        restore_run(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_cannot_be_restored(micro: Make, tmp_path: Path) -> None:
+    run = micro("soho_tiny", tmp_path / "run")
+    open_run_folder(run, WORDS)
+    with pytest.raises(InputError, match="no complete checkpoint; train first"):
+        restore_experiment(restore_run(run.directory))
+
+
+def test_a_folder_that_is_a_file_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    run = replace(recipe("soho_tiny"), run_dir=tmp_path / "run")
+    with pytest.raises(InputError, match="cannot be written"):
+        open_run_folder(run, WORDS)
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_an_input_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    run = replace(recipe("soho_tiny"), run_dir=tmp_path / "run")
+    with pytest.raises(InputError, match="cannot be written"):
+        open_run_folder(run, WORDS)
+
+
+def test_the_default_folder_is_named_after_the_recipe() -> None:
+    run: RunConfig = recipe("soho_r18_3")
+    assert run.directory == Path("runs/soho_r18_3")
+    assert complete_checkpoints(Path("runs/absent")) == []
