@@ -116,21 +116,27 @@ def _data(words: list[str]) -> int:
         print("usage: vlp-fast data make-world OUT [--images N] [--seed S]")
         return 0 if words and words[0] in ("-h", "--help") else 2
 
-    def make(out: tyro.conf.Positional[Path], images: int = 1200, seed: int = 0) -> None:
-        """Draw pictures of shapes with captions, boxes and attributes in the official layouts.
-
-        Args:
-            out: the folder to make.
-            images: how many pictures.
-            seed: the same seed draws the same bytes.
-        """
-        from vlp_fast.data.world.layouts import make_world
-
-        make_world(out, images=images, seed=seed)
-        print(f"{images} pictures in {out}; train with --data.root {out}")
-
-    tyro.cli(make, args=words[1:], prog="vlp-fast data make-world")
+    tyro.cli(
+        _make_world,
+        args=words[1:],
+        prog="vlp-fast data make-world",
+        config=(tyro.conf.PositionalRequiredArgs,),
+    )
     return 0
+
+
+def _make_world(out: Path, images: int = 1200, seed: int = 0) -> None:
+    """Draw pictures of shapes with captions, boxes and attributes in the official layouts.
+
+    Args:
+        out: the folder to make.
+        images: how many pictures.
+        seed: the same seed draws the same bytes.
+    """
+    from vlp_fast.data.world.layouts import make_world
+
+    make_world(out, images=images, seed=seed)
+    print(f"{images} pictures in {out}; train with --data.root {out}")
 
 
 def _doctor(words: list[str]) -> int:

@@ -5,10 +5,10 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import torch
 
 from vlp_fast import __version__
 from vlp_fast.data.tokenizer import Tokenizer, load_vocabulary
@@ -41,7 +41,7 @@ def test_the_folder_tells_who_ran_what(finished: Run) -> None:
     described = json.loads((folder / "run.json").read_text())
     assert described["vlp_fast"] == __version__
     assert described["python"] == platform.python_version()
-    assert described["packages"]["torch"] == torch.__version__
+    assert described["packages"]["torch"] == version("torch")
     assert described.keys() >= {"commit", "uncommitted_changes", "gpu"}
     config = described["config"]
     assert (config["name"], config["steps"]) == (finished.name, 4)

@@ -76,6 +76,8 @@ class Loader(Generic[T]):
             pin_memory=self._pin_memory,
             worker_init_fn=_start_worker if self._num_workers else None,
             multiprocessing_context=_context() if self._num_workers else None,
+            # Its own: torch's loader draws a seed when it starts, and a resumed run starts later.
+            generator=torch.Generator(),
         )
         for item in loader:
             if isinstance(item, InputError):

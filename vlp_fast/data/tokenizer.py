@@ -105,7 +105,7 @@ def load_vocabulary(path: Path) -> Tokenizer:
         raise InputError(f"{path}: {error.strerror}; expected a WordPiece vocab.txt") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; expected a WordPiece vocab.txt") from None
-    # Not splitlines(): BERT's vocabularies contain tokens such as U+2028 that it would split at.
+    # Not splitlines(): it would also split at separators such as U+2028 inside a token.
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     try:
         return Tokenizer(lines)

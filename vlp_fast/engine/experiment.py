@@ -166,6 +166,11 @@ def _check(run: Run, train: Dataset) -> None:
             f"--data.max-text-length {run.data.max_text_length} exceeds the model's "
             f"{run.model.max_positions} positions; lower it or raise --model.max-positions"
         )
+    if isinstance(run, SohoRun) and run.steps and run.steps <= run.objective.tagging_steps:
+        raise InputError(
+            f"--steps {run.steps} ends before the {run.objective.tagging_steps} steps of "
+            "--objective.tagging-steps; raise it or lower those"
+        )
     if run.train.batch_size > len(train):
         raise InputError(
             f"--train.batch-size {run.train.batch_size} exceeds the {len(train)} training images "

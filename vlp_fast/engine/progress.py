@@ -19,6 +19,12 @@ class Journal:
         kept = [row for row in read_journal(path) if row["step"] <= start_step]
         path.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
+    def last_step(self, kind: str) -> int:
+        """The last step with a row of that kind; -1 if there is none."""
+        return max(
+            (int(r["step"]) for r in read_journal(self._path) if r["kind"] == kind), default=-1
+        )
+
     def write(self, **row: object) -> None:
         """Append one row."""
         with self._path.open("a") as file:

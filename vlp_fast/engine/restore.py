@@ -30,7 +30,7 @@ def restore_run(folder: Path) -> Run:
         raise InputError(f"{folder}: no readable run.json; expected a run folder") from None
     try:
         run = _rebuild(kind, {**values, "run_dir": str(folder)})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise InputError(f"{path}: was written by another version ({error})") from None
     assert isinstance(run, SohoRun | E2EVLPRun)
     return run

@@ -81,7 +81,7 @@ class Trainer:
         self.journal = Journal(self.config.directory / "metrics.jsonl", start_step=self.step)
         self._averages = Averages()
         self._clock = _Clock()
-        self._evaluated_at = -1
+        self._evaluated_at = self.journal.last_step("held_out")
         self._frozen_stages: int | None = None
 
     def run(self) -> None:
