@@ -24,7 +24,7 @@ check: .venv/native .venv/tools
 	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
 bench: .venv/native
-	$(BIN)/python -m pytest -q benchmarks --benchmark-only
+	$(BIN)/python -m pytest -q benchmarks/bench_operators.py --benchmark-only
 
 # Rebuild csrc/ in place, only what changed. A compile error is an error here.
 ext: .venv/installed .venv/tools

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,7 +32,7 @@ class Journal:
             file.write(json.dumps(row) + "\n")
 
 
-def read_journal(path: Path) -> list[dict[str, float]]:
+def read_journal(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl; an unfinished last line is left out."""
     rows = []
     for line in path.read_text().splitlines() if path.is_file() else []:

@@ -117,8 +117,8 @@ def backend_for(op: Op | str, device: torch.device | str) -> tuple[str, str]:
     wanted = preferred_backends(device.type, _capability(device))
     for rank, backend in enumerate(wanted):
         if backend in op.backends:
-            missing = f", not built: {', '.join(wanted[:rank])}" if rank else ""
-            return backend, f"preferred on {device.type}{missing}"
+            absent = f"; it has no {' or '.join(wanted[:rank])} backend" if rank else ""
+            return backend, f"preferred on {device.type}{absent}"
     raise ValueError(
         f"{op.name}: received tensors on {device.type}, whose backends are {', '.join(wanted)}, "
         f"expected one of those built: {', '.join(op.backends)}; move the tensors"

@@ -1,0 +1,163 @@
+"""Every recipe holds its paper's numbers; the runs for a laptop are what their names say."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from vlp_fast.data.order import SampleOrder
+from vlp_fast.engine.config import E2EVLPRun, RunConfig, SohoRun
+from vlp_fast.errors import InputError
+from vlp_fast.models.config import model_config
+from vlp_fast.recipes import RECIPES, recipe
+
+# SOHO, section 4.1; "images a step" are 4,096 pairs of four texts an image.
+SOHO = {
+    "optim.lr": 1e-4,
+    "optim.weight_decay": 1e-2,
+    "optim.backbone_optimizer": "sgd",
+    "optim.backbone_lr": 1e-2,
+    "optim.backbone_weight_decay": 5e-4,
+    "optim.schedule": "step",
+    "optim.decay_epochs": (25.0, 35.0),
+    "optim.freeze_backbone": 10.0,
+    "optim.freeze_statistics": False,
+    "optim.thaw_scale": 1.0,
+    "train.epochs": 40.0,
+    "train.precision": "auto",
+    "data.shorter": (600,),
+    "data.longer": 1000,
+    "data.max_text_length": 16,
+    "objective.mask_rate": 0.15,
+    "objective.own_texts": 2,
+    "objective.foreign_texts": 2,
+    "objective.tagging_steps": 0,
+    "objective.curriculum": 0.0,
+    "model.num_codes": 2048,
+    "model.width": 768,
+    "model.semantics": "paper",
+    "model.pair_sampling": "2+2",
+    "model.mlm_on_negatives": False,
+    "model.mvm_rate": 1.0,
+    "model.momentum": 0.99,
+    "steps": None,
+}
+# E2E-VLP, section 4.2, with DETR's values where the paper is silent.
+E2E_VLP = {
+    "optim.lr": 1e-4,
+    "optim.weight_decay": 1e-4,
+    "optim.backbone_optimizer": "adamw",
+    "optim.backbone_lr": 1e-5,
+    "optim.backbone_weight_decay": 1e-4,
+    "optim.clip_norm": 0.1,
+    "optim.freeze_backbone": 0.0,
+    "train.epochs": 200.0,
+    "train.precision": "auto",
+    "data.shorter": (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800),
+    "data.shorter_held_out": (800,),
+    "data.longer": 1333,
+    "data.max_text_length": 40,
+    "objective.mask_rate": 0.15,
+    "objective.mismatch_rate": 0.5,
+    "objective.label_smoothing": 0.0,
+    "objective.detection": True,
+    "objective.captioning": True,
+    "objective.image_only_detection_rate": 0.0,
+    "objective.class_weight": 1.0,
+    "objective.bbox_weight": 5.0,
+    "objective.giou_weight": 2.0,
+    "objective.attribute_weight": 1.0,
+    "objective.eos_coef": 0.1,
+    "objective.curriculum": 0.0,
+    "model.width": 256,
+    "model.decoder_layers": 6,
+    "model.num_queries": 100,
+    "model.num_classes": 1600,
+    "model.num_attributes": 400,
+    "model.backbone.norm": "frozen",
+    "steps": None,
+}
+PAPERS: dict[str, dict[str, Any]] = {
+    "soho_r18_3": {**SOHO, "model.backbone.depth": 18, "model.layers": 3},
+    "soho_r50_12": {**SOHO, "model.backbone.depth": 50, "model.layers": 12},
+    "soho_r101_12": {**SOHO, "model.backbone.depth": 101, "model.layers": 12},
+    **{
+        f"e2e_vlp_r{depth}_{layers}": {
+            **E2E_VLP,
+            "model.backbone.depth": depth,
+            "model.encoder_layers": layers,
+        }
+        for depth in (50, 101, 152)
+        for layers in (6, 12)
+    },
+}
+IMAGES_A_STEP = {"soho": 4096 // 4, "e2e": 32}
+
+
+def value(run: RunConfig, path: str) -> Any:
+    found: Any = asdict(run)
+    for name in path.split("."):
+        found = found[name]
+    return found
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_numbers(name: str) -> None:
+    run = recipe(name)
+    assert {path: value(run, path) for path in PAPERS[name]} == PAPERS[name]
+    images = run.train.batch_size * run.optim.accumulate
+    assert images == IMAGES_A_STEP[name[:4].strip("_")]
+    assert value(run, "model.backbone.depth") == model_config(name).backbone.depth
+
+
+def test_every_recipe_of_the_issue_is_there_and_named_after_itself() -> None:
+    laptop = {"soho_tiny", "e2e_vlp_tiny", "soho_world", "e2e_vlp_world"}
+    assert set(RECIPES) >= set(PAPERS) | laptop
+    for name in RECIPES:
+        run = recipe(name)
+        assert run.name == name
+        assert isinstance(run, SohoRun if name.startswith("soho") else E2EVLPRun)
+        assert run.data.root is None
+        assert run.directory.name == name
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if "tiny" in n or "world" in n])
+def test_laptop_runs_fit_a_laptop(name: str) -> None:
+    run = recipe(name)
+    assert run.steps is not None
+    assert run.steps <= (300 if "tiny" in name else 10_000)
+    assert run.train.batch_size <= 32
+    assert run.optim.accumulate == 1
+    assert value(run, "model.width") <= 128
+    tagging = value(run, "objective").get("tagging_steps", 0)
+    assert tagging < run.steps / 2
+    assert run.optim.warmup_steps < run.steps - tagging
+
+
+def test_the_official_recipe_has_the_published_switches() -> None:
+    if "soho_r18_3_official" not in RECIPES:
+        pytest.skip("there is no recipe of the published code")
+    run = recipe("soho_r18_3_official")
+    assert value(run, "model.semantics") == "official"
+    assert value(run, "model.pair_sampling") == "bernoulli"
+    assert value(run, "model.mlm_on_negatives") is True
+    assert value(run, "optim.freeze_backbone") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("soho_r101", "soho_r101_12"), ("e2e_vlp_r50", "e2e_vlp_r50_"), ("xyz", "vlp-fast recipes")],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(InputError, match=near):
+        recipe(name)
+
+
+def test_the_papers_schedules_reach_their_epochs_on_coco() -> None:
+    """113,287 images: 110.6 steps an epoch for SOHO, 1.1 M steps in all for nobody but E2E-VLP."""
+    for name, steps in (("soho_r101_12", 4425), ("e2e_vlp_r50_6", 708_000)):
+        run = recipe(name)
+        order = SampleOrder(113_287, run.train.batch_size, seed=0)
+        total = run.train.epochs * order.steps_per_epoch / run.optim.accumulate
+        assert total == pytest.approx(steps, rel=1e-2)
+        assert max(run.optim.decay_epochs) < run.train.epochs

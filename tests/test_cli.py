@@ -1,0 +1,363 @@
+"""The command line: good commands work, bad input is one line, exit code 2 and no harm done."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from PIL import Image
+
+from vlp_fast.cli import main
+from vlp_fast.engine.restore import restore_run
+from vlp_fast.recipes import RECIPES
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Answer]
+FEW = ("--steps", "2", "--train.batch-size", "4", "--train.held-out-images", "3")
+SMALL = (*FEW, "--model.width", "32", "--data.num-workers", "0", "--data.no-cache")
+SOHO = (*SMALL, "--model.num-codes", "16", "--objective.tagging-steps", "0")
+E2E_VLP = (*SMALL, "--model.num-heads", "2", "--model.encoder-layers", "1")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a command in this process."""
+
+    def run(*words: object) -> Answer:
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as exit_:
+            assert isinstance(exit_.code, int)
+            code = exit_.code
+        return Answer(code, *capsys.readouterr())
+
+    return run
+
+
+def assert_refused(answer: Answer, *named: object) -> None:
+    """One line on stderr that names what is wrong; nothing else."""
+    assert answer.code == 2
+    assert answer.err.startswith("vlp-fast: ")
+    assert answer.err.count("\n") == 1, answer.err
+    assert "Traceback" not in answer.err
+    for name in named:
+        assert str(name) in answer.err
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def trained(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two steps, with its picture."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    words = ["train", "soho_tiny", "--data.root", small_world, "--run-dir", folder, *SOHO]
+    assert main([str(word) for word in words]) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(small_world: Path, tmp_path: Path) -> Path:
+    """The world's annotations, to be damaged, with its pictures."""
+    root = tmp_path / "copy"
+    shutil.copytree(small_world, root, ignore=shutil.ignore_patterns("images"))
+    (root / "images").symlink_to(small_world / "images")
+    return root
+
+
+def without_boxes(root: Path) -> None:
+    """Leave Karpathy's file and the pictures only."""
+    (root / "world.json").unlink()
+    shutil.rmtree(root / "annotations")
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("soho_tiny", SOHO), ("e2e_vlp_tiny", E2E_VLP)])
+def test_train_resume_and_evaluate(
+    call: Call, small_world: Path, tmp_path: Path, name: str, sizes: tuple[str, ...]
+) -> None:
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "run"
+    words = ("train", name, "--data.root", small_world, "--run-dir", folder, *sizes)
+    first = call(*words)
+    assert first.code == 0, first.err
+    assert "step 2/2" in first.out
+    assert "held out, step 2" in first.out
+    with Image.open(folder / "report.png") as picture:
+        assert min(picture.size) > 300
+    run = restore_run(folder)
+    assert (run.name, run.steps, run.model.width) == (name, 2, 32)
+    more = call(*words, "--steps", "3")
+    assert more.code == 0, more.err
+    assert "steps 2 to 3" in more.out
+    answer = call("evaluate", folder)
+    assert answer.code == 0, answer.err
+    figures = dict(line.split() for line in answer.out.splitlines() if len(line.split()) == 2)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    held_out = [row for row in rows if row["kind"] == "held_out"][-1]
+    for key in ("mlm", "itm", "itm_accuracy"):
+        assert float(figures[key]) == pytest.approx(held_out[key], abs=1e-3)
+
+
+def test_recipes_are_listed(call: Call) -> None:
+    answer = call("recipes")
+    assert answer.code == 0
+    assert [line.split()[0] for line in answer.out.splitlines()] == list(RECIPES)
+    assert "1024 images" in next(line for line in answer.out.splitlines() if "r101_12" in line)
+
+
+def test_make_world(call: Call, tmp_path: Path) -> None:
+    answer = call("data", "make-world", tmp_path / "w", "--images", 4, "--seed", 3)
+    assert answer.code == 0, answer.err
+    assert f"--data.root {tmp_path / 'w'}" in answer.out
+    assert len(list((tmp_path / "w" / "images").iterdir())) == 4
+    assert_refused(call("data", "make-world", tmp_path / "v", "--images", 0), "0 images")
+    assert not (tmp_path / "v").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    assert_refused(call("data", "make-world", tmp_path / "mine", "--images", 4), "mine")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--help"], 0),
+        (["-h"], 0),
+        ([], 2),
+        (["train", "--help"], 0),
+        (["train"], 2),
+        (["evaluate", "--help"], 0),
+        (["evaluate"], 2),
+        (["data", "--help"], 0),
+        (["data"], 2),
+        (["doctor", "--help"], 0),
+    ],
+)
+def test_usage(call: Call, words: list[str], code: int) -> None:
+    answer = call(*words)
+    assert answer.code == code
+    assert "usage: vlp-fast" in answer.out
+
+
+def test_every_setting_is_in_the_help_of_a_recipe(call: Call) -> None:
+    answer = call("train", "soho_tiny", "--help")
+    assert answer.code == 0
+    for option in ("--data.root", "--optim.lr", "--run-dir", "--model.num-codes", "--resume"):
+        assert option in answer.out
+
+
+def test_an_unknown_command(call: Call) -> None:
+    assert_refused(call("trian"), "trian", "train, evaluate")
+
+
+def test_an_unknown_recipe(call: Call) -> None:
+    assert_refused(call("train", "soho_r101"), "soho_r101", "soho_r101_12")
+
+
+def test_no_data(call: Call, tmp_path: Path) -> None:
+    answer = call("train", "soho_tiny", "--run-dir", tmp_path / "run")
+    assert_refused(answer, "--data.root", "make-world")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--model.widht", "64"), "--model.widht"),
+        (("--train.batch-size", "many"), "--train.batch-size"),
+        (("--train.precision", "fp8"), "--train.precision"),
+        (("--model.width", "130"), "width 130"),
+    ],
+)
+def test_a_setting_that_cannot_be(
+    call: Call, small_world: Path, tmp_path: Path, words: tuple[str, ...], named: str
+) -> None:
+    folder = tmp_path / "run"
+    answer = call("train", "soho_tiny", "--data.root", small_world, "--run-dir", folder, *words)
+    assert answer.code == 2
+    assert named in answer.err
+    assert "Traceback" not in answer.err
+    assert not folder.exists()
+
+
+def damage_nothing(root: Path) -> None:
+    pass
+
+
+def truncate_json(root: Path) -> None:
+    path = root / "dataset_coco.json"
+    path.write_text(path.read_text()[:5000])
+
+
+def remove_layout(root: Path) -> None:
+    for path in [*root.glob("*.json"), *root.glob("annotations/*.json")]:
+        path.unlink()
+
+
+def remove_pictures(root: Path) -> None:
+    (root / "images").unlink()
+    (root / "images").mkdir()
+
+
+def truncate_scenes(root: Path) -> None:
+    path = root / "world.json"
+    path.write_text(path.read_text()[:-20])
+
+
+BAD = {
+    "folder": (damage_nothing, "e2e_vlp_tiny", ("--data.root", "/absent/x"), ("/absent/x",)),
+    "json": (truncate_json, "soho_tiny", (), ("dataset_coco.json",)),
+    "scenes": (truncate_scenes, "soho_tiny", (), ("world.json", "make-world")),
+    "layout": (remove_layout, "soho_tiny", (), ("no known layout",)),
+    "pictures": (remove_pictures, "soho_tiny", (), ("images",)),
+    "boxes": (without_boxes, "e2e_vlp_tiny", (), ("no boxes", "detection")),
+    "batch": (damage_nothing, "soho_tiny", ("--train.batch-size", "99"), ("54", "batch-size")),
+    "no batch": (damage_nothing, "soho_tiny", ("--train.batch-size", "0"), ("batch-size",)),
+    "gpu": (damage_nothing, "soho_tiny", ("--train.device", "cuda"), ("--train.device cuda",)),
+    "weights": (
+        damage_nothing,
+        "soho_tiny",
+        ("--train.backbone-weights", "/absent/r18.pth"),
+        ("/absent/r18.pth",),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(call: Call, copy: Path, tmp_path: Path, case: str) -> None:
+    damage, name, words, named = BAD[case]
+    if case == "gpu":
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("there is a GPU")
+    damage(copy)
+    folder = tmp_path / "run"
+    sizes = SOHO if name == "soho_tiny" else E2E_VLP
+    arguments = ("train", name, "--data.root", copy, "--run-dir", folder, *sizes, *words)
+    assert_refused(call(*arguments), *named)
+    assert not folder.exists()
+
+
+def test_boxes_are_not_needed_without_detection(call: Call, copy: Path, tmp_path: Path) -> None:
+    without_boxes(copy)
+    folder = tmp_path / "run"
+    common = ("--data.root", copy, "--run-dir", folder, "--train.no-picture")
+    soho = call("train", "soho_tiny", *common, *SOHO)
+    assert soho.code == 0, soho.err
+    shutil.rmtree(folder)
+    e2e = call("train", "e2e_vlp_tiny", *common, *E2E_VLP, "--objective.no-detection")
+    assert e2e.code == 0, e2e.err
+    assert "detection" not in json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+
+
+@pytest.mark.parametrize("content", ["[PAD]\n[UNK]\n[CLS]\n[SEP]\nred\n", None])
+def test_a_vocabulary_without_mask(
+    call: Call, small_world: Path, tmp_path: Path, content: str | None
+) -> None:
+    path, folder = tmp_path / "vocab.txt", tmp_path / "run"
+    if content is not None:
+        path.write_text(content)
+    common = ("--data.root", small_world, "--run-dir", folder, *SOHO)
+    answer = call("train", "soho_tiny", *common, "--data.vocabulary", path)
+    assert_refused(answer, path, *(["[MASK]"] if content else []))
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--data.root", "/absent"), "/absent"),
+        (("--model.ffn-dim", "64"), "holds another model"),
+        (("--resume", "never"), "earlier run"),
+        (("--data.vocabulary", "/absent.txt"), "/absent.txt"),
+    ],
+)
+def test_a_refused_command_leaves_the_run_as_it_was(
+    call: Call, trained: Path, small_world: Path, words: tuple[str, ...], named: str
+) -> None:
+    before = snapshot(trained)
+    common = ("--data.root", small_world, "--run-dir", trained, *SOHO)
+    assert_refused(call("train", "soho_tiny", *common, *words), named)
+    assert snapshot(trained) == before
+
+
+def test_another_recipe_in_the_folder_is_refused(
+    call: Call, trained: Path, small_world: Path
+) -> None:
+    before = snapshot(trained)
+    common = ("--data.root", small_world, "--run-dir", trained, *E2E_VLP)
+    assert_refused(call("train", "e2e_vlp_tiny", *common), "holds another model")
+    assert snapshot(trained) == before
+
+
+def test_evaluate_needs_a_run(call: Call, tmp_path: Path) -> None:
+    assert_refused(call("evaluate", tmp_path), tmp_path, "run.json")
+    assert_refused(call("evaluate", tmp_path / "absent"), "absent")
+
+
+def test_a_broken_picture_is_replaced_and_reported(
+    call: Call, small_world: Path, copy: Path, tmp_path: Path
+) -> None:
+    (copy / "images").unlink()
+    shutil.copytree(small_world / "images", copy / "images")
+    for path in sorted((copy / "images").iterdir())[:30]:
+        path.write_bytes(path.read_bytes()[:60])
+    folder = tmp_path / "run"
+    answer = call("train", "soho_tiny", "--data.root", copy, "--run-dir", folder, *SOHO)
+    assert answer.code == 0, answer.err
+    assert "replaced: " in answer.out
+    lines = (folder / "bad_samples.jsonl").read_text().splitlines()
+    problems = [json.loads(line) for line in lines]
+    assert problems[0]["step"] in (0, 1)
+    assert str(copy / "images") in problems[0]["problem"]
+    assert "is shown instead" in problems[0]["problem"]
+
+
+def test_ctrl_c_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vlp_fast.cli.COMMANDS", {"train": interrupted})
+    answer = call("train")
+    assert answer.code == 130
+    assert "goes on from the last checkpoint" in answer.err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["recipes"]])
+def test_help_needs_no_torch_and_no_time(words: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from vlp_fast.cli import main\n"
+        f"code = main({words!r})\n"
+        "heavy = {'torch', 'numpy', 'tokenizers', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "sys.exit(code)\n"
+    )
+    times = []
+    for _ in range(3):  # the best of three: other work on the machine is not the command's
+        began = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        times.append(time.monotonic() - began)
+        assert done.returncode == 0, done.stderr
+        assert "vlp-fast" in done.stdout or "soho" in done.stdout
+    assert min(times) < 0.5
+
+
+def test_the_module_is_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vlp_fast.cli", "nonsense"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("vlp-fast: no command named 'nonsense'")
