@@ -216,7 +216,12 @@ def test_backbone_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
         save_file(state, path)
     load_backbone(path, target)
     assert torch.equal(target[0].weight, source[0].weight)
-    with pytest.raises(InputError, match=r"lacks 1\.weight and 1 more"):
+    with pytest.raises(InputError, match=r"2 tensors differ, the first is 1\.bias"):
         load_backbone(path, nn.Sequential(nn.Conv2d(2, 3, 1), nn.Linear(1, 1)))
+    with pytest.raises(InputError, match=r"2 tensors differ, the first is 0\.bias"):
+        load_backbone(path, nn.Sequential())  # a deeper network's weights
     with pytest.raises(InputError, match="no such file"):
         load_backbone(tmp_path / "absent.pth", target)
+    path.write_bytes(b"junk")
+    with pytest.raises(InputError, match="not a readable state dict"):
+        load_backbone(path, target)

@@ -68,7 +68,7 @@ def test_a_named_precision_is_taken(name: str, dtype: torch.dtype) -> None:
 
 def test_a_gpu_that_is_not_there_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch)
-    with pytest.raises(InputError, match="--train.device cuda"):
+    with pytest.raises(InputError, match=r"--train\.device cuda"):
         choose_precision(TrainConfig(device="cuda"))
 
 

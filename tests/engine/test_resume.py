@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vlp_fast.engine import trainer as module
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.experiment import Run
 from vlp_fast.engine.progress import read_journal
@@ -201,16 +200,3 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_its_checkpoint(
     with pytest.raises(InputError, match=r"step 4: the loss is nan.*--optim\.lr"):
         train(run)
     assert [path.name[-8:] for path in complete_checkpoints(run.directory)] == ["00000002"]
-
-
-def test_the_trainer_module_seeds_every_step(micro: Make, tmp_path: Path) -> None:
-    """Randomness left over from elsewhere must not reach a step: dropout derives from its number."""
-    losses = []
-    for name, noise in (("a", 0), ("b", 5)):
-        run = micro("soho_tiny", tmp_path / name, steps=3)
-        original = module.learning_rate_scale
-        torch.manual_seed(noise)
-        train(run)
-        assert module.learning_rate_scale is original
-        losses.append([row["loss"] for row in figures(run.directory) if row["kind"] == "train"])
-    assert losses[0] == losses[1]

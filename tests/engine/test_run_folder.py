@@ -15,7 +15,7 @@ from vlp_fast.data.tokenizer import Tokenizer, load_vocabulary
 from vlp_fast.engine.checkpoint import complete_checkpoints, write_json
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.evaluator import evaluate
-from vlp_fast.engine.experiment import Run
+from vlp_fast.engine.experiment import Run, build_experiment
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.restore import restore_experiment, restore_run
 from vlp_fast.engine.run_folder import open_run_folder
@@ -28,7 +28,9 @@ WORDS = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "circle"
 
 
 @pytest.fixture(scope="module", params=["soho_tiny", "e2e_vlp_tiny"])
-def finished(request: pytest.FixtureRequest, micro: Make, tmp_path_factory: pytest.TempPathFactory) -> Run:  # fmt: skip
+def finished(
+    request: pytest.FixtureRequest, micro: Make, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
     run = micro(request.param, tmp_path_factory.mktemp("finished") / "run", steps=4)
     train(run)
     return run
@@ -115,7 +117,7 @@ def test_a_field_of_another_version_is_an_input_error(tmp_path: Path) -> None:
     config = asdict(replace(recipe("soho_tiny"), run_dir=tmp_path))
     config["model"]["colour"] = "red"
     write_json(tmp_path / "run.json", {"config": config})
-    with pytest.raises(InputError, match="another version.*colour"):
+    with pytest.raises(InputError, match=r"another version.*colour"):
         restore_run(tmp_path)
 
 
@@ -146,3 +148,32 @@ def test_the_default_folder_is_named_after_the_recipe() -> None:
     run: RunConfig = recipe("soho_r18_3")
     assert run.directory == Path("runs/soho_r18_3")
     assert complete_checkpoints(Path("runs/absent")) == []
+
+
+def test_a_kill_while_the_vocabulary_is_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = replace(recipe("soho_tiny"), run_dir=tmp_path)
+    open_run_folder(run, WORDS)
+    before = (tmp_path / "vocab.txt").read_text()
+
+    def half(self: Tokenizer, path: Path) -> None:
+        path.write_text("[PAD]")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tokenizer, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        open_run_folder(run, WORDS)
+    assert (tmp_path / "vocab.txt").read_text() == before
+
+
+def test_the_vocabulary_is_kept_with_its_checkpoints_only(
+    micro: Make, finished: Run, tmp_path: Path
+) -> None:
+    """What a run left behind that never reached a checkpoint may be of other data."""
+    left = micro("soho_tiny", tmp_path)
+    WORDS.save(tmp_path / "vocab.txt")
+    assert build_experiment(left).tokenizer.vocab_size > 50
+    going_on = replace(finished, data=replace(finished.data, vocabulary_size=60))
+    kept = load_vocabulary(finished.directory / "vocab.txt")
+    assert build_experiment(going_on).tokenizer.vocabulary == kept.vocabulary

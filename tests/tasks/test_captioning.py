@@ -1,5 +1,7 @@
 """Captioning's host side: teacher forcing's shift, and cutting at the end token."""
 
+from itertools import pairwise
+
 import torch
 
 from vlp_fast.tasks.captioning import shift, until_end
@@ -10,7 +12,7 @@ def test_each_read_token_answers_with_the_next() -> None:
     read, answer = shift(ids)
     assert read == [2, 11, 12, 13]
     assert answer == [11, 12, 13, 3]
-    assert list(zip(read, answer, strict=True)) == list(zip(ids, ids[1:], strict=False))
+    assert list(zip(read, answer, strict=True)) == list(pairwise(ids))
 
 
 def test_an_empty_caption_answers_with_the_end() -> None:

@@ -50,7 +50,8 @@ def annotations(seed: int = 1) -> ops.Targets:
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
-    low_a, high_a, low_b, high_b = a[:2] - a[2:] / 2, a[:2] + a[2:] / 2, b[:2] - b[2:] / 2, b[:2] + b[2:] / 2
+    low_a, high_a = a[:2] - a[2:] / 2, a[:2] + a[2:] / 2
+    low_b, high_b = b[:2] - b[2:] / 2, b[:2] + b[2:] / 2
     inner = (torch.minimum(high_a, high_b) - torch.maximum(low_a, low_b)).clamp(min=0).prod()
     union = a[2:].prod() + b[2:].prod() - inner
     hull = (torch.maximum(high_a, high_b) - torch.minimum(low_a, low_b)).prod()

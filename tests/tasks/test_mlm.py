@@ -30,7 +30,11 @@ def long_text(seed: int, words: int = 400) -> list[int]:
 def test_rates_are_those_of_bert() -> None:
     texts = [(long_text(i), masked(long_text(i), i)) for i in range(100)]
     words = sum(len(ids) - 2 for ids, _ in texts)
-    chosen = [(text.ids[p], t) for _, text in texts for p, t in zip(text.positions, text.targets)]
+    chosen = [
+        (text.ids[p], target)
+        for _, text in texts
+        for p, target in zip(text.positions, text.targets, strict=True)
+    ]
     assert len(chosen) / words == pytest.approx(0.15, abs=0.006)  # 3.4 standard deviations
     masks = sum(now == MASK for now, _ in chosen) / len(chosen)
     kept = sum(now == before for now, before in chosen) / len(chosen)

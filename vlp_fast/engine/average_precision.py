@@ -21,8 +21,10 @@ class AveragePrecision:
         self._seen: list[int] = []
 
     def add(self, image_ids: Sequence[int], predictions: Sequence[Prediction]) -> None:
-        """Add the detections of some images."""
+        """Add the detections of some images; one that stands in for a broken image only once."""
         for image_id, prediction in zip(image_ids, predictions, strict=True):
+            if image_id in self._seen:
+                continue
             record = self._records[image_id]
             scale = prediction.boxes.new_tensor([record.width, record.height] * 2)
             corners = (prediction.boxes * scale).tolist()

@@ -22,10 +22,11 @@ class Averages:
         self._sums[name] = (value, count)
 
     def add_output(self, output: StepOutput) -> None:
-        """Add every loss (as a mean over batches) and every accuracy (as a quotient of sums)."""
+        """Add every loss and every accuracy; a loss weighs as many rows as it was taken over."""
         self.add("loss", output.total)
         for name, loss in (*output.losses.items(), *output.parts.items()):
-            self.add(name, loss)
+            rows = output.counts[name][1].detach().double() if name in output.counts else 1
+            self.add(name, loss.detach() * rows, rows)
         for name, (right, count) in output.counts.items():
             self.add(f"{name}_accuracy", right, count.detach())
 

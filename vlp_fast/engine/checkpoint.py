@@ -162,7 +162,21 @@ def _restore(optimizers: list[Optimizer], tensors: dict[str, Tensor], numbers: l
         for key, value in plain["values"].items():
             parameter, name = key.split(".")
             state.setdefault(int(parameter), {})[name] = value
-        optimizer.load_state_dict({"state": state, "param_groups": plain["groups"]})
+        # The settings of this run, not of the one that wrote the file; only the order is its.
+        groups = [
+            {**now, "params": then["params"]}
+            for now, then in zip(optimizer.param_groups, plain["groups"], strict=True)
+        ]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        _match_layouts(optimizer)
+
+
+def _match_layouts(optimizer: Optimizer) -> None:
+    """Lay state out in memory as its parameter: fused optimisers walk both in one order."""
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _sync(path: Path) -> None:
@@ -174,19 +188,30 @@ def _sync(path: Path) -> None:
 
 
 def load_backbone(path: Path, backbone: nn.Module) -> None:
-    """Load a torchvision ResNet's weights; its classifier is left out.
+    """Load a torchvision ResNet's weights; its classifier (`fc`) is left out.
 
     Raises:
-        InputError: if the file is missing or lacks a tensor of this backbone.
+        InputError: if the file is missing, unreadable, or of another network.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; --train.backbone-weights takes a state dict")
-    if path.suffix == ".safetensors":
-        state = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    wanted = backbone.state_dict()
-    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
-    if missing:
-        raise InputError(f"{path}: lacks {missing[0]} and {len(missing) - 1} more tensors")
-    backbone.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path}: not a readable state dict ({type(error).__name__})") from None
+    state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    wanted = {name: value.shape for name, value in backbone.state_dict().items()}
+    found = {name: getattr(value, "shape", None) for name, value in state.items()}
+    counters = {n for n in (*wanted, *found) if n.endswith("num_batches_tracked")}
+    differing = sorted(
+        n for n in (wanted.keys() | found.keys()) - counters if wanted.get(n) != found.get(n)
+    )
+    if differing:
+        raise InputError(
+            f"{path}: is another network than --model.backbone: {len(differing)} tensors differ, "
+            f"the first is {differing[0]}"
+        )
+    backbone.load_state_dict({n: v for n, v in state.items() if n in wanted}, strict=False)

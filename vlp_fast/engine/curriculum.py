@@ -46,10 +46,14 @@ class CurriculumOrder:
     curriculum: Curriculum
 
     def batch(self, step: int) -> tuple[int, list[int]]:
-        """The epoch and the indices of a step."""
+        """The epoch that keys all random draws, and the indices of a step.
+
+        Folded indices come again within an epoch; so that their pairs and masks differ, each
+        step of the curriculum draws like an epoch of its own.
+        """
         epoch, indices = self.order.batch(step)
-        pool = self.curriculum.pool(step)
-        return epoch, [index % pool for index in indices]
+        length, pool = self.curriculum.steps, self.curriculum.pool(step)
+        return step if step < length else length + epoch, [index % pool for index in indices]
 
     @property
     def num_samples(self) -> int:

@@ -14,6 +14,7 @@ from vlp_fast.data.order import EvaluationOrder, SampleOrder
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.tokenizer import Tokenizer, load_vocabulary, train_vocabulary
+from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import E2EVLPRun, SohoRun
 from vlp_fast.engine.curriculum import Curriculum, easiest_first
 from vlp_fast.engine.precision import Precision, choose_precision
@@ -92,6 +93,7 @@ class Experiment:
                 num_workers=self.run.data.num_workers,
                 start_step=start,
                 end_step=end,
+                pin_memory=self.precision.device.type == "cuda",
             )
         )
 
@@ -120,9 +122,12 @@ class Experiment:
         """Images that an evaluation looks at."""
         return min(self.run.train.held_out_images, len(self.held_out.records))
 
-    def held_out_examples(self) -> list[Example]:
-        """The held-out images that an evaluation looks at, decoded."""
-        return [self.held_out_images.load(index, 0) for index in range(self.held_out_count)]
+    def held_out_examples(self, count: int | None = None) -> list[Example]:
+        """The first held-out images, decoded; all that an evaluation looks at if None."""
+        return [
+            self.held_out_images.load(index, 0)
+            for index in range(min(count or self.held_out_count, len(self.held_out)))
+        ]
 
 
 def build_experiment(run: Run) -> Experiment:
@@ -200,6 +205,11 @@ def _datasets(run: Run) -> tuple[Dataset, Dataset]:
             f"{data.root}: {train.name} has {len(train)} images, --train.batch-size is "
             f"{run.train.batch_size}; give 1 to {len(train)}"
         )
+    if train.num_boxes and held_out.num_boxes and train.class_names != held_out.class_names:
+        raise InputError(
+            f"{data.root}: {train.name} and {held_out.name} have other classes of objects; make "
+            "the categories of both instance files the same"
+        )
     return train, held_out
 
 
@@ -223,7 +233,8 @@ def _images(run: Run, dataset: Dataset, shorter: tuple[int, ...] | None) -> Imag
 def _tokenizer(run: Run, train: Dataset) -> Tokenizer:
     kept = run.directory / "vocab.txt"
     source: Path | None = run.data.vocabulary
-    if source is None and run.resume == "auto" and kept.is_file():
+    # Without a checkpoint nothing depends on it, and it may be of other data.
+    if source is None and run.resume == "auto" and complete_checkpoints(run.directory):
         source = kept
     if source is not None:
         return load_vocabulary(source)

@@ -17,7 +17,7 @@ from torch import Tensor
 from vlp_fast.data.loader import Example
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.transforms import pad_images
-from vlp_fast.data.world.language import described_objects, determined_words
+from vlp_fast.data.world.language import described_objects, determined_words, parse
 from vlp_fast.data.world.layouts import read_scenes
 from vlp_fast.data.world.scene import Scene
 from vlp_fast.engine.experiment import Experiment
@@ -72,7 +72,10 @@ def _batches(experiment: Experiment) -> list[list[Example]]:
     examples = experiment.held_out_examples()
     examples.sort(key=lambda e: (e.image.shape[1] / e.image.shape[2], e.index))
     size = experiment.run.train.batch_size
-    return [examples[i : i + size] for i in range(0, len(examples), size)]
+    batches = [examples[i : i + size] for i in range(0, len(examples), size)]
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [batches[-2] + batches[-1]]  # alone, a picture has none to be swapped with
+    return batches
 
 
 def _question(
@@ -169,10 +172,10 @@ def _count(tally: dict[str, list[int]], name: str, question: Question, *, right:
 def _judge(tally: dict[str, list[int]], scene: Scene, text: str) -> None:
     """Count captions whose colour-and-shape pairs are all in the picture."""
     pairs = described_objects(text)
-    if not pairs:
-        return
+    if not pairs and parse(text) is not None:
+        return  # a sentence about the ground or a number: it names no pair
     present = {(thing.colour, thing.kind) for thing in scene.objects}
-    right = [pair in present for pair in pairs]
+    right = [pair in present for pair in pairs] or [False]
     tally["caption_all_pairs_right"][0] += int(all(right))
     tally["caption_all_pairs_right"][1] += 1
     tally["caption_some_pair_right"][0] += int(any(right))

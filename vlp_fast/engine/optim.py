@@ -37,7 +37,10 @@ def _backbone_optimizer(
 ) -> Optimizer:
     lr, decay = config.backbone_lr, config.backbone_weight_decay
     if config.backbone_optimizer == "sgd":
-        return SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay, fused=fused)
+        sgd = SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay, fused=fused)
+        for parameter in parameters:  # a fused first step that is skipped would leave it unset
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     return AdamW(
         parameters, lr=lr, betas=config.betas, eps=config.eps, weight_decay=decay, fused=fused
     )
@@ -66,6 +69,14 @@ def set_learning_rates(
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> torch.Tensor:
-    """Scale the gradients to a norm of at most `largest` (0: measure only); returns the norm."""
-    bound = largest if largest > 0 else math.inf
-    return nn.utils.clip_grad_norm_(parameters, bound, error_if_nonfinite=False)
+    """Scale the gradients to a norm of at most `largest` (0: as they are); returns the norm.
+
+    If anything is not finite, every gradient is multiplied by zero: those that are finite then
+    move nothing but momenta, those that are not are skipped by their optimiser's scaler. Each
+    optimiser judges only its own gradients, and one common norm would carry a NaN to all.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    scale = (largest / (norm + 1e-6)).clamp(max=1.0) if largest > 0 else torch.ones_like(norm)
+    torch._foreach_mul_(gradients, torch.where(norm.isfinite(), scale, 0.0))
+    return norm

@@ -41,7 +41,7 @@ def draw_report(run: Run) -> Path | None:
     experiment.model.eval()
     figure, axes = pyplot.subplots(3, SHOWN, figsize=(4 * SHOWN, 11), layout="constrained")
     _draw_curves(axes[0], read_journal(run.directory / "metrics.jsonl"))
-    examples = experiment.held_out_examples()[:SHOWN]
+    examples = experiment.held_out_examples(SHOWN)
     words, pictures = axes[1][: len(examples)], axes[2][: len(examples)]
     _draw_words(experiment, words, examples)
     if isinstance(run, SohoRun):

@@ -31,12 +31,12 @@ class Precision:
 
     def scaler(self) -> GradScaler:
         """Loss scaling for fp16; with scale 1 elsewhere, to skip non-finite steps on device."""
-        half = self.dtype == torch.float16
-        return GradScaler(
-            self.device.type,
-            init_scale=65536.0 if half else 1.0,
-            growth_interval=2000 if half else 2**31 - 1,
-        )
+        return GradScaler(self.device.type, init_scale=65536.0 if self.is_scaled else 1.0)
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the scale moves; elsewhere it is set back to 1 after each step."""
+        return self.dtype == torch.float16
 
 
 def choose_precision(config: TrainConfig) -> Precision:

@@ -18,7 +18,9 @@ class Journal:
     def __init__(self, path: Path, *, start_step: int) -> None:
         self._path = path
         kept = [row for row in read_journal(path) if row["step"] <= start_step]
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        partial.replace(path)
 
     def last_step(self, kind: str) -> int:
         """The last step with a row of that kind; -1 if there is none."""

@@ -33,7 +33,9 @@ def open_run_folder(run: RunConfig, tokenizer: Tokenizer) -> None:
                 f"{folder}: holds checkpoints of an earlier run; give another --run-dir, delete "
                 "it, or go on with --resume auto"
             )
-        tokenizer.save(folder / "vocab.txt")
+        partial = folder / ".vocab.txt.partial"
+        tokenizer.save(partial)
+        partial.replace(folder / "vocab.txt")
         write_json(folder / "run.json", _description(run))
     except OSError as error:
         raise InputError(

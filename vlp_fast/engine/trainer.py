@@ -2,8 +2,8 @@
 
 A step is a pure function of its number: which images, how they are paired and masked, the
 dropout seed and the learning rates all derive from (seed, step). So a run is resumed by one
-integer and equals the uninterrupted one bit for bit on a CPU. Nothing in a step waits for a GPU:
-figures stay on the device until a line is logged.
+integer and equals the uninterrupted one bit for bit on a CPU. Nothing here waits for a GPU within
+a step: figures stay on the device until a line is logged. (The reference assignment does wait.)
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Trainer:
         if stages != self._frozen_stages:
             backbone.freeze(stages)
             self._frozen_stages = stages
-        backbone.freeze_statistics(self.config.optim.freeze_statistics and keeps_statistics)
+            backbone.freeze_statistics(self.config.optim.freeze_statistics and keeps_statistics)
 
     def _next(self, batches: Iterator[tuple[int, Inputs]]) -> Inputs:
         began = time.monotonic()
@@ -183,10 +183,11 @@ class Trainer:
             self.scaler.unscale_(optimizer)
         norm = clip_gradients(self.model.parameters(), self.config.optim.clip_norm)
         self._averages.add("gradient_norm", norm)
+        self._averages.add("skipped_steps", 1.0 - norm.isfinite().double())
         for optimizer in trained:
             self.scaler.step(optimizer)
             optimizer.zero_grad(set_to_none=True)
-        self.scaler.update()
+        self.scaler.update(None if self.experiment.precision.is_scaled else 1.0)
 
     def _forward(self, inputs: Inputs) -> StepOutput:
         if isinstance(self.model, Soho) and self.step < self._tagging_steps:
@@ -196,6 +197,7 @@ class Trainer:
 
     def _log(self) -> None:
         shown = self._averages.means() | self._clock.figures()
+        shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
         shown["lr"] = self.optimizers[0].param_groups[0]["lr"]
         if isinstance(self.model, Soho) and self.step > self._tagging_steps:
             shown["perplexity"] = float(self.model.dictionary.perplexity())
@@ -238,6 +240,20 @@ class Trainer:
             self.step = int(state["step"])
         elif self.config.train.backbone_weights:
             load_backbone(self.config.train.backbone_weights, self.model.backbone)
+        else:
+            self._refuse_frozen_noise()
+
+    def _refuse_frozen_noise(self) -> None:
+        """A CNN that starts frozen and random can learn nothing."""
+        config = self.config
+        starts_frozen = config.optim.freeze_backbone > 0 and not self._tagging_steps
+        if config.model.backbone.norm == "frozen" or starts_frozen:
+            raise InputError(
+                f"{config.name} starts with a frozen CNN, which needs weights: give a torchvision "
+                "ResNet's state dict as --train.backbone-weights, or train it from scratch by "
+                "--model.backbone.norm batch --model.backbone.freeze-stages 0 "
+                "--optim.freeze-backbone 0"
+            )
 
 
 def _has_gradients(optimizer: Optimizer) -> bool:

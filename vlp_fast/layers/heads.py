@@ -79,9 +79,11 @@ class BoxHead(nn.Module):
         Never below float32: half precision has too few bits for a coordinate.
         """
         first, second, last = self.layers
-        offsets = last(second(first(hidden).relu()).relu())
-        boxes: Tensor = offsets.to(torch.promote_types(offsets.dtype, torch.float32)).sigmoid()
-        return boxes
+        inner = second(first(hidden).relu()).relu()
+        wide = torch.promote_types(last.weight.dtype, torch.float32)
+        weight, bias = last.weight.to(wide), last.bias.to(wide)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return F.linear(inner.to(wide), weight, bias).sigmoid()
 
 
 class _WordTransform(nn.Module):

@@ -68,7 +68,8 @@ def laplace_ema_update(
     embed_avg.mul_(momentum).add_(sums, alpha=1 - momentum)
     total = cluster_size.sum()
     smoothed = (cluster_size + eps) / (total + len(codes) * eps) * total
-    codes.copy_(embed_avg / smoothed[:, None])
+    # Before the first finite row there is nothing to divide by: the codes stay.
+    codes.copy_(torch.where(total > 0, embed_avg / smoothed[:, None], codes))
 
 
 def _chunks(rows: Tensor, num_codes: int) -> tuple[Tensor, ...]:

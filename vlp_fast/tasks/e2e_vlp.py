@@ -7,8 +7,7 @@ are written from the second kind, because the first would show the caption to it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ from vlp_fast.tasks.detection import (
     matched_attribute_accuracy,
 )
 from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
-from vlp_fast.tasks.task import StepOutput, accuracy, mean_cross_entropy
+from vlp_fast.tasks.task import Inputs, StepOutput, accuracy, mean_cross_entropy
 from vlp_fast.tasks.texts import Corruption, chosen_rows, flat
 
 Sizes = tuple[tuple[int, int], ...]
@@ -38,7 +37,7 @@ Geometry = Callable[[Sizes, tuple[int, int]], tuple[Sizes, tuple[int, int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class E2EVLPInputs:
+class E2EVLPInputs(Inputs):
     """One step's tensors. B images, 2B sequences: joint first, then image-only.
 
     Attributes:
@@ -78,21 +77,6 @@ class E2EVLPInputs:
     caption_packing: Packing
     image_ids: tuple[int, ...]
     problems: tuple[str, ...]
-
-    def to(self, device: torch.device) -> E2EVLPInputs:
-        """Copy every tensor to the device without waiting."""
-        moved: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name == "images":
-                moved["images"] = value.to(
-                    device, non_blocking=True, memory_format=torch.channels_last
-                )
-            elif isinstance(value, Tensor):
-                moved[item.name] = value.to(device, non_blocking=True)
-            elif isinstance(value, Grid | Packing | Targets):
-                moved[item.name] = value.to(device)
-        return replace(self, **moved)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,7 @@ loss on the matching texts only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,12 +26,12 @@ from vlp_fast.tasks.e2e_vlp import Geometry, Sizes
 from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
 from vlp_fast.tasks.mlm import MaskedText
 from vlp_fast.tasks.mvm import masked_code_accuracy, masked_code_loss
-from vlp_fast.tasks.task import StepOutput, accuracy, mean_cross_entropy
+from vlp_fast.tasks.task import Inputs, StepOutput, accuracy, mean_cross_entropy
 from vlp_fast.tasks.texts import Corruption, chosen_rows, flat
 
 
 @dataclass(frozen=True, kw_only=True)
-class SohoInputs:
+class SohoInputs(Inputs):
     """One step's tensors. B images, S sequences: image after image, own texts first.
 
     Attributes:
@@ -68,21 +67,6 @@ class SohoInputs:
     image_ids: tuple[int, ...]
     problems: tuple[str, ...]
 
-    def to(self, device: torch.device) -> SohoInputs:
-        """Copy every tensor to the device without waiting."""
-        moved: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name == "images":
-                moved["images"] = value.to(
-                    device, non_blocking=True, memory_format=torch.channels_last
-                )
-            elif isinstance(value, Tensor):
-                moved[item.name] = value.to(device, non_blocking=True)
-            elif isinstance(value, Grid | Packing):
-                moved[item.name] = value.to(device)
-        return replace(self, **moved)
-
     def bag_of_words(self, vocab_size: int) -> Tensor:
         """(B, V) float32: 1 where a word is in a matching text of the image."""
         bag = self.noise.new_zeros(len(self.image_sizes), vocab_size)
@@ -103,7 +87,9 @@ class SohoPretraining:
 
     def collate(self, examples: list[Example], epoch: int, pool: int | None = None) -> SohoInputs:
         """Pair, corrupt, pad and pack one batch, on the host."""
-        images, image_sizes = pad_images([e.image for e in examples])
+        images, image_sizes = pad_images(
+            [e.image for e in examples], multiple=32 if self.switches.semantics == "official" else 1
+        )
         sizes, map_size = self.geometry(image_sizes, (images.size(2), images.size(3)))
         grid = make_grid(sizes, map_size)
         texts, is_matched, image_of, noise = [], [], [], []

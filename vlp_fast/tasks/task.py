@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -28,6 +30,36 @@ class StepOutput:
     def total(self) -> Tensor:
         """The sum of all losses, a float32 scalar."""
         return torch.stack([loss.float() for loss in self.losses.values()]).sum()
+
+
+class Inputs:
+    """Base of the records that a collate function makes: dataclasses of tensors and records."""
+
+    def to(self, device: torch.device) -> Self:
+        """Copy every tensor to the device without waiting, images as channels-last."""
+
+        def move(value: Tensor) -> Tensor:
+            layout = torch.channels_last if value.dim() == 4 else torch.preserve_format
+            return value.to(device, non_blocking=True, memory_format=layout)
+
+        moved: Self = _mapped(self, move)
+        return moved
+
+    def pin_memory(self) -> Self:
+        """Copy every tensor to page-locked memory, from which a GPU copies without waiting."""
+        pinned: Self = _mapped(self, Tensor.pin_memory)
+        return pinned
+
+
+def _mapped(record: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    changed = {}
+    for entry in fields(record):
+        value = getattr(record, entry.name)
+        if isinstance(value, Tensor):
+            changed[entry.name] = function(value)
+        elif is_dataclass(value):
+            changed[entry.name] = _mapped(value, function)
+    return replace(record, **changed)
 
 
 def mean_cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

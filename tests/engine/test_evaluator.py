@@ -1,0 +1,53 @@
+"""Held-out figures: of the whole pool, repeatable, and without a trace in the model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlp_fast.engine.evaluator import evaluate
+from vlp_fast.engine.experiment import Run, build_experiment
+
+Make = Callable[..., Run]
+
+
+@pytest.mark.parametrize("name", ["soho_tiny", "e2e_vlp_tiny"])
+@pytest.mark.parametrize("training", [True, False])
+def test_an_evaluation_changes_nothing_and_repeats(
+    micro: Make, tmp_path: Path, name: str, training: bool
+) -> None:
+    torch.manual_seed(0)
+    experiment = build_experiment(micro(name, tmp_path))
+    experiment.model.train(training)
+    before = {n: v.clone() for n, v in experiment.model.state_dict().items()}
+    first = evaluate(experiment)
+    torch.manual_seed(99)
+    assert evaluate(experiment) == first
+    assert experiment.model.training is training
+    after = experiment.model.state_dict()
+    assert all(torch.equal(before[n], after[n]) for n in before)
+    assert all(p.grad is None for p in experiment.model.parameters())
+
+
+@pytest.mark.parametrize("name", ["soho_tiny", "e2e_vlp_tiny"])
+def test_accuracies_do_not_depend_on_the_batch_size(micro: Make, tmp_path: Path, name: str) -> None:
+    figures = []
+    for batch_size in (1, 2, 3):
+        torch.manual_seed(4)
+        run = micro(name, tmp_path, batch_size=batch_size, precision="fp32")
+        experiment = build_experiment(run)
+        assert experiment.held_out_count == 3
+        found = evaluate(experiment)
+        figures.append({n: v for n, v in found.items() if n.endswith("_accuracy")})
+        assert found.keys() >= {"mlm", "itm", "mlm_accuracy", "itm_accuracy"}
+    assert figures[0] == figures[1] == figures[2]
+
+
+def test_the_dictionary_is_counted_over_all_cells(micro: Make, tmp_path: Path) -> None:
+    experiment = build_experiment(micro("soho_tiny", tmp_path))
+    experiment.model.dictionary.embed.zero_()  # every cell takes the first code
+    figures = evaluate(experiment)
+    assert figures["used_codes"] == 1
+    assert figures["majority_code_share"] == 1
+    assert figures["perplexity"] == pytest.approx(1)

@@ -1,0 +1,106 @@
+"""Does the model use the picture? A blind model, and one that knows the answers."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlp_fast.data.world.language import described_objects
+from vlp_fast.data.world.layouts import read_scenes
+from vlp_fast.engine import grounding
+from vlp_fast.engine.experiment import Experiment, Run, build_experiment
+
+Make = Callable[..., Run]
+
+
+@pytest.fixture
+def experiment(micro: Make, tmp_path: Path) -> Experiment:
+    """The training pictures serve as held-out ones: there are more of them."""
+    run = micro("e2e_vlp_tiny", tmp_path, held_out_images=25, batch_size=6)
+    run = replace(run, data=replace(run.data, held_out_split="train"))
+    built = build_experiment(run)
+    built.model.eval()
+    return built
+
+
+def test_a_model_that_reads_the_picture(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oracle answers by what it is shown, so it is wrong where the picture is another's."""
+    asked: dict[int, int] = {}
+    kept: list[Any] = []  # or another question may get the id of one that is gone
+    shown: list[list[int]] = []
+
+    def oracle(_: Experiment, questions: list[Any], examples: list[Any]) -> list[int]:
+        shown.append([e.index for e in examples])
+        kept.extend(questions)
+        for question, example in zip(questions, examples, strict=True):
+            if question is not None:
+                asked.setdefault(id(question), example.index)
+        return [
+            q.answer if q is not None and asked[id(q)] == e.index else -1
+            for q, e in zip(questions, examples, strict=True)
+        ]
+
+    monkeypatch.setattr(grounding, "_answers", oracle)
+    figures = grounding.grounding_figures(experiment)
+    assert figures["mlm_right"] == 1
+    assert figures["mlm_shuffled"] == 0
+    for right, other in zip(shown[::2], shown[1::2], strict=True):
+        assert sorted(right) == sorted(other)
+        assert all(a != b for a, b in zip(right, other, strict=True))
+    assert sum(map(len, shown[::2])) == 25
+
+
+def test_questions_mask_one_word_that_the_text_has(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def blind(_: Experiment, questions: list[Any], examples: list[Any]) -> list[int]:
+        seen.extend(zip(questions, examples, strict=True))
+        return [-1] * len(questions)
+
+    monkeypatch.setattr(grounding, "_answers", blind)
+    figures = grounding.grounding_figures(experiment)
+    assert figures["mlm_right"] == 0
+    tokenizer = experiment.tokenizer
+    questions = [(q, e) for q, e in seen[:6] if q is not None]
+    assert questions
+    for question, example in questions:
+        assert question.ids.count(tokenizer.mask_id) == 1
+        ids = list(question.ids)
+        ids[question.position] = question.answer
+        own = [tokenizer.encode(text, 24) for text in example.captions]
+        assert ids in own
+
+
+def test_true_and_false_captions_are_told_apart(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert experiment.run.data.root is not None
+    scenes = read_scenes(experiment.run.data.root)
+    with_pairs = {
+        i: text
+        for r in experiment.held_out.records
+        for i, text in ((r.image_id, t) for t in r.captions)
+        if described_objects(text)
+    }
+    monkeypatch.setattr(grounding, "_answers", lambda _, q, e: [-1] * len(q))
+
+    def told(_: Experiment, examples: list[Any]) -> list[str]:
+        return [with_pairs.get(e.image_id, "") for e in examples]
+
+    monkeypatch.setattr(grounding, "captions", told)
+    right = grounding.grounding_figures(experiment)
+    assert right["caption_all_pairs_right"] == right["caption_some_pair_right"] == 1
+    wrong = {}
+    for image_id, scene in scenes.items():
+        there = {(thing.colour, thing.kind) for thing in scene.objects}
+        wrong[image_id] = next(
+            (t for t in with_pairs.values() if not there & set(described_objects(t))), ""
+        )
+    monkeypatch.setattr(grounding, "captions", lambda _, es: [wrong[e.image_id] for e in es])
+    assert grounding.grounding_figures(experiment)["caption_some_pair_right"] == 0
