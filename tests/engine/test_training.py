@@ -11,6 +11,7 @@ import torch
 from vlp_fast.engine.experiment import Run
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.trainer import Trainer, train
+from vlp_fast.errors import InputError
 
 Make = Callable[..., Run]
 
@@ -31,8 +32,13 @@ def test_the_loss_falls(micro: Make, tmp_path: Path, name: str, factor: float) -
 
 
 @pytest.mark.parametrize("freeze_statistics", [True, False])
+@pytest.mark.parametrize("epochs", [0.0, 1 / 3])
 def test_the_frozen_cnn_stands_still_and_then_moves(
-    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze_statistics: bool
+    micro: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    freeze_statistics: bool,
+    epochs: float,
 ) -> None:
     """An epoch is 9 steps: two of tagging, a third of an epoch frozen, the rest trained by SGD."""
     weights, statistics = [], []
@@ -51,8 +57,21 @@ def test_the_frozen_cnn_stands_still_and_then_moves(
 
     monkeypatch.setattr(Trainer, "_advance", watched)
     run = micro("soho_tiny", tmp_path / "run", steps=8)
-    optim = replace(run.optim, freeze_backbone=1 / 3, freeze_statistics=freeze_statistics)
+    optim = replace(run.optim, freeze_backbone=epochs, freeze_statistics=freeze_statistics)
     train(replace(run, optim=optim))
-    assert weights == [True, True, False, False, False, True, True, True]
-    thawed = not freeze_statistics
-    assert statistics == [True, True, False, False, False, thawed, thawed, thawed]
+    frozen = int(9 * epochs)
+    assert weights == [True] * 2 + [False] * frozen + [True] * (6 - frozen)
+    moving = not freeze_statistics
+    assert statistics == [True] * 2 + [False] * frozen + [moving] * (6 - frozen)
+
+
+def test_a_cnn_that_is_frozen_and_random_is_refused(micro: Make, tmp_path: Path) -> None:
+    run = micro("soho_tiny", tmp_path / "run")
+    cold = replace(
+        run,
+        objective=replace(run.objective, tagging_steps=0),
+        optim=replace(run.optim, freeze_backbone=1.0),
+    )
+    with pytest.raises(InputError, match=r"frozen CNN.*--train\.backbone-weights"):
+        train(cold)
+    assert not (tmp_path / "run").exists()

@@ -82,7 +82,7 @@ class Trainer:
         self._averages = Averages()
         self._clock = _Clock()
         self._evaluated_at = self.journal.last_step("held_out")
-        self._frozen_stages: int | None = None
+        self._frozen: tuple[int, bool] | None = None
 
     def run(self) -> None:
         """Every step that is left, then the last evaluation and checkpoint."""
@@ -154,10 +154,11 @@ class Trainer:
     def _freeze(self, *, is_frozen: bool, keeps_statistics: bool) -> None:
         backbone = self.model.backbone
         stages = backbone.num_stages if is_frozen else self.config.model.backbone.freeze_stages
-        if stages != self._frozen_stages:
+        keeps_statistics = keeps_statistics and self.config.optim.freeze_statistics
+        if (stages, keeps_statistics) != self._frozen:
             backbone.freeze(stages)
-            self._frozen_stages = stages
-            backbone.freeze_statistics(self.config.optim.freeze_statistics and keeps_statistics)
+            backbone.freeze_statistics(keeps_statistics)
+            self._frozen = stages, keeps_statistics
 
     def _next(self, batches: Iterator[tuple[int, Inputs]]) -> Inputs:
         began = time.monotonic()
