@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vlp_fast.checks import AT_LEAST_ONE, NOT_NEGATIVE, at_least, check
+
 Layout = Literal["auto", "karpathy", "coco", "visual_genome"]
 Split = Literal["train", "val", "test"]
 
@@ -51,3 +53,13 @@ class DataConfig:
     max_pixels: int = 64_000_000
     num_workers: int = 2
     cache: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for sizes and counts that cannot be."""
+        check(self, AT_LEAST_ONE, "shorter", "shorter_held_out", "longer")
+        check(self, at_least(3), "max_text_length")
+        check(self, AT_LEAST_ONE, "vocabulary_size", "max_pixels")
+        check(self, NOT_NEGATIVE, "num_workers")
+        for name in ("shorter", "shorter_held_out"):
+            if getattr(self, name) == ():
+                raise ValueError(f"DataConfig: received {name} = (), expected None or pixels")

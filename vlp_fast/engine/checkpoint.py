@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -44,9 +45,30 @@ def save_checkpoint(
         keep: how many checkpoints stay.
     """
     final = folder / f"checkpoint-{step:08d}"
-    if _is_complete(final) and _is_intact(final):
-        return final  # of this very run, which would have gone on from a newer one
     temporary = folder / f".{final.name}.partial"
+    try:
+        _write_checkpoint(final, temporary, step, model, optimizers, extra)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise InputError(
+            f"{final}: cannot be written ({error}); free some space, and the same command goes on "
+            "from the checkpoint before"
+        ) from None
+    for old in complete_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def _write_checkpoint(
+    final: Path,
+    temporary: Path,
+    step: int,
+    model: nn.Module,
+    optimizers: list[Optimizer],
+    extra: State,
+) -> None:
+    if _is_complete(final) and _is_intact(final):
+        return  # of this very run, which would have gone on from a newer one
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     tensors, numbers = _flatten(optimizers)
@@ -61,10 +83,7 @@ def save_checkpoint(
     write_json(temporary / "state.json", state)
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
-    _sync(folder)
-    for old in complete_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
-    return final
+    _sync(final.parent)
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
@@ -85,15 +104,27 @@ def load_checkpoint(path: Path, model: nn.Module, optimizers: list[Optimizer]) -
         InputError: if the checkpoint holds another model.
     """
     state: State = json.loads((path / "state.json").read_text())
+    load_model(path, model)
+    _restore(optimizers, load_file(path / "optimizer.safetensors"), state["optimizers"])
+    return state
+
+
+def load_model(path: Path, model: nn.Module) -> None:
+    """Restore a model from a checkpoint, in place.
+
+    Raises:
+        InputError: if the checkpoint holds another model.
+    """
     try:
         model.load_state_dict(load_file(path / "model.safetensors"))
     except RuntimeError as error:
         raise InputError(
-            f"{path}: holds another model ({str(error).splitlines()[1].strip()}); give another "
-            "--run-dir"
+            f"{path}: holds another model ({_first_difference(error)}); give another --run-dir"
         ) from None
-    _restore(optimizers, load_file(path / "optimizer.safetensors"), state["optimizers"])
-    return state
+
+
+def _first_difference(error: RuntimeError) -> str:
+    return str(error).splitlines()[1].strip().split(", ", maxsplit=1)[0][:120]
 
 
 def write_json(path: Path, value: object) -> None:
@@ -106,8 +137,10 @@ def write_json(path: Path, value: object) -> None:
 
 def _is_complete(path: Path) -> bool:
     try:
-        sizes = {name: size for name, (size, _) in _files(path).items()}
-        return bool(sizes) and all((path / n).stat().st_size == s for n, s in sizes.items())
+        state = json.loads((path / "state.json").read_text())
+        sizes = {name: size for name, (size, _) in state["files"].items()}
+        is_whole = {"step", "optimizers"} <= state.keys() and bool(sizes)
+        return is_whole and all((path / n).stat().st_size == s for n, s in sizes.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 

@@ -6,9 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import tyro
+
+from vlp_fast.checks import (
+    AT_LEAST_ONE,
+    BELOW_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Range,
+    check,
+)
 from vlp_fast.data.config import DataConfig
 from vlp_fast.models.config import E2EVLPConfig, SohoConfig
 from vlp_fast.tasks.config import E2EVLPObjective, SohoObjective
+
+SEEDS = Range("0 to 4294967295", lambda x: 0 <= x < 2**32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +58,14 @@ class OptimConfig:
     accumulate: int = 1
     """Micro-batches an optimiser step."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers that nothing can be trained with."""
+        check(self, POSITIVE, "lr", "eps", "decay_epochs")
+        check(self, NOT_NEGATIVE, "backbone_lr", "weight_decay", "backbone_weight_decay")
+        check(self, BELOW_ONE, "betas")
+        check(self, NOT_NEGATIVE, "warmup_steps", "clip_norm", "freeze_backbone", "thaw_scale")
+        check(self, AT_LEAST_ONE, "accumulate")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -79,13 +99,21 @@ class TrainConfig:
     codebook_samples: int = 20000
     """Features of the first batches that k-means starts the dictionary from."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers that no run can have."""
+        check(self, POSITIVE, "epochs")
+        check(self, SEEDS, "seed")
+        check(self, NOT_NEGATIVE, "evaluate_every", "checkpoint_every")
+        check(self, AT_LEAST_ONE, "batch_size", "log_every", "keep_checkpoints")
+        check(self, AT_LEAST_ONE, "held_out_images", "codebook_samples")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides a run; recipes return one of the two kinds below."""
 
-    name: str
-    """The recipe's name."""
+    name: tyro.conf.Suppress[str]
+    """The recipe's name; not an option of the command line."""
     data: DataConfig
     optim: OptimConfig
     train: TrainConfig
@@ -94,7 +122,12 @@ class RunConfig:
     steps: int | None = None
     """Optimiser steps; the recipe's epochs if not given."""
     resume: Literal["auto", "never"] = "auto"
-    """Auto: go on from the newest complete checkpoint of the run folder."""
+    """Auto: go on from the newest complete checkpoint of the run folder. Never: start anew, and
+    refuse a folder with checkpoints."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a run without steps."""
+        check(self, AT_LEAST_ONE, "steps")
 
     @property
     def directory(self) -> Path:

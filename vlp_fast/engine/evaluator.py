@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 
 from vlp_fast.engine.average_precision import AveragePrecision
@@ -19,15 +21,18 @@ Figures = dict[str, float]
 
 
 @torch.no_grad()
-def evaluate(experiment: Experiment) -> Figures:
+def evaluate(
+    experiment: Experiment, report: Callable[[Iterable[str]], None] = lambda _: None
+) -> Figures:
     """Every held-out figure of the run; the model is left in the mode it was in.
 
+    Held-out images that are broken are replaced, and `report` gets a line for each.
     On the drawn world, whose truth is known, the figures of `grounding_figures` are added.
     """
     model = experiment.model
     was_training = model.training
     model.eval()
-    figures = _losses(experiment)
+    figures = _losses(experiment, report)
     if isinstance(model, E2EVLP) and experiment.run.objective.detection:  # type: ignore[union-attr]
         figures |= _detection(experiment, model)
     if isinstance(model, Soho):
@@ -37,9 +42,10 @@ def evaluate(experiment: Experiment) -> Figures:
     return figures
 
 
-def _losses(experiment: Experiment) -> Figures:
+def _losses(experiment: Experiment, report: Callable[[Iterable[str]], None]) -> Figures:
     averages = Averages()
     for _, batch in experiment.held_out_batches():
+        report(batch.problems)
         inputs = batch.to(experiment.precision.device)
         with experiment.precision.autocast():
             averages.add_output(

@@ -57,12 +57,12 @@ def draw_report(run: Run) -> Path | None:
 
 
 def _draw_curves(axes: Any, rows: list[dict[str, Any]]) -> None:
-    training = [row for row in rows if row["kind"] == "train"]
-    held_out = [row for row in rows if row["kind"] == "held_out"]
+    training = [row for row in rows if row.get("kind") == "train"]
+    held_out = [row for row in rows if row.get("kind") == "held_out"]
     names = [n for n in LOSSES if any(n in row for row in training)]
     for axis, name in zip(axes, names, strict=False):
         points = [(r["step"], r[name]) for r in training if name in r]
-        axis.plot(*zip(*points, strict=True), label="training")
+        axis.plot(*zip(*points, strict=True), marker=".", label="training")
         points = [(r["step"], r[name]) for r in held_out if name in r]
         if points:
             axis.plot(*zip(*points, strict=True), "o", label="held out")
@@ -87,7 +87,7 @@ def _draw_words(experiment: Experiment, axes: Any, examples: list[Example]) -> N
         for position, guess, target in zip(text.positions, guesses, text.targets, strict=True):
             found, meant = tokenizer.decode([guess]), tokenizer.decode([target])
             words[position] = f"[{found}]" if guess == target else f"[{found}, not {meant}]"
-        axis.imshow(_pixels(example.image))
+        axis.imshow(_pixels(example.image).numpy())
         axis.set_title("masked words filled in:\n" + _wrap(" ".join(words[1:-1])), fontsize=9)
         axis.axis("off")
 
@@ -97,7 +97,7 @@ def _draw_boxes(experiment: Experiment, axes: Any, examples: list[Example]) -> N
     for axis, example, text, found in zip(
         axes, examples, written, _detect(experiment, examples), strict=True
     ):
-        axis.imshow(_pixels(example.image))
+        axis.imshow(_pixels(example.image).numpy())
         height, width = example.image.shape[1:]
         for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
             if score >= SCORE:
@@ -147,7 +147,7 @@ def _draw_codes(experiment: Experiment, axes: Any, examples: list[Example]) -> N
     starts = [sum(h * w for h, w in sizes[:i]) for i in range(len(sizes))]
     for axis, (height, width), start in zip(axes, sizes, starts, strict=True):
         codes: Tensor = indices[start : start + height * width].reshape(height, width)
-        axis.imshow(codes * 67 % 256, cmap="nipy_spectral", vmin=0, vmax=255)
+        axis.imshow((codes * 67 % 256).numpy(), cmap="nipy_spectral", vmin=0, vmax=255)
         axis.set_title(f"dictionary codes, {len(set(codes.flatten().tolist()))} kinds", fontsize=9)
         axis.axis("off")
 

@@ -25,7 +25,7 @@ class Journal:
     def last_step(self, kind: str) -> int:
         """The last step with a row of that kind; -1 if there is none."""
         return max(
-            (int(r["step"]) for r in read_journal(self._path) if r["kind"] == kind), default=-1
+            (int(r["step"]) for r in read_journal(self._path) if r.get("kind") == kind), default=-1
         )
 
     def write(self, **row: object) -> None:
@@ -39,9 +39,11 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text().splitlines() if path.is_file() else []:
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
             break
+        if isinstance(row, dict) and "step" in row:
+            rows.append(row)
     return rows
 
 

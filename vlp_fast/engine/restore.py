@@ -8,9 +8,7 @@ import types
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from safetensors.torch import load_file
-
-from vlp_fast.engine.checkpoint import newest_checkpoint
+from vlp_fast.engine.checkpoint import load_model, newest_checkpoint
 from vlp_fast.engine.config import E2EVLPRun, SohoRun
 from vlp_fast.engine.experiment import Experiment, Run, build_experiment
 from vlp_fast.errors import InputError
@@ -46,7 +44,7 @@ def restore_experiment(run: Run) -> Experiment:
     if found is None:
         raise InputError(f"{run.directory}: no complete checkpoint; train first")
     experiment = build_experiment(run)
-    experiment.model.load_state_dict(load_file(found / "model.safetensors"))
+    load_model(found, experiment.model)
     return experiment
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,12 @@ from vlp_fast.data.tokenizer import Tokenizer
 from vlp_fast.engine.checkpoint import complete_checkpoints, write_json
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
+
+MAY_CHANGE = {
+    *("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "held_out_images"),
+    *("picture", "device", "precision", "num_workers", "cache", "epochs", "root", "vocabulary"),
+}
+"""Settings that a resumed run may have other values of: they do not decide what is learnt."""
 
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "scipy", "tokenizers", "safetensors")
 
@@ -41,6 +48,34 @@ def open_run_folder(run: RunConfig, tokenizer: Tokenizer) -> None:
         raise InputError(
             f"{folder}: cannot be written ({error.strerror}); give another --run-dir"
         ) from None
+
+
+def check_same_run(run: RunConfig) -> None:
+    """Refuse to go on with other settings than the folder's run began with.
+
+    How long it runs and how often it writes may change; the model is compared with the checkpoint.
+
+    Raises:
+        InputError: naming the first setting that differs.
+    """
+    path = run.directory / "run.json"
+    if run.resume == "never" or not complete_checkpoints(run.directory):
+        return
+    try:
+        before = json.loads(path.read_text())["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if not isinstance(before, dict) or before.get("name") != run.name:
+        return
+    now = json.loads(json.dumps(dataclasses.asdict(run), default=str))
+    for section in ("data", "objective", "optim", "train"):
+        old = before.get(section, {})
+        for name, value in now[section].items():
+            if name in old and name not in MAY_CHANGE and old[name] != value:
+                raise InputError(
+                    f"{run.directory}: its run has {section}.{name} {old[name]}, asked is {value}; "
+                    "give the same or another --run-dir"
+                )
 
 
 def _description(run: RunConfig) -> dict[str, object]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -34,7 +34,8 @@ from vlp_fast.engine.optim import (
     set_learning_rates,
 )
 from vlp_fast.engine.progress import Display, Journal
-from vlp_fast.engine.run_folder import open_run_folder
+from vlp_fast.engine.run_folder import check_same_run, open_run_folder
+from vlp_fast.engine.stop import StopRequest
 from vlp_fast.errors import InputError
 from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.soho import SohoInputs
@@ -52,7 +53,8 @@ def train(run: Run) -> Path:
     experiment = build_experiment(run)
     trainer = Trainer(experiment)
     try:
-        trainer.run()
+        with trainer.stop:
+            trainer.run()
     finally:
         trainer.display.close()
     return run.directory
@@ -65,6 +67,7 @@ class Trainer:
         experiment: data, model and objective.
         step: optimiser steps done.
         display: what the person sees.
+        stop: whether the person wants it to stop.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -74,6 +77,7 @@ class Trainer:
         self.step = 0
         self.optimizers = build_optimizers(self.model, self.config.optim)
         self.scaler = experiment.precision.scaler()
+        check_same_run(self.config)
         self._resume()
         # Only now: a checkpoint of another model must leave the folder's run.json as it is.
         open_run_folder(experiment.run, experiment.tokenizer)
@@ -83,11 +87,14 @@ class Trainer:
         self._clock = _Clock()
         self._evaluated_at = self.journal.last_step("held_out")
         self._frozen: tuple[int, bool] | None = None
+        self._reported: set[str] = set()
+        self.stop = StopRequest()
 
     def run(self) -> None:
         """Every step that is left, then the last evaluation and checkpoint."""
         train, total = self.config.train, self.experiment.total_steps
         self._introduce()
+        next(self.experiment.held_out_batches())  # broken ones show now, not after the training
         self.model.train()
         batches: Iterator[tuple[int, Inputs]] = self.experiment.batches(
             self.step * self.config.optim.accumulate, total * self.config.optim.accumulate
@@ -101,12 +108,16 @@ class Trainer:
             # A line before each checkpoint: a resumed run then averages over the same steps.
             if self.step % train.log_every == 0 or self.step == total or is_saved:
                 self._log()
-            if train.evaluate_every and self.step % train.evaluate_every == 0:
-                self._evaluate()
             if is_saved:
                 self._save()
+            if train.evaluate_every and self.step % train.evaluate_every == 0:
+                self._evaluate()
+            if self.stop.is_asked:
+                self._log()
+                self._save()
+                raise KeyboardInterrupt
+        self._save()  # first, so that trouble with the held-out images costs nothing
         self._evaluate()
-        self._save()
 
     @property
     def _tagging_steps(self) -> int:
@@ -164,11 +175,18 @@ class Trainer:
         began = time.monotonic()
         _, inputs = next(batches)
         self._clock.waited += time.monotonic() - began
-        for problem in inputs.problems:
+        self._report(inputs.problems)
+        return inputs.to(self.experiment.precision.device)
+
+    def _report(self, problems: Iterable[str]) -> None:
+        """Say once, and write down, that an image was replaced."""
+        for problem in problems:
+            if problem in self._reported:
+                continue
+            self._reported.add(problem)
             self.display.say(f"replaced: {problem}")
             with (self.config.directory / "bad_samples.jsonl").open("a") as file:
                 file.write(json.dumps({"step": self.step, "problem": problem}) + "\n")
-        return inputs.to(self.experiment.precision.device)
 
     def _advance(self, batches: Iterator[tuple[int, Inputs]]) -> None:
         """One optimiser step over as many micro-batches as the configuration says."""
@@ -216,7 +234,7 @@ class Trainer:
         if self._evaluated_at == self.step:
             return
         self._evaluated_at = self.step
-        figures = evaluate(self.experiment)
+        figures = evaluate(self.experiment, self._report)
         self.journal.write(step=self.step, kind="held_out", **figures)
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.display.say(f"held out, step {self.step}: {text}")
@@ -239,6 +257,11 @@ class Trainer:
             state = load_checkpoint(found, self.model, self.optimizers)
             self.scaler.load_state_dict(state["scaler"])
             self.step = int(state["step"])
+            if self.step > self.experiment.total_steps:
+                raise InputError(
+                    f"{found}: is beyond the {self.experiment.total_steps} steps asked for; raise "
+                    "--steps or give another --run-dir"
+                )
         elif self.config.train.backbone_weights:
             load_backbone(self.config.train.backbone_weights, self.model.backbone)
         else:

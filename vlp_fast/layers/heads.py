@@ -6,6 +6,8 @@ argument of `forward`, so it exists once among the model's parameters and in its
 Shape suffixes: M rows, D width, V vocabulary.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -78,7 +80,7 @@ class BoxHead(nn.Module):
 
         Never below float32: half precision has too few bits for a coordinate.
         """
-        first, second, last = self.layers
+        first, second, last = (cast(nn.Linear, layer) for layer in self.layers)
         inner = second(first(hidden).relu()).relu()
         wide = torch.promote_types(last.weight.dtype, torch.float32)
         weight, bias = last.weight.to(wide), last.bias.to(wide)

@@ -13,6 +13,10 @@ import difflib
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
+import tyro
+
+from vlp_fast.checks import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, Range, check
+
 Block = Literal["basic", "bottleneck"]
 Stem = Literal["imagenet", "small"]
 Norm = Literal["frozen", "batch"]
@@ -22,6 +26,8 @@ EmaRule = Literal["eq4", "sum_count_laplace"]
 CodebookInit = Literal["normal", "data"]
 MvmHead = Literal["linear", "cosine"]
 PairSampling = Literal["2+2", "bernoulli"]
+FromData = tyro.conf.Suppress[int]  # a run takes it from its data: not an option
+DEPTHS = Range("18, 34, 50, 101, 152 or None", lambda x: x in (18, 34, 50, 101, 152))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,18 @@ class BackboneConfig:
     norm: Norm = "frozen"
     remask: bool = False
     freeze_stages: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a network that cannot be built."""
+        check(self, DEPTHS, "depth")
+        check(self, AT_LEAST_ONE, "blocks", "widths")
+        if not self.blocks or len(self.blocks) != len(self.widths):
+            raise ValueError(
+                f"BackboneConfig: received {len(self.blocks)} blocks and {len(self.widths)} "
+                "widths, expected as many of either, one a stage"
+            )
+        stages = 4 if self.depth else len(self.blocks)
+        check(self, Range(f"0 to {stages}", lambda x: 0 <= x <= stages), "freeze_stages")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +98,10 @@ class E2EVLPConfig:
     encoder_layers: int = 6
     decoder_layers: int = 6
     num_queries: int = 100
-    vocab_size: int = 30522
+    vocab_size: FromData = 30522
     max_positions: int = 512
-    num_classes: int = 1600
-    num_attributes: int = 400
+    num_classes: FromData = 1600
+    num_attributes: FromData = 400
     dropout: float = 0.1
     norm_first: bool = False
     activation: Activation = "relu"
@@ -141,7 +159,7 @@ class SohoConfig:
     num_heads: int = 12
     ffn_dim: int = 3072
     layers: int = 12
-    vocab_size: int = 30522
+    vocab_size: FromData = 30522
     max_positions: int = 512
     num_codes: int = 2048
     momentum: float = 0.99
@@ -253,13 +271,15 @@ def _check_numbers(config: "ModelConfig", *, may_be_zero: tuple[str, ...]) -> No
         value = getattr(config, entry.name)
         if isinstance(value, bool):
             continue
-        if isinstance(value, int) and value < (0 if entry.name in may_be_zero else 1):
-            raise ValueError(f"{kind}: received {entry.name} = {value}; do pass a positive number")
-        if entry.name in _RATES and not 0 <= value <= 1:
-            raise ValueError(f"{kind}: received {entry.name} = {value}, expected 0 to 1")
+        if isinstance(value, int):
+            check(config, NOT_NEGATIVE if entry.name in may_be_zero else AT_LEAST_ONE, entry.name)
+        if entry.name in _RATES:
+            check(config, SHARE, entry.name)
+        if entry.name == "revival":
+            check(config, NOT_NEGATIVE, entry.name)
     if config.width % 4:
         raise ValueError(
-            f"{kind}: received width {config.width}, expected a multiple of 4 (sine and cosine of "
+            f"{kind}: received width = {config.width}, expected a multiple of 4 (sine and cosine of "
             "rows and of columns)"
         )
 

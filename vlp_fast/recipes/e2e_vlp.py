@@ -96,7 +96,9 @@ def tiny() -> E2EVLPRun:
         data=replace(base.data, shorter=(112,), shorter_held_out=(112,), longer=160),
         model=replace(base.model, num_queries=24),
         optim=replace(base.optim, warmup_steps=50),
-        train=replace(base.train, batch_size=16, log_every=10, held_out_images=64),
+        train=replace(
+            base.train, batch_size=16, log_every=10, checkpoint_every=100, held_out_images=64
+        ),
     )
 
 

@@ -129,7 +129,12 @@ def tiny() -> SohoRun:
         objective=replace(base.objective, tagging_steps=60),
         optim=replace(base.optim, warmup_steps=50, freeze_backbone=0.0, backbone_lr=2e-3),
         train=replace(
-            base.train, batch_size=12, log_every=10, held_out_images=64, codebook_samples=2000
+            base.train,
+            batch_size=12,
+            log_every=10,
+            checkpoint_every=100,
+            held_out_images=64,
+            codebook_samples=2000,
         ),
     )
 

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vlp_fast.checks import (
+    AT_LEAST_ONE,
+    BELOW_ONE,
+    BETWEEN_ZERO_AND_ONE,
+    NOT_NEGATIVE,
+    SHARE,
+    check,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class E2EVLPObjective:
@@ -34,6 +43,14 @@ class E2EVLPObjective:
     curriculum: float = 0.0
     """Share of the run during which pictures with few objects come first."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for rates and weights that cannot be."""
+        check(self, BETWEEN_ZERO_AND_ONE, "mask_rate")
+        check(self, SHARE, "mismatch_rate", "image_only_detection_rate", "curriculum")
+        check(self, BELOW_ONE, "label_smoothing")
+        check(self, NOT_NEGATIVE, "class_weight", "bbox_weight", "giou_weight")
+        check(self, NOT_NEGATIVE, "attribute_weight", "eos_coef")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SohoObjective:
@@ -50,3 +67,10 @@ class SohoObjective:
     a stand-in for ImageNet weights where none are given (not in the paper)."""
     curriculum: float = 0.0
     """Share of the run during which pictures with few objects come first."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for rates and counts that cannot be."""
+        check(self, BETWEEN_ZERO_AND_ONE, "mask_rate")
+        check(self, AT_LEAST_ONE, "own_texts", "foreign_texts")
+        check(self, NOT_NEGATIVE, "tagging_steps")
+        check(self, SHARE, "curriculum")

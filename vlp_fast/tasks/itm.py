@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from vlp_fast.data.records import Dataset
+from vlp_fast.errors import InputError
 
 TRIALS = 16
 """Draws before a caption that may be true of the picture is accepted after all."""
@@ -37,7 +38,7 @@ def draw_foreign_caption(
         pool: draw only from the first `pool` records (a curriculum's pool); all if None.
 
     Raises:
-        ValueError: if there is no other image with a caption.
+        InputError: if no other image has a caption that is not the picture's own as well.
     """
     size = min(pool or len(dataset.records), len(dataset.records))
     own = set(dataset.records[index].captions)
@@ -53,9 +54,20 @@ def draw_foreign_caption(
         candidate = text
         if dataset.describes is None or not dataset.describes(index, text):
             return text
-    if candidate is None:
-        raise ValueError(
-            f"draw_foreign_caption: {TRIALS} draws among {size} records found no caption of an "
-            "image other than the picture's own; matching needs at least two captioned images"
-        )
-    return candidate
+    return candidate or _any_foreign_caption(dataset, index, size, generator)
+
+
+def _any_foreign_caption(
+    dataset: Dataset, index: int, size: int, generator: np.random.Generator
+) -> str:
+    """Where nearly all captions are the same, look at every record instead of drawing on."""
+    own = set(dataset.records[index].captions)
+    start = int(generator.integers(size))
+    for offset in range(size):
+        for text in dataset.records[(start + offset) % size].captions:
+            if text not in own:
+                return text
+    raise InputError(
+        f"{dataset.records[index].path}: {dataset.name} has no caption that is not this "
+        f"picture's own as well, among {size} pictures; matching needs foreign ones"
+    )
