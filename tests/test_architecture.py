@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 # What `data` may take from the operators: how a batch is laid out, not how it is computed.
 DATA_MAY_IMPORT = {"vlp_fast.ops.packing", "vlp_fast.ops.matching", "vlp_fast.ops.boxes"}
 
-TORCH_FREE = ("", ".errors", ".checks", ".native", ".doctor", ".cli", ".models.config", ".engine.config")
+TORCH_FREE = ("", ".checks", ".errors", ".native", ".doctor", ".cli", ".models.config")
+TORCH_FREE += (".engine.config",)
 TORCH_FREE += (".data.config", ".tasks.config", ".recipes", ".recipes.soho", ".recipes.e2e_vlp")
 
 VAGUE_NAMES = {"utils", "util", "misc", "common", "helpers", "tools", "stuff"}

@@ -5,9 +5,15 @@ Nothing heavy is imported before a command needs it: `--help` answers without to
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vlp_fast.errors import InputError
 
@@ -21,10 +27,19 @@ USAGE = """usage: vlp-fast COMMAND [ARGUMENTS]
 
 `vlp-fast COMMAND --help` says more; `vlp-fast train RECIPE --help` lists every setting.
 """
+TRAIN_USAGE = """usage: vlp-fast train RECIPE --data.root PATH [--run-dir DIR] [--steps N]
+       [--resume auto|never] [--section.field value ...]
+
+The same command goes on from the newest checkpoint of the run folder (--resume auto); with
+--resume never it refuses a folder that holds checkpoints. Sizes of the vocabulary, the classes and
+the attributes come from the data and are no options.
+"""
+MESSAGE = re.compile(r"Error parsing ([\w.-]+): (\w+): received (\w+) = ")
+"""What tyro makes of a ValueError of a configuration: its place, its class, its field."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit code is 2 for wrong input, 130 for Ctrl-C."""
+    """Run a command; exit code 2 is wrong input, 130 Ctrl-C, 141 a reader of a run that left."""
     words = sys.argv[1:] if arguments is None else arguments
     if not words or words[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -35,12 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"vlp-fast: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "vlp-fast: stopped; the same command goes on from the last checkpoint", file=sys.stderr
-        )
+        way_on = "; the same command goes on from the newest checkpoint, if one was written"
+        print(f"vlp-fast: stopped{way_on if words[0] == 'train' else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        return 0
+        _forget_output()
+        if words[0] != "train":
+            return 0
+        print("vlp-fast: stopped: nobody reads the output any more", file=sys.stderr)
+        return 141
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
@@ -54,29 +72,29 @@ def _train(words: list[str]) -> int:
     from vlp_fast.recipes import RECIPES, recipe
 
     if not words or words[0] in ("-h", "--help"):
-        print("usage: vlp-fast train RECIPE --data.root PATH [--run-dir DIR] [--steps N]")
-        print("       [--resume auto|never] [--section.field value ...]\n")
-        print(f"recipes: {', '.join(RECIPES)}")
+        print(f"{TRAIN_USAGE}\nrecipes: {', '.join(RECIPES)}")
         return 0 if words else 2
+    if words[0].startswith("-"):
+        raise InputError(
+            f"RECIPE comes first: `vlp-fast train RECIPE {words[0]} ...`; `vlp-fast recipes` "
+            "lists them"
+        )
     import tyro
 
     default = recipe(words[0])
-    try:
-        run = tyro.cli(
-            type(default),
-            default=default,
-            args=words[1:],
-            prog=f"vlp-fast train {words[0]}",
-            config=(tyro.conf.AvoidSubcommands,),
-        )
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    run = _parse(
+        type(default),
+        words[1:],
+        f"vlp-fast train {words[0]}",
+        default=default,
+        config=(tyro.conf.AvoidSubcommands,),
+    )
     from vlp_fast.engine.picture import draw_report
     from vlp_fast.engine.trainer import train
 
-    train(run)  # type: ignore[arg-type]
+    train(run)
     if run.train.picture:
-        draw_report(run)  # type: ignore[arg-type]
+        draw_report(run)
     return 0
 
 
@@ -100,11 +118,15 @@ def _recipes(words: list[str]) -> int:
     """List the recipes with the first line of what each says."""
     from vlp_fast.recipes import RECIPES
 
+    if words:
+        print("usage: vlp-fast recipes")
+        return 0 if words[0] in ("-h", "--help") else 2
+    width = max(map(len, RECIPES))
     for name, make in RECIPES.items():
         run = make()
         length = f"{run.steps} steps" if run.steps else f"{run.train.epochs:g} epochs"
         images = run.train.batch_size * run.optim.accumulate
-        print(f"{name:18s} {length:12s} {images:5d} images a step")
+        print(f"{name:{width}s} {length:12s} {images:5d} images a step")
     return 0
 
 
@@ -116,27 +138,25 @@ def _data(words: list[str]) -> int:
         print("usage: vlp-fast data make-world OUT [--images N] [--seed S]")
         return 0 if words and words[0] in ("-h", "--help") else 2
 
-    tyro.cli(
-        _make_world,
-        args=words[1:],
-        prog="vlp-fast data make-world",
-        config=(tyro.conf.PositionalRequiredArgs,),
-    )
+    prog = "vlp-fast data make-world"
+    world = _parse(_World, words[1:], prog, config=(tyro.conf.PositionalRequiredArgs,))
+    from vlp_fast.data.world.layouts import make_world
+
+    make_world(world.out, images=world.images, seed=world.seed)
+    print(f"{world.images} pictures in {world.out}; train with --data.root {world.out}")
     return 0
 
 
-def _make_world(out: Path, images: int = 1200, seed: int = 0) -> None:
-    """Draw pictures of shapes with captions, boxes and attributes in the official layouts.
+@dataclass(frozen=True, kw_only=True)
+class _World:
+    """Draw pictures of shapes with captions, boxes and attributes in the official layouts."""
 
-    Args:
-        out: the folder to make.
-        images: how many pictures.
-        seed: the same seed draws the same bytes.
-    """
-    from vlp_fast.data.world.layouts import make_world
-
-    make_world(out, images=images, seed=seed)
-    print(f"{images} pictures in {out}; train with --data.root {out}")
+    out: Path
+    """The folder to make."""
+    images: int = 1200
+    """How many pictures."""
+    seed: int = 0
+    """The same seed draws the same bytes."""
 
 
 def _doctor(words: list[str]) -> int:
@@ -147,6 +167,54 @@ def _doctor(words: list[str]) -> int:
     from vlp_fast.doctor import main as diagnose
 
     return diagnose()
+
+
+def _parse(kind: type[Any], words: list[str], prog: str, **options: Any) -> Any:
+    """Let tyro parse; what it draws a box around becomes one line.
+
+    Raises:
+        InputError: for an option that is unknown, has no such value or makes no configuration.
+    """
+    import tyro
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, args=words, prog=prog, **options)
+    except SystemExit as exit_:
+        if not exit_.code:
+            raise
+        line = _one_line(complaint.getvalue())
+    raise InputError(f"{line}; `{prog} --help` lists every setting")
+
+
+def _one_line(box: str) -> str:
+    """The first part of a box, and the options that the second part may suggest."""
+    rows = [row.strip("│| ") for row in box.splitlines() if row[:1] in "│|"]
+    rules = [place for place, row in enumerate(rows) if row and not row.strip("─-")]
+    end = rules[0] if rules else len(rows)
+    message = " ".join(rows[:end] or box.split()).removesuffix(".")
+    near = [
+        row.split()[0].strip(",") for row in rows[end:] if row.startswith("--") and row.strip("-")
+    ]
+    message = MESSAGE.sub(_option, message).removeprefix("Error parsing ")
+    is_unknown = message.startswith("Unrecognized")
+    return (
+        f"{message}; perhaps you meant {' or '.join(near[:3])}" if near and is_unknown else message
+    )
+
+
+def _option(found: re.Match[str]) -> str:
+    """A configuration's field as the option that sets it."""
+    place, kind, field = found.groups()
+    path = field if place == kind else f"{place}.{field}"
+    return f"received --{path.replace('_', '-')} = "
+
+
+def _forget_output() -> None:
+    """Nobody reads: what is still buffered must not fail again when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {

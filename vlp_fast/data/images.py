@@ -140,7 +140,7 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise ValueError(
             f"the header declares {image.width}x{image.height} pixels, more than the "
-            f"{max_pixels} allowed (data.max_pixels)"
+            f"{max_pixels} allowed; shrink it or raise --data.max-pixels N"
         )
 
 

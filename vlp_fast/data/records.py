@@ -51,6 +51,7 @@ class Dataset:
         describes: `describes(index, text)` tells whether the text is true of record `index`;
             None where nobody can know (every data set but the drawn world).
         notes: what was left out while reading and why, one line each.
+        box_remedy: if there are no boxes, why that is and what to do about it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Dataset:
     attribute_names: tuple[str, ...]
     describes: Callable[[int, str], bool] | None = None
     notes: tuple[str, ...] = ()
+    box_remedy: str = ""
 
     def __len__(self) -> int:
         return len(self.records)

@@ -138,7 +138,7 @@ def build_experiment(run: Run) -> Experiment:
     """
     train, held_out = _datasets(run)
     tokenizer = _tokenizer(run, train)
-    _check(run, train)
+    _check(run, train, held_out)
     run = _sized(run, train, tokenizer)
     precision = choose_precision(run.train)
     model = build_model(run.model).to(precision.device)
@@ -164,23 +164,28 @@ def build_experiment(run: Run) -> Experiment:
     )
 
 
-def _check(run: Run, train: Dataset) -> None:
-    """Settings that are fine alone and not together."""
+def _check(run: Run, train: Dataset, held_out: Dataset) -> None:
+    """Settings that are fine alone and not together, or not with this data."""
     if run.data.max_text_length > run.model.max_positions:
         raise InputError(
             f"--data.max-text-length {run.data.max_text_length} exceeds the model's "
             f"{run.model.max_positions} positions; lower it or raise --model.max-positions"
         )
-    if isinstance(run, SohoRun) and run.steps and run.steps <= run.objective.tagging_steps:
+    steps = _total_steps(run, len(train) // run.train.batch_size / run.optim.accumulate)
+    if isinstance(run, SohoRun) and steps <= run.objective.tagging_steps:
+        length = f"--steps {steps}" if run.steps else f"--train.epochs {run.train.epochs:g}"
         raise InputError(
-            f"--steps {run.steps} ends before the {run.objective.tagging_steps} steps of "
-            "--objective.tagging-steps; raise it or lower those"
+            f"{length}: the run has {steps} steps and ends before those of "
+            f"--objective.tagging-steps {run.objective.tagging_steps}; raise it or lower those"
         )
-    if run.train.batch_size > len(train):
-        raise InputError(
-            f"--train.batch-size {run.train.batch_size} exceeds the {len(train)} training images "
-            f"of {run.data.root}; lower it"
-        )
+    if isinstance(run, E2EVLPRun) and not run.objective.mismatch_rate:
+        return
+    for dataset in (train, held_out):
+        if len(set(dataset.captions())) < 2:
+            raise InputError(
+                f"{run.data.root}: {dataset.name} has one caption only, and image-text matching "
+                "needs foreign ones; add pictures with other captions"
+            )
 
 
 def _datasets(run: Run) -> tuple[Dataset, Dataset]:
@@ -200,7 +205,7 @@ def _datasets(run: Run) -> tuple[Dataset, Dataset]:
         attributes_vocabulary=data.attributes_vocabulary,
     )
     train, held_out = read(data.train_split), read(data.held_out_split)
-    if not 0 < run.train.batch_size <= len(train):
+    if run.train.batch_size > len(train):
         raise InputError(
             f"{data.root}: {train.name} has {len(train)} images, --train.batch-size is "
             f"{run.train.batch_size}; give 1 to {len(train)}"

@@ -104,18 +104,18 @@ class Trainer:
             self._advance(batches)
             self.step += 1
             self.display.step(self.step)
-            is_saved = train.checkpoint_every > 0 and self.step % train.checkpoint_every == 0
+            is_last = self.stop.is_asked
+            is_due = train.checkpoint_every > 0 and self.step % train.checkpoint_every == 0
+            is_saved = is_due or is_last
             # A line before each checkpoint: a resumed run then averages over the same steps.
             if self.step % train.log_every == 0 or self.step == total or is_saved:
                 self._log()
             if is_saved:
                 self._save()
+            if is_last:
+                raise KeyboardInterrupt
             if train.evaluate_every and self.step % train.evaluate_every == 0:
                 self._evaluate()
-            if self.stop.is_asked:
-                self._log()
-                self._save()
-                raise KeyboardInterrupt
         self._save()  # first, so that trouble with the held-out images costs nothing
         self._evaluate()
 

@@ -279,8 +279,8 @@ def _check_numbers(config: "ModelConfig", *, may_be_zero: tuple[str, ...]) -> No
             check(config, NOT_NEGATIVE, entry.name)
     if config.width % 4:
         raise ValueError(
-            f"{kind}: received width = {config.width}, expected a multiple of 4 (sine and cosine of "
-            "rows and of columns)"
+            f"{kind}: received width = {config.width}, expected a multiple of 4 (sine and cosine "
+            "of rows and of columns)"
         )
 
 

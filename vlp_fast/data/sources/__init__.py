@@ -46,7 +46,8 @@ def load_dataset(
             or no boxes where they are needed.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give the folder of the data set")
+        what = "is a file, not a folder" if root.exists() else "no such folder"
+        raise InputError(f"{root}: {what}; give the folder of the data set with --data.root")
     if split not in SPLITS:
         raise InputError(f"split '{split}' is unknown; choose one of {', '.join(SPLITS)}")
     layout = _detect(root) if layout == "auto" else layout
@@ -76,7 +77,8 @@ def _detect(root: Path) -> Layout:
         return "visual_genome"
     raise InputError(
         f"{root}: no known layout; looked there and in {root / 'annotations'} for dataset_*.json "
-        "(Karpathy), captions_*.json (COCO) and image_data.json (Visual Genome)"
+        "(Karpathy), captions_*.json (COCO) and image_data.json (Visual Genome); give the folder "
+        "that holds one of them with --data.root"
     )
 
 
@@ -88,9 +90,9 @@ def _checked(dataset: Dataset, root: Path, needs_boxes: bool) -> Dataset:
     if dataset.num_boxes:
         return dataset
     if needs_boxes:
-        reasons = "; ".join(dataset.notes) or "there is no instance file with boxes"
+        reasons = "; ".join((*dataset.notes, dataset.box_remedy))
         raise InputError(
-            f"{root}: {dataset.name} has no boxes, and detection needs them: {reasons}; add COCO's "
-            "instances_*.json, or switch detection off"
+            f"{root}: {dataset.name} has no boxes, and detection needs them: {reasons}, or switch "
+            "detection off with --objective.no-detection"
         )
     return replace(dataset, notes=(*dataset.notes, "no boxes: detection is not possible"))

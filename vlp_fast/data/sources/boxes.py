@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,17 @@ from vlp_fast.data.sources.report import DataReport
 
 
 class BoxTable:
-    """Boxes, labels and attributes of images, collected entry by entry."""
+    """Boxes, labels and attributes of images, collected entry by entry.
 
-    def __init__(self, report: DataReport) -> None:
+    Args:
+        report: counts what is left out.
+        paths: the files that the entries come from, for the remedy.
+    """
+
+    def __init__(self, report: DataReport, paths: Sequence[Path]) -> None:
         self._report = report
+        self._paths = tuple(paths)
+        self._num_annotated = 0
         self._rows: dict[int, list[tuple[float, float, float, float]]] = {}
         self._labels: dict[int, list[int]] = {}
         self._attributes: dict[int, list[int]] = {}
@@ -38,12 +47,27 @@ class BoxTable:
             attribute: its attribute, -1 for none.
             which: names the box in the report.
         """
+        self._num_annotated += 1
         corners = self._corners(box, size, which)
         if corners is None:
             return
         self._rows.setdefault(image_id, []).append(corners)
         self._labels.setdefault(image_id, []).append(label)
         self._attributes.setdefault(image_id, []).append(attribute)
+
+    def drop(self, reason: str, which: str) -> None:
+        """Count an annotated box that is not even looked at."""
+        self._num_annotated += 1
+        self._report.count(reason, which)
+
+    def remedy(self) -> str:
+        """What to do if no box is left."""
+        names = ", ".join(map(str, self._paths))
+        if not self._paths:
+            return "there is no instance file; add COCO's instances_*.json"
+        if not self._num_annotated:
+            return f"{names} has none for these images; add the boxes"
+        return f"none of the {self._num_annotated} annotated is usable; repair the boxes in {names}"
 
     def arrays(self, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return boxes (n, 4) float32 xyxy, labels (n,) and attributes (n,) int64 of an image."""

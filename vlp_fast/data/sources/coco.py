@@ -13,12 +13,13 @@ from pathlib import Path
 from vlp_fast.data.records import Dataset, Record
 from vlp_fast.data.sources.boxes import BoxTable
 from vlp_fast.data.sources.image_files import ImageFiles
-from vlp_fast.data.sources.json_files import Entry, read_json, side, table, text, value
+from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json, side, table, text, value
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
 FOLDERS = ("", "annotations")
 """Folders, relative to the root, in which annotation files are looked for."""
+OTHER_SPLIT = "choose another split with --data.train-split or --data.held-out-split"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,14 +62,14 @@ def load_coco(root: Path, split: str, *, missing_images: str) -> Dataset:
     if not found:
         raise InputError(
             f"{root}: has no captions_{split}*.json (looked in {root} and {root / 'annotations'}); "
-            "download COCO's annotations, or choose another split"
+            f"download COCO's annotations, or {OTHER_SPLIT}"
         )
     path = found[-1]
     part = path.stem.removeprefix("captions_")
     report = DataReport()
-    document = read_json(path)
-    images = _images(path, document, report)
-    captions = _captions(path, document, images, report)
+    file = read_json(path)
+    images = _images(file, report)
+    captions = _captions(file, images, report)
     instances = read_instances([path.with_name(f"instances_{part}.json")], report, wanted=images)
     files, folders = ImageFiles(root), (part, f"images/{part}", "images", "")
     records = []
@@ -76,11 +77,11 @@ def load_coco(root: Path, split: str, *, missing_images: str) -> Dataset:
         if image_id not in captions:
             report.count("images without a caption dropped", image_id)
             continue
-        file = files.find(folders, [text(image, "file_name", path)])
-        if file is None:
+        found_at = files.find(folders, [text(image, "file_name", file)])
+        if found_at is None:
             continue
-        size = instances.sizes.get(image_id) or _size(image, path)
-        records.append(make_record(image_id, file, size, captions[image_id], instances.boxes))
+        size = instances.sizes.get(image_id) or _size(image, file)
+        records.append(make_record(image_id, found_at, size, captions[image_id], instances.boxes))
     files.settle(len(records), folders, missing_images, report)
     return Dataset(
         name=f"COCO {part}",
@@ -88,6 +89,7 @@ def load_coco(root: Path, split: str, *, missing_images: str) -> Dataset:
         class_names=instances.class_names,
         attribute_names=(),
         notes=report.lines(),
+        box_remedy=instances.boxes.remedy(),
     )
 
 
@@ -109,25 +111,25 @@ def read_instances(
     Raises:
         InputError: if a file is damaged.
     """
-    documents = [(path, read_json(path)) for path in paths if path.is_file()]
+    files = [read_json(path) for path in paths if path.is_file()]
     names: dict[int, str] = {}
     sizes: dict[int, tuple[int, int]] = {}
-    for path, document in documents:
-        for entry in table(document, "categories", path):
-            names[value(entry, "id", int, path)] = text(entry, "name", path)
-        for image in table(document, "images", path):
-            sizes[value(image, "id", int, path)] = _size(image, path)
+    for file in files:
+        for entry in table(file, "categories"):
+            names[value(entry, "id", int, file)] = text(entry, "name", file)
+        for image in table(file, "images"):
+            sizes[value(image, "id", int, file)] = _size(image, file)
     label_of = {category: label for label, category in enumerate(sorted(names))}
-    boxes = BoxTable(report)
+    boxes = BoxTable(report, [file.path for file in files])
     seen: set[int] = set()
-    for path, document in documents:
-        for annotation in table(document, "annotations", path):
-            identity = value(annotation, "id", int, path)
-            image_id = value(annotation, "image_id", int, path)
-            category = value(annotation, "category_id", int, path)
+    for file in files:
+        for annotation in table(file, "annotations"):
+            identity = value(annotation, "id", int, file)
+            image_id = value(annotation, "image_id", int, file)
+            category = value(annotation, "category_id", int, file)
             if image_id in sizes and image_id not in wanted:
                 continue
-            which = f"annotation {identity} of {path.name}"
+            which = f"annotation {identity} of {file.path.name}"
             reason = _why_not(
                 is_known=image_id in sizes,
                 is_new=identity not in seen,
@@ -136,7 +138,7 @@ def read_instances(
             )
             seen.add(identity)
             if reason:
-                report.count(reason, which)
+                boxes.drop(reason, which)
             else:
                 boxes.add(
                     image_id,
@@ -190,31 +192,31 @@ def _why_not(*, is_known: bool, is_new: bool, is_crowd: bool, has_class: bool) -
     return None if has_class else "boxes of unknown categories dropped"
 
 
-def _images(path: Path, document: object, report: DataReport) -> dict[int, Entry]:
+def _images(file: JsonFile, report: DataReport) -> dict[int, Entry]:
     """Return the entries by image id."""
     images: dict[int, Entry] = {}
-    for image in table(document, "images", path):
-        image_id = value(image, "id", int, path)
+    for image in table(file, "images"):
+        image_id = value(image, "id", int, file)
         if image_id in images:
             report.count("images with an id seen before dropped", image_id)
         images.setdefault(image_id, image)
     return images
 
 
-def _size(image: Entry, path: Path) -> tuple[int, int]:
-    return side(image, "width", path), side(image, "height", path)
+def _size(image: Entry, file: JsonFile) -> tuple[int, int]:
+    return side(image, "width", file), side(image, "height", file)
 
 
 def _captions(
-    path: Path, document: object, images: Collection[int], report: DataReport
+    file: JsonFile, images: Collection[int], report: DataReport
 ) -> dict[int, list[str]]:
     """Return the captions of each image id."""
     captions: dict[int, list[str]] = {}
     seen: set[int] = set()
-    for annotation in table(document, "annotations", path):
-        identity = value(annotation, "id", int, path)
-        image_id = value(annotation, "image_id", int, path)
-        caption = clean_caption(text(annotation, "caption", path), report, identity)
+    for annotation in table(file, "annotations"):
+        identity = value(annotation, "id", int, file)
+        image_id = value(annotation, "image_id", int, file)
+        caption = clean_caption(text(annotation, "caption", file), report, identity)
         if image_id not in images:
             report.count("captions of unknown images dropped", identity)
         elif identity in seen:

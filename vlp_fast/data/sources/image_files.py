@@ -25,11 +25,12 @@ class ImageFiles:
         """Return the first name that exists in the first folder that has any, else None.
 
         Args:
-            folders: relative to the root, in order of preference.
+            folders: relative to the root, in order of preference; those that lead out of it
+                are passed over.
             names: file names the image may have, in order of preference.
         """
         names = tuple(names)
-        for folder in folders:
+        for folder in filter(_is_inside, folders):
             listed = self._listed(folder)
             for name in names:
                 if name in listed:
@@ -52,11 +53,17 @@ class ImageFiles:
         for name in self._missing:
             report.count("annotated images without a file dropped", name)
         if self._missing and (how == "error" or not found):
-            looked = ", ".join(str(self._root / folder) for folder in dict.fromkeys(folders))
+            inside = filter(_is_inside, dict.fromkeys(folders))
+            looked = ", ".join(str(self._root / folder) for folder in inside)
+            remedy = (
+                "complete the download, or leave them out with --data.missing-images drop"
+                if found
+                else "download the images, or give the folder that holds them with --data.root"
+            )
             raise InputError(
                 f"{self._root}: {len(self._missing)} of {found + len(self._missing)} annotated "
                 f"images have no file, the first is {self._missing[0]} (looked in {looked}); "
-                "complete the download, or leave them out with data.missing_images=drop"
+                f"{remedy}"
             )
 
     def _listed(self, folder: str) -> frozenset[str]:
@@ -67,3 +74,9 @@ class ImageFiles:
                 names = frozenset()
             self._names[folder] = names
         return self._names[folder]
+
+
+def _is_inside(folder: str) -> bool:
+    """Whether a folder that an annotation file names stays in the root it is put under."""
+    path = Path(folder)
+    return not path.anchor and ".." not in path.parts

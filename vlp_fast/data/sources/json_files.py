@@ -7,6 +7,8 @@ and the entry.
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,21 +16,38 @@ from vlp_fast.errors import InputError
 
 V = TypeVar("V")
 Entry = dict[str, Any]
+_WORDS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
+_PIECE = re.compile(r"\.|[eE][+-]?|u[0-9a-fA-F]{0,4}")
+"""What the parser stumbles on where a file is cut inside a number or an escaped character."""
 
 
-def read_json(path: Path) -> Any:
+@dataclass(frozen=True, eq=False)
+class JsonFile:
+    """A parsed file.
+
+    Attributes:
+        path: where it is.
+        content: the document; kept at hand so that an error can say which entry it is about.
+    """
+
+    path: Path
+    content: Any
+
+
+def read_json(path: Path) -> JsonFile:
     """Parse a file.
 
     Raises:
         InputError: if it is missing or is not whole, valid JSON; with line and column.
     """
     try:
-        return json.loads(path.read_bytes())
+        return JsonFile(path, json.loads(path.read_bytes()))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; download or repair it") from None
     except json.JSONDecodeError as error:
-        # A file cut inside a word or a string fails a little before its end.
-        is_cut = error.msg.startswith("Unterminated") or len(error.doc) - error.pos < 8
+        if not error.doc.strip():
+            raise InputError(f"{path}: is empty; download it again") from None
+        is_cut = _is_cut(error)
         what = "ends early (truncated)" if is_cut else f"is not valid JSON: {error.msg}"
         raise InputError(
             f"{path}, line {error.lineno} column {error.colno}: {what}; download it again"
@@ -36,31 +55,41 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}, byte {error.start}: is not text; download it again") from None
     except RecursionError:
-        raise InputError(f"{path}: is nested too deeply for an annotation file") from None
+        raise InputError(
+            f"{path}: is nested too deeply for an annotation file; download it again"
+        ) from None
+    except ValueError:  # Python's limit for the digits of an integer
+        raise InputError(
+            f"{path}: holds a number of thousands of digits; download it again"
+        ) from None
 
 
-def table(document: Any, key: str | None, path: Path) -> list[Entry]:
-    """Return the list of objects under `key` of a document (None: the document itself).
+def table(file: JsonFile, key: str | None, *, of: Entry | None = None) -> list[Entry]:
+    """Return a list of objects.
+
+    Args:
+        file: the file.
+        key: name of the list; None where the document itself is the list.
+        of: the entry that holds the list; None for the document.
 
     Raises:
-        InputError: if the document has no such list.
+        InputError: if there is no such list.
     """
-    rows = document
-    if key is not None:
-        rows = document.get(key) if isinstance(document, dict) else None
+    holder = file.content if of is None else of
+    rows = holder if key is None else holder.get(key) if isinstance(holder, dict) else None
+    where = f"{file.path}: " if of is None else f"{file.path}: {_place(of, file)} "
+    remedy = "this is not the official layout, download the file again"
     if not isinstance(rows, list):
-        name = f"'{key}'" if key else "a top-level list"
-        raise InputError(f"{path}: has no {name} list; this is not the official layout")
+        what = f"has no '{key}' list" if key else "is not a list of entries"
+        raise InputError(f"{where}{what}; {remedy}")
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise InputError(
-                f"{path}: entry {index} of '{key or 'the list'}' is {_shown(row)}, expected an "
-                "object; this is not the official layout"
-            )
+            name = f"of '{key}'" if key else "of the list"
+            raise InputError(f"{where}entry {index} {name} is {_shown(row)}, not an object; {remedy}")
     return rows
 
 
-def value(entry: Entry, key: str, kind: type[V], path: Path) -> V:
+def value(entry: Entry, key: str, kind: type[V], file: JsonFile) -> V:
     """Return a field of an entry.
 
     Raises:
@@ -70,35 +99,61 @@ def value(entry: Entry, key: str, kind: type[V], path: Path) -> V:
     if not isinstance(found, kind) or isinstance(found, bool):
         state = f"is {_shown(found)}" if key in entry else "is missing"
         raise InputError(
-            f"{path}: in entry {_shown(entry)}: '{key}' {state}, expected {kind.__name__}; "
-            "repair the entry"
+            f"{file.path}: {_place(entry, file)}, {_shown(entry)}: '{key}' {state}, "
+            f"expected {kind.__name__}; repair the entry"
         )
     return found
 
 
-def text(entry: Entry, key: str, path: Path) -> str:
+def text(entry: Entry, key: str, file: JsonFile) -> str:
     """Return a field that is text, with what cannot be written as UTF-8 replaced.
 
     Raises:
         InputError: if it is absent or not text.
     """
-    found = value(entry, key, str, path)
+    found = value(entry, key, str, file)
     return found if found.isascii() else found.encode("utf-8", "replace").decode()
 
 
-def side(entry: Entry, key: str, path: Path) -> int:
+def side(entry: Entry, key: str, file: JsonFile) -> int:
     """Return a width or height in pixels.
 
     Raises:
         InputError: if it is not a positive integer.
     """
-    pixels = value(entry, key, int, path)
+    pixels = value(entry, key, int, file)
     if not 0 < pixels < 2**31:
         raise InputError(
-            f"{path}: in entry {_shown(entry)}: '{key}' is {_shown(pixels)}, expected pixels > 0; "
-            "repair the entry"
+            f"{file.path}: {_place(entry, file)}, {_shown(entry)}: '{key}' is {_shown(pixels)}, "
+            "expected pixels > 0; repair the entry"
         )
     return pixels
+
+
+def _is_cut(error: json.JSONDecodeError) -> bool:
+    """Whether nothing comes after the mistake but blanks or a piece of a word or a string."""
+    rest = error.doc[error.pos :].strip()
+    return (
+        error.msg.startswith("Unterminated")
+        or any(word.startswith(rest) for word in _WORDS)
+        or _PIECE.fullmatch(rest) is not None
+    )
+
+
+def _place(entry: Entry, file: JsonFile) -> str:
+    """Number of an entry, or of the one that holds it, in its list (looked up only for errors)."""
+    content = file.content
+    lists = content.items() if isinstance(content, dict) else [(None, content)]
+    for key, rows in lists:
+        for index, row in enumerate(rows if isinstance(rows, list) else ()):
+            if row is entry or (isinstance(row, dict) and _holds(row, entry)):
+                return f"entry {index} of {'the list' if key is None else _shown(key)}"
+    return "an entry"
+
+
+def _holds(row: Entry, entry: Entry) -> bool:
+    lists = (inner for inner in row.values() if isinstance(inner, list))
+    return any(item is entry for inner in lists for item in inner)
 
 
 def _shown(thing: Any) -> str:

@@ -13,13 +13,14 @@ from vlp_fast.data.images import BrokenImage, read_size
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.coco import (
     FOLDERS,
+    OTHER_SPLIT,
     annotation_files,
     clean_caption,
     make_record,
     read_instances,
 )
 from vlp_fast.data.sources.image_files import ImageFiles
-from vlp_fast.data.sources.json_files import Entry, read_json, table, text, value
+from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json, table, text, value
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -57,23 +58,24 @@ def load_karpathy(
     if path is None:
         raise InputError(
             f"{root}: has no dataset_*.json (looked in {root} and {root / 'annotations'}); "
-            "add Karpathy's file, or choose another layout"
+            "add Karpathy's file, or choose another layout with --data.layout"
         )
     report = DataReport()
-    images = _images(path, split, report)
+    file = read_json(path)
+    images = _images(file, split, report)
     instances = read_instances(
         annotation_files(root, "instances_*.json"), report, wanted=images, attributes=attributes
     )
     files = ImageFiles(root)
     records, folders = [], dict[str, None]()
     for image_id, image in images.items():
-        captions = _captions(image, path, report)
+        captions = _captions(image, file, report)
         if not captions:
             report.count("images without a caption dropped", image_id)
             continue
-        here = _folders(image, path)
+        here = _folders(image, file)
         folders |= dict.fromkeys(here)
-        name = text(image, "filename", path)
+        name = text(image, "filename", file)
         # COCO 2017 dropped the prefix COCO_val2014_ of the same file.
         found = files.find(here, [name, name.rpartition("_")[2]])
         if found is not None:
@@ -86,35 +88,36 @@ def load_karpathy(
         class_names=instances.class_names,
         attribute_names=attribute_names,
         notes=report.lines(),
+        box_remedy=instances.boxes.remedy(),
     )
 
 
-def _images(path: Path, split: str, report: DataReport) -> dict[int, Entry]:
+def _images(file: JsonFile, split: str, report: DataReport) -> dict[int, Entry]:
     """Return the split's entries by image id (COCO's where there is one)."""
     images: dict[int, Entry] = {}
-    for image in table(read_json(path), "images", path):
-        if text(image, "split", path) not in SPLITS[split]:
+    for image in table(file, "images"):
+        if text(image, "split", file) not in SPLITS[split]:
             continue
-        image_id = value(image, "cocoid" if "cocoid" in image else "imgid", int, path)
+        image_id = value(image, "cocoid" if "cocoid" in image else "imgid", int, file)
         if image_id in images:
             report.count("images with an id seen before dropped", image_id)
         else:
             images[image_id] = image
     if not images:
-        raise InputError(f"{path}: has no image in split '{split}'; choose another split")
+        raise InputError(f"{file.path}: has no image in split '{split}'; {OTHER_SPLIT}")
     return images
 
 
-def _captions(image: Entry, path: Path, report: DataReport) -> tuple[str, ...]:
+def _captions(image: Entry, file: JsonFile, report: DataReport) -> tuple[str, ...]:
     which = f"of image {image.get('filename')}"
-    raw = [text(sentence, "raw", path) for sentence in table(image, "sentences", path)]
+    raw = [text(sentence, "raw", file) for sentence in table(file, "sentences", of=image)]
     cleaned = [clean_caption(caption, report, which) for caption in raw]
     return tuple(caption for caption in cleaned if caption)
 
 
-def _folders(image: Entry, path: Path) -> tuple[str, ...]:
+def _folders(image: Entry, file: JsonFile) -> tuple[str, ...]:
     """Return where an image may be: where the entry says, or in the folders of COCO 2017."""
-    stated = text(image, "filepath", path) if "filepath" in image else "images"
+    stated = text(image, "filepath", file) if "filepath" in image else "images"
     others = ("images", "train2017", "val2017", "images/train2017", "images/val2017", "")
     return (stated, f"images/{stated}", *others)
 

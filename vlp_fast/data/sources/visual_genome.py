@@ -18,9 +18,9 @@ from typing import Any
 
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.boxes import BoxTable
-from vlp_fast.data.sources.coco import FOLDERS, clean_caption, make_record
+from vlp_fast.data.sources.coco import FOLDERS, OTHER_SPLIT, clean_caption, make_record
 from vlp_fast.data.sources.image_files import ImageFiles
-from vlp_fast.data.sources.json_files import Entry, read_json, side, table, text, value
+from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json, side, table, text, value
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -71,8 +71,8 @@ def load_visual_genome(
     report = DataReport()
     classes = read_names(objects_vocabulary or _located(root, "objects_vocab.txt"))
     attributes = read_names(attributes_vocabulary or _located(root, "attributes_vocab.txt"))
-    images = _images(_located(root, "image_data.json"), split, report)
-    captions = _captions(_located(root, "region_descriptions.json"), images, report)
+    images = _images(read_json(_located(root, "image_data.json")), split, report)
+    captions = _captions(read_json(_located(root, "region_descriptions.json")), images, report)
     boxes = _boxes(root, images, classes, attributes, report)
     files = ImageFiles(root)
     records, folders = [], dict[str, None]()
@@ -92,6 +92,7 @@ def load_visual_genome(
         class_names=classes.names,
         attribute_names=attributes.names,
         notes=report.lines(),
+        box_remedy=boxes.remedy(),
     )
 
 
@@ -107,11 +108,11 @@ def read_names(path: Path) -> NameList:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not UTF-8 text"
         raise InputError(
             f"{path}: {reason}; give the list of names, one a line, with "
-            "data.objects_vocabulary or data.attributes_vocabulary"
+            "--data.objects-vocabulary FILE or --data.attributes-vocabulary FILE"
         ) from None
     names = [[_normal(name) for name in line.split(",")] for line in lines if line.strip()]
     if not names:
-        raise InputError(f"{path}: is empty; expected a name a line")
+        raise InputError(f"{path}: is empty; write a name a line")
     index: dict[str, int] = {}
     for line, synonyms in enumerate(names):
         for name in synonyms:
@@ -122,25 +123,26 @@ def read_names(path: Path) -> NameList:
 def attributes_by_object(path: Path, names: NameList) -> dict[int, int]:
     """Return the attribute of each object id of an `attributes.json`, where it has a known one."""
     found: dict[int, int] = {}
-    for image in table(read_json(path), None, path):
-        for thing in table(image, "attributes", path):
+    file = read_json(path)
+    for image in table(file, None):
+        for thing in table(file, "attributes", of=image):
             attribute = names.first(thing.get("attributes"))
             if attribute >= 0:
-                found.setdefault(value(thing, "object_id", int, path), attribute)
+                found.setdefault(value(thing, "object_id", int, file), attribute)
     return found
 
 
-def _images(path: Path, split: str, report: DataReport) -> dict[int, tuple[Entry, tuple[int, int]]]:
+def _images(file: JsonFile, split: str, report: DataReport) -> dict[int, tuple[Entry, tuple[int, int]]]:
     """Return the split's entries and (width, height) by image id."""
     images: dict[int, tuple[Entry, tuple[int, int]]] = {}
-    for image in table(read_json(path), None, path):
-        image_id = value(image, "image_id", int, path)
+    for image in table(file, None):
+        image_id = value(image, "image_id", int, file)
         if image_id in images:
             report.count("images with an id seen before dropped", image_id)
         elif _split_of(image_id) == split:
-            images[image_id] = (image, (side(image, "width", path), side(image, "height", path)))
+            images[image_id] = (image, (side(image, "width", file), side(image, "height", file)))
     if not images:
-        raise InputError(f"{path}: has no image in split '{split}'; choose another split")
+        raise InputError(f"{file.path}: has no image in split '{split}'; {OTHER_SPLIT}")
     return images
 
 
@@ -151,17 +153,17 @@ def _split_of(image_id: int) -> str:
 
 
 def _captions(
-    path: Path, images: Collection[int], report: DataReport
+    file: JsonFile, images: Collection[int], report: DataReport
 ) -> dict[int, dict[str, None]]:
     """Return the region descriptions of each image id, in order and without repetitions."""
     captions: dict[int, dict[str, None]] = {}
-    for image in table(read_json(path), None, path):
-        for region in table(image, "regions", path):
-            image_id = value(region, "image_id", int, path)
+    for image in table(file, None):
+        for region in table(file, "regions", of=image):
+            image_id = value(region, "image_id", int, file)
             if image_id not in images:
                 continue
             which = f"region {region.get('region_id')}"
-            phrase = clean_caption(text(region, "phrase", path), report, which)
+            phrase = clean_caption(text(region, "phrase", file), report, which)
             if phrase:
                 captions.setdefault(image_id, {})[phrase] = None
     return captions
@@ -179,21 +181,21 @@ def _boxes(
     of_object: dict[int, int] = {}
     if attributes_path.is_file():
         of_object = attributes_by_object(attributes_path, attributes)
-    path = _located(root, "objects.json")
-    boxes = BoxTable(report)
+    file = read_json(_located(root, "objects.json"))
+    boxes = BoxTable(report, [file.path])
     seen: set[int] = set()
-    for image in table(read_json(path), None, path):
-        image_id = value(image, "image_id", int, path)
+    for image in table(file, None):
+        image_id = value(image, "image_id", int, file)
         if image_id not in images:
             continue
-        for thing in table(image, "objects", path):
-            identity = value(thing, "object_id", int, path)
-            which = f"object {identity} of {path.name}"
+        for thing in table(file, "objects", of=image):
+            identity = value(thing, "object_id", int, file)
+            which = f"object {identity} of {file.path.name}"
             label = classes.first(thing.get("names"))
             if identity in seen:
-                report.count("boxes with an id seen before dropped", which)
+                boxes.drop("boxes with an id seen before dropped", which)
             elif label < 0:
-                report.count("boxes of names outside the vocabulary dropped", which)
+                boxes.drop("boxes of names outside the vocabulary dropped", which)
             else:
                 merged = thing.get("merged_object_ids")
                 identities = [identity, *(merged if isinstance(merged, list) else ())]

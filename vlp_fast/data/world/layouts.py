@@ -12,7 +12,7 @@ The folder appears whole or not at all: it is written beside its place and renam
 """
 
 import json
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +33,7 @@ from vlp_fast.errors import InputError
 
 FORMAT = "vlp_fast.world"
 FORMAT_VERSION = 1
+FEWEST_IMAGES = 8
 _ENTRIES = {
     *("images", "annotations", "dataset_coco.json", "world.json"),
     *("objects.json", "attributes.json", "region_descriptions.json", "image_data.json"),
@@ -54,7 +55,7 @@ def make_world(
     one for validation and one for testing. 10,000 pictures take 17 s on one core (2026-11).
 
     Args:
-        images: number of pictures, at least 1.
+        images: number of pictures, at least 8: the first of every split are among those.
         seed: 0 <= seed < 2**63.
         sizes: (width, height) in pixels of the pictures, one of which is chosen for each.
         progress: called with the number of finished pictures after each.
@@ -94,7 +95,7 @@ def read_scenes(root: Path) -> dict[int, Scene]:
     remedy = "make the world again with `vlp-fast data make-world`"
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise InputError(f"{path}: not a world; {remedy}")
@@ -103,14 +104,17 @@ def read_scenes(root: Path) -> dict[int, Scene]:
         raise InputError(f"{path}: version {found}, expected {FORMAT_VERSION}; {remedy}")
     try:
         scenes = [scene_from_dict(item) for item in state["scenes"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: a scene is damaged ({error!r}); {remedy}") from error
     return {scene.image_id: scene for scene in scenes}
 
 
 def _check_request(images: int, seed: int, sizes: Sequence[tuple[int, int]]) -> None:
-    if images < 1:
-        raise InputError(f"make-world: received {images} images; ask for at least 1")
+    if images < FEWEST_IMAGES:
+        raise InputError(
+            f"make-world: received {images} images; ask for at least {FEWEST_IMAGES}, so that "
+            "every split has one"
+        )
     if not 0 <= seed < 2**63:
         raise InputError(f"make-world: received seed {seed}; give one from 0 to 2**63 - 1")
     if not sizes or not all(is_possible_size(size) for size in sizes):
@@ -140,19 +144,24 @@ def _is_world(folder: Path) -> bool:
 
 @contextmanager
 def _written_whole(out: Path) -> Iterator[Path]:
-    """A temporary sibling that takes the place of `out` on success and vanishes otherwise."""
+    """A temporary sibling that takes the place of `out` on success and vanishes otherwise.
+
+    Its name is fixed, so that what a killed process left behind is found and removed.
+    """
     out = out.absolute()
+    scratch = out.with_name(f".{out.name}.make-world.partial")
+    new, old = scratch / "new", scratch / "old"
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{out.name}.", suffix=".partial", dir=out.parent, ignore_cleanup_errors=True
-        ) as scratch:
-            new, old = Path(scratch, "new"), Path(scratch, "old")
-            new.mkdir()
+        if scratch.exists():
+            shutil.rmtree(scratch)
+        new.mkdir(parents=True)
+        try:
             yield new
             if out.exists():
                 out.rename(old)
             new.rename(out)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         remedy = "free the disk or name another folder"
         raise InputError(f"{out}: cannot be written ({error}); {remedy}") from error
