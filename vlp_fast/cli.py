@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ the attributes come from the data and are no options.
 MESSAGE = re.compile(r"Error parsing ([\w.-]+): (\w+): received (\w+) = ")
 """What tyro makes of a ValueError of a configuration: its place, its class, its field."""
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; exit code 2 is wrong input, 130 Ctrl-C, 141 a reader of a run that left."""
@@ -45,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(USAGE, end="")
         return 0 if words else 2
     try:
-        return _command(words[0])(words[1:])
+        code = _command(words[0])(words[1:])
+        sys.stdout.flush()  # a reader that has left is noticed here, not when Python ends
+        return code
     except InputError as error:
         print(f"vlp-fast: {error}", file=sys.stderr)
         return 2
@@ -118,9 +123,11 @@ def _recipes(words: list[str]) -> int:
     """List the recipes with the first line of what each says."""
     from vlp_fast.recipes import RECIPES
 
+    if words and words[0] not in ("-h", "--help"):
+        raise InputError(f"`vlp-fast recipes` takes no arguments, received {' '.join(words)}")
     if words:
         print("usage: vlp-fast recipes")
-        return 0 if words[0] in ("-h", "--help") else 2
+        return 0
     width = max(map(len, RECIPES))
     for name, make in RECIPES.items():
         run = make()
@@ -180,28 +187,26 @@ def _parse(kind: type[Any], words: list[str], prog: str, **options: Any) -> Any:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, args=words, prog=prog, **options)
+            parsed = tyro.cli(kind, args=words, prog=prog, **options)
     except SystemExit as exit_:
         if not exit_.code:
             raise
         line = _one_line(complaint.getvalue())
-    raise InputError(f"{line}; `{prog} --help` lists every setting")
+        raise InputError(f"{line}; `{prog} --help` lists every setting") from None
+    sys.stderr.write(complaint.getvalue())  # warnings
+    return parsed
 
 
 def _one_line(box: str) -> str:
-    """The first part of a box, and the options that the second part may suggest."""
-    rows = [row.strip("│| ") for row in box.splitlines() if row[:1] in "│|"]
-    rules = [place for place, row in enumerate(rows) if row and not row.strip("─-")]
-    end = rules[0] if rules else len(rows)
-    message = " ".join(rows[:end] or box.split()).removesuffix(".")
-    near = [
-        row.split()[0].strip(",") for row in rows[end:] if row.startswith("--") and row.strip("-")
-    ]
-    message = MESSAGE.sub(_option, message).removeprefix("Error parsing ")
-    is_unknown = message.startswith("Unrecognized")
-    return (
-        f"{message}; perhaps you meant {' or '.join(near[:3])}" if near and is_unknown else message
-    )
+    """The message in a box, with the options that the part below it suggests."""
+    rows = [row.strip("│╰╯ ") for row in COLOUR.sub("", box).splitlines()[1:]]  # without its title
+    is_rule = lambda row: not row.strip("─-")
+    parts = [list(part) for ruled, part in groupby(rows, is_rule) if not ruled]
+    message = " ".join(parts[0] if parts else box.split()).removesuffix(".")
+    if message.startswith("Unrecognized"):
+        near = [row.split()[0].strip(",") for row in chain(*parts[1:]) if row.startswith("--")]
+        return f"{message}; perhaps you meant {' or '.join(near[:3])}" if near else message
+    return MESSAGE.sub(_option, message).removeprefix("Error parsing ")
 
 
 def _option(found: re.Match[str]) -> str:

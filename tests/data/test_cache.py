@@ -71,5 +71,17 @@ def test_a_pickled_cache_starts_empty() -> None:
 
 
 def test_more_than_memory_is_refused() -> None:
-    with pytest.raises(InputError, match=r"data\.cache: .* GiB, more than half"):
+    with pytest.raises(
+        InputError, match=r"--data\.cache: .* GiB, more than half.*--data\.no-cache"
+    ):
         ImageCache([record_of(2**20, 2**20)])
+
+
+def test_sizes_beyond_any_array_are_refused_and_the_largest_is_named() -> None:
+    """Sums that overflow 64 bits, once to less than nothing and once to next to nothing."""
+    for count in (1, 2, 4, 6):
+        records = [record_of(5, 5), *[record_of(2**31 - 1, 2**31 - 1)] * count]
+        with pytest.raises(InputError, match="the largest, x, is annotated as 2147483647x2147483"):
+            ImageCache(records)
+    with pytest.raises(InputError, match="more than half"):
+        ImageCache([record_of(2**31, 2**31)] * 4 + [record_of(5, 5)])

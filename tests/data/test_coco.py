@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vlp_fast.data.sources import load_dataset
+from vlp_fast.data.sources.json_files import read_json, table
 from vlp_fast.errors import InputError
 
 Document = dict[str, Any]
@@ -53,6 +54,27 @@ def test_boxes_are_optional_unless_needed(coco_folder: Path) -> None:
     assert "no boxes" in dataset.notes[-1]
     with pytest.raises(InputError, match=r"no boxes, and detection needs them.*instances_\*\.json"):
         load_dataset(coco_folder, "train", needs_boxes=True)
+
+
+def test_boxes_that_all_fail_are_not_called_absent(coco_folder: Path) -> None:
+    def spoil(document: Document) -> None:
+        for annotation in document["annotations"]:
+            annotation["bbox"] = [2, 1, 0, 0]
+
+    def empty(document: Document) -> None:
+        document["annotations"] = []
+
+    path = instances_of(coco_folder)
+    for change, reason in (
+        (spoil, f"none of the 5 annotated is usable; repair the boxes in {path}"),
+        (empty, f"{path} has none for these images"),
+    ):
+        edit(path, change)
+        with pytest.raises(InputError) as caught:
+            load_dataset(coco_folder, "train", needs_boxes=True)
+        assert reason in str(caught.value)
+        assert "--objective.no-detection" in str(caught.value)
+        assert "instances_*" not in str(caught.value)
 
 
 def test_the_newest_year_is_taken(
@@ -173,7 +195,7 @@ def test_missing_images_stop_or_are_left_out(coco_folder: Path) -> None:
         load_dataset(coco_folder, "train")
     assert "1 of 5 annotated images have no file" in str(caught.value)
     assert "000000000002.png" in str(caught.value)
-    assert "missing_images=drop" in str(caught.value)
+    assert "--data.missing-images drop" in str(caught.value)
     kept = load_dataset(coco_folder, "train", missing_images="drop")
     assert [r.image_id for r in kept.records] == [1, 3, 4, 5]
     assert kept.notes == (
@@ -181,11 +203,14 @@ def test_missing_images_stop_or_are_left_out(coco_folder: Path) -> None:
     )
     for path in (coco_folder / "train2017").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match="5 of 5"):
-        load_dataset(coco_folder, "train", missing_images="drop")
+    for how in ("error", "drop"):
+        with pytest.raises(InputError, match="5 of 5") as caught:
+            load_dataset(coco_folder, "train", missing_images=how)
+        assert "--data.missing-images" not in str(caught.value)
+        assert "download the images" in str(caught.value)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
 def test_truncated_files_are_named_with_their_place(coco_folder: Path, share: float) -> None:
     path = captions_of(coco_folder)
     text = json.dumps(json.loads(path.read_text()), indent=1)
@@ -203,14 +228,20 @@ def test_truncated_files_are_named_with_their_place(coco_folder: Path, share: fl
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
+        ("", "is empty; download it again"),
+        ("hello", "line 1 column 1: is not valid JSON"),
+        ('{"images": [nul]}', "is not valid JSON"),
+        ('{"images": [' + "7" * 5000 + "]}", "number of thousands of digits; download it again"),
         ("[]", "has no 'images' list"),
         ('{"images": {}}', "has no 'images' list"),
         ('{"images": [3]}', "entry 0 of 'images' is 3"),
         ('{"images": [{"id": "1"}]}', """'id' is "1", expected int"""),
         ('{"images": [{}]}', "'id' is missing"),
+        ('{"images": [{"id": 1}, {"x": "' + "y" * 99 + '"}]}', 'entry 1 of "images", {'),
+        ('{"images": 3}', "official layout, download the file again"),
         ('{"images": [], "annotations": [{"id": 1}]}', "'image_id' is missing"),
         ('{"images" [], "annotations": []}', "line 1 column 11: is not valid JSON"),
-        ("[" * 10**5, "nested too deeply"),
+        ("[" * 10**5, "nested too deeply for an annotation file; download it again"),
         ("{'images': []}", "not valid JSON"),
     ],
 )
@@ -221,6 +252,23 @@ def test_other_layouts_are_told(coco_folder: Path, content: str, reason: str) ->
     assert reason in str(caught.value)
     assert str(captions_of(coco_folder)) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_every_place_to_cut_a_file_is_told(tmp_path: Path) -> None:
+    whole = '{"a": [true, null, -1.5e-3, "x\\u12ab\\n", NaN, -Infinity], "b": {"k": {}}}'
+    for length in range(1, len(whole)):
+        (tmp_path / "a.json").write_text(whole[:length])
+        with pytest.raises(InputError, match=r"line 1 column \d+: ends early \(truncated\)"):
+            read_json(tmp_path / "a.json")
+
+
+def test_a_list_that_is_none_is_told(tmp_path: Path, write_json: Callable[..., Path]) -> None:
+    file = read_json(write_json(tmp_path / "a.json", {"a": 1}))
+    with pytest.raises(InputError, match=r"a\.json: is not a list of entries; .*download"):
+        table(file, None)
+    file = read_json(write_json(tmp_path / "a.json", [{}, 5]))
+    with pytest.raises(InputError, match=r"entry 1 of the list is 5, not an object; .*download"):
+        table(file, None)
 
 
 def test_binary_annotations_are_told(coco_folder: Path) -> None:
@@ -242,6 +290,9 @@ def test_impossible_sizes_are_told(coco_folder: Path, width: Any) -> None:
 def test_wrong_folders_say_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         load_dataset(tmp_path / "absent", "train")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"notes\.txt: is a file, not a folder; .*--data\.root"):
+        load_dataset(tmp_path / "notes.txt", "train")
     with pytest.raises(InputError) as caught:
         load_dataset(tmp_path, "train")
     for name in ("dataset_*.json", "captions_*.json", "image_data.json", str(tmp_path)):
@@ -249,7 +300,7 @@ def test_wrong_folders_say_what_was_looked_for(tmp_path: Path) -> None:
 
 
 def test_absent_splits_are_told(coco_folder: Path) -> None:
-    with pytest.raises(InputError, match=r"no captions_test\*\.json"):
+    with pytest.raises(InputError, match=r"no captions_test\*\.json.*--data\.train-split"):
         load_dataset(coco_folder, "test")
     with pytest.raises(InputError, match=r"no dataset_\*\.json"):
         load_dataset(coco_folder, "train", layout="karpathy")

@@ -123,12 +123,31 @@ def test_damaged_entries_are_told(karpathy_folder: Path) -> None:
             load_dataset(karpathy_folder, "test")
         assert reason in str(caught.value)
         assert str(path) in str(caught.value)
+        assert "entry 3 of " in str(caught.value)
+
+
+@pytest.mark.parametrize("is_absolute", [True, False])
+def test_images_outside_the_root_are_not_read(
+    karpathy_folder: Path, write_image: Callable[..., Path], is_absolute: bool
+) -> None:
+    outside = karpathy_folder.parent / "elsewhere"
+    write_image(outside / "4.png")
+    path = karpathy_folder / "dataset_coco.json"
+    document = json.loads(path.read_text())
+    stated = str(outside) if is_absolute else "annotations/../../elsewhere"
+    document["images"][3] |= {"filename": "4.png", "filepath": stated}
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"1 of 1 annotated images have no file") as caught:
+        load_dataset(karpathy_folder, "test")
+    assert f" {outside}," not in str(caught.value)
+    assert ".." not in str(caught.value)
+    assert "--data.missing-images" not in str(caught.value)
 
 
 def test_an_empty_split_is_told(karpathy_folder: Path) -> None:
     path = karpathy_folder / "dataset_coco.json"
     path.write_text(path.read_text().replace('"test"', '"other"'))
-    with pytest.raises(InputError, match="no image in split 'test'"):
+    with pytest.raises(InputError, match=r"no image in split 'test'; .*--data\.held-out-split"):
         load_dataset(karpathy_folder, "test")
 
 

@@ -95,7 +95,7 @@ def test_attributes_are_optional_and_vocabularies_are_not(genome_folder: Path) -
     assert load_dataset(genome_folder, "train").records[0].attributes.tolist() == [-1] * 3
     elsewhere = genome_folder.parent / "classes.txt"
     (genome_folder / "objects_vocab.txt").rename(elsewhere)
-    with pytest.raises(InputError, match=r"objects_vocab\.txt.*data\.objects_vocabulary"):
+    with pytest.raises(InputError, match=r"objects_vocab\.txt.*--data\.objects-vocabulary FILE"):
         load_dataset(genome_folder, "train")
     assert load_dataset(genome_folder, "train", objects_vocabulary=elsewhere).num_boxes == 3
 
@@ -140,7 +140,39 @@ def test_damaged_entries_are_told(genome_folder: Path) -> None:
             load_dataset(genome_folder, "train")
         assert reason in str(caught.value)
         assert name in str(caught.value)
+        assert "entry 0 of the list" in str(caught.value)
         path.write_text(clean)
+
+
+def test_an_entry_is_told_by_its_number_also_inside_another(genome_folder: Path) -> None:
+    """The quoted part of a long entry ends before its id."""
+    path = genome_folder / "region_descriptions.json"
+    document = json.loads(path.read_text())
+    document[1]["regions"][0] = {"phrase": "long " * 50, "region_id": 5}
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"entry 1 of the list, .*'image_id' is missing"):
+        load_dataset(genome_folder, "train")
+
+
+def test_images_outside_the_root_are_not_read(
+    genome_folder: Path, write_image: Callable[..., Path]
+) -> None:
+    write_image(genome_folder.parent / "9.jpg")
+    (genome_folder / "VG_100K" / "2.jpg").unlink()
+    path = genome_folder / "image_data.json"
+    document = json.loads(path.read_text())
+    document[1]["url"] = "x/../9.jpg"
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"1 of 2 annotated images have no file.* 9\.jpg"):
+        load_dataset(genome_folder, "train")
+
+
+def test_boxes_that_all_fail_name_their_file(genome_folder: Path) -> None:
+    (genome_folder / "objects_vocab.txt").write_text("zebra\n")
+    with pytest.raises(
+        InputError, match=r"none of the 5 annotated is usable; repair.*objects\.json"
+    ):
+        load_dataset(genome_folder, "train", needs_boxes=True)
 
 
 def test_the_usual_vocabularies(shared_data: Path) -> None:

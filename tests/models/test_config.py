@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tiny_e2e_vlp import (
 from vlp_fast.layers.backbone import parameter_total
 from vlp_fast.models import build_model, config, create_model, model_names
 from vlp_fast.models.config import (
+    BackboneConfig,
     E2EVLPConfig,
     SohoConfig,
     model_config,
@@ -99,8 +101,38 @@ def test_names_and_configurations_need_no_torch() -> None:
     ],
 )
 def test_impossible_numbers_are_refused(field: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"E2EVLPConfig: received {field}"):
+    with pytest.raises(ValueError, match=f"E2EVLPConfig: received {field} = "):
         E2EVLPConfig(**{field: value})
+
+
+@pytest.mark.parametrize("revival", [-0.1, float("nan")])
+def test_impossible_revival_is_refused(revival: float) -> None:
+    with pytest.raises(ValueError, match="SohoConfig: received revival = "):
+        SohoConfig(revival=revival)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"depth": 19}, "received depth = 19, expected 18, 34, 50, 101, 152 or None"),
+        ({"depth": 0}, "received depth = 0"),
+        ({"widths": (64, 0, 64, 64)}, r"received widths = \(64, 0, 64, 64\), expected 1 or more"),
+        ({"blocks": (1, -1, 1, 1)}, "received blocks = "),
+        ({"depth": None, "blocks": (), "widths": ()}, "received 0 blocks"),
+        ({"depth": None, "blocks": (1, 1)}, "received 2 blocks and 4 widths"),
+        ({"freeze_stages": 5}, "received freeze_stages = 5, expected 0 to 4"),
+        ({"freeze_stages": -1}, "received freeze_stages = -1"),
+    ],
+)
+def test_impossible_backbones_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"BackboneConfig: {said}"):
+        BackboneConfig(**settings)
+
+
+def test_possible_backbones_are_not_refused() -> None:
+    for depth in (18, 34, 50, 101, 152):
+        assert BackboneConfig(depth=depth, freeze_stages=4).depth == depth
+    assert BackboneConfig(depth=None, blocks=(1,), widths=(8,), freeze_stages=1).blocks == (1,)
 
 
 def test_official_and_paper_switch_everything_but_sizes() -> None:

@@ -128,6 +128,7 @@ def test_laptop_runs_fit_a_laptop(name: str) -> None:
     assert run.steps <= (300 if "tiny" in name else 10_000)
     assert run.train.batch_size <= 32
     assert run.optim.accumulate == 1
+    assert 0 < run.train.checkpoint_every <= run.steps / 3
     assert value(run, "model.width") <= 128
     tagging = value(run, "objective").get("tagging_steps", 0)
     assert tagging < run.steps / 2

@@ -9,6 +9,7 @@ import pytest
 from vlp_fast.data.records import Dataset, Record
 from vlp_fast.data.world.language import is_true
 from vlp_fast.data.world.layouts import read_scenes
+from vlp_fast.errors import InputError
 from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
 
 
@@ -82,8 +83,14 @@ def test_foreign_captions_of_the_world_are_false_of_the_picture(
 
 @pytest.mark.parametrize("dataset", [data(("a",)), data(("a",), ("a",))])
 def test_no_other_caption_is_an_error(dataset: Dataset) -> None:
-    with pytest.raises(ValueError, match="at least two captioned images"):
+    with pytest.raises(InputError, match=r"0\.png.*matching needs foreign ones"):
         draw_foreign_caption(dataset, 0, np.random.default_rng(0))
+
+
+def test_one_other_caption_among_many_is_found() -> None:
+    dataset = data(*[("a",)] * 500, ("b",))
+    assert drawn(dataset, 0, times=40) == {"b"}
+    assert drawn(dataset, 500, times=5) == {"a"}
 
 
 def test_own_captions_repeat_only_when_there_are_too_few() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ class ImageCache:
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
+        _check_memory(records)
         self._sizes = [(record.height, record.width) for record in records]
         self._allocate()
 
@@ -55,7 +57,6 @@ class ImageCache:
         lengths = [height * width * 3 for height, width in self._sizes]
         self._starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         total = int(self._starts[-1])
-        _check_memory(total)
         memory = mmap.mmap(-1, total + len(lengths) + 1)
         self._bytes = np.frombuffer(memory, dtype=np.uint8, count=total)
         self._is_filled = np.frombuffer(memory, dtype=np.bool_, count=len(lengths), offset=total)
@@ -69,12 +70,21 @@ class ImageCache:
         self._allocate()
 
 
-def _check_memory(needed: int) -> None:
-    if not hasattr(os, "sysconf"):
-        return
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _check_memory(records: Sequence[Record]) -> None:
+    # In Python's integers: damaged annotations name sizes whose product no array can hold.
+    needed = sum(record.height * record.width * 3 for record in records)
+    available = _memory()
     if needed > available // 2:
+        largest = max(records, key=lambda record: record.height * record.width)
         raise InputError(
-            f"data.cache: the decoded images take {needed / 2**30:.1f} GiB, more than half of the "
-            f"{available / 2**30:.1f} GiB of memory; switch it off"
+            f"--data.cache: the decoded images take {needed / 2**30:.1f} GiB, more than half of "
+            f"the {available / 2**30:.1f} GiB of memory (the largest, {largest.path}, is annotated "
+            f"as {largest.width}x{largest.height}); repair its size or use --data.no-cache"
         )
+
+
+def _memory() -> int:
+    """Bytes of the machine, or of its address space where the system does not tell."""
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

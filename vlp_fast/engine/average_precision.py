@@ -1,41 +1,64 @@
-"""COCO's average precision by faster-coco-eval, on images whose boxes were resized."""
+"""COCO's average precision by faster-coco-eval.
+
+Truth and detections are taken in the frame of the picture as the model sees it (upright, resized):
+intersection over union does not depend on the frame, and annotations may be in another one.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from vlp_fast.data.records import Record
+from torch import Tensor
+
+from vlp_fast.ops import Targets
+from vlp_fast.ops.boxes import cxcywh_to_xyxy
 from vlp_fast.tasks.detection import Prediction
 
 
 class AveragePrecision:
-    """Collects detections and scores them in the pixels of the annotation."""
+    """Collects truth and detections, picture by picture.
 
-    def __init__(self, records: Mapping[int, Record], class_names: Sequence[str]) -> None:
-        self._records = records
+    Args:
+        class_names: of the labels, in order.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
         self._class_names = class_names
+        self._images: dict[int, tuple[int, int]] = {}
+        self._truth: list[dict[str, Any]] = []
         self._found: list[dict[str, Any]] = []
-        self._seen: list[int] = []
 
-    def add(self, image_ids: Sequence[int], predictions: Sequence[Prediction]) -> None:
-        """Add the detections of some images; one that stands in for a broken image only once."""
-        for image_id, prediction in zip(image_ids, predictions, strict=True):
-            if image_id in self._seen:
+    def add(
+        self,
+        image_ids: Sequence[int],
+        image_sizes: Sequence[tuple[int, int]],
+        targets: Targets,
+        predictions: Sequence[Prediction],
+    ) -> None:
+        """Add some pictures; one that stands in for a broken one counts only once.
+
+        Args:
+            image_ids: identities.
+            image_sizes: (height, width) of each, in pixels.
+            targets: their annotated boxes.
+            predictions: what was detected.
+        """
+        boxes = cxcywh_to_xyxy(targets.boxes.float()).cpu().split(targets.counts)
+        labels = targets.labels.cpu().split(targets.counts)
+        for i, image_id in enumerate(image_ids):
+            if image_id in self._images:
                 continue
-            record = self._records[image_id]
-            scale = prediction.boxes.new_tensor([record.width, record.height] * 2)
-            corners = (prediction.boxes * scale).tolist()
-            self._seen.append(image_id)
-            for (x1, y1, x2, y2), label, score in zip(
-                corners, prediction.labels.tolist(), prediction.scores.tolist(), strict=True
-            ):
-                box = [x1, y1, x2 - x1, y2 - y1]
-                self._found.append(
-                    {"image_id": image_id, "category_id": label, "bbox": box, "score": score}
-                )
+            self._images[image_id] = image_sizes[i]
+            for truth in self._entries(image_id, boxes[i], labels[i]):
+                area = truth["bbox"][2] * truth["bbox"][3]
+                numbers = {"id": len(self._truth) + 1, "area": area, "iscrowd": 0}
+                self._truth.append({**truth, **numbers})
+            found = self._entries(image_id, predictions[i].boxes, predictions[i].labels)
+            for entry, score in zip(found, predictions[i].scores.tolist(), strict=True):
+                self._found.append({**entry, "score": score})
 
     def summary(self) -> dict[str, float]:
         """AP over IoU .50:.95 and AP50; empty where faster-coco-eval is not installed."""
@@ -43,38 +66,27 @@ class AveragePrecision:
             from faster_coco_eval import COCO, COCOeval_faster
         except ImportError:
             return {}
-        if not self._found:
+        if not self._found or not self._truth:
             return {"ap": 0.0, "ap50": 0.0}
         with contextlib.redirect_stdout(io.StringIO()):
-            truth = COCO(self._truth())
+            truth = COCO(self._dataset())
             score = COCOeval_faster(truth, truth.loadRes(self._found), "bbox")
-            score.params.imgIds = sorted(set(self._seen))
+            score.params.imgIds = sorted(self._images)
             score.evaluate()
             score.accumulate()
             score.summarize()
         return {"ap": float(score.stats[0]), "ap50": float(score.stats[1])}
 
-    def _truth(self) -> dict[str, Any]:
-        annotations: list[dict[str, Any]] = []
-        for image_id in sorted(set(self._seen)):
-            record = self._records[image_id]
-            for (x1, y1, x2, y2), label in zip(
-                record.boxes.tolist(), record.labels.tolist(), strict=True
-            ):
-                box = [x1, y1, x2 - x1, y2 - y1]
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": image_id,
-                        "category_id": label,
-                        "bbox": box,
-                        "area": box[2] * box[3],
-                        "iscrowd": 0,
-                    }
-                )
-        images = [
-            {"id": i, "width": self._records[i].width, "height": self._records[i].height}
-            for i in sorted(set(self._seen))
+    def _entries(self, image_id: int, boxes: Tensor, labels: Tensor) -> list[dict[str, Any]]:
+        """COCO's records of (x1, y1, x2, y2) boxes in [0, 1]: x, y, width, height in pixels."""
+        height, width = self._images[image_id]
+        corners = (boxes * boxes.new_tensor([width, height, width, height])).tolist()
+        return [
+            {"image_id": image_id, "category_id": label, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+            for (x1, y1, x2, y2), label in zip(corners, labels.tolist(), strict=True)
         ]
+
+    def _dataset(self) -> dict[str, Any]:
+        images = [{"id": i, "height": h, "width": w} for i, (h, w) in self._images.items()]
         categories = [{"id": i, "name": name} for i, name in enumerate(self._class_names)]
-        return {"images": images, "annotations": annotations, "categories": categories}
+        return {"images": images, "annotations": self._truth, "categories": categories}

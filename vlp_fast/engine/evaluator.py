@@ -56,10 +56,9 @@ def _losses(experiment: Experiment, report: Callable[[Iterable[str]], None]) -> 
 
 def _detection(experiment: Experiment, model: E2EVLP) -> Figures:
     """AP and AP50 from the image-only encoding, and with the batch's texts (half are foreign)."""
-    boxes_of = {r.image_id: r for r in experiment.held_out.records}
     names = experiment.held_out.class_names
-    joint = AveragePrecision(boxes_of, names)
-    alone = AveragePrecision(boxes_of, names)
+    joint = AveragePrecision(names)
+    alone = AveragePrecision(names)
     for _, batch in experiment.held_out_batches():
         inputs = batch.to(experiment.precision.device)
         assert isinstance(inputs, E2EVLPInputs)
@@ -74,7 +73,8 @@ def _detection(experiment: Experiment, model: E2EVLP) -> Figures:
                 found = model.detect(memory[rows], inputs.grid, packing)
                 attributes = found.attribute_logits
                 last = None if attributes is None else attributes[-1]
-                score.add(inputs.image_ids, predictions(found.logits[-1], found.boxes[-1], last))
+                shown = predictions(found.logits[-1], found.boxes[-1], last)
+                score.add(inputs.image_ids, inputs.image_sizes, inputs.targets, shown)
     figures = {f"{name}_with_text": value for name, value in joint.summary().items()}
     return {**alone.summary(), **figures}
 

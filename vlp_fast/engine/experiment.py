@@ -178,8 +178,6 @@ def _check(run: Run, train: Dataset, held_out: Dataset) -> None:
             f"{length}: the run has {steps} steps and ends before those of "
             f"--objective.tagging-steps {run.objective.tagging_steps}; raise it or lower those"
         )
-    if isinstance(run, E2EVLPRun) and not run.objective.mismatch_rate:
-        return
     for dataset in (train, held_out):
         if len(set(dataset.captions())) < 2:
             raise InputError(

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.world import annotations, is_true, layouts, make_world, read_scenes
 from vlp_fast.data.world.draw import draw
 from vlp_fast.data.world.scene import COLOURS
@@ -135,9 +138,9 @@ def test_visual_genome_files(world: Path) -> None:
 def test_an_older_world_is_replaced(tmp_path: Path) -> None:
     target = tmp_path / "world"
     target.mkdir()
-    make_world(target, images=3, seed=1)  # an empty folder is fine
-    make_world(target, images=2, seed=1)
-    assert len(read_scenes(target)) == 2
+    make_world(target, images=9, seed=1)  # an empty folder is fine
+    make_world(target, images=8, seed=1)
+    assert len(read_scenes(target)) == 8
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
 
 
@@ -145,16 +148,16 @@ def test_an_older_world_is_replaced(tmp_path: Path) -> None:
 def test_other_folders_are_never_touched(stray: str, tmp_path: Path) -> None:
     (tmp_path / stray).write_text("{}")
     with pytest.raises(InputError, match="something other than a world"):
-        make_world(tmp_path, images=1, seed=0)
+        make_world(tmp_path, images=8, seed=0)
     assert [path.name for path in tmp_path.iterdir()] == [stray]
 
 
 def test_a_world_with_a_foreign_file_is_kept(tmp_path: Path) -> None:
     target = tmp_path / "world"
-    make_world(target, images=1, seed=0)
+    make_world(target, images=8, seed=0)
     (target / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="something other than a world"):
-        make_world(target, images=1, seed=0)
+        make_world(target, images=8, seed=0)
     assert (target / "notes.txt").read_text() == "mine"
 
 
@@ -162,7 +165,7 @@ def test_a_failure_leaves_the_old_world_and_no_rubbish(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "world"
-    make_world(target, images=2, seed=0)
+    make_world(target, images=8, seed=0)
     before = hashes(target)
 
     def fail(*_: object) -> None:
@@ -170,24 +173,46 @@ def test_a_failure_leaves_the_old_world_and_no_rubbish(
 
     monkeypatch.setattr(layouts, "write_karpathy", fail)
     with pytest.raises(InputError, match="No space left on device"):
-        make_world(target, images=3, seed=0)
+        make_world(target, images=9, seed=0)
     assert hashes(target) == before
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
+
+
+def test_the_smallest_world_has_every_split(tmp_path: Path) -> None:
+    make_world(tmp_path / "world", images=8, seed=0)
+    for split in ("train", "val", "test"):
+        assert len(load_dataset(tmp_path / "world", split)) == (6 if split == "train" else 1)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """The killed one cannot clean up; the next that writes the same world does."""
+    target = tmp_path / "world"
+    program = (
+        "import os, signal, pathlib; from vlp_fast.data.world import make_world; "
+        f"make_world(pathlib.Path({str(target)!r}), images=8, seed=0, "
+        "progress=lambda _: os.kill(os.getpid(), signal.SIGKILL))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    assert [path.name for path in tmp_path.iterdir()] == [".world.make-world.partial"]
+    make_world(target, images=8, seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
+    assert len(list((target / "images").iterdir())) == 8
 
 
 def test_impossible_requests(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(InputError, match="is not a folder"):
-        make_world(file, images=1, seed=0)
+        make_world(file, images=8, seed=0)
     with pytest.raises(InputError, match="cannot be written"):
-        make_world(file / "world", images=1, seed=0)
-    with pytest.raises(InputError, match="received 0 images"):
-        make_world(tmp_path / "world", images=0, seed=0)
+        make_world(file / "world", images=8, seed=0)
+    for images in (0, 7):
+        with pytest.raises(InputError, match=f"received {images} images; ask for at least 8"):
+            make_world(tmp_path / "world", images=images, seed=0)
     with pytest.raises(InputError, match="received seed -1"):
-        make_world(tmp_path / "world", images=1, seed=-1)
+        make_world(tmp_path / "world", images=8, seed=-1)
     with pytest.raises(InputError, match="received picture sizes"):
-        make_world(tmp_path / "world", images=1, seed=0, sizes=((10, 10),))
+        make_world(tmp_path / "world", images=8, seed=0, sizes=((10, 10),))
     assert not (tmp_path / "world").exists()
 
 
@@ -196,6 +221,8 @@ def test_impossible_requests(tmp_path: Path) -> None:
     [
         (None, "cannot be read"),
         ('{"format": "vlp_fast.world", "ver', "cannot be read"),
+        ("[" * 10**5, "cannot be read"),
+        ("[" + "7" * 5000 + "]", "cannot be read"),
         ("[]", "not a world"),
         ('{"format": "vlp_fast.world", "version": 99}', "version 99, expected 1"),
         ('{"format": "vlp_fast.world", "version": 1}', "a scene is damaged"),
@@ -213,5 +240,5 @@ def test_damaged_worlds_are_named(content: str | None, message: str, tmp_path: P
 
 def test_progress_counts_the_pictures(tmp_path: Path) -> None:
     counts: list[int] = []
-    make_world(tmp_path / "world", images=4, seed=0, progress=counts.append)
-    assert counts == [1, 2, 3, 4]
+    make_world(tmp_path / "world", images=8, seed=0, progress=counts.append)
+    assert counts == list(range(1, 9))

@@ -207,9 +207,7 @@ def _size(image: Entry, file: JsonFile) -> tuple[int, int]:
     return side(image, "width", file), side(image, "height", file)
 
 
-def _captions(
-    file: JsonFile, images: Collection[int], report: DataReport
-) -> dict[int, list[str]]:
+def _captions(file: JsonFile, images: Collection[int], report: DataReport) -> dict[int, list[str]]:
     """Return the captions of each image id."""
     captions: dict[int, list[str]] = {}
     seen: set[int] = set()

@@ -85,7 +85,9 @@ def table(file: JsonFile, key: str | None, *, of: Entry | None = None) -> list[E
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
             name = f"of '{key}'" if key else "of the list"
-            raise InputError(f"{where}entry {index} {name} is {_shown(row)}, not an object; {remedy}")
+            raise InputError(
+                f"{where}entry {index} {name} is {_shown(row)}, not an object; {remedy}"
+            )
     return rows
 
 

@@ -132,7 +132,9 @@ def attributes_by_object(path: Path, names: NameList) -> dict[int, int]:
     return found
 
 
-def _images(file: JsonFile, split: str, report: DataReport) -> dict[int, tuple[Entry, tuple[int, int]]]:
+def _images(
+    file: JsonFile, split: str, report: DataReport
+) -> dict[int, tuple[Entry, tuple[int, int]]]:
     """Return the split's entries and (width, height) by image id."""
     images: dict[int, tuple[Entry, tuple[int, int]]] = {}
     for image in table(file, None):

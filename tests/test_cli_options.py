@@ -1,0 +1,162 @@
+"""Options that cannot be are one line that names them; a command that is stopped says so."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import tyro
+
+from vlp_fast.cli import main
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Answer]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a command in this process."""
+
+    def run(*words: object) -> Answer:
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as exit_:
+            assert isinstance(exit_.code, int)
+            code = exit_.code
+        return Answer(code, *capsys.readouterr())
+
+    return run
+
+
+def assert_refused(answer: Answer, *named: object) -> None:
+    """One line on stderr that names what is wrong; nothing else."""
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("vlp-fast: ")
+    assert answer.err.count("\n") == 1, answer.err
+    for name in named:
+        assert str(name) in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--model.widht", "64"), ("--model.widht, 64", "perhaps you meant --model.width;")),
+        (("--train.batch-size", "many"), ("--train.batch-size", "'many'")),
+        (("--train.batch-size",), ("--train.batch-size", "Missing")),
+        (("--train.precision", "fp8"), ("--train.precision", "'fp8'", "bf16")),
+        (("--model.width", "130"), ("received --model.width = 130", "rows and of columns")),
+        (("--model.backbone.depth", "19"), ("received --model.backbone.depth = 19", "152")),
+        (("--optim.lr", "nan"), ("received --optim.lr = nan, expected a positive number",)),
+        (("--train.batch-size", "0"), ("received --train.batch-size = 0, expected 1 or more",)),
+        (("--steps", "0"), ("received --steps = 0",)),
+        (("--model.num-heads", "3"), ("width 128 and 3 heads",)),
+        (("--name", "mine"), ("--name",)),
+        (("--model.vocab-size", "9"), ("--model.vocab-size",)),
+        (("stray",), ("stray",)),
+    ],
+)
+def test_a_setting_that_cannot_be(
+    call: Call, small_world: Path, tmp_path: Path, words: tuple[str, ...], named: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "run"
+    answer = call("train", "soho_tiny", "--data.root", small_world, "--run-dir", folder, *words)
+    assert_refused(answer, *named, "; `vlp-fast train soho_tiny --help` lists every setting")
+    assert not any(character in answer.err for character in "│─╭\x1b")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("is_drawn", [True, False])
+@pytest.mark.parametrize("is_coloured", [True, False])
+def test_every_kind_of_box_becomes_one_line(
+    call: Call, monkeypatch: pytest.MonkeyPatch, is_drawn: bool, is_coloured: bool
+) -> None:
+    monkeypatch.setattr(tyro._fmtlib, "_should_use_utf8_drawing_chars", lambda: is_drawn)
+    monkeypatch.setattr(tyro._fmtlib, "_FORCE_ANSI", is_coloured)
+    tail = "; `vlp-fast train soho_tiny --help` lists every setting\n"
+    for words, said in (
+        (("--model.widht", "64"), "Unrecognized options: --model.widht, 64; perhaps you meant "),
+        (("--optim.lr", "nan"), f"received --optim.lr = nan, expected a positive number{tail}"),
+        (("--train.log-every", "x"), "--train.log-every: invalid literal for int()"),
+    ):
+        answer = call("train", "soho_tiny", *words)
+        assert_refused(answer)
+        assert answer.err.startswith(f"vlp-fast: {said}")
+        assert answer.err.endswith(tail)
+        assert answer.err[:-1].isprintable()
+
+
+def test_the_recipe_comes_first(call: Call, tmp_path: Path) -> None:
+    assert_refused(call("train", "--data.root", tmp_path, "soho_tiny"), "RECIPE comes first")
+
+
+def test_what_the_data_decides_is_no_option(call: Call) -> None:
+    out = call("train", "e2e_vlp_tiny", "--help").out
+    assert "--model.num-queries" in out
+    for option in ("--name", "--model.vocab-size", "--model.num-classes", "--model.num-attributes"):
+        assert option + " " not in out
+
+
+def test_options_of_make_world(call: Call, tmp_path: Path) -> None:
+    answer = call("data", "make-world", tmp_path / "w", "--imags", 4)
+    assert_refused(answer, "--imags", "perhaps you meant --images;", "make-world --help")
+    assert_refused(call("data", "make-world"), "PATH", "make-world --help")
+    assert call("data", "make-world", "--help").code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("train", "the same command goes on from the newest checkpoint, if one was written"),
+        ("evaluate", "vlp-fast: stopped\n"),
+    ],
+)
+def test_ctrl_c(call: Call, monkeypatch: pytest.MonkeyPatch, command: str, said: str) -> None:
+    def interrupted(words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vlp_fast.cli.COMMANDS", {command: interrupted})
+    answer = call(command)
+    assert answer.code == 130
+    assert answer.err.endswith(f"{said}" if said.endswith("\n") else f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [("train", 141, "vlp-fast: stopped: nobody reads the output any more\n"), ("recipes", 0, "")],
+)
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_leaves(command: str, code: int, said: str, lines: int) -> None:
+    program = (
+        "import sys\n"
+        "from vlp_fast import cli\n"
+        "def talk(words):\n"
+        "    print('begun', flush=True)\n"
+        "    sys.stdin.read()\n"
+        f"    print('a step\\n' * {lines})\n"
+        "    return 0\n"
+        f"cli.COMMANDS = {{{command!r}: talk}}\n"
+        f"sys.exit(cli.main([{command!r}]))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: x for name, x in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == said
+        assert process.wait() == code
