@@ -237,7 +237,7 @@ def say_the_same(root: Path, splits: tuple[str, ...] = ("train", "val")) -> None
     path.write_text(json.dumps(data))
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[..., None], str, tuple[str, ...], tuple[str, ...]]] = {
     "folder": (damage_nothing, "e2e_vlp_tiny", ("--data.root", "/absent/x"), ("/absent/x",)),
     "json": (truncate_json, "soho_tiny", (), ("dataset_coco.json",)),
     "scenes": (truncate_scenes, "soho_tiny", (), ("world.json", "make-world")),

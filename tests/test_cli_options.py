@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import tyro
 
 from vlp_fast.cli import main
 
@@ -79,8 +78,8 @@ def test_a_setting_that_cannot_be(
 def test_every_kind_of_box_becomes_one_line(
     call: Call, monkeypatch: pytest.MonkeyPatch, is_drawn: bool, is_coloured: bool
 ) -> None:
-    monkeypatch.setattr(tyro._fmtlib, "_should_use_utf8_drawing_chars", lambda: is_drawn)
-    monkeypatch.setattr(tyro._fmtlib, "_FORCE_ANSI", is_coloured)
+    monkeypatch.setattr("tyro._fmtlib._should_use_utf8_drawing_chars", lambda: is_drawn)
+    monkeypatch.setattr("tyro._fmtlib._FORCE_ANSI", is_coloured)
     tail = "; `vlp-fast train soho_tiny --help` lists every setting\n"
     for words, said in (
         (("--model.widht", "64"), "Unrecognized options: --model.widht, 64; perhaps you meant "),

@@ -100,7 +100,7 @@ def test_names_and_configurations_need_no_torch() -> None:
         ("num_attributes", -1),
     ],
 )
-def test_impossible_numbers_are_refused(field: str, value: float) -> None:
+def test_impossible_numbers_are_refused(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"E2EVLPConfig: received {field} = "):
         E2EVLPConfig(**{field: value})
 
