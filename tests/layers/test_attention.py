@@ -237,3 +237,14 @@ def test_wrong_input_says_what_to_do() -> None:
             layer(rows, **options)
     with pytest.raises(ValueError, match="12 heads"):
         GridAttention(256, 12)
+
+
+def test_padded_rows_come_out_zero_whatever_the_biases() -> None:
+    torch.manual_seed(0)
+    layer = GridAttention(8, 2)
+    for linear in (layer.query, layer.key, layer.value, layer.output):
+        torch.nn.init.normal_(linear.bias)
+    is_padding = torch.tensor([[False, False, True], [False, True, True]])
+    out = layer(torch.randn(2, 3, 8), key_padding_mask=is_padding)
+    assert torch.equal(out[is_padding], torch.zeros(3, 8))
+    assert out[~is_padding].abs().min() > 0
