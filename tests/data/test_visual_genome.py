@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vlp_fast.data.sources import load_dataset
+from vlp_fast.data.sources import json_files, load_dataset
 from vlp_fast.data.sources.visual_genome import read_names
 from vlp_fast.errors import InputError
 
@@ -142,6 +142,18 @@ def test_damaged_entries_are_told(genome_folder: Path) -> None:
         assert name in str(caught.value)
         assert "entry 0 of the list" in str(caught.value)
         path.write_text(clean)
+
+
+def test_good_files_are_read_in_one_pass(
+    genome_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an entry lies is looked up by going through the file, so only for an error."""
+
+    def look_up(*_: object) -> str:
+        raise AssertionError("looked for the place of a good entry")
+
+    monkeypatch.setattr(json_files, "_place", look_up)
+    assert len(load_dataset(genome_folder, "train", layout="visual_genome", needs_boxes=True))
 
 
 def test_an_entry_is_told_by_its_number_also_inside_another(genome_folder: Path) -> None:

@@ -15,34 +15,31 @@ from vlp_fast.engine.config import OptimConfig
 def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:
     """One optimiser for everything but the CNN, one for the CNN (SOHO trains it by SGD).
 
-    Parameters are told apart by name: the CNN is `model.backbone`. Both optimisers run fused
-    on a GPU, where a step with non-finite gradients is skipped without asking the host.
+    Parameters are told apart by name: the CNN is `model.backbone`. Both optimisers run fused:
+    a step with non-finite gradients is skipped without asking the host.
     """
     backbone = [p for n, p in model.named_parameters() if n.startswith("backbone.")]
     others = [p for n, p in model.named_parameters() if not n.startswith("backbone.")]
-    fused = any(p.is_cuda for p in others)
     adamw = AdamW(
         others,
         lr=config.lr,
         betas=config.betas,
         eps=config.eps,
         weight_decay=config.weight_decay,
-        fused=fused,
+        fused=True,
     )
-    return [adamw, _backbone_optimizer(backbone, config, fused=fused)]
+    return [adamw, _backbone_optimizer(backbone, config)]
 
 
-def _backbone_optimizer(
-    parameters: list[nn.Parameter], config: OptimConfig, *, fused: bool
-) -> Optimizer:
+def _backbone_optimizer(parameters: list[nn.Parameter], config: OptimConfig) -> Optimizer:
     lr, decay = config.backbone_lr, config.backbone_weight_decay
     if config.backbone_optimizer == "sgd":
-        sgd = SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay, fused=fused)
+        sgd = SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay, fused=True)
         for parameter in parameters:  # a fused first step that is skipped would leave it unset
             sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd
     return AdamW(
-        parameters, lr=lr, betas=config.betas, eps=config.eps, weight_decay=decay, fused=fused
+        parameters, lr=lr, betas=config.betas, eps=config.eps, weight_decay=decay, fused=True
     )
 
 

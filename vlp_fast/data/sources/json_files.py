@@ -77,18 +77,17 @@ def table(file: JsonFile, key: str | None, *, of: Entry | None = None) -> list[E
     """
     holder = file.content if of is None else of
     rows = holder if key is None else holder.get(key) if isinstance(holder, dict) else None
+    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+        return rows
+    # Only now: looking for the place goes through the whole file.
     where = f"{file.path}: " if of is None else f"{file.path}: {_place(of, file)} "
-    remedy = "this is not the official layout, download the file again"
     if not isinstance(rows, list):
         what = f"has no '{key}' list" if key else "is not a list of entries"
-        raise InputError(f"{where}{what}; {remedy}")
-    for index, row in enumerate(rows):
-        if not isinstance(row, dict):
-            name = f"of '{key}'" if key else "of the list"
-            raise InputError(
-                f"{where}entry {index} {name} is {_shown(row)}, not an object; {remedy}"
-            )
-    return rows
+    else:
+        index, row = next((i, row) for i, row in enumerate(rows) if not isinstance(row, dict))
+        name = f"of '{key}'" if key else "of the list"
+        what = f"entry {index} {name} is {_shown(row)}, not an object"
+    raise InputError(f"{where}{what}; this is not the official layout, download the file again")
 
 
 def value(entry: Entry, key: str, kind: type[V], file: JsonFile) -> V:
