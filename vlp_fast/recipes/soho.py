@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from vlp_fast.data.config import DataConfig
 from vlp_fast.engine.config import OptimConfig, RunConfig, SohoRun, TrainConfig
-from vlp_fast.models.config import BackboneConfig, SohoConfig, model_config
+from vlp_fast.models.config import SohoConfig, model_config
+from vlp_fast.recipes import small
 from vlp_fast.tasks.config import SohoObjective
 
 
@@ -64,94 +65,58 @@ def official() -> SohoRun:
     )
 
 
-def _small(name: str) -> SohoRun:
-    """A model of 1.3 M parameters that learns from scratch on a CPU."""
-    return SohoRun(
-        name=name,
-        model=SohoConfig(
-            backbone=BackboneConfig(
-                depth=None,
-                block="basic",
-                blocks=(2, 2, 2),
-                widths=(32, 64, 128),
-                stem="small",
-                norm="batch",
-            ),
-            width=128,
-            num_heads=4,
-            ffn_dim=384,
-            layers=3,
-            max_positions=64,
-            num_codes=512,
-            momentum=0.99,
-            dropout=0.0,
-            norm_first=True,
-            normalize_input=True,
-            codebook_init="data",
-        ),
-        objective=SohoObjective(mask_rate=0.25),
-        data=DataConfig(
-            shorter=None,
-            shorter_held_out=None,
-            longer=None,
-            max_text_length=24,
-            cache=True,
-            num_workers=1,
-        ),
-        optim=OptimConfig(
-            lr=8e-4,
-            weight_decay=0.01,
-            backbone_optimizer="sgd",
-            backbone_lr=1e-2,
-            backbone_weight_decay=5e-4,
-            betas=(0.9, 0.98),
-            schedule="cosine",
-            warmup_steps=300,
-            clip_norm=1.0,
-        ),
-        train=TrainConfig(batch_size=24),
-    )
+SMALL = SohoConfig(
+    backbone=small.BACKBONE,
+    width=128,
+    num_heads=4,
+    ffn_dim=384,
+    layers=3,
+    max_positions=64,
+    num_codes=512,
+    momentum=0.99,
+    dropout=0.0,
+    norm_first=True,
+    normalize_input=True,
+    codebook_init="data",
+)
+"""1.3 M parameters that learn from scratch on a CPU."""
+
+SMALL_OPTIM = replace(small.OPTIM, lr=8e-4, backbone_optimizer="sgd", backbone_weight_decay=5e-4)
 
 
 def tiny() -> SohoRun:
     """About a minute on two cores: all losses fall; nothing is learnt well."""
-    base = _small("soho_tiny")
-    return replace(
-        base,
+    return SohoRun(
+        name="soho_tiny",
         steps=300,
-        data=replace(base.data, shorter=(112,), shorter_held_out=(112,), longer=160),
-        model=replace(
-            base.model,
-            num_codes=128,
-            backbone=replace(base.model.backbone, stem="imagenet"),
-            pool=True,
-        ),
-        objective=replace(base.objective, tagging_steps=60),
-        optim=replace(base.optim, warmup_steps=50, freeze_backbone=0.0, backbone_lr=2e-3),
-        train=replace(
-            base.train,
-            batch_size=12,
-            log_every=10,
-            checkpoint_every=100,
-            held_out_images=64,
-            codebook_samples=2000,
-        ),
+        model=replace(SMALL, num_codes=128),
+        objective=SohoObjective(mask_rate=0.25, tagging_steps=60),
+        data=small.TINY_DATA,
+        optim=replace(SMALL_OPTIM, backbone_lr=2e-3, warmup_steps=50),
+        train=replace(small.TINY_TRAIN, batch_size=12, codebook_samples=2000),
     )
 
 
 def world() -> SohoRun:
-    """The drawn world, about 25 minutes on two cores: the model uses the picture.
+    """The drawn world, half an hour on two cores: the model uses the picture.
 
     The CNN first learns the words of the captions (`tagging_steps`), in place of ImageNet weights;
     then it is frozen for half of the run and goes on at a twentieth of its rate.
     """
-    base = _small("soho_world")
-    return replace(
-        base,
+    return SohoRun(
+        name="soho_world",
         steps=9600,
-        objective=replace(base.objective, tagging_steps=2400),
-        optim=replace(base.optim, freeze_backbone=8.0, freeze_statistics=True, thaw_scale=0.05),
-        train=replace(base.train, log_every=50, evaluate_every=2400, checkpoint_every=2400),
+        model=replace(SMALL, backbone=replace(small.BACKBONE, stem="small")),
+        objective=SohoObjective(mask_rate=0.25, tagging_steps=2400),
+        data=small.WORLD_DATA,
+        optim=replace(
+            SMALL_OPTIM,
+            backbone_lr=1e-2,
+            freeze_backbone=8.0,
+            freeze_statistics=True,
+            thaw_scale=0.05,
+        ),
+        train=TrainConfig(batch_size=24, log_every=50, evaluate_every=2400, checkpoint_every=2400),
     )
 
 
