@@ -1,7 +1,9 @@
-"""What every test shares: one thread per worker, Triton interpreted where there is no GPU."""
+"""What tests share: one thread per worker, Triton interpreted where there is no GPU, a world."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -21,6 +23,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+class Answer(NamedTuple):
+    """What a command of vlp-fast left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    def assert_refused(self, *named: object) -> None:
+        """One line on stderr that names what is wrong; nothing else."""
+        assert (self.code, self.out) == (2, "")
+        assert self.err.startswith("vlp-fast: ")
+        assert self.err.count("\n") == 1, self.err
+        for name in named:
+            assert str(name) in self.err
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """call(*words) runs a command in this process."""
+    from vlp_fast.cli import main
+
+    def run(*words: object) -> Answer:
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as exit_:
+            assert isinstance(exit_.code, int)
+            code = exit_.code
+        return Answer(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

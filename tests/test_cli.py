@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -17,43 +17,11 @@ from vlp_fast.cli import main
 from vlp_fast.engine.restore import restore_run
 from vlp_fast.recipes import RECIPES
 
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Answer]
+Call = Callable[..., Any]  # the fixture of conftest.py
 FEW = ("--steps", "2", "--train.batch-size", "4", "--train.held-out-images", "3")
 SMALL = (*FEW, "--model.width", "32", "--data.num-workers", "0", "--data.no-cache")
 SOHO = (*SMALL, "--model.num-codes", "16", "--objective.tagging-steps", "0")
 E2E_VLP = (*SMALL, "--model.num-heads", "2", "--model.encoder-layers", "1")
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run a command in this process."""
-
-    def run(*words: object) -> Answer:
-        try:
-            code = main([str(word) for word in words])
-        except SystemExit as exit_:
-            assert isinstance(exit_.code, int)
-            code = exit_.code
-        return Answer(code, *capsys.readouterr())
-
-    return run
-
-
-def assert_refused(answer: Answer, *named: object) -> None:
-    """One line on stderr that names what is wrong; nothing else."""
-    assert answer.code == 2
-    assert answer.err.startswith("vlp-fast: ")
-    assert answer.err.count("\n") == 1, answer.err
-    assert "Traceback" not in answer.err
-    for name in named:
-        assert str(name) in answer.err
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -84,6 +52,18 @@ def without_boxes(root: Path) -> None:
     shutil.rmtree(root / "annotations")
 
 
+def assert_drawn(path: Path) -> None:
+    """Curves, words and pictures: each third of the report has light, dark and colour."""
+    with Image.open(path) as picture:
+        width, height = picture.size
+        assert min(width, height) > 300
+        for top in (0, height // 3, 2 * height // 3):
+            band = picture.crop((0, top, width, top + height // 3))
+            dark, light = band.convert("L").getextrema()
+            assert dark < 64 < 192 < light
+            assert band.convert("HSV").getchannel("S").getextrema()[1] > 128
+
+
 @pytest.mark.parametrize(("name", "sizes"), [("soho_tiny", SOHO), ("e2e_vlp_tiny", E2E_VLP)])
 def test_train_resume_and_evaluate(
     call: Call, small_world: Path, tmp_path: Path, name: str, sizes: tuple[str, ...]
@@ -95,8 +75,7 @@ def test_train_resume_and_evaluate(
     assert first.code == 0, first.err
     assert "step 2/2" in first.out
     assert "held out, step 2" in first.out
-    with Image.open(folder / "report.png") as picture:
-        assert min(picture.size) > 300
+    assert_drawn(folder / "report.png")
     run = restore_run(folder)
     assert (run.name, run.steps, run.model.width) == (name, 2, 32)
     more = call(*words, "--steps", "3")
@@ -116,7 +95,7 @@ def test_recipes_are_listed(call: Call) -> None:
     assert answer.code == 0
     assert [line.split()[0] for line in answer.out.splitlines()] == list(RECIPES)
     assert len({line.index(" images a step") for line in answer.out.splitlines()}) == 1
-    assert_refused(call("recipes", "soho"), "takes no arguments", "soho")
+    call("recipes", "soho").assert_refused("takes no arguments", "soho")
     assert "1024 images" in next(line for line in answer.out.splitlines() if "r101_12" in line)
 
 
@@ -125,11 +104,11 @@ def test_make_world(call: Call, tmp_path: Path) -> None:
     assert answer.code == 0, answer.err
     assert f"--data.root {tmp_path / 'w'}" in answer.out
     assert len(list((tmp_path / "w" / "images").iterdir())) == 8
-    assert_refused(call("data", "make-world", tmp_path / "v", "--images", 0), "0 images")
+    call("data", "make-world", tmp_path / "v", "--images", 0).assert_refused("0 images")
     assert not (tmp_path / "v").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
-    assert_refused(call("data", "make-world", tmp_path / "mine", "--images", 8), "mine")
+    call("data", "make-world", tmp_path / "mine", "--images", 8).assert_refused("mine")
 
 
 @pytest.mark.parametrize(
@@ -163,16 +142,16 @@ def test_every_setting_is_in_the_help_of_a_recipe(call: Call) -> None:
 
 
 def test_an_unknown_command(call: Call) -> None:
-    assert_refused(call("trian"), "trian", "train, evaluate")
+    call("trian").assert_refused("trian", "train, evaluate")
 
 
 def test_an_unknown_recipe(call: Call) -> None:
-    assert_refused(call("train", "soho_r101"), "soho_r101", "soho_r101_12")
+    call("train", "soho_r101").assert_refused("soho_r101", "soho_r101_12")
 
 
 def test_no_data(call: Call, tmp_path: Path) -> None:
     answer = call("train", "soho_tiny", "--run-dir", tmp_path / "run")
-    assert_refused(answer, "--data.root", "make-world")
+    answer.assert_refused("--data.root", "make-world")
     assert not (tmp_path / "run").exists()
 
 
@@ -288,7 +267,7 @@ def test_bad_input_is_one_line(call: Call, copy: Path, tmp_path: Path, case: str
     folder = tmp_path / "run"
     sizes = SOHO if name == "soho_tiny" else E2E_VLP
     arguments = ("train", name, "--data.root", copy, "--run-dir", folder, *sizes, *words)
-    assert_refused(call(*arguments), *named)
+    call(*arguments).assert_refused(*named)
     assert not folder.exists()
 
 
@@ -313,7 +292,7 @@ def test_a_vocabulary_without_mask(
         path.write_text(content)
     common = ("--data.root", small_world, "--run-dir", folder, *SOHO)
     answer = call("train", "soho_tiny", *common, "--data.vocabulary", path)
-    assert_refused(answer, path, *(["[MASK]"] if content else []))
+    answer.assert_refused(path, *(["[MASK]"] if content else []))
     assert not folder.exists()
 
 
@@ -331,7 +310,7 @@ def test_a_refused_command_leaves_the_run_as_it_was(
 ) -> None:
     before = snapshot(trained)
     common = ("--data.root", small_world, "--run-dir", trained, *SOHO)
-    assert_refused(call("train", "soho_tiny", *common, *words), named)
+    call("train", "soho_tiny", *common, *words).assert_refused(named)
     assert snapshot(trained) == before
 
 
@@ -340,13 +319,13 @@ def test_another_recipe_in_the_folder_is_refused(
 ) -> None:
     before = snapshot(trained)
     common = ("--data.root", small_world, "--run-dir", trained, *E2E_VLP)
-    assert_refused(call("train", "e2e_vlp_tiny", *common), "holds another model")
+    call("train", "e2e_vlp_tiny", *common).assert_refused("holds another model")
     assert snapshot(trained) == before
 
 
 def test_evaluate_needs_a_run(call: Call, tmp_path: Path) -> None:
-    assert_refused(call("evaluate", tmp_path), tmp_path, "run.json")
-    assert_refused(call("evaluate", tmp_path / "absent"), "absent")
+    call("evaluate", tmp_path).assert_refused(tmp_path, "run.json")
+    call("evaluate", tmp_path / "absent").assert_refused("absent")
 
 
 def test_a_broken_picture_is_replaced_and_reported(

@@ -5,44 +5,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 
-from vlp_fast.cli import main
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Answer]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run a command in this process."""
-
-    def run(*words: object) -> Answer:
-        try:
-            code = main([str(word) for word in words])
-        except SystemExit as exit_:
-            assert isinstance(exit_.code, int)
-            code = exit_.code
-        return Answer(code, *capsys.readouterr())
-
-    return run
-
-
-def assert_refused(answer: Answer, *named: object) -> None:
-    """One line on stderr that names what is wrong; nothing else."""
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.startswith("vlp-fast: ")
-    assert answer.err.count("\n") == 1, answer.err
-    for name in named:
-        assert str(name) in answer.err
+Call = Callable[..., Any]  # the fixture of conftest.py
 
 
 @pytest.mark.parametrize(
@@ -68,7 +35,7 @@ def test_a_setting_that_cannot_be(
 ) -> None:
     folder = tmp_path / "run"
     answer = call("train", "soho_tiny", "--data.root", small_world, "--run-dir", folder, *words)
-    assert_refused(answer, *named, "; `vlp-fast train soho_tiny --help` lists every setting")
+    answer.assert_refused(*named, "; `vlp-fast train soho_tiny --help` lists every setting")
     assert not any(character in answer.err for character in "│─╭\x1b")
     assert not folder.exists()
 
@@ -87,14 +54,14 @@ def test_every_kind_of_box_becomes_one_line(
         (("--train.log-every", "x"), "--train.log-every: invalid literal for int()"),
     ):
         answer = call("train", "soho_tiny", *words)
-        assert_refused(answer)
+        answer.assert_refused()
         assert answer.err.startswith(f"vlp-fast: {said}")
         assert answer.err.endswith(tail)
         assert answer.err[:-1].isprintable()
 
 
 def test_the_recipe_comes_first(call: Call, tmp_path: Path) -> None:
-    assert_refused(call("train", "--data.root", tmp_path, "soho_tiny"), "RECIPE comes first")
+    call("train", "--data.root", tmp_path, "soho_tiny").assert_refused("RECIPE comes first")
 
 
 def test_what_the_data_decides_is_no_option(call: Call) -> None:
@@ -106,8 +73,8 @@ def test_what_the_data_decides_is_no_option(call: Call) -> None:
 
 def test_options_of_make_world(call: Call, tmp_path: Path) -> None:
     answer = call("data", "make-world", tmp_path / "w", "--imags", 4)
-    assert_refused(answer, "--imags", "perhaps you meant --images;", "make-world --help")
-    assert_refused(call("data", "make-world"), "PATH", "make-world --help")
+    answer.assert_refused("--imags", "perhaps you meant --images;", "make-world --help")
+    call("data", "make-world").assert_refused("PATH", "make-world --help")
     assert call("data", "make-world", "--help").code == 0
 
 

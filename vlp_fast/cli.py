@@ -16,6 +16,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
+from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 
 USAGE = """usage: vlp-fast COMMAND [ARGUMENTS]
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()  # a reader that has left is noticed here, not when Python ends
         return code
     except InputError as error:
-        print(f"vlp-fast: {error}", file=sys.stderr)
+        print(f"vlp-fast: {printable(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         way_on = "; the same command goes on from the newest checkpoint, if one was written"
@@ -113,7 +114,8 @@ def _evaluate(words: list[str]) -> int:
     from vlp_fast.engine.restore import restore_experiment, restore_run
 
     run = restore_run(Path(words[0]))
-    for name, value in evaluate(restore_experiment(run)).items():
+    experiment = restore_experiment(run, lambda line: print(f"note: {printable(line)}"))
+    for name, value in evaluate(experiment).items():
         print(f"{name:28s} {value:.4f}")
     draw_report(run)
     return 0

@@ -1,4 +1,4 @@
-"""Damaged annotations give a data set or one `InputError`, never another exception."""
+"""Damaged annotations give a data set or one printable `InputError`, never another exception."""
 
 import copy
 import json
@@ -12,11 +12,12 @@ import pytest
 
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources import load_dataset
+from vlp_fast.data.world import make_world
 from vlp_fast.errors import InputError
 
 JUNK: list[Any] = [
     *(None, True, 0, -1, 1, 2**70, 1.5, -1e308, float("nan"), float("inf"), "", "7", "\ud800"),
-    *("x" * 9999, "../../..", "\x00", [], [1], [[]], {}, {"id": 1}, [None] * 4, [{}]),
+    *("x" * 9999, "../../..", "\x00", "a\n\x1b[2J", [], [1], [[]], {}, {"id": 1}, [None] * 4, [{}]),
 ]
 
 
@@ -44,7 +45,9 @@ def damaged(document: Any, rng: random.Random) -> Any:
 
 
 def check(dataset: Dataset) -> None:
+    assert all(note.isprintable() for note in dataset.notes)
     for record in dataset.records:
+        assert -(2**63) <= record.image_id < 2**63
         assert record.captions
         assert all(caption.strip() for caption in record.captions)
         "".join(record.captions).encode()
@@ -71,20 +74,28 @@ def fuzz(path: Path, load: Callable[[], Dataset], seed: int) -> int:
             survived += 1
         except InputError as error:
             assert str(error)
-            assert "\n" not in str(error)
-            str(error).encode()
+            assert str(error).isprintable()
     path.write_text(json.dumps(clean))
     return survived
 
 
-@pytest.mark.parametrize("name", ["captions_train2017.json", "instances_train2017.json"])
-def test_damaged_coco(coco_folder: Path, name: str) -> None:
-    path = coco_folder / "annotations" / name
-    survived = fuzz(path, lambda: load_dataset(coco_folder, "train", missing_images="drop"), 1)
-    assert 5 < survived < 150
+def check_large_id(path: Path, place: tuple[str | int, ...], load: Callable[[], Dataset]) -> None:
+    """Put an id of 71 bits at a place of a file."""
+    document = inner = json.loads(path.read_text())
+    for key in place[:-1]:
+        inner = inner[key]
+    assert isinstance(inner[place[-1]], int)
+    inner[place[-1]] = 2**70
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError) as caught:
+        load()
+    assert str(path) in str(caught.value)
+    assert f"'{place[-1]}' is {2**70}, expected an integer of 64 bits" in str(caught.value)
 
 
-def test_damaged_karpathy(coco_folder: Path, write_json: Callable[[Path, Any], Path]) -> None:
+@pytest.fixture
+def karpathy_path(coco_folder: Path, write_json: Callable[[Path, Any], Path]) -> Path:
+    """Karpathy's file on the five training images of `coco_folder`."""
     images = [
         {
             "filepath": "train2017",
@@ -95,18 +106,14 @@ def test_damaged_karpathy(coco_folder: Path, write_json: Callable[[Path, Any], P
         }
         for i in range(1, 6)
     ]
-    path = write_json(coco_folder / "dataset_coco.json", {"images": images})
-    survived = fuzz(path, lambda: load_dataset(coco_folder, "train", missing_images="drop"), 2)
-    assert 5 < survived < 150
+    return write_json(coco_folder / "dataset_coco.json", {"images": images})
 
 
-@pytest.mark.parametrize("name", ["image_data", "objects", "attributes", "region_descriptions"])
-def test_damaged_visual_genome(
-    tmp_path: Path,
-    name: str,
-    write_json: Callable[[Path, Any], Path],
-    write_image: Callable[..., Path],
-) -> None:
+@pytest.fixture
+def genome_folder(
+    tmp_path: Path, write_json: Callable[[Path, Any], Path], write_image: Callable[..., Path]
+) -> Path:
+    """Three images of Visual Genome."""
     box = {"x": 2, "y": 1, "w": 4, "h": 5, "names": ["cat"]}
     for i in (1, 2, 3):
         write_image(tmp_path / "VG_100K" / f"{i}.jpg")
@@ -131,6 +138,70 @@ def test_damaged_visual_genome(
         write_json(tmp_path / f"{key}.json", document)
     (tmp_path / "objects_vocab.txt").write_text("cat\n")
     (tmp_path / "attributes_vocab.txt").write_text("big\n")
-    path = tmp_path / f"{name}.json"
-    survived = fuzz(path, lambda: load_dataset(tmp_path, "train", missing_images="drop"), 3)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["captions_train2017.json", "instances_train2017.json"])
+def test_damaged_coco(coco_folder: Path, name: str) -> None:
+    path = coco_folder / "annotations" / name
+    survived = fuzz(path, lambda: load_dataset(coco_folder, "train", missing_images="drop"), 1)
     assert 5 < survived < 150
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("captions", ("images", 0, "id")),
+        ("captions", ("annotations", 0, "id")),
+        ("captions", ("annotations", 0, "image_id")),
+        ("instances", ("images", 0, "id")),
+        ("instances", ("categories", 0, "id")),
+        ("instances", ("annotations", 0, "id")),
+        ("instances", ("annotations", 0, "image_id")),
+        ("instances", ("annotations", 0, "category_id")),
+    ],
+)
+def test_large_ids_of_coco(coco_folder: Path, name: str, place: tuple[str | int, ...]) -> None:
+    path = coco_folder / "annotations" / f"{name}_train2017.json"
+    check_large_id(path, place, lambda: load_dataset(coco_folder, "train"))
+
+
+def test_damaged_karpathy(coco_folder: Path, karpathy_path: Path) -> None:
+    load = lambda: load_dataset(coco_folder, "train", missing_images="drop")
+    assert 5 < fuzz(karpathy_path, load, 2) < 150
+
+
+def test_large_ids_of_karpathy(coco_folder: Path, karpathy_path: Path) -> None:
+    place = ("images", 0, "cocoid")
+    check_large_id(karpathy_path, place, lambda: load_dataset(coco_folder, "train"))
+
+
+@pytest.mark.parametrize("name", ["image_data", "objects", "attributes", "region_descriptions"])
+def test_damaged_visual_genome(genome_folder: Path, name: str) -> None:
+    load = lambda: load_dataset(genome_folder, "train", missing_images="drop")
+    assert 5 < fuzz(genome_folder / f"{name}.json", load, 3) < 150
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("image_data", (0, "image_id")),
+        ("objects", (0, "image_id")),
+        ("objects", (0, "objects", 0, "object_id")),
+        ("attributes", (0, "attributes", 0, "object_id")),
+        ("region_descriptions", (0, "regions", 0, "image_id")),
+    ],
+)
+def test_large_ids_of_visual_genome(
+    genome_folder: Path, name: str, place: tuple[str | int, ...]
+) -> None:
+    path = genome_folder / f"{name}.json"
+    check_large_id(path, place, lambda: load_dataset(genome_folder, "train"))
+
+
+@pytest.mark.parametrize("name", ["world", "attributes"])
+def test_damaged_world(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "world"
+    make_world(root, images=8, seed=0, sizes=((64, 64),))
+    load = lambda: load_dataset(root, "train", missing_images="drop")
+    assert 5 < fuzz(root / f"{name}.json", load, 4) < 150

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from vlp_fast.data import cache as caches
 from vlp_fast.data.cache import ImageCache
 from vlp_fast.data.records import Record
 from vlp_fast.errors import InputError
@@ -72,9 +73,9 @@ def test_a_pickled_cache_starts_empty() -> None:
 
 def test_more_than_memory_is_refused() -> None:
     with pytest.raises(
-        InputError, match=r"--data\.cache: .* GiB, more than half.*--data\.no-cache"
+        InputError, match=r"--data\.cache: .* GiB, more than a quarter.*--data\.no-cache"
     ):
-        ImageCache([record_of(2**20, 2**20)])
+        ImageCache([record_of(8000, 8000)] * 10**5)
 
 
 def test_sizes_beyond_any_array_are_refused_and_the_largest_is_named() -> None:
@@ -82,6 +83,34 @@ def test_sizes_beyond_any_array_are_refused_and_the_largest_is_named() -> None:
     for count in (1, 2, 4, 6):
         records = [record_of(5, 5), *[record_of(2**31 - 1, 2**31 - 1)] * count]
         with pytest.raises(InputError, match="the largest, x, is annotated as 2147483647x2147483"):
-            ImageCache(records)
-    with pytest.raises(InputError, match="more than half"):
-        ImageCache([record_of(2**31, 2**31)] * 4 + [record_of(5, 5)])
+            ImageCache(records, max_pixels=2**62)
+    with pytest.raises(InputError, match="more than a quarter"):
+        ImageCache([record_of(2**31, 2**31)] * 4 + [record_of(5, 5)], max_pixels=2**62)
+
+
+def test_sizes_beyond_the_cap_get_no_room() -> None:
+    sizes = [(2**31 - 1, 2**31 - 1), *SIZES[:2], (8, 5), SIZES[3]]
+    cache = ImageCache([record_of(*size) for size in sizes], max_pixels=35)
+    cache.put(1, pixels_of(0))
+    cache.put(4, pixels_of(3))
+    assert [cache.get(i) is None for i in range(5)] == [True, False, True, True, False]
+    for place, i in ((1, 0), (4, 3)):
+        found = cache.get(place)
+        assert found is not None
+        assert torch.equal(found, pixels_of(i))
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_the_memory_of_a_container_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """A quarter of 1,200 bytes is an image of 10x10; the other version's file is absent."""
+    paths = tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"
+    monkeypatch.setattr(caches, "CONTAINER_LIMITS", paths)
+    paths[version].write_text("1200\n")
+    ImageCache([record_of(10, 10)])
+    with pytest.raises(InputError, match="more than a quarter"):
+        ImageCache([record_of(10, 10), record_of(1, 1)])
+    for unlimited in ("max\n", "9223372036854771712\n"):
+        paths[version].write_text(unlimited)
+        ImageCache([record_of(10, 10)] * 4)

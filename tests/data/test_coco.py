@@ -210,6 +210,20 @@ def test_missing_images_stop_or_are_left_out(coco_folder: Path) -> None:
         assert "download the images" in str(caught.value)
 
 
+def test_names_with_control_characters_are_escaped(coco_folder: Path) -> None:
+    def change(document: Document) -> None:
+        document["images"][1]["file_name"] = "a\n\x1b[2J.png"
+
+    edit(captions_of(coco_folder), change)
+    with pytest.raises(InputError, match=r"the first is a\\n\\x1b\[2J\.png") as caught:
+        load_dataset(coco_folder, "train")
+    assert str(caught.value).isprintable()
+    dataset = load_dataset(coco_folder, "train", missing_images="drop")
+    assert dataset.notes == (
+        r"1 annotated images without a file dropped (the first: a\n\x1b[2J.png)",
+    )
+
+
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
 def test_truncated_files_are_named_with_their_place(coco_folder: Path, share: float) -> None:
     path = captions_of(coco_folder)

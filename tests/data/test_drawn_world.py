@@ -80,6 +80,23 @@ def test_a_world_is_also_a_visual_genome(world: Path) -> None:
         assert record.path == twin.path
 
 
+def test_a_layout_that_is_named_is_obeyed(world: Path) -> None:
+    found, named = load_dataset(world, "train"), load_dataset(world, "train", layout="world")
+    assert found.name == named.name == "world train"
+    assert found.describes is not None and named.describes is not None
+    plain = load_dataset(world, "train", layout="karpathy", needs_boxes=True)
+    assert plain.name == "coco train (Karpathy)"
+    assert plain.describes is None
+    assert plain.attribute_names == ()
+    assert all((record.attributes == -1).all() for record in plain.records)
+    assert plain.captions() == found.captions()
+
+
+def test_other_folders_are_no_world(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"world\.json: cannot be read .*make-world"):
+        load_dataset(tmp_path, "train", layout="world")
+
+
 def test_a_damaged_world_is_told(world: Path, tmp_path: Path) -> None:
     state = (world / "world.json").read_text()
     (world / "world.json").write_text(state[: len(state) // 2])

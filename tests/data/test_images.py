@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import tracemalloc
 import zlib
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from vlp_fast.data.images import BrokenImage, Picture, read_image, read_size, upright_boxes
 
@@ -50,6 +51,34 @@ def test_lossless_formats_come_out_as_stored(tmp_path: Path, suffix: str) -> Non
     assert np.array_equal(pixels_of(path), GRADIENT)
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_compressed_tiff_comes_out_as_stored(tmp_path: Path, compression: str) -> None:
+    path = tmp_path / "image.tiff"
+    Image.fromarray(GRADIENT).save(path, compression=compression)
+    assert np.array_equal(pixels_of(path), GRADIENT)
+
+
+def test_the_jpeg_of_a_phone_shows_its_first_picture(tmp_path: Path) -> None:
+    path = tmp_path / "image.jpg"
+    first, second = Image.fromarray(GRADIENT), Image.new("RGB", (32, 24), "red")
+    first.save(path, format="MPO", save_all=True, append_images=[second], quality=95)
+    with Image.open(path) as image:
+        assert image.format == "MPO"
+    assert np.abs(pixels_of(path) - GRADIENT).mean() < 5
+    assert read_size(path) == (24, 32)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "ICO"])
+def test_other_formats_are_not_opened_under_any_name(tmp_path: Path, kind: str) -> None:
+    """EPS is a program for Ghostscript; ICO tells its size only when it is decoded."""
+    path = tmp_path / "image.jpg"
+    with path.open("wb") as file:
+        Image.fromarray(GRADIENT).save(file, format=kind)
+    for read in (read_image, read_size):
+        with pytest.raises(BrokenImage, match=r"image\.jpg: is not an image that can be read"):
+            read(path)
+
+
 def test_jpeg_is_close_to_what_was_stored_and_wrong_suffixes_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(jpeg_bytes(Image.fromarray(GRADIENT)))
@@ -69,6 +98,25 @@ def test_sixteen_bits_keep_their_range(tmp_path: Path) -> None:
     deep = GRADIENT[..., 0].astype(np.uint16) * 256 + 99
     Image.fromarray(deep).save(tmp_path / "deep.png")
     assert np.array_equal(pixels_of(tmp_path / "deep.png")[..., 1], GRADIENT[..., 0])
+    Image.fromarray(deep.astype(">u2")).save(tmp_path / "deep.tiff")
+    assert np.array_equal(pixels_of(tmp_path / "deep.tiff")[..., 1], GRADIENT[..., 0])
+
+
+def test_thirty_two_bits_are_clipped_to_sixteen(tmp_path: Path) -> None:
+    values = np.array([[-(2**31), -1, 0, 255, 256, 65535, 65536, 2**31 - 1]], dtype=np.int32)
+    Image.fromarray(values).save(tmp_path / "deep.tiff")
+    assert pixels_of(tmp_path / "deep.tiff")[0, :, 0].tolist() == [0, 0, 0, 0, 1, 255, 255, 255]
+
+
+def test_sixteen_bits_take_a_few_bytes_a_pixel(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.zeros((1000, 1000), dtype=np.uint16)).save(path)
+    read_image(path)
+    tracemalloc.start()
+    read_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * 10**6
 
 
 def test_cmyk_and_palette_become_rgb(tmp_path: Path) -> None:
@@ -187,14 +235,44 @@ def test_files_that_are_no_pictures_are_broken(tmp_path: Path, content: bytes, r
     assert reason in str(caught.value)
 
 
-def test_a_huge_header_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+def test_a_huge_header_is_refused_before_anything_else_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither are pixels decoded, nor is the file, of 256 MiB, taken into memory."""
+
+    def load(*_: object) -> None:
+        raise AssertionError("decoded")
+
     path = tmp_path / "huge.png"
     path.write_bytes(png_with_header(8100, 8100))
+    os.truncate(path, 2**28)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
     tracemalloc.start()
-    with pytest.raises(BrokenImage):
+    with pytest.raises(BrokenImage, match=r"8100x8100 pixels, more than the 64000000 allowed"):
         read_image(path)
-    assert tracemalloc.get_traced_memory()[1] < 2**20
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    assert peak < 2**20
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    """A device without an end would fill the memory; a pipe without a writer is waited for."""
+    device, pipe = tmp_path / "device.jpg", tmp_path / "pipe.jpg"
+    device.symlink_to(os.devnull)
+    os.mkfifo(pipe)
+    for path in (device, pipe):
+        for read in (read_image, read_size):
+            with pytest.raises(BrokenImage, match="is a pipe or a device, not a file; put the im"):
+                read(path)
+
+
+def test_a_name_with_control_characters_is_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "a\n\x1b[2J.jpg"
+    path.write_bytes(b"")
+    with pytest.raises(BrokenImage) as caught:
+        read_image(path)
+    assert str(caught.value).isprintable()
+    assert r"/a\n\x1b[2J.jpg: is not an image" in str(caught.value)
 
 
 def test_the_cap_is_exact(tmp_path: Path, write_image: Callable[..., Path]) -> None:

@@ -264,13 +264,16 @@ loader = Loader(
     collate=lambda examples, epoch, step: step, num_workers=2, start_step=0, end_step=10**6,
 )
 more = 20
+steps = iter(loader)  # alive, with its workers, until Python ends
 try:
-    for step, _ in loader:
+    for step, _ in steps:
         if step == 3:
             # Only now, so that the workers have not inherited it.
             if sys.argv[1] == "handled":
-                signal.signal(signal.SIGINT, lambda *_: signals.append(1))
+                signal.signal(int(sys.argv[2]), lambda *_: signals.append(1))
             print("running", flush=True)
+            if sys.argv[1] == "fails":
+                raise ZeroDivisionError
         more -= len(signals)
         if not more:
             break
@@ -283,12 +286,21 @@ print("finished", flush=True)
 
 @pytest.mark.dist
 @pytest.mark.parametrize(
-    ("mode", "code", "word"), [("default", 130, "interrupted\n"), ("handled", 0, "finished\n")]
+    ("mode", "number", "code", "word", "error"),
+    [
+        ("default", signal.SIGINT, 130, "interrupted\n", ""),
+        ("handled", signal.SIGINT, 0, "finished\n", ""),
+        ("default", signal.SIGTERM, -signal.SIGTERM, "", ""),
+        ("handled", signal.SIGTERM, 0, "finished\n", ""),
+        ("fails", None, 1, "", "ZeroDivisionError\n"),
+    ],
 )
-def test_interrupting_is_for_the_main_process(mode: str, code: int, word: str) -> None:
+def test_signals_are_for_the_main_process(
+    mode: str, number: int | None, code: int, word: str, error: str
+) -> None:
     """Workers go on while the main process finishes what it wants to, and end with it, quietly."""
     process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, mode],
+        [sys.executable, "-c", INTERRUPTED, mode, str(number)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -297,9 +309,15 @@ def test_interrupting_is_for_the_main_process(mode: str, code: int, word: str) -
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
     # As the terminal does: to the main process and all workers at once.
-    os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output, errors) == (code, word, "")
+    if number is not None:
+        os.killpg(process.pid, number)
+    try:
+        output, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert (process.returncode, output, errors[-len(error) :]) == (code, word, error)
+    assert bool(errors) is bool(error)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:

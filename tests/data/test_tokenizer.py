@@ -125,6 +125,14 @@ def test_training_joins_frequent_pieces_and_knows_every_character() -> None:
     assert tokenizer.vocab_size <= 60
 
 
+def test_words_too_long_to_encode_are_not_trained_on() -> None:
+    captions = ["the zebra", "the zoo"] * 3
+    longest, longer = "q" * 100, "qx" * 51
+    left_out = train_vocabulary([*captions, f"the {longer}, {longer}"], 60)
+    assert left_out.vocabulary == train_vocabulary([*captions, "the ,"], 60).vocabulary
+    assert "##q" in train_vocabulary([*captions, longest], 60).vocabulary
+
+
 def test_training_is_the_same_in_every_process(shared_data: Path) -> None:
     """The library's hash maps differ between processes, hence more than one."""
     program = (

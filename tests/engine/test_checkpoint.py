@@ -1,9 +1,14 @@
 """A checkpoint is complete or absent, whatever happens while it is written."""
 
+import itertools
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -12,13 +17,14 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from vlp_fast.engine import checkpoint as module
+from vlp_fast.engine import whole_file
 from vlp_fast.engine.checkpoint import (
     complete_checkpoints,
-    load_backbone,
     load_checkpoint,
+    load_model,
     newest_checkpoint,
+    read_state,
     save_checkpoint,
-    write_json,
 )
 from vlp_fast.errors import InputError
 
@@ -54,13 +60,19 @@ def advance(model: Net, optimizers: list[Optimizer]) -> None:
     model.count += 1
 
 
+@cache
+def ready(seed: int) -> tuple[Net, list[Optimizer]]:
+    """To be saved, not to be trained further."""
+    return trained(seed)
+
+
 def save(folder: Path, step: int, seed: int = 0, keep: int = 2) -> Path:
-    model, optimizers = trained(seed)
-    return save_checkpoint(folder, step, model, optimizers, extra={"n": 0.1 + step}, keep=keep)
+    extra = {"n": 0.1 + step, "scaler": {}}
+    return save_checkpoint(folder, step, *ready(seed), extra=extra, keep=keep)
 
 
-def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def assert_same(a: nn.Module, b: nn.Module) -> None:
@@ -83,54 +95,113 @@ def test_round_trip_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_the_newest_stay(tmp_path: Path) -> None:
-    for step in (5, 10, 15, 100000000):
+    for step in (5, 10, 99999999, 100000000):
         save(tmp_path, step, keep=2)
     found = [path.name for path in complete_checkpoints(tmp_path)]
-    assert found == ["checkpoint-00000015", "checkpoint-100000000"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(found)
+    assert found == ["checkpoint-99999999", "checkpoint-100000000"]
+    assert names_in(tmp_path) == sorted(found)
 
 
-WRITES = ["mkdir", "save_file", "_sync", "_checksum", "write_json", "rename", "rmtree"]
+def test_only_older_ones_are_deleted(tmp_path: Path) -> None:
+    """A run that goes on from 200 because 300 and 350 are damaged keeps what it went on from."""
+    for step in (200, 300, 350):
+        save(tmp_path, step, keep=3)
+    for step in (300, 350):
+        flip(tmp_path / f"checkpoint-00000{step}/model.safetensors")
+    written = save(tmp_path, 250, keep=2)
+    found = [path.name[-3:] for path in complete_checkpoints(tmp_path)]
+    assert found == ["200", "250", "300", "350"]
+    assert newest_checkpoint(tmp_path) == written
+    save(tmp_path, 260, keep=1)
+    assert [path.name[-3:] for path in complete_checkpoints(tmp_path)] == ["260", "300", "350"]
 
 
-@pytest.mark.parametrize("step_of_writing", WRITES)
-@pytest.mark.parametrize("call", [0, 1, 2, 3])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_kill_at_any_point_leaves_the_newest_complete_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_of_writing: str, call: int, when: str
+def test_copies_under_other_names_are_the_users(tmp_path: Path) -> None:
+    copies = ["checkpoint-00000001.bak", "checkpoint-best", "checkpoint-1", ".checkpoint-00000001"]
+    for name in copies:
+        shutil.copytree(save(tmp_path, 1), tmp_path / name)
+    for step in (2, 3):
+        save(tmp_path, step, keep=1)
+    assert complete_checkpoints(tmp_path) == [tmp_path / "checkpoint-00000003"]
+    assert names_in(tmp_path) == sorted([*copies, "checkpoint-00000003"])
+
+
+OURS = {module.__file__, whole_file.__file__, shutil.__file__}
+
+
+def is_killed(line: int, function: Callable[[], object]) -> bool:
+    """Run a function, kill it before that line of the code above, and say whether it came there."""
+    left = itertools.count(line, -1)
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename not in OURS:
+            return None
+        if event == "line" and not next(left):
+            raise Killed
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    except (Killed, InputError):  # what shutil does while it is left may fail in its turn
+        assert next(left) < 0
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_kill_at_any_line_leaves_a_whole_one_and_later_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool
 ) -> None:
-    save(tmp_path, 1, seed=1, keep=1)
-    remaining = [call]
+    """Of a save that deletes an older one, and perhaps replaces a damaged one."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    steps = []
+    for line in itertools.count():
+        folder = tmp_path / str(line)
+        save(folder, 1, seed=1, keep=1)
+        if replaces:
+            flip(save(folder, 2, seed=2, keep=2) / "model.safetensors")
+        was_killed = is_killed(line, partial(save, folder, 2, seed=2, keep=1))
+        newest = newest_checkpoint(folder)
+        assert newest is not None
+        model, optimizers = trained(seed=9)
+        steps.append(load_checkpoint(newest, model, optimizers)["step"])
+        assert steps[-1] in ((1, 2) if was_killed else (2,))
+        assert_same(model, ready(steps[-1])[0])
+        save(folder, 3, seed=3, keep=1)
+        assert names_in(folder) == ["checkpoint-00000003"]
+        if not was_killed:
+            break
+    assert len(steps) > 60
+    assert min(steps) == 1
+    assert steps == sorted(steps)
 
-    def deadly(function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*arguments: Any, **options: Any) -> Any:
-            remaining[0] -= 1
-            if remaining[0] == -1 and when == "before":
-                raise Killed
-            result = function(*arguments, **options)
-            if remaining[0] == -1:
-                raise Killed
-            return result
 
-        return wrapper
+def test_what_a_kill_of_another_step_left_is_deleted(tmp_path: Path) -> None:
+    for name in (".checkpoint.partial", ".checkpoint.old"):
+        shutil.copytree(save(tmp_path, 1), tmp_path / name)
+    save(tmp_path, 7)
+    assert names_in(tmp_path) == ["checkpoint-00000001", "checkpoint-00000007"]
 
-    owner: Any = {"mkdir": Path, "rename": Path, "rmtree": shutil}.get(step_of_writing, module)
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, step_of_writing, deadly(getattr(owner, step_of_writing)))
-        try:
-            save(tmp_path, 2, seed=2, keep=1)
-            killed = False
-        except Killed:
-            killed = True
-    newest = newest_checkpoint(tmp_path)
-    assert newest is not None
-    model, optimizers = trained(seed=9)
-    step = load_checkpoint(newest, model, optimizers)["step"]
-    assert step == (2 if not killed else step)
-    assert_same(model, trained(seed=step)[0])
-    save(tmp_path, 2, seed=2, keep=1)  # what was left behind is in nobody's way
-    save(tmp_path, 3, seed=3, keep=1)
-    assert [path.name for path in complete_checkpoints(tmp_path)] == ["checkpoint-00000003"]
+
+def test_everything_is_on_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    for owner in (module, whole_file):
+        monkeypatch.setattr(owner, "sync", lambda path: events.append(path.name))
+    rename = Path.rename
+    monkeypatch.setattr(
+        Path, "rename", lambda self, to: (events.append(f"to {to.name}"), rename(self, to))
+    )
+    save(tmp_path, 1)
+    assert events == [
+        *("model.safetensors", "optimizer.safetensors", ".state.json.partial"),
+        *(".checkpoint.partial", "to checkpoint-00000001", tmp_path.name),
+    ]
 
 
 def flip(path: Path) -> None:
@@ -154,8 +225,35 @@ def test_a_damaged_checkpoint_is_passed_over(
         (newer / name).write_text((newer / name).read_text()[:-4])
     else:
         damage(newer / name)
-    assert newest_checkpoint(tmp_path) == older
+    said: list[str] = []
+    assert newest_checkpoint(tmp_path, said.append) == older
+    assert said == [
+        "damaged and passed over: checkpoint-00000002; the run goes on from checkpoint-00000001"
+    ]
     assert save(tmp_path, 2) == newest_checkpoint(tmp_path)  # written anew
+
+
+def test_checkpoints_that_are_all_damaged_are_an_input_error(tmp_path: Path) -> None:
+    """Nobody wants to start at step 0 instead."""
+    for step in (1, 2):
+        flip(save(tmp_path, step) / "optimizer.safetensors")
+    with pytest.raises(InputError, match=r"checkpoint-00000002: its files differ.*start anew"):
+        newest_checkpoint(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_not_intact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = save(tmp_path, 1), save(tmp_path, 2)
+    checksum = module._checksum
+
+    def failing(path: Path) -> int:
+        if path.parent == newer:
+            raise OSError(5, "Input/output error")
+        return checksum(path)
+
+    monkeypatch.setattr(module, "_checksum", failing)
+    assert newest_checkpoint(tmp_path) == older
 
 
 NONSENSE = ["[]", "{}", '{"files": 3}', '{"files": {}}', '{"files": {"a": 1}}', "", "\0"]
@@ -170,6 +268,45 @@ def test_nonsense_is_no_checkpoint(tmp_path: Path, content: str) -> None:
     assert complete_checkpoints(tmp_path) == []
     assert newest_checkpoint(tmp_path) is None
     assert newest_checkpoint(tmp_path / "absent") is None
+
+
+FILES = {name: [0, 0] for name in ("model.safetensors", "optimizer.safetensors")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": {"/dev/zero": [0, 0]}},
+        {"files": {"../other": [0, 0]}},
+        {"files": {**FILES, "/dev/zero": [0, 0]}},
+        {"files": {"optimizer.safetensors": [0, 0]}},
+        {"files": {name: [0] for name in FILES}},
+        {"step": None},
+        {"step": "4"},
+        {"step": 5},
+        {"scaler": None},
+        {"scaler": []},
+        {"optimizers": {}},
+    ],
+)
+@pytest.mark.parametrize("are_files_there", [True, False])
+def test_state_json_is_not_believed(
+    tmp_path: Path, change: dict[str, Any], are_files_there: bool
+) -> None:
+    path = tmp_path / "checkpoint-00000004"
+    path.mkdir()
+    (tmp_path / "other").write_text("")
+    for name in FILES if are_files_there else ():
+        (path / name).write_text("")
+    whole = {"step": 4, "files": FILES, "optimizers": [], "scaler": {}}
+    state = {name: value for name, value in {**whole, **change}.items() if value is not None}
+    (path / "state.json").write_text(json.dumps(state))
+    assert complete_checkpoints(tmp_path) == []
+    assert newest_checkpoint(tmp_path) is None
+    with pytest.raises(InputError, match="is no complete checkpoint"):
+        read_state(path)
+    (path / "state.json").write_text(json.dumps(whole))
+    assert complete_checkpoints(tmp_path) == ([path] if are_files_there else [])
 
 
 def test_saving_a_step_again_never_removes_it(
@@ -190,38 +327,31 @@ def test_another_model_is_an_input_error(tmp_path: Path) -> None:
     assert "\n" not in str(info.value)
 
 
-def test_json_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "run.json"
-    write_json(path, {"a": 1, "path": Path("x")})
-
-    def kill(_: Path) -> None:
-        raise Killed
-
-    monkeypatch.setattr(module, "_sync", kill)
-    with pytest.raises(Killed):
-        write_json(path, {"a": 2})
-    assert json.loads(path.read_text()) == {"a": 1, "path": "x"}
+class Complaining(nn.Module):
+    def load_state_dict(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("not a second line")
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_backbone_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
-    from safetensors.torch import save_file
+def test_errors_of_one_line_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds another model \(not a second line\)"):
+        load_model(save(tmp_path, 1), Complaining())
 
-    source, target = nn.Sequential(nn.Conv2d(2, 3, 1)), nn.Sequential(nn.Conv2d(2, 3, 1))
-    state = {**source.state_dict(), "fc.weight": torch.ones(2)}
-    path = tmp_path / f"resnet{suffix}"
-    if suffix == ".pth":
-        torch.save(state, path)
-    else:
-        save_file(state, path)
-    load_backbone(path, target)
-    assert torch.equal(target[0].weight, source[0].weight)
-    with pytest.raises(InputError, match=r"2 tensors differ, the first is 1\.bias"):
-        load_backbone(path, nn.Sequential(nn.Conv2d(2, 3, 1), nn.Linear(1, 1)))
-    with pytest.raises(InputError, match=r"2 tensors differ, the first is 0\.bias"):
-        load_backbone(path, nn.Sequential())  # a deeper network's weights
-    with pytest.raises(InputError, match="no such file"):
-        load_backbone(tmp_path / "absent.pth", target)
-    path.write_bytes(b"junk")
-    with pytest.raises(InputError, match="not a readable state dict"):
-        load_backbone(path, target)
+
+@pytest.mark.parametrize("damage", [truncate, Path.unlink, lambda path: path.write_bytes(b"junk")])
+def test_a_model_that_cannot_be_read_is_an_input_error(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    path = save(tmp_path, 1)
+    damage(path / "model.safetensors")
+    with pytest.raises(InputError, match=r"model\.safetensors: cannot be read") as info:
+        load_model(path, Net())
+    assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize("numbers", [[], [{}] * 2, [None] * 2, [{"groups": [], "values": []}] * 2])
+def test_other_optimisers_are_an_input_error(tmp_path: Path, numbers: list[Any]) -> None:
+    path = save(tmp_path, 1)
+    state = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps({**state, "optimizers": numbers}))
+    with pytest.raises(InputError, match="holds other optimisers"):
+        load_checkpoint(path, *trained(seed=2))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vlp_fast.engine.progress import Display, Journal, read_journal
+from vlp_fast.engine.progress import Display, Journal, append_row, read_journal
+from vlp_fast.errors import InputError
 
 
 def test_a_resumed_journal_drops_what_will_be_redone(tmp_path: Path) -> None:
@@ -48,3 +49,64 @@ def test_without_a_terminal_a_plain_line_a_log(capsys: pytest.CaptureFixture[str
     assert first.startswith("step 5/10  eta 0:00:0")
     assert first.endswith("loss 1.235  mlm 2")
     assert second == "note: [brackets] stay"
+
+
+def test_rows_without_a_number_of_a_step_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    rows = ['{"step": 1}', '{"step": "2"}', '{"step": null}', "3", '{"loss": 4}', '{"step": 5}']
+    path.write_text("\n".join(rows) + "\n")
+    assert [row["step"] for row in read_journal(path)] == [1, 5]
+    journal = Journal(path, start_step=4)
+    assert read_journal(path) == [{"step": 1}]
+    assert journal.last_step("train") == -1
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n", b"[" * 100_000, b"\0"])
+def test_nonsense_is_no_row(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + content)
+    assert read_journal(path) == [{"step": 1}]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_full_disk_is_an_input_error(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    journal = Journal(path, start_step=0)
+    path.unlink()
+    path.symlink_to("/dev/full")
+    for write in (lambda: journal.write(step=1), lambda: append_row(path, {"step": 1})):
+        with pytest.raises(InputError, match=r"metrics\.jsonl: cannot be written \(No space"):
+            write()
+
+
+def test_a_journal_that_cannot_be_rewritten_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent/metrics\.jsonl: cannot be written"):
+        Journal(tmp_path / "absent" / "metrics.jsonl", start_step=0)
+
+
+def test_a_kill_while_the_journal_is_rewritten_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n')
+
+    def kill(_: Path) -> None:
+        assert path.read_text() == '{"step": 1}\n'
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vlp_fast.engine.whole_file.sync", kill)
+    with pytest.raises(KeyboardInterrupt):
+        Journal(path, start_step=0)
+    assert read_journal(path) == [{"step": 1}]
+
+
+def test_what_is_said_is_one_line_that_no_terminal_obeys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    display = Display(total=1, start=0)
+    display.say("replaced: a\nb\x1b[2J\udcff :cat:.jpg")
+    display.close()
+    out = capsys.readouterr().out
+    assert out[:-1].isprintable()
+    assert out.startswith("replaced: a")
+    assert out.endswith(":cat:.jpg\n")

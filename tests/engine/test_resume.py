@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from vlp_fast.engine.checkpoint import complete_checkpoints
-from vlp_fast.engine.experiment import Run
+from vlp_fast.engine.experiment import Run, build_experiment
+from vlp_fast.engine.optim import clip_gradients
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.trainer import Trainer, train
 from vlp_fast.errors import InputError
@@ -136,25 +137,78 @@ def test_a_finished_run_is_left_as_it_is(whole: Run, tmp_path: Path) -> None:
     assert figures(folder) == before
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over(whole: Run, tmp_path: Path) -> None:
-    folder = shutil.copytree(whole.directory, tmp_path / "run")
-    path = complete_checkpoints(folder)[-1] / "model.safetensors"
+def damage(checkpoint: Path) -> None:
+    path = checkpoint / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 64
     path.write_bytes(content)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_told(
+    whole: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(whole.directory, tmp_path / "run")
+    damage(complete_checkpoints(folder)[-1])
     train(replace(whole, run_dir=folder))
     assert_same_tensors(whole.directory, folder)
     assert figures(folder) == figures(whole.directory)
+    said = "passed over: checkpoint-00000006; the run goes on from checkpoint-00000003\n"
+    assert capsys.readouterr().out.count(said) == 1
 
 
-def test_gradients_of_micro_batches_add_up(micro: Make, tmp_path: Path) -> None:
-    """Two micro-batches a step: half as many steps an epoch, and the norm is that of a step."""
-    run = micro("e2e_vlp_tiny", tmp_path / "run", steps=2)
-    train(replace(run, optim=replace(run.optim, accumulate=2)))
-    single = micro("e2e_vlp_tiny", tmp_path / "single", steps=2)
-    train(single)
-    both, one = (figures(r.directory)[0] for r in (run, single))
-    assert 0.5 < both["gradient_norm"] / one["gradient_norm"] < 1.5
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(
+    whole: Run, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(whole.directory, tmp_path / "run")
+    for path in complete_checkpoints(folder):
+        damage(path)
+    before = snapshot(folder)
+    with pytest.raises(InputError, match=r"checkpoint-00000006: its files differ"):
+        train(replace(whole, run_dir=folder))
+    assert snapshot(folder) == before
+
+
+def test_loss_scaling_that_is_not_there_is_an_input_error(whole: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole.directory, tmp_path / "run")
+    path = complete_checkpoints(folder)[-1] / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"scaler": {}}))
+    with pytest.raises(InputError, match=r"checkpoint-00000006: its loss scaling is unreadable"):
+        train(replace(whole, run_dir=folder))
+
+
+def first_step(run: Run) -> Trainer:
+    torch.manual_seed(0)
+    trainer = Trainer(build_experiment(run))
+    trainer._prepare()
+    return trainer
+
+
+def test_gradients_of_micro_batches_are_averaged(
+    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = micro("e2e_vlp_tiny", tmp_path / "run", steps=2, precision="fp32")
+    run = replace(run, optim=replace(run.optim, accumulate=2))
+    found: dict[str, torch.Tensor] = {}
+    trainer = first_step(run)
+
+    def noted(parameters: Any, norm: float) -> torch.Tensor:
+        named = trainer.model.named_parameters()
+        found.update({n: p.grad.clone() for n, p in named if p.grad is not None})
+        return clip_gradients(parameters, norm)
+
+    monkeypatch.setattr("vlp_fast.engine.trainer.clip_gradients", noted)
+    trainer._advance(trainer.experiment.batches(0, 2))
+
+    trainer = first_step(replace(run, run_dir=tmp_path / "again"))
+    expected = {n: torch.zeros_like(p) for n, p in trainer.model.named_parameters()}
+    for _, inputs in trainer.experiment.batches(0, 2):
+        trainer.model.zero_grad()
+        (trainer._forward(inputs).total / 2).backward()
+        for name, parameter in trainer.model.named_parameters():
+            if parameter.grad is not None:
+                expected[name] += parameter.grad
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    assert sum(bool(value.any()) for value in found.values()) > 50
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

@@ -1,8 +1,9 @@
 """What a run folder holds, and the way back from it to the configuration and the model."""
 
 import json
-import os
 import platform
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -12,7 +13,8 @@ import pytest
 
 from vlp_fast import __version__
 from vlp_fast.data.tokenizer import Tokenizer, load_vocabulary
-from vlp_fast.engine.checkpoint import complete_checkpoints, write_json
+from vlp_fast.engine import run_folder as module
+from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.evaluator import evaluate
 from vlp_fast.engine.experiment import Run, build_experiment
@@ -20,6 +22,7 @@ from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.restore import restore_experiment, restore_run
 from vlp_fast.engine.run_folder import open_run_folder
 from vlp_fast.engine.trainer import train
+from vlp_fast.engine.whole_file import write_json
 from vlp_fast.errors import InputError
 from vlp_fast.recipes import RECIPES, recipe
 
@@ -121,6 +124,25 @@ def test_a_field_of_another_version_is_an_input_error(tmp_path: Path) -> None:
         restore_run(tmp_path)
 
 
+@pytest.mark.parametrize("section", ["model", "data", "optim", "train", "objective"])
+@pytest.mark.parametrize("value", [[], None, [1], "num_codes", 3])
+def test_a_section_that_is_none_is_an_input_error(
+    tmp_path: Path, section: str, value: object
+) -> None:
+    config = asdict(replace(recipe("soho_tiny"), run_dir=tmp_path)) | {section: value}
+    write_json(tmp_path / "run.json", {"config": config})
+    with pytest.raises(InputError, match=r"another version|no readable run\.json"):
+        restore_run(tmp_path)
+
+
+def test_a_tuple_that_is_none_is_an_input_error(tmp_path: Path) -> None:
+    config = asdict(replace(recipe("soho_tiny"), run_dir=tmp_path))
+    config["data"]["shorter"] = 5
+    write_json(tmp_path / "run.json", {"config": config})
+    with pytest.raises(InputError, match="another version"):
+        restore_run(tmp_path)
+
+
 def test_a_run_without_a_checkpoint_cannot_be_restored(micro: Make, tmp_path: Path) -> None:
     run = micro("soho_tiny", tmp_path / "run")
     open_run_folder(run, WORDS)
@@ -136,11 +158,15 @@ def test_a_folder_that_is_a_file_is_an_input_error(tmp_path: Path) -> None:
     assert (tmp_path / "run").read_text() == "mine"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_is_an_input_error(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
+def test_a_folder_that_may_not_be_written_is_an_input_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refused)  # root may write anywhere
     run = replace(recipe("soho_tiny"), run_dir=tmp_path / "run")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\).*--run-dir"):
         open_run_folder(run, WORDS)
 
 
@@ -177,3 +203,102 @@ def test_the_vocabulary_is_kept_with_its_checkpoints_only(
     going_on = replace(finished, data=replace(finished.data, vocabulary_size=60))
     kept = load_vocabulary(finished.directory / "vocab.txt")
     assert build_experiment(going_on).tokenizer.vocabulary == kept.vocabulary
+
+
+def other_vocabulary(run: Run, path: Path) -> Path:
+    """As long as the run's, with two tokens exchanged: no size tells."""
+    tokens = list(load_vocabulary(run.directory / "vocab.txt").vocabulary)
+    tokens[-2:] = tokens[:-3:-1]
+    Tokenizer(tokens).save(path)
+    return path
+
+
+def with_vocabulary(run: Run, path: Path) -> Run:
+    return replace(run, data=replace(run.data, vocabulary=path))
+
+
+def test_a_run_goes_on_with_the_vocabulary_that_it_began_with(
+    finished: Run, tmp_path: Path
+) -> None:
+    before = (finished.directory / "run.json").read_bytes()
+    other = with_vocabulary(finished, other_vocabulary(finished, tmp_path / "other.txt"))
+    with pytest.raises(
+        InputError, match=r"vocab\.txt: the run's vocabulary is another.*other\.txt"
+    ):
+        train(other)
+    assert (finished.directory / "run.json").read_bytes() == before
+    same = shutil.copy(finished.directory / "vocab.txt", tmp_path / "same.txt")
+    kept = load_vocabulary(same)
+    assert build_experiment(with_vocabulary(finished, same)).tokenizer.vocabulary == kept.vocabulary
+
+
+def test_a_model_is_restored_with_the_vocabulary_that_it_began_with(
+    finished: Run, tmp_path: Path
+) -> None:
+    """Whatever has become since of the file it was from, and whatever `resume` was."""
+    kept = load_vocabulary(finished.directory / "vocab.txt").vocabulary
+    for path in (other_vocabulary(finished, tmp_path / "other.txt"), tmp_path / "gone.txt"):
+        run = with_vocabulary(finished, path)
+        assert restore_experiment(run).tokenizer.vocabulary == kept
+        assert restore_experiment(replace(run, resume="never")).tokenizer.vocabulary == kept
+
+
+@pytest.mark.parametrize("kind", ["classes", "attributes"])
+def test_other_names_of_classes_are_refused(finished: Run, tmp_path: Path, kind: str) -> None:
+    folder = shutil.copytree(finished.directory, tmp_path / "run")
+    run = replace(finished, run_dir=folder)
+    path = folder / "checkpoint-00000004/state.json"
+    state = json.loads(path.read_text())
+    first, second, *others = state[kind]
+    path.write_text(json.dumps(state | {kind: [second, first, *others]}))
+    said = rf"checkpoint-00000004: learnt other {kind} than .*: '{second}' is '{first}' now"
+    for go_on in (train, restore_experiment):
+        with pytest.raises(InputError, match=said):
+            go_on(run)
+    path.write_text(json.dumps(state | {kind: None}))
+    with pytest.raises(InputError, match=f"None is '{first}' now"):
+        train(run)
+
+
+def test_passed_over_checkpoints_are_told_when_a_model_is_restored(
+    finished: Run, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished.directory, tmp_path / "run")
+    shutil.copytree(folder / "checkpoint-00000004", folder / "checkpoint-00000009")
+    said: list[str] = []
+    restore_experiment(replace(finished, run_dir=folder), said.append)
+    assert said == [
+        "damaged and passed over: checkpoint-00000009; the run goes on from checkpoint-00000004"
+    ]
+
+
+def test_sections_of_another_kind_are_not_compared(finished: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.directory, tmp_path / "run")
+    described = json.loads((folder / "run.json").read_text())
+    described["config"] |= {"data": None, "optim": [], "train": "lr"}
+    write_json(folder / "run.json", described)
+    module.check_same_run(replace(finished, run_dir=folder))
+
+
+def git(folder: Path, *words: str) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True)
+
+
+def test_the_commit_is_of_the_packages_own_checkout_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("there is no git")
+    git(tmp_path, "init")
+    for package in (tmp_path / "vlp_fast", tmp_path / ".venv/site-packages/vlp_fast"):
+        package.mkdir(parents=True)
+        (package / "a.py").write_text("")
+    git(tmp_path, "add", "vlp_fast")
+    git(tmp_path, "commit", "-m", "a")
+    monkeypatch.setattr(module, "PACKAGE", tmp_path / "vlp_fast")
+    own = module._checkout()
+    assert len(str(own["commit"])) == 40
+    assert own["uncommitted_changes"] is False
+    monkeypatch.setattr(module, "PACKAGE", tmp_path / ".venv/site-packages/vlp_fast")
+    assert module._checkout() == {"commit": None, "uncommitted_changes": None}

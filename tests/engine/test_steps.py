@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD, AdamW
 
-from vlp_fast.engine.checkpoint import _flatten, _restore
 from vlp_fast.engine.config import OptimConfig
 from vlp_fast.engine.optim import build_optimizers, clip_gradients
+from vlp_fast.engine.optimizer_state import flatten, restore
 
 
 class TwoParts(nn.Module):
@@ -66,11 +66,11 @@ def test_restored_state_lies_as_its_parameter_and_settings_are_this_runs(kind: s
     config = OptimConfig(backbone_optimizer=kind)  # type: ignore[arg-type]
     optimizers = build_optimizers(model, config)
     step(model, optimizers)
-    tensors, numbers = _flatten(optimizers)
+    tensors, numbers = flatten(optimizers)
     other = copy.deepcopy(model)
     changed = OptimConfig(backbone_optimizer=kind, weight_decay=0.5)  # type: ignore[arg-type]
     restored = build_optimizers(other, changed)
-    _restore(restored, tensors, numbers)
+    restore(restored, tensors, numbers)
     assert isinstance(restored[1], SGD if kind == "sgd" else AdamW)
     assert restored[0].param_groups[0]["weight_decay"] == 0.5
     for was, now in zip(optimizers, restored, strict=True):

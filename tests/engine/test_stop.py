@@ -91,3 +91,17 @@ def test_a_full_disk_costs_one_line_and_no_checkpoint(
         train(replace(run, steps=2))
     assert [p.name for p in run.directory.glob("*checkpoint*")] == ["checkpoint-00000001"]
     assert not list(run.directory.glob(".*partial"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+@pytest.mark.parametrize("name", ["metrics.jsonl", "bad_samples.jsonl"])
+def test_a_full_disk_while_a_line_is_written_is_one_line(
+    micro: Make, tmp_path: Path, name: str
+) -> None:
+    trainer = Trainer(build_experiment(micro("e2e_vlp_tiny", tmp_path / "run", steps=1)))
+    path = trainer.config.directory / name
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/full")
+    with pytest.raises(InputError, match=rf"{name}: cannot be written \(No space left"):
+        trainer._report(["a picture is broken"])
+        trainer.run()

@@ -75,3 +75,14 @@ def test_a_cnn_that_is_frozen_and_random_is_refused(micro: Make, tmp_path: Path)
     with pytest.raises(InputError, match=r"frozen CNN.*--train\.backbone-weights"):
         train(cold)
     assert not (tmp_path / "run").exists()
+
+
+def test_stages_that_stay_frozen_and_random_are_refused(micro: Make, tmp_path: Path) -> None:
+    """As `soho_r18_3_official` without weights; tagging does not teach a frozen stage."""
+    run = micro("soho_tiny", tmp_path / "run")
+    backbone = replace(run.model.backbone, freeze_stages=1)
+    assert run.objective.tagging_steps > 0
+    assert run.optim.freeze_backbone == 0
+    with pytest.raises(InputError, match=r"frozen CNN.*--model\.backbone\.freeze-stages 0"):
+        train(replace(run, model=replace(run.model, backbone=backbone)))
+    assert not (tmp_path / "run").exists()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
-from vlp_fast.ops.packing import make_grid
+from vlp_fast.ops.packing import make_grid, make_packing
 
 
 def expected_position(index: int, size: int, features: int, temperature: float) -> list[float]:
@@ -74,6 +74,25 @@ def test_segment_zero_is_the_default() -> None:
 def test_no_tokens_give_no_rows() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
     assert TextEmbeddings(11, 8, 5)(nothing, nothing).shape == (0, 8)
+
+
+def test_the_text_of_a_packing_counts_positions_from_each_start() -> None:
+    layer = TextEmbeddings(11, 8, 5, dropout=0.0)
+    packing = make_packing([3, 0, 2], [-1, 0, 0], make_grid([(1, 2)], (1, 2)))
+    ids = torch.tensor([3, 10, 3, 0, 3])
+    expected = layer(ids, torch.tensor([0, 1, 2, 0, 1]))
+    assert torch.equal(layer.embed(ids, packing), expected)
+
+
+def test_texts_that_do_not_fit_are_refused() -> None:
+    layer = TextEmbeddings(11, 8, 5)
+    ids = torch.zeros(6, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"a text of 6 tokens, .* 5, .*; truncate it"):
+        layer.embed(ids, make_packing([6], [-1], None))
+    with pytest.raises(
+        ValueError, match=r"ids of shape \(6,\), expected \(7,\), as in the packing"
+    ):
+        layer.embed(ids, make_packing([3, 4], [-1, -1], None))
 
 
 def test_tables_start_with_the_deviation_of_bert() -> None:

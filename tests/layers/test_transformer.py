@@ -1,5 +1,7 @@
 """Encoder and decoder layers against torch.nn's, against DETR's order, and step by step."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,10 +14,13 @@ from vlp_fast.layers.transformer import (
     Encoder,
     EncoderLayer,
     FeedForward,
+    LayerConfig,
+    make_encoder,
 )
 from vlp_fast.ops.packing import Packing, make_packing
 
 WIDTH, HEADS, HEAD_DIM, FFN = 12, 3, 4, 20
+CONFIG = LayerConfig(width=WIDTH, num_heads=HEADS, head_dim=HEAD_DIM, ffn_dim=FFN, dropout=0.0)
 
 
 def random_rows(count: int, seed: int = 1) -> Tensor:
@@ -51,18 +56,8 @@ def copy_rest(source: nn.Module, target: nn.Module) -> None:
 @pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_encoder_layer_equals_torch(norm_first: bool, activation: Activation) -> None:
-    layer = randomised(
-        EncoderLayer(
-            WIDTH,
-            HEADS,
-            None,
-            FFN,
-            activation=activation,
-            norm_first=norm_first,
-            dropout=0.0,
-            eps=1e-3,
-        )
-    )
+    config = replace(CONFIG, head_dim=None, activation=activation, norm_first=norm_first, eps=1e-3)
+    layer = randomised(EncoderLayer(config))
     other = nn.TransformerEncoderLayer(
         WIDTH,
         HEADS,
@@ -93,7 +88,7 @@ def test_encoder_layer_equals_torch(norm_first: bool, activation: Activation) ->
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_decoder_layer_equals_torch(norm_first: bool, causal: bool) -> None:
-    layer = randomised(DecoderLayer(WIDTH, HEADS, None, FFN, norm_first=norm_first, dropout=0.0))
+    layer = randomised(DecoderLayer(replace(CONFIG, head_dim=None, norm_first=norm_first)))
     other = nn.TransformerDecoderLayer(
         WIDTH, HEADS, FFN, dropout=0.0, norm_first=norm_first
     ).double()
@@ -135,7 +130,7 @@ def mixed(attention: MultiHeadProjections, q: Tensor, k: Tensor, v: Tensor) -> T
 
 
 def test_positions_follow_detr_in_every_encoder_layer() -> None:
-    layers = [randomised(EncoderLayer(WIDTH, HEADS, HEAD_DIM, FFN, dropout=0.0)) for _ in range(2)]
+    layers = [randomised(EncoderLayer(CONFIG)) for _ in range(2)]
     randomised(layers[1].norm1)
     packing = make_packing([6], [-1], None)
     x, positions = random_rows(6), random_rows(6, seed=2)
@@ -150,7 +145,7 @@ def test_positions_follow_detr_in_every_encoder_layer() -> None:
 
 
 def test_positions_follow_detr_in_a_pre_norm_encoder() -> None:
-    layer = randomised(EncoderLayer(WIDTH, HEADS, HEAD_DIM, FFN, norm_first=True, dropout=0.0))
+    layer = randomised(EncoderLayer(replace(CONFIG, norm_first=True)))
     norm = randomised(nn.LayerNorm(WIDTH))
     packing = make_packing([6], [-1], None)
     x, positions = random_rows(6), random_rows(6, seed=2)
@@ -189,10 +184,7 @@ def test_positions_follow_detr_in_every_decoder_layer() -> None:
 
 
 def small_decoder(*, norm_first: bool) -> Decoder:
-    layers = [
-        DecoderLayer(WIDTH, HEADS, HEAD_DIM, FFN, norm_first=norm_first, dropout=0.0)
-        for _ in range(3)
-    ]
+    layers = [DecoderLayer(replace(CONFIG, norm_first=norm_first)) for _ in range(3)]
     decoder = randomised(Decoder(layers, nn.LayerNorm(WIDTH)))
     assert isinstance(decoder, Decoder)
     return decoder
@@ -234,12 +226,12 @@ def test_causal_rows_do_not_see_later_rows() -> None:
 
 
 def sequence_rows(packing: Packing, sequence: int) -> slice:
-    start = sum(packing.lengths[:sequence])
+    start = packing.starts[sequence]
     return slice(start, start + packing.lengths[sequence])
 
 
 def test_a_sequence_does_not_depend_on_the_others() -> None:
-    encoder = Encoder([randomised(EncoderLayer(WIDTH, HEADS, 5, FFN, dropout=0.0))])
+    encoder = Encoder([randomised(EncoderLayer(replace(CONFIG, head_dim=5)))])
     packing = make_packing([4, 3, 9], [-1] * 3, None)
     x = random_rows(16)
     rows = sequence_rows(packing, 1)
@@ -248,22 +240,30 @@ def test_a_sequence_does_not_depend_on_the_others() -> None:
 
 
 def test_dimensions_do_not_depend_on_each_other() -> None:
-    layer = EncoderLayer(10, 3, 7, 11)
+    layer = EncoderLayer(LayerConfig(width=10, num_heads=3, head_dim=7, ffn_dim=11))
     assert layer.attention.query.weight.shape == (21, 10)
     assert layer.ffn.linear1.weight.shape == (11, 10)
     assert layer(torch.randn(4, 10), make_packing([4], [-1], None)).shape == (4, 10)
 
 
 def test_dropout_works_in_training_only() -> None:
-    layer = EncoderLayer(WIDTH, HEADS, HEAD_DIM, FFN, dropout=0.5)
+    layer = EncoderLayer(replace(CONFIG, dropout=0.5))
     packing, x = make_packing([6], [-1], None), torch.randn(6, WIDTH)
     assert not torch.equal(layer(x, packing), layer(x, packing))
     layer.eval()
     assert torch.equal(layer(x, packing), layer(x, packing))
 
 
+def test_only_a_pre_norm_encoder_ends_with_a_norm() -> None:
+    assert make_encoder(CONFIG, 2).norm is None
+    encoder = make_encoder(replace(CONFIG, norm_first=True, eps=1e-3), 2)
+    assert isinstance(encoder.norm, nn.LayerNorm)
+    assert [len(encoder.layers), encoder.norm.eps] == [2, 1e-5]
+    assert {layer.norm1.eps for layer in encoder.layers} == {1e-3}
+
+
 def test_matrices_start_xavier_uniform() -> None:
-    layer = DecoderLayer(64, 4, 32, 256)
+    layer = DecoderLayer(LayerConfig(width=64, num_heads=4, head_dim=32, ffn_dim=256))
     for matrix in (layer.cross_attention.query.weight, layer.ffn.linear1.weight):
         bound = (6 / sum(matrix.shape)) ** 0.5
         assert matrix.abs().max() <= bound

@@ -136,8 +136,8 @@ def test_batch_mates_do_not_change_a_result() -> None:
     masked = model.mask_labels(tokens.indices, step.grid, step.noise)
     hidden = model.encode(step.text_ids, tokens, masked, step.grid, step.packing)
     assert tokens.indices.unique().numel() > 15
-    starts = [0, *torch.tensor(step.packing.lengths).cumsum(0).tolist()]
-    text_starts = [0, *torch.tensor(step.packing.text_lengths).cumsum(0).tolist()]
+    texts = step.text_ids.split(list(step.packing.text_lengths))
+    rows = hidden.split(list(step.packing.lengths))
     for image, size in enumerate(IMAGE_SIZES):
         alone = step.images[image : image + 1, :, : size[0], : size[1]]
         grid = make_grid(*model.grid_sizes([size], size))
@@ -148,12 +148,9 @@ def test_batch_mates_do_not_change_a_result() -> None:
         own_masked = model.mask_labels(own_tokens.indices, grid, step.noise[own])
         assert torch.equal(own_masked, masked[own])
         for sequence in range(4 * image, 4 * image + 4):
-            length = step.packing.text_lengths[sequence]
-            ids = step.text_ids[text_starts[sequence] : text_starts[sequence + 1]]
-            packing = make_packing([length], [0], grid)
-            expected = model.encode(ids, own_tokens, own_masked, grid, packing)
-            actual = hidden[starts[sequence] : starts[sequence + 1]]
-            torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+            packing = make_packing([len(texts[sequence])], [0], grid)
+            expected = model.encode(texts[sequence], own_tokens, own_masked, grid, packing)
+            torch.testing.assert_close(rows[sequence], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_padding_never_wins_in_the_pool() -> None:
@@ -281,6 +278,22 @@ def test_text_rows_are_berts_embeddings_and_come_first() -> None:
         + text.token_type_embeddings.weight[0]
     )
     torch.testing.assert_close(rows[:length], F.layer_norm(summed, (32,), eps=1e-12))
+
+
+def test_a_text_that_is_too_long_is_refused() -> None:
+    model = build(PAPER)
+    step = make_step(model, ((64, 72),))
+    tokens = model.embed_image(step.images, step.grid, ((64, 72),))
+    packing = make_packing([13], [0], step.grid)
+    with pytest.raises(ValueError, match=r"a text of 13 tokens, .* 12, .*; truncate it"):
+        model.encode(torch.zeros(13, dtype=torch.int64), tokens, None, step.grid, packing)
+    with pytest.raises(ValueError, match=r"shape \(12,\), expected \(13,\)"):
+        model.encode(torch.zeros(12, dtype=torch.int64), tokens, None, step.grid, packing)
+
+
+def test_only_the_published_code_pads_to_a_multiple() -> None:
+    assert build(PAPER).pad_multiple == 1
+    assert build(OFFICIAL).pad_multiple == 32
 
 
 def test_the_configuration_chooses_the_masking_rule() -> None:

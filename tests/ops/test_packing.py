@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlp_fast import ops
+from vlp_fast.ops.packing import join_rows
 
 SIZES = [(2, 3), (1, 1), (3, 2)]
 
@@ -56,6 +57,7 @@ def test_packing_lists_rows_sequence_by_sequence(grid) -> None:
     assert packing.cu_seqlens.dtype == torch.int32
     assert packing.cu_seqlens.tolist() == [0, 8, 14, 17, 27]
     assert packing.first_rows.tolist() == [0, 8, 14, 17]
+    assert packing.starts == (0, 8, 14, 17)
     assert packing.text_rows.tolist() == [0, 1, 14, 15, 16, 17, 18, 19, 20]
     assert packing.text_positions.tolist() == [0, 1, 0, 1, 2, 0, 1, 2, 3]
     assert packing.grid_rows.tolist() == [*range(2, 14), *range(21, 27)]
@@ -85,6 +87,7 @@ def test_select_is_the_packing_made_of_the_kept_sequences(data) -> None:
         "sequence_of",
     ):
         assert torch.equal(getattr(kept, name), getattr(expected, name)), name
+    assert kept.starts == tuple(kept.first_rows.tolist())
     starts = packing.cu_seqlens.tolist()
     assert rows.tolist() == [r for s in chosen for r in range(starts[s], starts[s + 1])]
     assert kept.grid_cells.dtype == rows.dtype == torch.int64
@@ -103,6 +106,16 @@ def test_pack_and_unpack(grid) -> None:
     assert torch.equal(ops.pack(longer, packing), packed)
     assert torch.autograd.gradcheck(lambda x: ops.unpack(x, packing), packed)
     assert torch.equal(ops.pack(torch.arange(18).view(3, 6), packing)[9:], torch.arange(12, 15))
+
+
+def test_joined_rows_lie_where_the_packing_says(grid) -> None:
+    packing = ops.make_packing([2, 0, 1], [1, 0, 1], grid)
+    text = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    cells = torch.randn(8, 4, dtype=torch.float64, requires_grad=True)
+    expected = torch.cat([text[:2], cells[:1], cells[1:7], text[2:], cells[7:]])
+    assert torch.equal(join_rows(text, cells, packing), expected)
+    assert torch.autograd.gradcheck(lambda t, c: join_rows(t, c, packing), (text, cells))
+    assert join_rows(text.bfloat16(), cells.float(), packing).dtype == torch.bfloat16
 
 
 def test_uniform_packing() -> None:
@@ -140,5 +153,9 @@ def test_wrong_input_is_refused(grid) -> None:
         ops.gather_cells(torch.zeros(3, 5, 4, 3), grid)
     with pytest.raises(ValueError, match="scatter_cells: received 12 rows"):
         ops.scatter_cells(torch.zeros(12, 2), grid)
+    with pytest.raises(ValueError, match=r"join_rows \(text\): received 1 rows, expected 2"):
+        join_rows(torch.zeros(1, 3), torch.zeros(0, 3), packing)
+    with pytest.raises(ValueError, match=r"join_rows \(cells\): received 1 rows, expected 0"):
+        join_rows(torch.zeros(2, 3), torch.zeros(1, 3), packing)
     with pytest.raises(ValueError, match="at least 2"):
         ops.pack(torch.zeros(1, 1, 3), packing)

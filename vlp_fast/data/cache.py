@@ -12,14 +12,25 @@ import mmap
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vlp_fast.data.images import MAX_PIXELS
+from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Record
 from vlp_fast.errors import InputError
+
+SHARE = 4
+"""A cache may take one part in this many of the memory: a run has two, and needs as much again."""
+CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where Linux says how much of the machine's memory a container may have: cgroups 2, cgroups 1."""
 
 
 class ImageCache:
@@ -27,14 +38,17 @@ class ImageCache:
 
     Args:
         records: those of the data set; images of another size than annotated are not kept.
+        max_pixels: records annotated with more get no room; such images are not decoded anyway.
 
     Raises:
-        InputError: if the images would take more than half of the machine's memory.
+        InputError: if the images would take more than a quarter of the memory (of the machine, or
+            of the container where that is less). A quarter, because a run may have one cache for
+            training and another for the held-out images.
     """
 
-    def __init__(self, records: Sequence[Record]) -> None:
-        _check_memory(records)
-        self._sizes = [(record.height, record.width) for record in records]
+    def __init__(self, records: Sequence[Record], *, max_pixels: int = MAX_PIXELS) -> None:
+        self._sizes = [_room(record, max_pixels) for record in records]
+        _check_memory(records, self._sizes)
         self._allocate()
 
     def get(self, index: int) -> Tensor | None:
@@ -44,7 +58,7 @@ class ImageCache:
         return torch.from_numpy(self._place(index)).permute(2, 0, 1)
 
     def put(self, index: int, pixels: Tensor) -> None:
-        """Keep the (3, H, W) uint8 pixels of a record, whose size must be the annotated one."""
+        """Keep the (3, H, W) uint8 pixels of a record that has room, at its annotated size."""
         self._place(index)[:] = pixels.permute(1, 2, 0).numpy()
         self._is_filled[index] = True
 
@@ -70,21 +84,42 @@ class ImageCache:
         self._allocate()
 
 
-def _check_memory(records: Sequence[Record]) -> None:
+def _room(record: Record, max_pixels: int) -> tuple[int, int]:
+    """The (height, width) that is kept free for a record."""
+    is_shown = record.height * record.width <= max_pixels
+    return (record.height, record.width) if is_shown else (0, 0)
+
+
+def _check_memory(records: Sequence[Record], sizes: Sequence[tuple[int, int]]) -> None:
     # In Python's integers: damaged annotations name sizes whose product no array can hold.
-    needed = sum(record.height * record.width * 3 for record in records)
+    needed = sum(height * width * 3 for height, width in sizes)
     available = _memory()
-    if needed > available // 2:
-        largest = max(records, key=lambda record: record.height * record.width)
+    if needed > available // SHARE:
+        index = max(range(len(sizes)), key=lambda i: sizes[i][0] * sizes[i][1])
+        height, width = sizes[index]
         raise InputError(
-            f"--data.cache: the decoded images take {needed / 2**30:.1f} GiB, more than half of "
-            f"the {available / 2**30:.1f} GiB of memory (the largest, {largest.path}, is annotated "
-            f"as {largest.width}x{largest.height}); repair its size or use --data.no-cache"
+            f"--data.cache: the decoded images take {needed / 2**30:.1f} GiB, more than a quarter "
+            f"of the {available / 2**30:.1f} GiB of memory (the largest, "
+            f"{printable(records[index].path)}, is annotated as {width}x{height}); repair its size "
+            "or use --data.no-cache"
         )
 
 
 def _memory() -> int:
+    """Bytes that this process may have: of the machine, or less where its container has less."""
+    return min(_installed(), *(_limit(path) for path in CONTAINER_LIMITS))
+
+
+def _installed() -> int:
     """Bytes of the machine, or of its address space where the system does not tell."""
     if not hasattr(os, "sysconf"):
         return sys.maxsize
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _limit(path: Path) -> int:
+    """The number in a file; no limit where there is no such file, or it says "max"."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return sys.maxsize

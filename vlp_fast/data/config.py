@@ -8,7 +8,7 @@ from typing import Literal
 
 from vlp_fast.checks import AT_LEAST_ONE, NOT_NEGATIVE, at_least, check
 
-Layout = Literal["auto", "karpathy", "coco", "visual_genome"]
+Layout = Literal["auto", "world", "karpathy", "coco", "visual_genome"]
 Split = Literal["train", "val", "test"]
 
 
@@ -18,7 +18,8 @@ class DataConfig:
 
     Attributes:
         root: folder of the data set, in its official layout; a run cannot do without.
-        layout: "auto" looks at the files; name one where a folder holds several.
+        layout: "auto" looks at the files; name one where a folder holds several. "world" is what
+            `make-world` drew, with the truth of its captions.
         train_split: split to train on.
         held_out_split: split to evaluate on.
         shorter: shorter sides in pixels, one is drawn for each image; None keeps the file's size.

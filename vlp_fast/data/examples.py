@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from vlp_fast.data.cache import ImageCache
 from vlp_fast.data.images import MAX_PIXELS, BrokenImage, read_image, upright_boxes
+from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset, Record
 from vlp_fast.data.transforms import normalise, resize, resized
@@ -22,6 +24,8 @@ from vlp_fast.errors import InputError
 
 REPLACEMENTS = 64
 """Images tried in place of a broken one before the data set as a whole counts as broken."""
+LONGEST_SIDE = 10_000
+"""Pixels, where no other cap is set: a batch is padded to its longest sides in both directions."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +60,8 @@ class ImageLoader:
         dataset: the records.
         shorter: lengths of the shorter side in pixels, of which one is drawn for each image and
             epoch; None keeps the file's size (up to `longer`).
-        longer: cap of the longer side in pixels; None for no cap.
+        longer: cap of the longer side in pixels; with None, images whose size would exceed
+            `max_pixels`, or 10,000 pixels on a side, are broken.
         seed: of the run.
         max_pixels: images that declare more are broken.
         cache: keep decoded images in memory, shared by all workers forked later.
@@ -77,7 +82,7 @@ class ImageLoader:
         self._longer = longer
         self._seed = seed
         self._max_pixels = max_pixels
-        self._cache = ImageCache(dataset.records) if cache else None
+        self._cache = ImageCache(dataset.records, max_pixels=max_pixels) if cache else None
 
     def load(self, index: int, epoch: int) -> Example:
         """Return the example of a record, or of another if its image is broken.
@@ -110,16 +115,19 @@ class ImageLoader:
             boxes=_centred(boxes),
             labels=torch.from_numpy(record.labels),
             attributes=torch.from_numpy(record.attributes),
-            problem=problem and f"{problem}; {record.path.name} is shown instead",
+            problem=problem and f"{problem}; {printable(record.path.name)} is shown instead",
         )
 
     def _size(self, pixels: Tensor, index: int, epoch: int) -> tuple[int, int]:
         """Draw the (height, width) to present the image at."""
-        size = (pixels.size(1), pixels.size(2))
-        if not self._shorter:
-            return resized(size, None, self._longer)
-        draw = generator(self._seed, epoch, index, "size")
-        return resized(size, self._shorter[draw.integers(len(self._shorter))], self._longer)
+        shorter = None
+        if self._shorter:
+            draw = generator(self._seed, epoch, index, "size")
+            shorter = self._shorter[draw.integers(len(self._shorter))]
+        size = resized((pixels.size(1), pixels.size(2)), shorter, self._longer)
+        if self._longer is None:
+            _check_size(size, self._max_pixels, self._dataset.records[index].path)
+        return size
 
     def _picture(self, index: int, record: Record) -> tuple[Tensor, np.ndarray]:
         """Return the upright pixels and the boxes as fractions of them."""
@@ -138,6 +146,16 @@ class ImageLoader:
             return picture.pixels, record.boxes
         boxes = upright_boxes(record.boxes, _annotated_size(record), picture, record.path)
         return picture.pixels, boxes
+
+
+def _check_size(size: tuple[int, int], max_pixels: int, path: Path) -> None:
+    """Without a cap of the longer side, a strip of pixels could be enlarged to any size."""
+    height, width = size
+    if height * width > max_pixels or max(size) > LONGEST_SIDE:
+        raise BrokenImage(
+            f"{printable(path)}: would be shown at {width}x{height}, more than the {max_pixels} "
+            f"pixels or {LONGEST_SIDE} a side allowed; set a cap with --data.longer N"
+        )
 
 
 def _annotated_size(record: Record) -> tuple[int, int]:

@@ -7,7 +7,9 @@ begins and however many workers there are, as long as `load` and `collate` are p
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -118,9 +120,23 @@ def _unchanged(item: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread a worker; Ctrl-C is for the main process, which then ends the workers."""
+    """One thread a worker; signals are for the main process, which then ends the workers."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_heed_parent, daemon=True).start()
+
+
+def _heed_parent() -> None:
+    """End by a SIGTERM of the main process, and by no other.
+
+    Ignored altogether it would be a trap: a main process that ends by an exception, whose
+    traceback keeps torch's loader alive, tells workers so and waits for them.
+    """
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _context() -> str | None:

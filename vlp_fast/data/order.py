@@ -5,8 +5,8 @@ Resuming needs the number of the next step and nothing else, and the global batc
 at any world size.
 
 Images of similar aspect are brought together to save padding: the permutation is cut into windows
-of a few dozen batches, each window sorted by aspect and cut into batches, and the batches of
-the window shuffled. Over an epoch a sample still occurs at most once and comes at a random time.
+of a few dozen batches, each window sorted by aspect and cut into batches, and the batches of the
+window shuffled. Over an epoch a sample still occurs at most once and comes at a random time.
 """
 
 from __future__ import annotations

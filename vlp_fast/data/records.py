@@ -1,7 +1,7 @@
 """What a data set is once its annotation files are read: records without pixels.
 
-Everything here is host data in NumPy and plain Python, so that worker processes share it
-cheaply and no torch is needed to read annotations.
+Everything here is host data in NumPy and plain Python, so that worker processes share it cheaply
+and no torch is needed to read annotations.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Record:
         width: pixels, in the frame that `boxes` refer to; 1 where it is unknown.
         height: pixels, likewise.
         captions: at least one, whitespace collapsed.
-        boxes: (n, 4) float32, (x1, y1, x2, y2) in pixels of the width x height frame, clipped
-            to it, of positive extent.
+        boxes: (n, 4) float32, (x1, y1, x2, y2) in pixels of the width x height frame, clipped to
+            it, of positive extent.
         labels: (n,) int64, contiguous classes from 0.
         attributes: (n,) int64, -1 where none is annotated.
     """

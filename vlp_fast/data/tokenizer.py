@@ -117,7 +117,8 @@ def train_vocabulary(captions: Iterable[str], size: int) -> Tokenizer:
     """Train WordPiece on captions: the same captions give the same vocabulary.
 
     Args:
-        captions: the texts.
+        captions: the texts; words longer than `LONGEST_WORD`, which no text is encoded with, are
+            left out.
         size: upper bound of the vocabulary; less where the captions have fewer pieces. The
             special tokens and the single characters are kept whatever the bound.
     """
@@ -126,7 +127,8 @@ def train_vocabulary(captions: Iterable[str], size: int) -> Tokenizer:
     counts: dict[str, int] = {}
     for caption in captions:
         for word, _ in split.pre_tokenize_str(normalise.normalize_str(caption)):
-            counts[word] = counts.get(word, 0) + 1
+            if len(word) <= LONGEST_WORD:
+                counts[word] = counts.get(word, 0) + 1
     characters = sorted({character for word in counts for character in word})
     continued = [f"##{character}" for character in characters]
     return Tokenizer(_train(counts, [*SPECIAL_TOKENS, *characters, *continued], size))

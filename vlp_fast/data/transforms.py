@@ -1,7 +1,7 @@
 """From decoded pixels to what the CNN sees: resized, normalised, padded to a batch.
 
-No flip and no crop: both contradict captions ("left of", objects that are cut away).
-Both papers resize by the shorter side with a cap on the longer one.
+No flip and no crop: both contradict captions ("left of", objects that are cut away). Both papers
+resize by the shorter side with a cap on the longer one.
 """
 
 from __future__ import annotations

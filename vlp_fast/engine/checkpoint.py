@@ -1,28 +1,41 @@
 """Checkpoints that are complete or absent: safetensors and json, no pickle.
 
-A checkpoint is a folder `checkpoint-<step>`, written under a temporary name, flushed to disk and
-renamed; state.json is written last and lists the size and checksum of every file, so that a folder
-that lacks it or disagrees with it is not one.
+A checkpoint is a folder `checkpoint-<step>`, written as `.checkpoint.partial`, flushed to disk and
+renamed; state.json is written last and has the sizes and checksums of the two other files, so that
+a folder that lacks it or disagrees with it is not one. An old checkpoint is renamed to
+`.checkpoint.old` and then deleted. What a kill leaves under these two names, the next save deletes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
+import re
 import shutil
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vlp_fast.engine.optimizer_state import flatten, restore
+from vlp_fast.engine.whole_file import sync, write_json
 from vlp_fast.errors import InputError
 
 State = dict[str, Any]
+
+NAME = re.compile(r"checkpoint-([0-9]{8,})")
+PARTIAL, OLD = ".checkpoint.partial", ".checkpoint.old"
+MODEL, OPTIMIZER = FILES = ("model.safetensors", "optimizer.safetensors")
+KINDS = {"step": int, "files": dict, "optimizers": list, "scaler": dict}
+"""What state.json cannot lack; the rest is the caller's."""
+
+UNFIT = (OSError, SafetensorError, RuntimeError, LookupError, ValueError, TypeError, AttributeError)
+"""What goes wrong while state that is of other optimisers, or nonsense, is put back."""
 
 
 def save_checkpoint(
@@ -36,76 +49,132 @@ def save_checkpoint(
 ) -> Path:
     """Write one checkpoint atomically and delete the oldest beyond `keep`.
 
+    Newer ones are left alone and do not count: a run that goes on from an older checkpoint has
+    passed over them because they are damaged.
+
     Args:
         folder: the run folder.
         step: optimiser steps done.
         model: its state_dict is written to model.safetensors.
         optimizers: their tensors go to optimizer.safetensors, their numbers to state.json.
-        extra: further json values.
-        keep: how many checkpoints stay.
+        extra: further json values; "scaler" is a dict.
+        keep: how many checkpoints stay, this one included.
+
+    Raises:
+        InputError: if the disk is full or the folder cannot be written.
     """
-    final = folder / f"checkpoint-{step:08d}"
-    temporary = folder / f".{final.name}.partial"
+    final = folder / _name(step)
     try:
-        _write_checkpoint(final, temporary, step, model, optimizers, extra)
+        _write(final, step, model, optimizers, extra)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder / PARTIAL, ignore_errors=True)
         raise InputError(
             f"{final}: cannot be written ({error}); free some space, and the same command goes on "
             "from the checkpoint before"
         ) from None
-    for old in complete_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    older = [path for path in complete_checkpoints(folder) if _step(path) < step]
+    for path in older[: max(len(older) - keep + 1, 0)]:
+        with contextlib.suppress(OSError):
+            _remove(path)
     return final
 
 
-def _write_checkpoint(
-    final: Path,
-    temporary: Path,
-    step: int,
-    model: nn.Module,
-    optimizers: list[Optimizer],
-    extra: State,
+def _write(
+    final: Path, step: int, model: nn.Module, optimizers: list[Optimizer], extra: State
 ) -> None:
-    if _is_complete(final) and _is_intact(final):
+    partial = final.with_name(PARTIAL)
+    _clear(partial)
+    _clear(final.with_name(OLD))
+    if _is_intact(final):
         return  # of this very run, which would have gone on from a newer one
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    tensors, numbers = _flatten(optimizers)
-    save_file(_detached(model.state_dict()), temporary / "model.safetensors")
-    save_file(tensors, temporary / "optimizer.safetensors")
-    _sync(temporary / "model.safetensors")
-    _sync(temporary / "optimizer.safetensors")
-    files = {
-        path.name: [path.stat().st_size, _checksum(path)] for path in sorted(temporary.iterdir())
-    }
+    partial.mkdir(parents=True)
+    tensors, numbers = flatten(optimizers)
+    for name, values in ((MODEL, _detached(model.state_dict())), (OPTIMIZER, tensors)):
+        save_file(values, partial / name)
+        sync(partial / name)
+    files = {name: [(partial / name).stat().st_size, _checksum(partial / name)] for name in FILES}
     state = {"step": step, "files": files, "optimizers": numbers, **extra}
-    write_json(temporary / "state.json", state)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
-    _sync(final.parent)
+    write_json(partial / "state.json", state)  # which flushes the folder, too
+    _remove(final)  # a damaged one
+    partial.rename(final)
+    sync(final.parent)
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint so that a kill leaves no half of it under its name."""
+    if path.is_dir():
+        old = path.with_name(OLD)
+        _clear(old)
+        path.rename(old)
+        _clear(old)
+
+
+def _clear(path: Path) -> None:
+    """Delete what lies under a name of our own."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoints of a run folder, oldest first; contents are not read."""
-    return [path for path in sorted(folder.glob("checkpoint-*")) if _is_complete(path)]
+    return [path for path in _named(folder) if _state(path) is not None]
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint whose files still have their checksums, or None."""
-    found = (path for path in reversed(complete_checkpoints(folder)) if _is_intact(path))
-    return next(found, None)
+def newest_checkpoint(
+    folder: Path, say: Callable[[str], object] = lambda line: None
+) -> Path | None:
+    """The newest complete checkpoint whose files have their checksums; None if none is complete.
+
+    Args:
+        folder: the run folder.
+        say: gets one line if newer ones were passed over.
+
+    Raises:
+        InputError: if there are complete checkpoints and the files of all have changed.
+    """
+    named = _named(folder)
+    found = next((path for path in reversed(named) if _is_intact(path)), None)
+    if found is None and (complete := complete_checkpoints(folder)):
+        raise InputError(
+            f"{complete[-1]}: its files differ from their checksums, and so do those of every "
+            "other checkpoint; put a copy back, or delete them to start anew"
+        )
+    passed = named[named.index(found) + 1 :] if found else named
+    if passed:
+        names = ", ".join(path.name for path in passed)
+        begin = f"the run goes on from {found.name}" if found else "there is no other one"
+        say(f"damaged and passed over: {names}; {begin}")
+    return found
+
+
+def read_state(path: Path) -> State:
+    """The state.json of a complete checkpoint.
+
+    Raises:
+        InputError: if it is not one.
+    """
+    state = _state(path)
+    if state is None:
+        raise InputError(f"{path}: is no complete checkpoint; give another --run-dir")
+    return state
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizers: list[Optimizer]) -> State:
     """Restore model and optimisers in place; returns state.json.
 
     Raises:
-        InputError: if the checkpoint holds another model.
+        InputError: if the checkpoint holds another model or other optimisers.
     """
-    state: State = json.loads((path / "state.json").read_text())
+    state = read_state(path)
     load_model(path, model)
-    _restore(optimizers, load_file(path / "optimizer.safetensors"), state["optimizers"])
+    try:
+        restore(optimizers, load_file(path / OPTIMIZER), state["optimizers"])
+    except UNFIT as error:
+        raise InputError(
+            f"{path}: holds other optimisers ({_line(error)}); give another --run-dir"
+        ) from None
     return state
 
 
@@ -113,45 +182,66 @@ def load_model(path: Path, model: nn.Module) -> None:
     """Restore a model from a checkpoint, in place.
 
     Raises:
-        InputError: if the checkpoint holds another model.
+        InputError: if the checkpoint holds another model or cannot be read.
     """
     try:
-        model.load_state_dict(load_file(path / "model.safetensors"))
+        model.load_state_dict(load_file(path / MODEL))
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path / MODEL}: cannot be read ({_line(error)}); put a copy back or delete {path}"
+        ) from None
     except RuntimeError as error:
         raise InputError(
-            f"{path}: holds another model ({_first_difference(error)}); give another --run-dir"
+            f"{path}: holds another model ({_line(error)}); give another --run-dir"
         ) from None
 
 
-def _first_difference(error: RuntimeError) -> str:
-    return str(error).splitlines()[1].strip().split(", ", maxsplit=1)[0][:120]
+def _line(error: Exception) -> str:
+    """The line of an error that says most: torch names the first difference in the second."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[:2][-1].strip().split(", ", maxsplit=1)[0][:120]
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write json under a temporary name, flush it, and rename it into place."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(value, indent=2, default=str) + "\n")
-    _sync(temporary)
-    temporary.replace(path)
+def _name(step: int) -> str:
+    return f"checkpoint-{step:08d}"
 
 
-def _is_complete(path: Path) -> bool:
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("checkpoint-"))
+
+
+def _named(folder: Path) -> list[Path]:
+    """What is called like a checkpoint and is a folder, oldest first."""
+    found = [path for path in folder.glob("checkpoint-*") if NAME.fullmatch(path.name)]
+    return sorted((path for path in found if path.is_dir()), key=_step)
+
+
+def _state(path: Path) -> State | None:
+    """The state.json of a folder that is a complete checkpoint; None for any other."""
     try:
-        state = json.loads((path / "state.json").read_text())
+        if not all((path / name).is_file() for name in (*FILES, "state.json")):
+            return None
+        state: State = json.loads((path / "state.json").read_text())
         sizes = {name: size for name, (size, _) in state["files"].items()}
-        is_whole = {"step", "optimizers"} <= state.keys() and bool(sizes)
-        return is_whole and all((path / n).stat().st_size == s for n, s in sizes.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+        is_complete = (
+            all(type(state[name]) is kind for name, kind in KINDS.items())
+            and path.name == _name(state["step"])
+            and sizes == {name: (path / name).stat().st_size for name in FILES}
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return state if is_complete else None
 
 
 def _is_intact(path: Path) -> bool:
-    return all(_checksum(path / name) == value for name, (_, value) in _files(path).items())
-
-
-def _files(path: Path) -> dict[str, tuple[int, int]]:
-    files: dict[str, tuple[int, int]] = json.loads((path / "state.json").read_text())["files"]
-    return files
+    """Whether a folder is a complete checkpoint and its files have their checksums."""
+    state = _state(path)
+    if state is None:
+        return False
+    try:
+        return all(_checksum(path / name) == state["files"][name][1] for name in FILES)
+    except OSError:
+        return False
 
 
 def _checksum(path: Path) -> int:
@@ -165,86 +255,3 @@ def _checksum(path: Path) -> int:
 def _detached(state: dict[str, Tensor]) -> dict[str, Tensor]:
     # clone: tied weights share memory, which the file format refuses
     return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
-
-
-def _flatten(optimizers: list[Optimizer]) -> tuple[dict[str, Tensor], list[State]]:
-    tensors: dict[str, Tensor] = {}
-    numbers: list[State] = []
-    for index, optimizer in enumerate(optimizers):
-        state = optimizer.state_dict()
-        plain: State = {"groups": state["param_groups"], "values": {}}
-        for parameter, values in state["state"].items():
-            for name, value in values.items():
-                if isinstance(value, Tensor):
-                    tensors[f"{index}.{parameter}.{name}"] = (
-                        value.detach().cpu().clone().contiguous()
-                    )
-                else:
-                    plain["values"][f"{parameter}.{name}"] = value
-        numbers.append(plain)
-    return tensors, numbers
-
-
-def _restore(optimizers: list[Optimizer], tensors: dict[str, Tensor], numbers: list[State]) -> None:
-    for index, (optimizer, plain) in enumerate(zip(optimizers, numbers, strict=True)):
-        state: dict[int, State] = {}
-        for key, value in tensors.items():
-            owner, parameter, name = key.split(".")
-            if int(owner) == index:
-                state.setdefault(int(parameter), {})[name] = value
-        for key, value in plain["values"].items():
-            parameter, name = key.split(".")
-            state.setdefault(int(parameter), {})[name] = value
-        # The settings of this run, not of the one that wrote the file; only the order is its.
-        groups = [
-            {**now, "params": then["params"]}
-            for now, then in zip(optimizer.param_groups, plain["groups"], strict=True)
-        ]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-        _match_layouts(optimizer)
-
-
-def _match_layouts(optimizer: Optimizer) -> None:
-    """Lay state out in memory as its parameter: fused optimisers walk both in one order."""
-    for parameter, values in optimizer.state.items():
-        for name, value in values.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def load_backbone(path: Path, backbone: nn.Module) -> None:
-    """Load a torchvision ResNet's weights; its classifier (`fc`) is left out.
-
-    Raises:
-        InputError: if the file is missing, unreadable, or of another network.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; --train.backbone-weights takes a state dict")
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(f"{path}: not a readable state dict ({type(error).__name__})") from None
-    state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-    wanted = {name: value.shape for name, value in backbone.state_dict().items()}
-    found = {name: getattr(value, "shape", None) for name, value in state.items()}
-    counters = {n for n in (*wanted, *found) if n.endswith("num_batches_tracked")}
-    differing = sorted(
-        n for n in (wanted.keys() | found.keys()) - counters if wanted.get(n) != found.get(n)
-    )
-    if differing:
-        raise InputError(
-            f"{path}: is another network than --model.backbone: {len(differing)} tensors differ, "
-            f"the first is {differing[0]}"
-        )
-    backbone.load_state_dict({n: v for n, v in state.items() if n in wanted}, strict=False)

@@ -10,6 +10,7 @@ from vlp_fast.engine.average_precision import AveragePrecision
 from vlp_fast.engine.averages import Averages
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.grounding import grounding_figures
+from vlp_fast.layers.visual_dictionary import perplexity
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
 from vlp_fast.ops.packing import select_sequences
@@ -88,10 +89,8 @@ def _dictionary(experiment: Experiment, model: Soho) -> Figures:
         with experiment.precision.autocast():
             tokens = model.embed_image(inputs.images, inputs.grid, inputs.image_sizes)
         hits += torch.bincount(tokens.indices.cpu(), minlength=hits.numel())
-    share = hits / hits.sum().clamp(min=1)
-    entropy = -(share * share.clamp(min=1e-12).log()).sum()
     return {
-        "perplexity": float(entropy.exp()),
+        "perplexity": float(perplexity(hits)),
         "used_codes": float((hits > 0).sum()),
-        "majority_code_share": float(share.max()),
+        "majority_code_share": float(hits.max() / hits.sum().clamp(min=1)),
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 
 import torch
 
@@ -234,14 +233,18 @@ def _images(run: Run, dataset: Dataset, shorter: tuple[int, ...] | None) -> Imag
 
 
 def _tokenizer(run: Run, train: Dataset) -> Tokenizer:
-    kept = run.directory / "vocab.txt"
-    source: Path | None = run.data.vocabulary
-    # Without a checkpoint nothing depends on it, and it may be of other data.
-    if source is None and run.resume == "auto" and complete_checkpoints(run.directory):
-        source = kept
-    if source is not None:
-        return load_vocabulary(source)
-    return train_vocabulary(train.captions(), run.data.vocabulary_size)
+    path = run.data.vocabulary
+    given = load_vocabulary(path) if path else None
+    # Without a checkpoint nothing depends on the kept one, and it may be of other data.
+    if run.resume == "auto" and complete_checkpoints(run.directory):
+        kept = load_vocabulary(run.directory / "vocab.txt")
+        if given is not None and given.vocabulary != kept.vocabulary:
+            raise InputError(
+                f"{run.directory / 'vocab.txt'}: the run's vocabulary is another than "
+                f"--data.vocabulary {path}; leave the option out or give another --run-dir"
+            )
+        return kept
+    return given or train_vocabulary(train.captions(), run.data.vocabulary_size)
 
 
 def _sized(run: Run, train: Dataset, tokenizer: Tokenizer) -> Run:

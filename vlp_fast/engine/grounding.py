@@ -16,15 +16,15 @@ from torch import Tensor
 
 from vlp_fast.data.loader import Example
 from vlp_fast.data.randomness import generator
-from vlp_fast.data.transforms import pad_images
 from vlp_fast.data.world.language import described_objects, determined_words, parse
 from vlp_fast.data.world.layouts import read_scenes
 from vlp_fast.data.world.scene import Scene
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
-from vlp_fast.ops.packing import make_grid, make_packing
+from vlp_fast.ops.packing import Grid, Packing, make_packing
 from vlp_fast.tasks.captioning import until_end
+from vlp_fast.tasks.images import batch_images
 from vlp_fast.tasks.texts import flat
 
 SHAPE = "kind"
@@ -115,36 +115,38 @@ def _answers(
 
 def encode_pairs(
     experiment: Experiment, texts: list[list[int]], examples: list[Example]
-) -> tuple[Tensor, list[int]]:
+) -> tuple[Tensor, tuple[int, ...]]:
     """Encode text i with picture i; returns the packed rows and where each sequence begins."""
+    hidden, _, packing = _encode(experiment, texts, examples)
+    return hidden, packing.starts
+
+
+def encode_images(experiment: Experiment, examples: list[Example]) -> tuple[Tensor, Grid, Packing]:
+    """Encode pictures without a text; returns the memory with its grid and packing."""
+    return _encode(experiment, [[] for _ in examples], examples)
+
+
+def _encode(
+    experiment: Experiment, texts: list[list[int]], examples: list[Example]
+) -> tuple[Tensor, Grid, Packing]:
     model, device = experiment.model, experiment.precision.device
-    images, image_sizes = pad_images([e.image for e in examples])
-    sizes, map_size = model.grid_sizes(image_sizes, (images.size(2), images.size(3)))
-    grid = make_grid(sizes, map_size)
-    packing = make_packing([len(t) for t in texts], range(len(texts)), grid)
-    starts = np.cumsum([0, *packing.lengths[:-1]]).tolist()
-    grid, packing = grid.to(device), packing.to(device)
-    images, ids = images.to(device), flat(texts).to(device)
+    images, sizes, grid = batch_images(examples, model.grid_sizes, model.pad_multiple)
+    packing = make_packing([len(t) for t in texts], range(len(texts)), grid).to(device)
+    images, grid, ids = images.to(device), grid.to(device), flat(texts).to(device)
     with experiment.precision.autocast():
         if isinstance(model, Soho):
-            tokens = model.embed_image(images, grid, image_sizes)
-            return model.encode(ids, tokens, None, grid, packing), starts
-        cells = model.features(images, grid, image_sizes)
-        return model.encode(ids, cells, grid, packing), starts
+            tokens = model.embed_image(images, grid, sizes)
+            return model.encode(ids, tokens, None, grid, packing), grid, packing
+        cells = model.features(images, grid, sizes)
+        return model.encode(ids, cells, grid, packing), grid, packing
 
 
 def captions(experiment: Experiment, examples: list[Example]) -> list[str]:
     """Greedy captions of pictures, from the image-only encoding."""
-    model, device, tokenizer = experiment.model, experiment.precision.device, experiment.tokenizer
+    model, tokenizer = experiment.model, experiment.tokenizer
     assert isinstance(model, E2EVLP)
-    images, image_sizes = pad_images([e.image for e in examples])
-    sizes, map_size = model.grid_sizes(image_sizes, (images.size(2), images.size(3)))
-    grid = make_grid(sizes, map_size).to(device)
-    packing = make_packing([0] * len(examples), range(len(examples)), grid).to(device)
-    empty = torch.zeros(0, dtype=torch.int64, device=device)
+    memory, grid, packing = encode_images(experiment, examples)
     with experiment.precision.autocast():
-        cells = model.features(images.to(device), grid, image_sizes)
-        memory = model.encode(empty, cells, grid, packing)
         ids = model.generate(
             memory,
             grid,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vlp_fast.data.loader import Example
+from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, pad_images
 from vlp_fast.engine.config import SohoRun
@@ -35,6 +36,7 @@ def draw_report(run: Run) -> Path | None:
         print("report.png needs matplotlib: pip install 'vlp-fast[viz]'")
         return None
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # captions are not mathematics
     from matplotlib import pyplot
 
     experiment = restore_experiment(run)
@@ -74,9 +76,10 @@ def _draw_curves(axes: Any, rows: list[dict[str, Any]]) -> None:
 
 
 def _draw_words(experiment: Experiment, axes: Any, examples: list[Example]) -> None:
-    """Every second word is masked and filled in; wrong words are marked by what was meant."""
+    """Words masked as in training are filled in; wrong ones are marked by what was meant."""
     corruption, tokenizer = experiment.held_out_objective.corruption, experiment.tokenizer
-    draws = [generator(0, 0, e.image_id, "report") for e in examples]
+    # Not by the image's id, which may be any number.
+    draws = [generator(0, 0, e.index, "report") for e in examples]
     masked = [corruption.mask(e.captions[0], d) for e, d in zip(examples, draws, strict=True)]
     hidden, starts = encode_pairs(experiment, [m.ids for m in masked], examples)
     for axis, example, text, start in zip(axes, examples, masked, starts, strict=True):
@@ -102,7 +105,7 @@ def _draw_boxes(experiment: Experiment, axes: Any, examples: list[Example]) -> N
         for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
             if score >= SCORE:
                 _draw_box(axis, (box * box.new_tensor([width, height] * 2)).tolist())
-                name = experiment.held_out.class_names[int(label)]
+                name = printable(experiment.held_out.class_names[int(label)])
                 axis.text(
                     float(box[0]) * width,
                     float(box[1]) * height,

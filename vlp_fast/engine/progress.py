@@ -11,6 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vlp_fast.data.printable import printable
+from vlp_fast.engine.whole_file import write_whole
+from vlp_fast.errors import InputError
+
 
 class Journal:
     """Appends one json object a line to metrics.jsonl; a resumed run drops what it will redo."""
@@ -18,9 +22,11 @@ class Journal:
     def __init__(self, path: Path, *, start_step: int) -> None:
         self._path = path
         kept = [row for row in read_journal(path) if row["step"] <= start_step]
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        partial.replace(path)
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        try:
+            write_whole(path, lambda partial: partial.write_text(text))
+        except OSError as error:
+            raise _unwritable(path, error) from None
 
     def last_step(self, kind: str) -> int:
         """The last step with a row of that kind; -1 if there is none."""
@@ -30,19 +36,38 @@ class Journal:
 
     def write(self, **row: object) -> None:
         """Append one row."""
-        with self._path.open("a") as file:
+        append_row(self._path, row)
+
+
+def append_row(path: Path, row: dict[str, object]) -> None:
+    """Append a json object to a file of one a line.
+
+    Raises:
+        InputError: if the disk is full or the file cannot be written.
+    """
+    try:
+        with path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path}: cannot be written ({error.strerror}); free some space, and the same command goes "
+        "on from the newest checkpoint"
+    )
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl; an unfinished last line is left out."""
     rows = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             break
-        if isinstance(row, dict) and "step" in row:
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
             rows.append(row)
     return rows
 
@@ -51,7 +76,7 @@ class Display:
     """A progress bar on a terminal, one plain line per logged step elsewhere."""
 
     def __init__(self, *, total: int, start: int) -> None:
-        self._console = Console(stderr=False, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=False, highlight=False, soft_wrap=True, emoji=False)
         self._total, self._start, self._began = total, start, time.monotonic()
         self._bar: Progress | None = None
         if sys.stdout.isatty():
@@ -66,8 +91,8 @@ class Display:
             self._bar.start()
 
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(text, markup=False)
+        """Print one line above the bar, whatever the text holds."""
+        self._console.print(printable(text), markup=False)
 
     def step(self, step: int) -> None:
         """Move the bar."""

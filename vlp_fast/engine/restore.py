@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from vlp_fast.engine.checkpoint import load_model, newest_checkpoint
+from vlp_fast.engine.checkpoint import load_model, newest_checkpoint, read_state
 from vlp_fast.engine.config import E2EVLPRun, SohoRun
 from vlp_fast.engine.experiment import Experiment, Run, build_experiment
+from vlp_fast.engine.run_folder import check_same_names
 from vlp_fast.errors import InputError
 
 
@@ -28,22 +31,30 @@ def restore_run(folder: Path) -> Run:
         raise InputError(f"{folder}: no readable run.json; expected a run folder") from None
     try:
         run = _rebuild(kind, {**values, "run_dir": str(folder)})
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise InputError(f"{path}: was written by another version ({error})") from None
     assert isinstance(run, SohoRun | E2EVLPRun)
     return run
 
 
-def restore_experiment(run: Run) -> Experiment:
+def restore_experiment(run: Run, say: Callable[[str], object] = lambda line: None) -> Experiment:
     """The run's experiment with the model of its newest complete checkpoint.
 
+    Its vocabulary is the folder's vocab.txt, wherever it was from when the run began.
+
+    Args:
+        run: the configuration.
+        say: gets one line if damaged checkpoints were passed over.
+
     Raises:
-        InputError: if there is no complete checkpoint.
+        InputError: if there is no complete checkpoint, or the data have other classes than then.
     """
-    found = newest_checkpoint(run.directory)
+    found = newest_checkpoint(run.directory, say)
     if found is None:
         raise InputError(f"{run.directory}: no complete checkpoint; train first")
-    experiment = build_experiment(run)
+    kept = replace(run, resume="auto", data=replace(run.data, vocabulary=None))
+    experiment = build_experiment(kept)
+    check_same_names(found, read_state(found), experiment.train)
     load_model(found, experiment.model)
     return experiment
 
@@ -51,6 +62,8 @@ def restore_experiment(run: Run) -> Experiment:
 def _rebuild(kind: Any, value: Any) -> Any:
     """Turn json values back into the dataclasses, tuples and paths they were."""
     if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise TypeError(f"{kind.__name__} is {type(value).__name__}, expected an object")  # type: ignore[union-attr]
         hints = get_type_hints(kind)
         return kind(**{name: _rebuild(hints[name], inner) for name, inner in value.items()})  # type: ignore[operator]
     options = get_args(kind)

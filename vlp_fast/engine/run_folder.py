@@ -7,23 +7,32 @@ import json
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from vlp_fast import __version__
+from vlp_fast.data.records import Dataset
 from vlp_fast.data.tokenizer import Tokenizer
-from vlp_fast.engine.checkpoint import complete_checkpoints, write_json
+from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.whole_file import write_json, write_whole
 from vlp_fast.errors import InputError
 
 MAY_CHANGE = {
     *("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "held_out_images"),
     *("picture", "device", "precision", "num_workers", "cache", "epochs", "root", "vocabulary"),
 }
-"""Settings that a resumed run may have other values of: they do not decide what is learnt."""
+"""Settings that a resumed run may have other values of: they do not decide what is learnt.
+
+`root` and `vocabulary` are paths, which may change; what lies there may not. The vocabulary is
+compared with the folder's vocab.txt where it is read, names of classes by `check_same_names`.
+"""
 
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "scipy", "tokenizers", "safetensors")
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def open_run_folder(run: RunConfig, tokenizer: Tokenizer) -> None:
@@ -40,9 +49,7 @@ def open_run_folder(run: RunConfig, tokenizer: Tokenizer) -> None:
                 f"{folder}: holds checkpoints of an earlier run; give another --run-dir, delete "
                 "it, or go on with --resume auto"
             )
-        partial = folder / ".vocab.txt.partial"
-        tokenizer.save(partial)
-        partial.replace(folder / "vocab.txt")
+        write_whole(folder / "vocab.txt", tokenizer.save)
         write_json(folder / "run.json", _description(run))
     except OSError as error:
         raise InputError(
@@ -69,7 +76,9 @@ def check_same_run(run: RunConfig) -> None:
         return
     now = json.loads(json.dumps(dataclasses.asdict(run), default=str))
     for section in ("data", "objective", "optim", "train"):
-        old = before.get(section, {})
+        old = before.get(section)
+        if not isinstance(old, dict):
+            continue
         for name, value in now[section].items():
             if name in old and name not in MAY_CHANGE and old[name] != value:
                 raise InputError(
@@ -78,11 +87,40 @@ def check_same_run(run: RunConfig) -> None:
                 )
 
 
+def check_same_names(path: Path, state: dict[str, Any], data: Dataset) -> None:
+    """Refuse a checkpoint whose classes or attributes have other names, or another order.
+
+    Args:
+        path: the checkpoint.
+        state: its state.json, with what `names` returned for the data of then.
+        data: the data of now.
+
+    Raises:
+        InputError: naming the first difference.
+    """
+    for kind, now in names(data).items():
+        before = state.get(kind, now)
+        if before != now:
+            old, new = next(
+                pair
+                for pair in zip_longest(before if isinstance(before, list) else (), now)
+                if pair[0] != pair[1]
+            )
+            raise InputError(
+                f"{path}: learnt other {kind} than {data.name} has: {old!r} is {new!r} now; give "
+                "the same data or another --run-dir"
+            )
+
+
+def names(data: Dataset) -> dict[str, list[str]]:
+    """What the outputs of a model stand for, as a checkpoint keeps it."""
+    return {"classes": list(data.class_names), "attributes": list(data.attribute_names)}
+
+
 def _description(run: RunConfig) -> dict[str, object]:
     return {
         "vlp_fast": __version__,
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        **_checkout(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -90,11 +128,19 @@ def _description(run: RunConfig) -> dict[str, object]:
     }
 
 
+def _checkout() -> dict[str, object]:
+    """Commit and changes where the package is its own checkout; None where it is installed."""
+    top = _git("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != PACKAGE.parent:
+        return {"commit": None, "uncommitted_changes": None}  # of whatever is around the package
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": _git("rev-parse", "HEAD"), "uncommitted_changes": bool(changes)}
+
+
 def _git(*arguments: str) -> str | None:
-    folder = Path(__file__).parent
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

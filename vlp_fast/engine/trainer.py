@@ -8,7 +8,6 @@ a step: figures stay on the device until a line is logged. (The reference assign
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -18,23 +17,30 @@ import torch
 from torch.optim import Optimizer
 
 from vlp_fast.engine.averages import Averages
+from vlp_fast.engine.backbone_weights import load_backbone
 from vlp_fast.engine.checkpoint import (
-    load_backbone,
     load_checkpoint,
     newest_checkpoint,
+    read_state,
     save_checkpoint,
 )
 from vlp_fast.engine.codebook import start_codebook
 from vlp_fast.engine.evaluator import evaluate
 from vlp_fast.engine.experiment import Experiment, Inputs, Run, build_experiment
+from vlp_fast.engine.folder_lock import FolderLock
 from vlp_fast.engine.optim import (
     build_optimizers,
     clip_gradients,
     learning_rate_scale,
     set_learning_rates,
 )
-from vlp_fast.engine.progress import Display, Journal
-from vlp_fast.engine.run_folder import check_same_run, open_run_folder
+from vlp_fast.engine.progress import Display, Journal, append_row
+from vlp_fast.engine.run_folder import (
+    check_same_names,
+    check_same_run,
+    names,
+    open_run_folder,
+)
 from vlp_fast.engine.stop import StopRequest
 from vlp_fast.errors import InputError
 from vlp_fast.models.soho import Soho
@@ -50,13 +56,13 @@ def train(run: Run) -> Path:
         InputError: whatever is wrong with data, settings or folder, in one line.
     """
     torch.manual_seed(run.train.seed)
-    experiment = build_experiment(run)
-    trainer = Trainer(experiment)
-    try:
-        with trainer.stop:
-            trainer.run()
-    finally:
-        trainer.display.close()
+    with FolderLock(run.directory):  # before anything of the folder is read
+        trainer = Trainer(build_experiment(run))
+        try:
+            with trainer.stop:
+                trainer.run()
+        finally:
+            trainer.display.close()
     return run.directory
 
 
@@ -77,6 +83,7 @@ class Trainer:
         self.step = 0
         self.optimizers = build_optimizers(self.model, self.config.optim)
         self.scaler = experiment.precision.scaler()
+        self._notes = [*experiment.train.notes, *experiment.held_out.notes]
         check_same_run(self.config)
         self._resume()
         # Only now: a checkpoint of another model must leave the folder's run.json as it is.
@@ -139,7 +146,7 @@ class Trainer:
             f"{images} images a step, {experiment.steps_per_epoch:.0f} steps an epoch, steps "
             f"{self.step} to {experiment.total_steps}, in {self.config.directory}"
         )
-        for note in (*experiment.train.notes, *experiment.held_out.notes):
+        for note in self._notes:
             say(f"note: {note}")
 
     def _prepare(self) -> None:
@@ -185,8 +192,8 @@ class Trainer:
                 continue
             self._reported.add(problem)
             self.display.say(f"replaced: {problem}")
-            with (self.config.directory / "bad_samples.jsonl").open("a") as file:
-                file.write(json.dumps({"step": self.step, "problem": problem}) + "\n")
+            row = {"step": self.step, "problem": problem}
+            append_row(self.config.directory / "bad_samples.jsonl", row)
 
     def _advance(self, batches: Iterator[tuple[int, Inputs]]) -> None:
         """One optimiser step over as many micro-batches as the configuration says."""
@@ -241,6 +248,7 @@ class Trainer:
 
     def _save(self) -> None:
         extra = {"scaler": self.scaler.state_dict(), "recipe": self.config.name}
+        extra |= names(self.experiment.train)
         save_checkpoint(
             self.config.directory,
             self.step,
@@ -251,32 +259,43 @@ class Trainer:
         )
 
     def _resume(self) -> None:
-        is_wanted = self.config.resume == "auto"
-        found = newest_checkpoint(self.config.directory) if is_wanted else None
+        folder, is_wanted = self.config.directory, self.config.resume == "auto"
+        found = newest_checkpoint(folder, self._notes.append) if is_wanted else None
         if found is not None:
-            state = load_checkpoint(found, self.model, self.optimizers)
-            self.scaler.load_state_dict(state["scaler"])
-            self.step = int(state["step"])
-            if self.step > self.experiment.total_steps:
-                raise InputError(
-                    f"{found}: is beyond the {self.experiment.total_steps} steps asked for; raise "
-                    "--steps or give another --run-dir"
-                )
+            self._restore(found)
         elif self.config.train.backbone_weights:
             load_backbone(self.config.train.backbone_weights, self.model.backbone)
         else:
             self._refuse_frozen_noise()
 
-    def _refuse_frozen_noise(self) -> None:
-        """A CNN that starts frozen and random can learn nothing."""
-        config = self.config
-        starts_frozen = config.optim.freeze_backbone > 0 and not self._tagging_steps
-        if config.model.backbone.norm == "frozen" or starts_frozen:
+    def _restore(self, found: Path) -> None:
+        check_same_names(found, read_state(found), self.experiment.train)
+        state = load_checkpoint(found, self.model, self.optimizers)
+        try:
+            self.scaler.load_state_dict(state["scaler"])
+        except (LookupError, RuntimeError, TypeError) as error:
             raise InputError(
-                f"{config.name} starts with a frozen CNN, which needs weights: give a torchvision "
-                "ResNet's state dict as --train.backbone-weights, or train it from scratch by "
-                "--model.backbone.norm batch --model.backbone.freeze-stages 0 "
-                "--optim.freeze-backbone 0"
+                f"{found}: its loss scaling is unreadable ({type(error).__name__}); delete it, and "
+                "the same command goes on from the checkpoint before"
+            ) from None
+        self.step = state["step"]
+        if self.step > self.experiment.total_steps:
+            raise InputError(
+                f"{found}: is beyond the {self.experiment.total_steps} steps asked for; raise "
+                "--steps or give another --run-dir"
+            )
+
+    def _refuse_frozen_noise(self) -> None:
+        """A CNN that is frozen and random, for a while or in part, passes on noise."""
+        config = self.config
+        backbone = config.model.backbone
+        starts_frozen = config.optim.freeze_backbone > 0 and not self._tagging_steps
+        if backbone.norm == "frozen" or backbone.freeze_stages > 0 or starts_frozen:
+            raise InputError(
+                f"{config.name} starts with a frozen CNN (in whole or in part), which needs "
+                "weights: give a torchvision ResNet's state dict as --train.backbone-weights, or "
+                "train it from scratch by --model.backbone.norm batch "
+                "--model.backbone.freeze-stages 0 --optim.freeze-backbone 0"
             )
 
 

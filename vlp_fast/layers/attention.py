@@ -198,7 +198,7 @@ class GridAttention(MultiHeadProjections):
             f"GridAttention: received rows of shape {tuple(x.shape)} "
             f"{'without' if packing is None else 'with'} a packing and "
             f"{'without' if key_padding_mask is None else 'with'} a key_padding_mask, expected "
-            "(T, D) with a packing, or (S, L, D) with or without a mask; do pass one of the two"
+            "(T, D) with a packing, or (S, L, D) with or without a mask; pass one of the two"
         )
 
     def _packed(
@@ -254,7 +254,7 @@ def _add(x: Tensor, positions: Tensor | None) -> Tensor:
 def _head_dim(width: int, num_heads: int) -> int:
     if width % num_heads:
         raise ValueError(
-            f"attention: received width {width} and {num_heads} heads, which do not divide it; do "
+            f"attention: received width {width} and {num_heads} heads, which do not divide it; "
             "pass head_dim"
         )
     return width // num_heads

@@ -12,19 +12,15 @@ torchvision:
       imagenet        4       32     the ResNet of the papers
 
 - `norm="frozen"` is DETR's: affine and statistics are buffers that nothing trains. Published
-  parameter totals
-  count the affine ones, hence `parameter_total`;
+  parameter totals count the affine ones, hence `parameter_total`;
 - `freeze` and `freeze_statistics` hold layers still for the whole of a run or part of it;
 - `remask=True` makes a feature map independent of the images that share its batch.
 
 Why remask: a batch pads its images with zeros, and behind the first norm padding is no longer zero,
 so an image beside padding sees another border than alone. Measured on a random ResNet-18 with
-random
-statistics (256x320 pixels inside 512x640; float32): without remask the cells at the padded border
-move
-by 46 % of the map's root mean square, the next ones by 23 %, those further in by 0.6 %; with remask
-all
-move by under 0.001 %. `tests/layers/test_backbone.py` repeats it.
+random statistics (256x320 pixels inside 512x640; float32): without remask the cells at the padded
+border move by 46 % of the map's root mean square, the next ones by 23 %, those further in by 0.6 %;
+with remask all move by under 0.001 %. `tests/layers/test_backbone.py` repeats it.
 """
 
 from collections.abc import Callable, Sequence
@@ -124,8 +120,7 @@ class ResNet(nn.Module):
 
         Returns:
             (B, out_channels, ceil(H / stride), ceil(W / stride)). Cells beyond `feature_size` of an
-            image are padding,
-            and not zero.
+            image are padding, and not zero.
 
         Raises:
             ValueError: if `remask` is on and sizes are missing or do not fit the batch.
@@ -134,8 +129,7 @@ class ResNet(nn.Module):
         x = self.bn1(self.conv1(zero_padding(images, padding))).relu()
         padding = halve_padding(padding)
         if self.maxpool is not None:
-            # Behind a ReLU the zeros of remask never win over a valid cell: the same as minus
-            # infinity.
+            # Behind a ReLU the zeros of remask never win over a valid cell: as if minus infinity.
             x = self.maxpool(zero_padding(x, padding))
             padding = halve_padding(padding)
         for stage in self.stages():
@@ -156,8 +150,8 @@ class ResNet(nn.Module):
         """Freezes the stem and the first stages, and thaws all the others.
 
         Frozen parameters get no gradient and frozen norms keep their statistics in training.
-        Calling it again with
-        another number moves the boundary, so a schedule is one call per change.
+        Calling it again with another number moves the boundary, so a schedule is one call per
+        change.
 
         Args:
             stages: 0 nothing; 1 the stem and layer1 (DETR, the official SOHO); `num_stages`

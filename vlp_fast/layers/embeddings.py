@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vlp_fast.layers.heads import INIT_STD
-from vlp_fast.ops.packing import Grid
+from vlp_fast.ops.packing import Grid, Packing
 
 EPSILON = 1e-6
 """Keeps DETR's normalisation by the image's size from dividing by zero."""
@@ -69,7 +69,7 @@ class TextEmbeddings(nn.Module):
         eps: of the layer norm, BERT's.
         dropout: rate behind the layer norm.
 
-    Source: BERT; E2E-VLP section 3.1.1, SOHO section 3.1.
+    Source: BERT; E2E-VLP section 3.1.1, SOHO section 3.3.
     """
 
     def __init__(
@@ -103,6 +103,27 @@ class TextEmbeddings(nn.Module):
             segment = self.token_type_embeddings(segments)
         summed = self.word_embeddings(ids) + self.position_embeddings(positions) + segment
         embedded: Tensor = self.dropout(self.norm(summed))
+        return embedded
+
+    def embed(self, ids: Tensor, packing: Packing) -> Tensor:
+        """Maps the text of a packing, (L,) int64 token ids, to (L, D).
+
+        Raises:
+            ValueError: if there are not as many ids as the packing says, or a text is longer than
+                the position embeddings; known to the host, so nothing waits for the device.
+        """
+        longest, total = max(packing.text_lengths, default=0), sum(packing.text_lengths)
+        if ids.shape != (total,):
+            raise ValueError(
+                f"TextEmbeddings: received token ids of shape {tuple(ids.shape)}, expected "
+                f"({total},), as in the packing"
+            )
+        if longest > self.max_positions:
+            raise ValueError(
+                f"TextEmbeddings: received a text of {longest} tokens, expected at most "
+                f"{self.max_positions}, the number of position embeddings; truncate it"
+            )
+        embedded: Tensor = self(ids, packing.text_positions)
         return embedded
 
 

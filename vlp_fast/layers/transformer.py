@@ -39,7 +39,7 @@ class FeedForward(nn.Module):
         if activation not in ACTIVATIONS:
             raise ValueError(
                 f"FeedForward: received activation {activation!r}, expected one of "
-                f"{sorted(ACTIVATIONS)}; do pass one of these"
+                f"{sorted(ACTIVATIONS)}; pass one of these"
             )
         self.linear1 = nn.Linear(width, ffn_dim)
         self.linear2 = nn.Linear(ffn_dim, width)
@@ -55,13 +55,53 @@ class FeedForward(nn.Module):
         return out
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerConfig:
+    """Sizes and switches of an encoder or a decoder layer, and the parts that follow from them."""
+
+    width: int
+    """D."""
+    num_heads: int
+    """N."""
+    head_dim: int | None = None
+    """E; width / num_heads if None."""
+    ffn_dim: int
+    """Inner features of the feed-forward network."""
+    activation: Activation = "relu"
+    """Of the feed-forward network: "relu" (DETR) or "gelu" (BERT)."""
+    norm_first: bool = False
+    """Normalise in front of each block instead of behind it."""
+    dropout: float = 0.1
+    """Rate on attention weights, inside the feed-forward network and on residuals."""
+    eps: float = 1e-5
+    """Of the layer norms; 1e-5 in DETR, 1e-12 in BERT."""
+
+    def self_attention(self) -> GridAttention:
+        """Makes attention within each sequence."""
+        return GridAttention(self.width, self.num_heads, self.head_dim, dropout=self.dropout)
+
+    def cross_attention(self) -> CrossAttention:
+        """Makes attention to a memory."""
+        return CrossAttention(self.width, self.num_heads, self.head_dim, dropout=self.dropout)
+
+    def feed_forward(self) -> FeedForward:
+        """Makes the feed-forward network."""
+        return FeedForward(
+            self.width, self.ffn_dim, activation=self.activation, dropout=self.dropout
+        )
+
+    def norm(self) -> nn.LayerNorm:
+        """Makes the layer norm of one block."""
+        return nn.LayerNorm(self.width, eps=self.eps)
+
+
 class ResidualLayer(nn.Module):
     """What encoder and decoder layers share: the residual connection with its norm and dropout."""
 
-    def __init__(self, *, norm_first: bool, dropout: float) -> None:
+    def __init__(self, config: LayerConfig) -> None:
         super().__init__()
-        self.norm_first = norm_first
-        self.dropout = nn.Dropout(dropout)
+        self.norm_first = config.norm_first
+        self.dropout = nn.Dropout(config.dropout)
 
     def residual(
         self, x: Tensor, norm: Callable[[Tensor], Tensor], block: Callable[[Tensor], Tensor]
@@ -77,36 +117,14 @@ class ResidualLayer(nn.Module):
 
 
 class EncoderLayer(ResidualLayer):
-    """Self-attention and a feed-forward network.
+    """Self-attention and a feed-forward network."""
 
-    Args:
-        width: D.
-        num_heads: N.
-        head_dim: E; width / num_heads if None.
-        ffn_dim: inner features of the feed-forward network.
-        activation: "relu" (DETR) or "gelu" (BERT).
-        norm_first: normalise in front of each block instead of behind it.
-        dropout: rate on attention weights, inside the feed-forward network and on residuals.
-        eps: of the layer norms; 1e-5 in DETR, 1e-12 in BERT.
-    """
-
-    def __init__(
-        self,
-        width: int,
-        num_heads: int,
-        head_dim: int | None,
-        ffn_dim: int,
-        *,
-        activation: Activation = "relu",
-        norm_first: bool = False,
-        dropout: float = 0.1,
-        eps: float = 1e-5,
-    ) -> None:
-        super().__init__(norm_first=norm_first, dropout=dropout)
-        self.attention = GridAttention(width, num_heads, head_dim, dropout=dropout)
-        self.ffn = FeedForward(width, ffn_dim, activation=activation, dropout=dropout)
-        self.norm1 = nn.LayerNorm(width, eps=eps)
-        self.norm2 = nn.LayerNorm(width, eps=eps)
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config)
+        self.attention = config.self_attention()
+        self.ffn = config.feed_forward()
+        self.norm1 = config.norm()
+        self.norm2 = config.norm()
 
     def forward(self, x: Tensor, packing: Sequences, positions: Tensor | None = None) -> Tensor:
         """Maps packed rows (T, D) to (T, D); positions (T, D) enter queries and keys."""
@@ -136,6 +154,12 @@ class Encoder(nn.Module):
         return x if self.norm is None else self.norm(x)
 
 
+def make_encoder(config: LayerConfig, num_layers: int) -> Encoder:
+    """Makes an encoder of equal layers, with the last norm that norm_first needs."""
+    layers = [EncoderLayer(config) for _ in range(num_layers)]
+    return Encoder(layers, nn.LayerNorm(config.width) if config.norm_first else None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerCache:
     """What one decoder layer keeps between steps.
@@ -154,30 +178,16 @@ class LayerCache:
 
 
 class DecoderLayer(ResidualLayer):
-    """Self-attention, cross-attention to a memory and a feed-forward network.
+    """Self-attention, cross-attention to a memory and a feed-forward network."""
 
-    Args: as `EncoderLayer`.
-    """
-
-    def __init__(
-        self,
-        width: int,
-        num_heads: int,
-        head_dim: int | None,
-        ffn_dim: int,
-        *,
-        activation: Activation = "relu",
-        norm_first: bool = False,
-        dropout: float = 0.1,
-        eps: float = 1e-5,
-    ) -> None:
-        super().__init__(norm_first=norm_first, dropout=dropout)
-        self.self_attention = GridAttention(width, num_heads, head_dim, dropout=dropout)
-        self.cross_attention = CrossAttention(width, num_heads, head_dim, dropout=dropout)
-        self.ffn = FeedForward(width, ffn_dim, activation=activation, dropout=dropout)
-        self.norm1 = nn.LayerNorm(width, eps=eps)
-        self.norm2 = nn.LayerNorm(width, eps=eps)
-        self.norm3 = nn.LayerNorm(width, eps=eps)
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config)
+        self.self_attention = config.self_attention()
+        self.cross_attention = config.cross_attention()
+        self.ffn = config.feed_forward()
+        self.norm1 = config.norm()
+        self.norm2 = config.norm()
+        self.norm3 = config.norm()
 
     def forward(
         self,

@@ -7,8 +7,8 @@
 `semantics="paper"` is the above, and quantises with the codes as they were before the update.
 `semantics="official"` is the published code's rule: moving averages of sums and counts that start
 at zero, their Laplace-smoothed quotient as the codes, and rows quantised with the updated codes at
-the old index. There a code that is not hit turns to zero: at once if it never was, after some
-fifteen steps of gamma = 0.4 if it was.
+the old index. There a code that is not hit turns to zero: at once if it never was; if it was, with
+gamma = 0.4, it begins to shrink after some ten steps and is zero after thirty.
 
 In neither source, and off by default: `normalize_input`, `revival`, `initialise_from`.
 

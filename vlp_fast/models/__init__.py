@@ -37,7 +37,7 @@ def create_model(name: str, pretrained: str | Path | None = None) -> "E2EVLP | S
     if pretrained is not None and not Path(pretrained).is_file():
         raise ValueError(
             f"create_model: received pretrained={str(pretrained)!r}, expected an existing "
-            "safetensors file; do give the path of one, or None for random weights"
+            "safetensors file; give the path of one, or None for random weights"
         )
     model = build_model(config)
     if pretrained is not None:

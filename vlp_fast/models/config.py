@@ -138,8 +138,9 @@ class SohoConfig:
         gate: mix the code with the raw feature by a learned softmax gate (code).
         ema_rule: "eq4" (paper: codes not hit stay) or "sum_count_laplace" (code; it also quantises
             with the updated codes).
-        codebook_init: "normal" (random, both) or "data" (k-means on the first batches; a random
-            start collapses to a handful of codes when the CNN is small).
+        codebook_init: "normal" (N(0, 1): the code; the paper's is "randomly initialized") or "data"
+            (k-means on the first batches; a random start collapses to a handful of codes when the
+            CNN is small).
         normalize_input: parameter-free layer norm in front of the dictionary (neither).
         revival: codes whose moving count of hits per step falls below this are replaced by
             features of the batch; None never (both).
@@ -186,7 +187,7 @@ class SohoConfig:
         if self.width % self.num_heads:
             raise ValueError(
                 f"SohoConfig: received width {self.width} and {self.num_heads} heads, which do not "
-                "divide it; do change one of them"
+                "divide it; change one of them"
             )
 
 

@@ -17,6 +17,7 @@ layers, Q queries, C classes, R attributes, V vocabulary.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +26,16 @@ from vlp_fast.layers.attention import Spans
 from vlp_fast.layers.backbone import ResNet
 from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
 from vlp_fast.layers.heads import BoxHead, ClassHead, MaskedLanguageHead, MatchingHead
-from vlp_fast.layers.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer
+from vlp_fast.layers.transformer import (
+    Decoder,
+    DecoderLayer,
+    Encoder,
+    LayerConfig,
+    make_encoder,
+)
 from vlp_fast.models.backbone import build_backbone
 from vlp_fast.models.config import E2EVLPConfig
-from vlp_fast.ops.packing import Grid, Packing, gather_cells
+from vlp_fast.ops.packing import Grid, Packing, gather_cells, join_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +69,9 @@ class E2EVLP(nn.Module):
         num_classes: C, without the no-object class.
         num_attributes: R; 0 for no attribute head.
     """
+
+    pad_multiple: ClassVar[int] = 1
+    """A batch's padded height and width are multiples of this many pixels."""
 
     def __init__(
         self,
@@ -142,11 +152,8 @@ class E2EVLP(nn.Module):
             ValueError: if a text is longer than the position embeddings, or `text_ids` is not as
                 long as the packing says.
         """
-        text = self._embed(text_ids, packing)
-        rows = text.new_zeros(packing.num_rows, text.shape[1])
-        rows = rows.index_copy(0, packing.text_rows, text)
-        shown = cells.index_select(0, packing.grid_cells).to(rows.dtype)
-        rows = rows.index_copy(0, packing.grid_rows, shown)
+        text = self.embeddings.embed(text_ids, packing)
+        rows = join_rows(text, cells.index_select(0, packing.grid_cells), packing)
         memory: Tensor = self.encoder(rows, packing, self._positions(grid, packing))
         return memory
 
@@ -202,11 +209,11 @@ class E2EVLP(nn.Module):
         if caption_packing.num_sequences != packing.num_sequences:
             raise ValueError(
                 f"caption_logits: received {caption_packing.num_sequences} captions and "
-                f"{packing.num_sequences} memories, expected one memory for each; do repeat "
+                f"{packing.num_sequences} memories, expected one memory for each; repeat "
                 "memories with select_sequences"
             )
         hidden_ATD = self.decoder(
-            self._embed(caption_ids, caption_packing),
+            self.embeddings.embed(caption_ids, caption_packing),
             caption_packing,
             memory,
             packing,
@@ -278,22 +285,6 @@ class E2EVLP(nn.Module):
             written.append(ids)
         return torch.stack(written, dim=1)
 
-    def _embed(self, ids: Tensor, packing: Packing) -> Tensor:
-        """Embeds the text of a packing, after checks that need nothing from the device."""
-        longest, total = max(packing.text_lengths, default=0), sum(packing.text_lengths)
-        if ids.shape != (total,):
-            raise ValueError(
-                f"E2EVLP: received token ids of shape {tuple(ids.shape)}, expected ({total},), as "
-                "in the packing"
-            )
-        if longest > self.embeddings.max_positions:
-            raise ValueError(
-                f"E2EVLP: received a text of {longest} tokens, expected at most "
-                f"{self.embeddings.max_positions}; do truncate it"
-            )
-        embedded: Tensor = self.embeddings(ids, packing.text_positions)
-        return embedded
-
     def _positions(self, grid: Grid, packing: Packing) -> Tensor:
         """Returns (T, D): the sine position of grid rows, zero for text rows."""
         sine = self.sine_position(grid).index_select(0, packing.grid_cells)
@@ -313,13 +304,16 @@ def build_e2e_vlp(config: E2EVLPConfig) -> E2EVLP:
     Raises:
         ValueError: for values that no model can have.
     """
+    layer = _layer(config)
     return E2EVLP(
         backbone=build_backbone(config.backbone),
         embeddings=TextEmbeddings(
             config.vocab_size, config.width, config.max_positions, dropout=config.dropout
         ),
-        encoder=_encoder(config),
-        decoder=_decoder(config),
+        encoder=make_encoder(layer, config.encoder_layers),
+        decoder=Decoder(
+            [DecoderLayer(layer) for _ in range(config.decoder_layers)], nn.LayerNorm(config.width)
+        ),
         width=config.width,
         num_queries=config.num_queries,
         num_classes=config.num_classes,
@@ -327,33 +321,13 @@ def build_e2e_vlp(config: E2EVLPConfig) -> E2EVLP:
     )
 
 
-def _encoder(config: E2EVLPConfig) -> Encoder:
-    layers = [
-        EncoderLayer(
-            config.width,
-            config.num_heads,
-            config.head_dim,
-            config.ffn_dim,
-            activation=config.activation,
-            norm_first=config.norm_first,
-            dropout=config.dropout,
-        )
-        for _ in range(config.encoder_layers)
-    ]
-    return Encoder(layers, nn.LayerNorm(config.width) if config.norm_first else None)
-
-
-def _decoder(config: E2EVLPConfig) -> Decoder:
-    layers = [
-        DecoderLayer(
-            config.width,
-            config.num_heads,
-            config.head_dim,
-            config.ffn_dim,
-            activation=config.activation,
-            norm_first=config.norm_first,
-            dropout=config.dropout,
-        )
-        for _ in range(config.decoder_layers)
-    ]
-    return Decoder(layers, nn.LayerNorm(config.width))
+def _layer(config: E2EVLPConfig) -> LayerConfig:
+    return LayerConfig(
+        width=config.width,
+        num_heads=config.num_heads,
+        head_dim=config.head_dim,
+        ffn_dim=config.ffn_dim,
+        activation=config.activation,
+        norm_first=config.norm_first,
+        dropout=config.dropout,
+    )

@@ -14,7 +14,8 @@ code: maps round down, padding takes part in the pool and in the dictionary, a l
 the dictionary, no dropout on visual tokens, heads without transform and bias. Its other deviations
 are switches of `SohoConfig`. `soho_official.py` has the names of its weights.
 
-Different from the published code in speed only: it runs the neck once per text.
+The published code runs the neck once per text, this one once per image. Besides the time, only the
+Laplace epsilon's weight, the sample size of running variances and the draw of masked images differ.
 
 Shape suffixes: B images, P valid cells, T packed rows, D width, K codes.
 """
@@ -29,15 +30,18 @@ from torch import Tensor, nn
 from vlp_fast.layers.backbone import ResNet, padding_mask
 from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
 from vlp_fast.layers.heads import MaskedLanguageHead, MatchingHead
-from vlp_fast.layers.transformer import Encoder, EncoderLayer
+from vlp_fast.layers.transformer import Encoder, LayerConfig, make_encoder
 from vlp_fast.layers.visual_dictionary import VisualDictionary
 from vlp_fast.models.backbone import build_backbone
 from vlp_fast.models.config import SohoConfig
 from vlp_fast.models.label_masking import mask_random_label, mask_shared_position
-from vlp_fast.ops.packing import Grid, Packing, gather_cells
+from vlp_fast.ops.packing import Grid, Packing, gather_cells, join_rows
 
 BERT_EPS = 1e-12
 """Epsilon of BERT's layer norms; that of the visual tokens is torch's 1e-5, as published."""
+
+OFFICIAL_PAD_MULTIPLE = 32
+"""Pixels: the published code pads a batch to a multiple of it."""
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -109,6 +113,11 @@ class Soho(nn.Module):
     @property
     def _is_official(self) -> bool:
         return self.config.semantics == "official"
+
+    @property
+    def pad_multiple(self) -> int:
+        """A batch's padded height and width are multiples of this many pixels."""
+        return pad_multiple(self.config)
 
     def grid_sizes(
         self, image_sizes: Sizes, padded_size: tuple[int, int]
@@ -191,14 +200,17 @@ class Soho(nn.Module):
             text_ids: (sum of text lengths,) int64, sequence by sequence, [CLS] first.
             tokens: of all images.
             masked: (P,) bool, cells replaced by the mask embedding; none if None. It holds for
-                every
-                text of the image, foreign ones too: masks on matching pairs only would give
-                the matching away.
+                every text of the image, foreign ones too: masks on matching pairs only would
+                give the matching away.
             grid: the cells.
             packing: the sequences.
 
         Returns:
             (T, D) hidden rows, in the packing's order.
+
+        Raises:
+            ValueError: if a text is longer than the position embeddings, or `text_ids` is not as
+                long as the packing says.
         """
         visual_PD = tokens.embedding
         if masked is not None:
@@ -206,11 +218,8 @@ class Soho(nn.Module):
             visual_PD = torch.where(masked[:, None], mask, visual_PD)
         visual_PD = self.norm(visual_PD + self.position(grid))
         visual = self.dropout(visual_PD[packing.grid_cells])
-        text = self.text_embeddings(text_ids, packing.text_positions)
-        x_TD = text.new_zeros(packing.num_rows, self.config.width)
-        x_TD = x_TD.index_copy(0, packing.text_rows, text)
-        x_TD = x_TD.index_copy(0, packing.grid_rows, visual.to(text.dtype))
-        hidden_TD: Tensor = self.encoder(x_TD, packing)
+        text = self.text_embeddings.embed(text_ids, packing)
+        hidden_TD: Tensor = self.encoder(join_rows(text, visual, packing), packing)
         return hidden_TD
 
     def masked_word_logits(self, hidden: Tensor) -> Tensor:
@@ -329,7 +338,7 @@ def build_soho(config: SohoConfig) -> Soho:
         text_embeddings=TextEmbeddings(
             config.vocab_size, width, config.max_positions, dropout=config.dropout
         ),
-        encoder=_encoder(config),
+        encoder=make_encoder(_layer(config), config.layers),
         word_head=MaskedLanguageHead(
             width, config.vocab_size, transform=not is_official, bias=not is_official
         ),
@@ -338,21 +347,21 @@ def build_soho(config: SohoConfig) -> Soho:
     )
 
 
-def _encoder(config: SohoConfig) -> Encoder:
-    layers = [
-        EncoderLayer(
-            config.width,
-            config.num_heads,
-            None,
-            config.ffn_dim,
-            activation="gelu",
-            norm_first=config.norm_first,
-            dropout=config.dropout,
-            eps=BERT_EPS,
-        )
-        for _ in range(config.layers)
-    ]
-    return Encoder(layers, nn.LayerNorm(config.width) if config.norm_first else None)
+def pad_multiple(config: SohoConfig) -> int:
+    """Returns what a batch's padded height and width are multiples of, in pixels."""
+    return OFFICIAL_PAD_MULTIPLE if config.semantics == "official" else 1
+
+
+def _layer(config: SohoConfig) -> LayerConfig:
+    return LayerConfig(
+        width=config.width,
+        num_heads=config.num_heads,
+        ffn_dim=config.ffn_dim,
+        activation="gelu",
+        norm_first=config.norm_first,
+        dropout=config.dropout,
+        eps=BERT_EPS,
+    )
 
 
 def _initialised(convolution: nn.Conv2d) -> nn.Conv2d:

@@ -1,7 +1,8 @@
 """Weights of the published SOHO code: their names, and loading them into `Soho`.
 
-The published checkpoint (ResNet-18, 3 layers) is a tree of 196 tensors. A model built from
-`config.official(...)` has the same tensors, with names of its own; the rules below translate them.
+The modules of the published code (ResNet-18, 3 layers) make a tree of 196 tensors; that its
+checkpoint holds the same is inferred, for none was at hand. A model built from
+`config.official(...)` has these tensors, with names of its own; the rules below translate them.
 One tensor is there twice in the published tree: `mask_l_fc.weight` is the word embeddings again.
 
 Reading a checkpoint file is the caller's: unwrap its "state_dict" entry, load with

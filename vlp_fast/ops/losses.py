@@ -1,7 +1,7 @@
 """Set losses of detection: class, box and attribute terms for every decoder layer in one call.
 
-DETR (ECCV 2020), section 3.1 and appendix A.2; E2E-VLP (ACL 2021), section 3.3. Weights between the
-terms belong to the caller. Plain differentiable torch without a wait for the device.
+DETR (ECCV 2020), section 3.1 and appendix A.2; E2E-VLP (ACL 2021), section 3.1.3. Weights between
+the terms belong to the caller. Plain differentiable torch without a wait for the device.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,8 @@ def set_losses(
         boxes: (A, B, Q, 4), `(cx, cy, w, h)` in [0, 1].
         targets: the T boxes of the batch.
         matches: (A, T) int64 of `match`: query of each target, -1 for none.
-        attribute_logits: (A, B, Q, R), or `None` for a term of 0.
+        attribute_logits: (A, B, Q, R + 1), R the attributes; the last is "no attribute", which no
+            target has. `None` for a term of 0.
         eos_coef: weight of the class "no object".
         num_boxes: divisor of the box terms; `None` means T. With several processes, pass the mean
             of T over them. Below 1 counts as 1.

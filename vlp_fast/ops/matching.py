@@ -1,7 +1,7 @@
 """Matching predictions to targets: DETR's cost and assignment, and SciPy's interface to the latter.
 
-DETR (ECCV 2020), section 3.1, eq. 1; E2E-VLP (ACL 2021), section 3.3. Targets of a batch are packed
-end to end, and one call matches all decoder layers.
+DETR (ECCV 2020), section 3.1, eq. 1; E2E-VLP (ACL 2021), section 3.1.3. Targets of a batch are
+packed end to end, and one call matches all decoder layers.
 """
 
 from collections.abc import Sequence
@@ -66,6 +66,7 @@ class Targets:
     """Targets of each image, on the host."""
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "Targets":
+        """Copy the annotations to another device; counts stay on the host."""
         return moved(self, device, non_blocking)
 
 
@@ -116,7 +117,8 @@ def match(
         logits: (A, B, Q, C + 1) floating point, C the classes; the last is "no object".
         boxes: (A, B, Q, 4), `(cx, cy, w, h)` in [0, 1].
         targets: the T boxes of the batch, on the same device.
-        attribute_logits: (A, B, Q, R), or `None` for no attribute term.
+        attribute_logits: (A, B, Q, R + 1), R the attributes; the last is "no attribute", which no
+            target has. `None` for no attribute term.
 
     Returns:
         (A, T) int64: the query of each target, -1 for those left over where an image has more

@@ -43,13 +43,16 @@ class Grid:
 
     @property
     def num_cells(self) -> int:
+        """P, the valid cells of all images."""
         return sum(height * width for height, width in self.sizes)
 
     @property
     def num_images(self) -> int:
+        """B, the images of the batch."""
         return len(self.sizes)
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "Grid":
+        """Copy the grid to another device; sizes stay on the host."""
         return moved(self, device, non_blocking)
 
 
@@ -78,18 +81,27 @@ class Packing:
 
     @property
     def lengths(self) -> tuple[int, ...]:
+        """Rows of each sequence, text and grid together."""
         return tuple(t + g for t, g in zip(self.text_lengths, self.grid_lengths, strict=True))
 
     @property
+    def starts(self) -> tuple[int, ...]:
+        """First row of each sequence, on the host; `first_rows` is the same on the device."""
+        return tuple(accumulate(self.lengths, initial=0))[:-1]
+
+    @property
     def num_sequences(self) -> int:
+        """S, the sequences of the batch."""
         return len(self.text_lengths)
 
     @property
     def num_rows(self) -> int:
+        """T, the rows of all sequences."""
         return sum(self.text_lengths) + sum(self.grid_lengths)
 
     @property
     def max_length(self) -> int:
+        """Rows of the longest sequence, 0 if there is none."""
         return max(self.lengths, default=0)
 
     @property
@@ -98,6 +110,7 @@ class Packing:
         return self.cu_seqlens[:-1].long()
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "Packing":
+        """Copy the packing to another device; lengths stay on the host."""
         return moved(self, device, non_blocking)
 
 
@@ -217,6 +230,24 @@ def scatter_cells(cells: Tensor, grid: Grid, fill: float = 0.0) -> Tensor:
     flat = cells.new_full((grid.num_images * height * width, cells.shape[1]), fill)
     flat = flat.index_copy(0, grid.cell_index, cells)
     return flat.view(grid.num_images, height, width, -1).permute(0, 3, 1, 2)
+
+
+def join_rows(text: Tensor, cells: Tensor, packing: Packing) -> Tensor:
+    """Lay rows of text and rows of grid cells out as packed rows: (T, D), differentiable.
+
+    Args:
+        text: (sum of text_lengths, D), sequence by sequence; its dtype is the result's.
+        cells: (sum of grid_lengths, D), what each of `grid_rows` shows.
+        packing: the batch.
+
+    Raises:
+        ValueError: there are not as many rows as in the packing.
+    """
+    _check_rows("join_rows (text)", text, sum(packing.text_lengths))
+    _check_rows("join_rows (cells)", cells, sum(packing.grid_lengths))
+    rows = text.new_zeros(packing.num_rows, text.shape[1])
+    rows = rows.index_copy(0, packing.text_rows, text)
+    return rows.index_copy(0, packing.grid_rows, cells.to(rows.dtype))
 
 
 def pack(padded: Tensor, packing: Packing) -> Tensor:

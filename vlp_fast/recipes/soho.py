@@ -1,9 +1,9 @@
 """SOHO (CVPR 2021), section 4.1: SGD 1e-2 for the CNN, AdamW 1e-4 for the rest, 40 epochs.
 
 4,096 image-text pairs a step are 1,024 images with four texts each, over all GPUs and
-micro-batches; a single GPU reaches it by accumulation. The dictionary starts from k-means over
-features of the first batches, not from N(0, 1), from which a handful of codes survive
-(docs/paper_gaps.md).
+micro-batches; a single GPU reaches it by accumulation. Except in the official recipe, the
+dictionary starts from k-means over features of the first batches, not from N(0, 1), from which a
+handful of codes survive (docs/paper_gaps.md).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def world() -> SohoRun:
     """The drawn world, half an hour on two cores: the model uses the picture.
 
     The CNN first learns the words of the captions (`tagging_steps`), in place of ImageNet weights;
-    then it is frozen for half of the run and goes on at a twentieth of its rate.
+    then it is frozen for a third of the run (8 epochs) and goes on at a twentieth of its rate.
     """
     return SohoRun(
         name="soho_world",

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vlp_fast.reference.precision import widen
+
 # Scores held at a time: 1 MiB of float32 is what a core keeps in its cache.
 _SCORES_AT_A_TIME = {"cpu": 2**18, "cuda": 2**26}
 
@@ -53,7 +55,7 @@ def attention(
     keys = _sequences(cu_seqlens_k, max_seqlen_k, len(k))
     hidden = _hidden(queries, keys, causal, q)
     padded_q, padded_k, padded_v = _pad(q, queries), _pad(k, keys), _pad(v, keys)
-    out, lse = torch.empty_like(padded_q), _wide(padded_q.new_empty(padded_q.shape[:3]))
+    out, lse = torch.empty_like(padded_q), widen(padded_q.new_empty(padded_q.shape[:3]))
     for part in _parts(padded_q, padded_k):
         scores = _scores(padded_q, padded_k, hidden, part, scale)
         weights = _softmax_(scores, lse[part])
@@ -90,10 +92,10 @@ def attention_backward(
     for part in _parts(padded_q, padded_k):
         weights = _scores(padded_q, padded_k, hidden, part, scale)
         weights.sub_(padded_lse[part]).exp2_()
-        grad_out = _wide(padded_grad[part])
+        grad_out = widen(padded_grad[part])
         # sum_j P_ij dP_ij = dO_i . O_i, with dropout too.
         centre = (grad_out * padded_out[part]).sum(-1, keepdim=True)
-        grad_weights = grad_out @ _wide(padded_v[part]).mT
+        grad_weights = grad_out @ widen(padded_v[part]).mT
         used = weights
         if dropout_p > 0:
             dropout = _dropout(weights, part.start, dropout_p, seed)
@@ -160,7 +162,7 @@ def _parts(q: Tensor, k: Tensor) -> Iterator[slice]:
 
 def _scores(q: Tensor, k: Tensor, hidden: Tensor | None, part: slice, scale: float) -> Tensor:
     """Scores of some sequences (S', N, Lq, Lk), divided by ln 2."""
-    scores = (_wide(q[part]) @ _wide(k[part]).mT).mul_(scale / _LN2)
+    scores = (widen(q[part]) @ widen(k[part]).mT).mul_(scale / _LN2)
     return scores if hidden is None else scores.add_(hidden[part])
 
 
@@ -208,10 +210,6 @@ def _pad(x: Tensor, sequences: Sequences) -> Tensor:
     dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
     padded = x.reshape(len(sequences.lengths), sequences.length, *x.shape[1:]).transpose(1, 2)
     return padded.to(dtype).contiguous()
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _unpad(x: Tensor, sequences: Sequences, dtype: torch.dtype) -> Tensor:

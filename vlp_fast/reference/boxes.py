@@ -7,6 +7,8 @@ would wait for the device: an inverted or empty box has area 0, and every ratio 
 import torch
 from torch import Tensor
 
+from vlp_fast.reference.precision import widen
+
 # Below this area (of the unit square, or square pixels) a box is a point or a line.
 SMALLEST_AREA = 1e-12
 
@@ -33,7 +35,7 @@ def iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
     Half-precision boxes are computed in float32. The ratio is 0 where both boxes are empty.
     """
-    return _overlap(_wide(boxes1), _wide(boxes2))[0]
+    return _overlap(widen(boxes1), widen(boxes2))[0]
 
 
 def giou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
@@ -42,7 +44,7 @@ def giou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     `iou - (hull - union) / hull`, where the hull is the smallest box around both. Half-precision
     boxes are computed in float32; two equal points give 0.
     """
-    boxes1, boxes2 = _wide(boxes1), _wide(boxes2)
+    boxes1, boxes2 = widen(boxes1), widen(boxes2)
     ratio, union = _overlap(boxes1, boxes2)
     low = torch.minimum(boxes1[..., :2], boxes2[..., :2])
     high = torch.maximum(boxes1[..., 2:], boxes2[..., 2:])
@@ -71,7 +73,3 @@ def _overlap(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
     # Clamping the denominator instead would keep the value finite but not its gradient.
     return part / torch.where(whole > SMALLEST_AREA, whole, 1.0)
-
-
-def _wide(boxes: Tensor) -> Tensor:
-    return boxes if boxes.dtype == torch.float64 else boxes.float()

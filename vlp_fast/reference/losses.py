@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vlp_fast.reference.boxes import cxcywh_to_xyxy, giou
+from vlp_fast.reference.precision import widen
 
 
 def class_loss(
@@ -16,7 +17,7 @@ def class_loss(
 ) -> Tensor:
     """Weighted mean cross entropy of all queries: (A,). The last class is "no object"."""
     layers, images, queries, classes = logits.shape
-    wide = _wide(logits)
+    wide = widen(logits)
     # Unmatched targets write to a place of their own at the end, which is cut off.
     place = torch.where(matches >= 0, image_of * queries + matches, images * queries)
     target = place.new_full((layers, images * queries + 1), classes - 1)
@@ -30,7 +31,7 @@ def box_losses(
     boxes: Tensor, target_boxes: Tensor, image_of: Tensor, matches: Tensor
 ) -> tuple[Tensor, Tensor]:
     """L1 and `1 - GIoU` summed over matched pairs: (A,) each."""
-    predicted = _at_matches(_wide(boxes), image_of, matches)
+    predicted = _at_matches(widen(boxes), image_of, matches)
     targets = target_boxes.to(predicted.dtype).expand_as(predicted)
     # An unmatched target takes itself for its prediction: its loss and gradient are 0 even where
     # the query in its place is NaN.
@@ -47,7 +48,7 @@ def attribute_loss(
     """Mean cross entropy over matched targets with an annotated attribute: (A,), 0 if none."""
     labelled = (matches >= 0) & (attributes >= 0)
     label = attributes.expand_as(matches).masked_fill(~labelled, -100)
-    logits = _at_matches(_wide(attribute_logits), image_of, matches)
+    logits = _at_matches(widen(attribute_logits), image_of, matches)
     loss = F.cross_entropy(logits.flatten(0, 1), label.flatten(), reduction="none")
     return loss.view_as(matches).sum(1) / labelled.sum(1).clamp(min=1)
 
@@ -57,7 +58,3 @@ def _at_matches(predictions: Tensor, image_of: Tensor, matches: Tensor) -> Tenso
     places = image_of * predictions.shape[2] + matches.clamp(min=0)
     index = places[..., None].expand(-1, -1, predictions.shape[3])
     return predictions.flatten(1, 2).gather(1, index)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

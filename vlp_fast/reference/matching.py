@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment as scipy_assignment
 from torch import Tensor
 
 from vlp_fast.reference.boxes import cxcywh_to_xyxy, giou
+from vlp_fast.reference.precision import widen
 
 # Cost of a query whose logits or box are not finite: beyond any finite prediction, and far from
 # where float32 loses the differences between the others.
@@ -33,7 +34,7 @@ def matching_cost(
     cost_attribute: float,
 ) -> Tensor:
     """Cost of each target against the queries of its image: (A, T, Q) float32, finite."""
-    boxes = _wide(boxes)[:, image_of]
+    boxes = widen(boxes)[:, image_of]
     targets = target_boxes.to(boxes.dtype)[None, :, None]
     cost = cost_bbox * (boxes - targets).abs().sum(-1)
     cost = cost - cost_giou * giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(targets))
@@ -70,10 +71,6 @@ def assign(cost: Tensor, maximize: bool) -> tuple[Tensor, Tensor]:
 
 def _probability(logits: Tensor, image_of: Tensor, labels: Tensor) -> Tensor:
     """Softmax probability of each target's label at each query of its image: (A, T, Q)."""
-    wide = _wide(logits)
+    wide = widen(logits)
     normaliser = wide.logsumexp(-1)[:, image_of]
     return (wide[:, image_of, :, labels].transpose(0, 1) - normaliser).exp()
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

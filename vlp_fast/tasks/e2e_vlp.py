@@ -6,7 +6,6 @@ are written from the second kind, because the first would show the caption to it
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +15,9 @@ from torch.nn import functional
 from vlp_fast.data.loader import Example
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.transforms import pad_images
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.ops import Targets
-from vlp_fast.ops.packing import Grid, Packing, make_grid, make_packing, select_sequences
+from vlp_fast.ops.packing import Grid, Packing, make_packing, select_sequences
 from vlp_fast.tasks.captioning import shift
 from vlp_fast.tasks.config import E2EVLPObjective
 from vlp_fast.tasks.detection import (
@@ -28,12 +26,10 @@ from vlp_fast.tasks.detection import (
     detection_targets,
     matched_attribute_accuracy,
 )
+from vlp_fast.tasks.images import Geometry, Sizes, batch_images
 from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
 from vlp_fast.tasks.task import Inputs, StepOutput, accuracy, mean_cross_entropy
 from vlp_fast.tasks.texts import Corruption, chosen_rows, flat
-
-Sizes = tuple[tuple[int, int], ...]
-Geometry = Callable[[Sizes, tuple[int, int]], tuple[Sizes, tuple[int, int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +99,7 @@ class E2EVLPPretraining:
     def collate(self, examples: list[Example], epoch: int, pool: int | None = None) -> E2EVLPInputs:
         """Pair, corrupt, pad and pack one batch, on the host."""
         count = len(examples)
-        images, image_sizes = pad_images([e.image for e in examples])
-        sizes, map_size = self.geometry(image_sizes, (images.size(2), images.size(3)))
-        grid = make_grid(sizes, map_size)
+        images, image_sizes, grid = batch_images(examples, self.geometry, E2EVLP.pad_multiple)
         texts, is_matched, captions, from_image = [], [], [], []
         for example in examples:
             draw = generator(self.seed, epoch, example.index, "pairs")
@@ -119,8 +113,7 @@ class E2EVLPPretraining:
             captions.append(shift(self.corruption.ids(caption)))
         lengths = [len(text.ids) for text in texts]
         packing = make_packing((*lengths, *[0] * count), (*range(count), *range(count)), grid)
-        starts = [sum(packing.lengths[:i]) for i in range(count)]
-        rows, words = chosen_rows(texts, starts, is_matched)
+        rows, words = chosen_rows(texts, packing.starts[:count], is_matched)
         seen_by_detection = [i + count * alone for i, alone in enumerate(from_image)]
         detection_rows, detection_packing = select_sequences(packing, seen_by_detection)
         image_rows, image_packing = select_sequences(packing, range(count, 2 * count))

@@ -2,7 +2,7 @@
 
 A foreign text is a caption of another image of the same data set (another pool would give the
 answer away by style). Where the data set can tell whether a caption happens to be true of the
-picture, such captions are not taken as foreign.
+picture, such a caption is drawn again; after `TRIALS` draws it is taken after all.
 """
 
 from __future__ import annotations

@@ -17,12 +17,11 @@ from torch.nn import functional
 from vlp_fast.data.loader import Example
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.transforms import pad_images
 from vlp_fast.models.config import SohoConfig
-from vlp_fast.models.soho import Soho
-from vlp_fast.ops.packing import Grid, Packing, make_grid, make_packing
+from vlp_fast.models.soho import Soho, pad_multiple
+from vlp_fast.ops.packing import Grid, Packing, make_packing
 from vlp_fast.tasks.config import SohoObjective
-from vlp_fast.tasks.e2e_vlp import Geometry, Sizes
+from vlp_fast.tasks.images import Geometry, Sizes, batch_images
 from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
 from vlp_fast.tasks.mlm import MaskedText
 from vlp_fast.tasks.mvm import masked_code_accuracy, masked_code_loss
@@ -87,11 +86,9 @@ class SohoPretraining:
 
     def collate(self, examples: list[Example], epoch: int, pool: int | None = None) -> SohoInputs:
         """Pair, corrupt, pad and pack one batch, on the host."""
-        images, image_sizes = pad_images(
-            [e.image for e in examples], multiple=32 if self.switches.semantics == "official" else 1
+        images, image_sizes, grid = batch_images(
+            examples, self.geometry, pad_multiple(self.switches)
         )
-        sizes, map_size = self.geometry(image_sizes, (images.size(2), images.size(3)))
-        grid = make_grid(sizes, map_size)
         texts, is_matched, image_of, noise = [], [], [], []
         for position, example in enumerate(examples):
             draw = generator(self.seed, epoch, example.index, "pairs")
@@ -99,12 +96,11 @@ class SohoPretraining:
             texts += [self.corruption.mask(text, draw) for text, _ in pairs]
             is_matched += [matched for _, matched in pairs]
             image_of += [position] * len(pairs)
-            height, width = sizes[position]
+            height, width = grid.sizes[position]
             noise.append(torch.from_numpy(draw.random(height * width)))
         packing = make_packing([len(text.ids) for text in texts], image_of, grid)
-        starts = _starts(packing.lengths)
         has_loss = [matched or self.switches.mlm_on_negatives for matched in is_matched]
-        rows, targets = chosen_rows(texts, starts, has_loss)
+        rows, targets = chosen_rows(texts, packing.starts, has_loss)
         matched = torch.tensor(is_matched)
         word_images, words = _words(texts, image_of, is_matched)
         of_matched = torch.tensor(has_loss)[packing.sequence_of[packing.grid_rows]]
@@ -176,10 +172,3 @@ def _words(
     originals = [t.original()[1:-1] for _, t in own]
     images = [[i] * len(ids) for (i, _), ids in zip(own, originals, strict=True)]
     return flat(images), flat(originals)
-
-
-def _starts(lengths: tuple[int, ...]) -> list[int]:
-    starts = [0]
-    for length in lengths[:-1]:
-        starts.append(starts[-1] + length)
-    return starts

@@ -1,8 +1,8 @@
 """A warm-up for CNNs without ImageNet weights: which words are in the captions of this picture?
 
-Not in either paper. Masked words alone do not teach a CNN from scratch what shapes are (.16 after
-3,000 steps on the drawn world; colours come at once), and the papers start from ImageNet. Binary
-cross entropy between the max-pooled projected map and the bag of words of the picture's own texts.
+Not in the paper, which starts from ImageNet. Masked words alone do not teach a CNN from scratch
+what shapes are (.16 after 3,000 steps on the drawn world; colours come at once). Binary cross
+entropy between the max-pooled projected map and the bag of words of the picture's own texts.
 """
 
 from __future__ import annotations

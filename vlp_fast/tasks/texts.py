@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,7 @@ def flat(rows: list[list[int]]) -> Tensor:
 
 
 def chosen_rows(
-    texts: list[MaskedText], starts: list[int], is_used: list[bool]
+    texts: list[MaskedText], starts: Sequence[int], is_used: list[bool]
 ) -> tuple[Tensor, Tensor]:
     """Packed row and target of every chosen token of the texts that are used.
 

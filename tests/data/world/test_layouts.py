@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,81 @@ def test_a_world_with_a_foreign_file_is_kept(tmp_path: Path) -> None:
     assert (target / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "stray",
+    [
+        *("images/photo.jpg", "images/1.png", "images/000000000001.png.bak"),
+        *("images/000000000001.jpg", "annotations/mine.json", "annotations/000000000001.png"),
+        *("images/holiday/000000000001.png", "world.json.d/x", "000000000001.png"),
+    ],
+)
+def test_foreign_files_inside_a_world_are_kept(stray: str, tmp_path: Path) -> None:
+    target = tmp_path / "world"
+    make_world(target, images=8, seed=0)
+    (target / stray).parent.mkdir(exist_ok=True)
+    (target / stray).write_text("mine")
+    before = hashes(target)
+    with pytest.raises(InputError, match=r"something other than a world \(.*name a new or empty"):
+        make_world(target, images=8, seed=1)
+    assert hashes(target) == before
+
+
+@pytest.mark.parametrize("place", ["images/000000000001.png", "annotations"])
+def test_links_inside_a_world_are_kept(place: str, tmp_path: Path) -> None:
+    target, elsewhere = tmp_path / "world", tmp_path / "elsewhere"
+    make_world(target, images=8, seed=0)
+    (target / place).rename(elsewhere)
+    (target / place).symlink_to(elsewhere)
+    with pytest.raises(InputError, match=f"something other than a world .{place}.;"):
+        make_world(target, images=8, seed=1)
+    assert (target / place).is_symlink()
+
+
+def rename_but(*failing: str) -> Callable[[Path, Path], Path]:
+    """`Path.rename` that fails for some names of the folder to be renamed."""
+    rename = Path.rename
+
+    def attempt(path: Path, target: Path) -> Path:
+        if path.name in failing:
+            raise OSError("Device or resource busy")
+        return rename(path, target)
+
+    return attempt
+
+
+def test_the_old_world_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "world"
+    make_world(target, images=8, seed=0)
+    before = hashes(target)
+    monkeypatch.setattr(Path, "rename", rename_but("new"))
+    with pytest.raises(InputError, match="Device or resource busy"):
+        make_world(target, images=9, seed=0)
+    assert hashes(target) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
+
+
+def test_an_old_world_that_could_not_come_back_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits beside its place, also after a kill between two renames, for the next attempt."""
+    target = tmp_path / "world"
+    make_world(target, images=8, seed=0)
+    before = hashes(target)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename_but("new", "old"))
+        with pytest.raises(InputError, match="Device or resource busy"):
+            make_world(target, images=9, seed=0)
+    assert hashes(tmp_path / ".world.make-world.partial" / "old") == before
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename_but("new"))
+        with pytest.raises(InputError, match="Device or resource busy"):
+            make_world(target, images=9, seed=0)
+    assert hashes(target) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
+
+
 def test_a_failure_leaves_the_old_world_and_no_rubbish(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +301,7 @@ def test_impossible_requests(tmp_path: Path) -> None:
         ("[" + "7" * 5000 + "]", "cannot be read"),
         ("[]", "not a world"),
         ('{"format": "vlp_fast.world", "version": 99}', "version 99, expected 1"),
+        ('{"format": "vlp_fast.world", "version": "a\\n"}', r"version 'a\\n', expected 1"),
         ('{"format": "vlp_fast.world", "version": 1}', "a scene is damaged"),
         ('{"format": "vlp_fast.world", "version": 1, "scenes": [{}]}', "a scene is damaged"),
     ],
@@ -236,6 +313,40 @@ def test_damaged_worlds_are_named(content: str | None, message: str, tmp_path: P
         read_scenes(tmp_path)
     assert "world.json" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def nested(depth: int) -> list[Any]:
+    content: list[Any] = []
+    for _ in range(depth):
+        content = [content]
+    return content
+
+
+@pytest.mark.parametrize(
+    ("place", "content"),
+    [
+        (("objects", 0, "box"), [0, 0, 10**6, 10**6]),
+        (("objects", 0, "box"), [0, 0, 10]),
+        (("objects", 0, "kind"), nested(700)),
+        (("objects", 0, "colour"), "a\n\x1b[2J" * 10**4),
+        (("image_id",), 2**70),
+        (("width",), 10**6),
+        (("clutter", "marks"), 10**9),
+    ],
+)
+def test_impossible_scenes_are_told_before_they_are_drawn(
+    world: Path, tmp_path: Path, place: tuple[Any, ...], content: Any
+) -> None:
+    state = load(world / "world.json")
+    inner = state["scenes"][3]
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = content
+    (tmp_path / "world.json").write_text(json.dumps(state))
+    with pytest.raises(InputError, match=r"world\.json: a scene is damaged.*make-world") as caught:
+        read_scenes(tmp_path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 700
 
 
 def test_progress_counts_the_pictures(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from vlp_fast.data.world.sampling import MARGIN, MAX_OVERLAP, PICTURE_SIZES, sam
 from vlp_fast.data.world.scene import (
     COLOURS,
     SIZES,
+    Clutter,
     SceneObject,
     area,
     hidden_pixels,
@@ -146,8 +148,39 @@ def test_impossible_words_and_seeds_are_refused() -> None:
         make((0, 0, 10, 10), kind="dodecahedron")
     with pytest.raises(ValueError, match="SceneObject: received"):
         make((10, 0, 10, 10))
+    for damage in ({"box": (0, 0, 10)}, {"shade": 0.5}):
+        with pytest.raises(ValueError, match="SceneObject: received"):
+            replace(make((0, 0, 10, 10)), **damage)
     with pytest.raises(ValueError, match="sample_scene: received seed -1"):
         sample_scene(-1, 0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"width": 10**6, "height": 10**6},
+        {"width": 63},
+        {"width": 112.0},
+        {"height": "112"},
+        {"objects": (make((0, 0, 10**6, 10**6)),)},
+        {"objects": (make((-1, 0, 10, 10)),)},
+        {"objects": (make((0, -1, 10, 10)),)},
+        {"objects": (make((50, 0, 97, 10)),)},
+        {"objects": (make((0, 50, 10, 97)),)},
+        {"objects": (make((0, 0, 10, 10)),) * 9},
+        {"background": "lava"},
+        {"clutter": Clutter(marks=10**9, key=0)},
+        {"clutter": Clutter(marks=-1, key=0)},
+        {"clutter": Clutter(marks=0, key=2**63)},
+        {"image_id": 2**63},
+        {"image_id": "1"},
+        {"shade": None},
+    ],
+)
+def test_impossible_scenes_are_refused(damage: dict[str, Any]) -> None:
+    scene = replace(SCENES[0], width=96, height=96, objects=(make((0, 0, 96, 96)),) * 8)
+    with pytest.raises(ValueError, match="Scene: received image"):
+        replace(scene, **damage)
 
 
 @pytest.mark.parametrize("kind", KINDS)

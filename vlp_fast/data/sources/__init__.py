@@ -61,7 +61,7 @@ def load_dataset(
         )
     elif layout == "coco":
         dataset = load_coco(root, split, missing_images=missing_images)
-    elif (root / "world.json").is_file():
+    elif layout == "world":
         dataset = load_drawn_world(root, split, missing_images=missing_images)
     else:
         dataset = load_karpathy(root, split, missing_images=missing_images)
@@ -69,6 +69,8 @@ def load_dataset(
 
 
 def _detect(root: Path) -> Layout:
+    if (root / "world.json").is_file():
+        return "world"
     if karpathy_file(root):
         return "karpathy"
     if annotation_files(root, "captions_*.json"):

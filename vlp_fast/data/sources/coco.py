@@ -13,7 +13,7 @@ from pathlib import Path
 from vlp_fast.data.records import Dataset, Record
 from vlp_fast.data.sources.boxes import BoxTable
 from vlp_fast.data.sources.image_files import ImageFiles
-from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json, side, table, text, value
+from vlp_fast.data.sources.json_files import Entry, JsonFile, identity, read_json, side, table, text
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -116,27 +116,27 @@ def read_instances(
     sizes: dict[int, tuple[int, int]] = {}
     for file in files:
         for entry in table(file, "categories"):
-            names[value(entry, "id", int, file)] = text(entry, "name", file)
+            names[identity(entry, "id", file)] = text(entry, "name", file)
         for image in table(file, "images"):
-            sizes[value(image, "id", int, file)] = _size(image, file)
+            sizes[identity(image, "id", file)] = _size(image, file)
     label_of = {category: label for label, category in enumerate(sorted(names))}
     boxes = BoxTable(report, [file.path for file in files])
     seen: set[int] = set()
     for file in files:
         for annotation in table(file, "annotations"):
-            identity = value(annotation, "id", int, file)
-            image_id = value(annotation, "image_id", int, file)
-            category = value(annotation, "category_id", int, file)
+            own_id = identity(annotation, "id", file)
+            image_id = identity(annotation, "image_id", file)
+            category = identity(annotation, "category_id", file)
             if image_id in sizes and image_id not in wanted:
                 continue
-            which = f"annotation {identity} of {file.path.name}"
+            which = f"annotation {own_id} of {file.path.name}"
             reason = _why_not(
                 is_known=image_id in sizes,
-                is_new=identity not in seen,
+                is_new=own_id not in seen,
                 is_crowd=bool(annotation.get("iscrowd")),
                 has_class=category in label_of,
             )
-            seen.add(identity)
+            seen.add(own_id)
             if reason:
                 boxes.drop(reason, which)
             else:
@@ -145,7 +145,7 @@ def read_instances(
                     annotation.get("bbox"),
                     sizes[image_id],
                     label=label_of[category],
-                    attribute=(attributes or {}).get(identity, -1),
+                    attribute=(attributes or {}).get(own_id, -1),
                     which=which,
                 )
     class_names = tuple(names[category] for category in sorted(names))
@@ -196,7 +196,7 @@ def _images(file: JsonFile, report: DataReport) -> dict[int, Entry]:
     """Return the entries by image id."""
     images: dict[int, Entry] = {}
     for image in table(file, "images"):
-        image_id = value(image, "id", int, file)
+        image_id = identity(image, "id", file)
         if image_id in images:
             report.count("images with an id seen before dropped", image_id)
         images.setdefault(image_id, image)
@@ -212,16 +212,16 @@ def _captions(file: JsonFile, images: Collection[int], report: DataReport) -> di
     captions: dict[int, list[str]] = {}
     seen: set[int] = set()
     for annotation in table(file, "annotations"):
-        identity = value(annotation, "id", int, file)
-        image_id = value(annotation, "image_id", int, file)
-        caption = clean_caption(text(annotation, "caption", file), report, identity)
+        own_id = identity(annotation, "id", file)
+        image_id = identity(annotation, "image_id", file)
+        caption = clean_caption(text(annotation, "caption", file), report, own_id)
         if image_id not in images:
-            report.count("captions of unknown images dropped", identity)
-        elif identity in seen:
-            report.count("captions with an id seen before dropped", identity)
+            report.count("captions of unknown images dropped", own_id)
+        elif own_id in seen:
+            report.count("captions with an id seen before dropped", own_id)
         elif caption:
             captions.setdefault(image_id, []).append(caption)
-        seen.add(identity)
+        seen.add(own_id)
     return captions
 
 

@@ -42,6 +42,7 @@ def load_drawn_world(root: Path, split: str, *, missing_images: str) -> Dataset:
     Raises:
         InputError: if a file is missing or damaged.
     """
+    scenes = read_scenes(root)
     colours = NameList(names=COLOURS, index={name: i for i, name in enumerate(COLOURS)})
     dataset = load_karpathy(
         root,
@@ -50,7 +51,6 @@ def load_drawn_world(root: Path, split: str, *, missing_images: str) -> Dataset:
         attributes=attributes_by_object(root / "attributes.json", colours),
         attribute_names=COLOURS,
     )
-    scenes = read_scenes(root)
     unknown = [r.image_id for r in dataset.records if r.image_id not in scenes]
     if unknown:
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from vlp_fast.data.printable import printable
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -25,8 +26,8 @@ class ImageFiles:
         """Return the first name that exists in the first folder that has any, else None.
 
         Args:
-            folders: relative to the root, in order of preference; those that lead out of it
-                are passed over.
+            folders: relative to the root, in order of preference; those that lead out of it are
+                passed over.
             names: file names the image may have, in order of preference.
         """
         names = tuple(names)
@@ -54,7 +55,7 @@ class ImageFiles:
             report.count("annotated images without a file dropped", name)
         if self._missing and (how == "error" or not found):
             inside = filter(_is_inside, dict.fromkeys(folders))
-            looked = ", ".join(str(self._root / folder) for folder in inside)
+            looked = ", ".join(printable(self._root / folder) for folder in inside)
             remedy = (
                 "complete the download, or leave them out with --data.missing-images drop"
                 if found
@@ -62,8 +63,8 @@ class ImageFiles:
             )
             raise InputError(
                 f"{self._root}: {len(self._missing)} of {found + len(self._missing)} annotated "
-                f"images have no file, the first is {self._missing[0]} (looked in {looked}); "
-                f"{remedy}"
+                f"images have no file, the first is {printable(self._missing[0])} (looked in "
+                f"{looked}); {remedy}"
             )
 
     def _listed(self, folder: str) -> frozenset[str]:

@@ -116,6 +116,21 @@ def text(entry: Entry, key: str, file: JsonFile) -> str:
     return found if found.isascii() else found.encode("utf-8", "replace").decode()
 
 
+def identity(entry: Entry, key: str, file: JsonFile) -> int:
+    """Return an id: an integer of 64 bits, so that arrays and digests can hold it.
+
+    Raises:
+        InputError: if it is absent, no integer or a larger one.
+    """
+    found = value(entry, key, int, file)
+    if not -(2**63) <= found < 2**63:
+        raise InputError(
+            f"{file.path}: {_place(entry, file)}, {_shown(entry)}: '{key}' is {_shown(found)}, "
+            "expected an integer of 64 bits; repair the entry"
+        )
+    return found
+
+
 def side(entry: Entry, key: str, file: JsonFile) -> int:
     """Return a width or height in pixels.
 

@@ -20,7 +20,7 @@ from vlp_fast.data.sources.coco import (
     read_instances,
 )
 from vlp_fast.data.sources.image_files import ImageFiles
-from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json, table, text, value
+from vlp_fast.data.sources.json_files import Entry, JsonFile, identity, read_json, table, text
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -98,7 +98,7 @@ def _images(file: JsonFile, split: str, report: DataReport) -> dict[int, Entry]:
     for image in table(file, "images"):
         if text(image, "split", file) not in SPLITS[split]:
             continue
-        image_id = value(image, "cocoid" if "cocoid" in image else "imgid", int, file)
+        image_id = identity(image, "cocoid" if "cocoid" in image else "imgid", file)
         if image_id in images:
             report.count("images with an id seen before dropped", image_id)
         else:

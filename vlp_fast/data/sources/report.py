@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from vlp_fast.data.printable import printable
+
 
 class DataReport:
     """Counts of dropped things with the first one of each kind."""
@@ -14,11 +16,11 @@ class DataReport:
         """Count one more; `reason` reads after a number, as in "3 empty captions dropped"."""
         self._counts[reason] = self._counts.get(reason, 0) + 1
         if reason not in self._first:
-            self._first[reason] = str(which)
+            self._first[reason] = printable(which)[:100]
 
     def lines(self) -> tuple[str, ...]:
         """One line for each reason, in the order they came up."""
         return tuple(
-            f"{count} {reason} (the first: {self._first[reason][:100]})"
+            f"{count} {reason} (the first: {self._first[reason]})"
             for reason, count in self._counts.items()
         )

@@ -1,8 +1,8 @@
 """Visual Genome's official files; its region descriptions are the captions.
 
 Classes and attributes are the vocabularies of 1600 and 400 names that are usual for it, a line for
-each with comma-separated synonyms. A box counts for the first of its names that is in
-the vocabulary, and for its first attribute that is.
+each with comma-separated synonyms. A box counts for the first of its names that is in the
+vocabulary, and for its first attribute that is.
 
 There is no official split: one image in fifty is held out for "val" and another for "test", by a
 hash of its id. Images that are also in COCO's val or test sets are not removed.
@@ -20,7 +20,7 @@ from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.boxes import BoxTable
 from vlp_fast.data.sources.coco import FOLDERS, OTHER_SPLIT, clean_caption, make_record
 from vlp_fast.data.sources.image_files import ImageFiles
-from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json, side, table, text, value
+from vlp_fast.data.sources.json_files import Entry, JsonFile, identity, read_json, side, table, text
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -128,7 +128,7 @@ def attributes_by_object(path: Path, names: NameList) -> dict[int, int]:
         for thing in table(file, "attributes", of=image):
             attribute = names.first(thing.get("attributes"))
             if attribute >= 0:
-                found.setdefault(value(thing, "object_id", int, file), attribute)
+                found.setdefault(identity(thing, "object_id", file), attribute)
     return found
 
 
@@ -138,7 +138,7 @@ def _images(
     """Return the split's entries and (width, height) by image id."""
     images: dict[int, tuple[Entry, tuple[int, int]]] = {}
     for image in table(file, None):
-        image_id = value(image, "image_id", int, file)
+        image_id = identity(image, "image_id", file)
         if image_id in images:
             report.count("images with an id seen before dropped", image_id)
         elif _split_of(image_id) == split:
@@ -161,7 +161,7 @@ def _captions(
     captions: dict[int, dict[str, None]] = {}
     for image in table(file, None):
         for region in table(file, "regions", of=image):
-            image_id = value(region, "image_id", int, file)
+            image_id = identity(region, "image_id", file)
             if image_id not in images:
                 continue
             which = f"region {region.get('region_id')}"
@@ -187,21 +187,21 @@ def _boxes(
     boxes = BoxTable(report, [file.path])
     seen: set[int] = set()
     for image in table(file, None):
-        image_id = value(image, "image_id", int, file)
+        image_id = identity(image, "image_id", file)
         if image_id not in images:
             continue
         for thing in table(file, "objects", of=image):
-            identity = value(thing, "object_id", int, file)
-            which = f"object {identity} of {file.path.name}"
+            own_id = identity(thing, "object_id", file)
+            which = f"object {own_id} of {file.path.name}"
             label = classes.first(thing.get("names"))
-            if identity in seen:
+            if own_id in seen:
                 boxes.drop("boxes with an id seen before dropped", which)
             elif label < 0:
                 boxes.drop("boxes of names outside the vocabulary dropped", which)
             else:
                 merged = thing.get("merged_object_ids")
-                identities = [identity, *(merged if isinstance(merged, list) else ())]
-                known = (of_object[i] for i in identities if isinstance(i, int) and i in of_object)
+                ids = [own_id, *(merged if isinstance(merged, list) else ())]
+                known = (of_object[i] for i in ids if isinstance(i, int) and i in of_object)
                 boxes.add(
                     image_id,
                     [thing.get(key) for key in ("x", "y", "w", "h")],
@@ -210,7 +210,7 @@ def _boxes(
                     attribute=next(known, -1),
                     which=which,
                 )
-            seen.add(identity)
+            seen.add(own_id)
     return boxes
 
 

@@ -8,15 +8,18 @@
     objects_vocab.txt, attributes_vocab.txt      kinds; colours, then sizes, then textures
     world.json                                   the scenes, with everything
 
-The folder appears whole or not at all: it is written beside its place and renamed.
+The folder appears whole or not at all: it is written beside its place and renamed. An older world
+that it replaces is deleted only then, and only if every file of it has one of these names.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.world.annotations import (
     dump,
@@ -27,18 +30,19 @@ from vlp_fast.data.world.annotations import (
 )
 from vlp_fast.data.world.draw import draw
 from vlp_fast.data.world.language import captions
-from vlp_fast.data.world.sampling import PICTURE_SIZES, is_possible_size, sample_scene
-from vlp_fast.data.world.scene import Scene, scene_from_dict, scene_to_dict
+from vlp_fast.data.world.sampling import PICTURE_SIZES, sample_scene
+from vlp_fast.data.world.scene import Scene, is_possible_size, scene_from_dict, scene_to_dict
 from vlp_fast.errors import InputError
 
 FORMAT = "vlp_fast.world"
 FORMAT_VERSION = 1
 FEWEST_IMAGES = 8
-_ENTRIES = {
-    *("images", "annotations", "dataset_coco.json", "world.json"),
-    *("objects.json", "attributes.json", "region_descriptions.json", "image_data.json"),
-    *("objects_vocab.txt", "attributes_vocab.txt"),
-}
+_FOLDERS = ("images", "annotations")
+_FILES = re.compile(
+    r"images/[0-9]{12}\.png|annotations/(captions|instances)_world\.json"
+    r"|(world|dataset_coco|image_data|objects|attributes|region_descriptions)\.json"
+    r"|(objects|attributes)_vocab\.txt"
+)
 
 
 def make_world(
@@ -101,11 +105,11 @@ def read_scenes(root: Path) -> dict[int, Scene]:
         raise InputError(f"{path}: not a world; {remedy}")
     if state.get("version") != FORMAT_VERSION:
         found = state.get("version")
-        raise InputError(f"{path}: version {found}, expected {FORMAT_VERSION}; {remedy}")
+        raise InputError(f"{path}: version {found!r:.60}, expected {FORMAT_VERSION}; {remedy}")
     try:
         scenes = [scene_from_dict(item) for item in state["scenes"]]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: a scene is damaged ({error!r}); {remedy}") from error
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"{path}: a scene is damaged ({error!r:.300}); {remedy}") from error
     return {scene.image_id: scene for scene in scenes}
 
 
@@ -127,14 +131,35 @@ def _check_request(images: int, seed: int, sizes: Sequence[tuple[int, int]]) -> 
 def _check_target(out: Path) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise InputError(f"{out}: is not a folder; name a new or empty folder")
-    if out.is_dir() and any(out.iterdir()) and not _is_world(out):
-        raise InputError(f"{out}: holds something other than a world; name a new or empty folder")
+    stray = _stray(out) if out.is_dir() else None
+    if stray is not None:
+        raise InputError(
+            f"{out}: holds something other than a world ({printable(stray.relative_to(out))}); "
+            "name a new or empty folder"
+        )
 
 
-def _is_world(folder: Path) -> bool:
-    """Whether `world.json` begins as ours do, and nothing of somebody else's lies beside it."""
-    if any(entry.name not in _ENTRIES for entry in folder.iterdir()):
+def _stray(folder: Path) -> Path | None:
+    """What is not of a world that was written here: a file of another name, or another world.json.
+
+    Pictures and annotations are looked through as well: all of it is deleted with the world.
+    """
+    everything = folder.rglob("*")  # does not follow links, which are strays themselves
+    stray = next((path for path in everything if not _is_ours(path, folder)), None)
+    if stray is not None or _is_recognised(folder):
+        return stray
+    return folder / "world.json" if any(folder.iterdir()) else None
+
+
+def _is_ours(path: Path, folder: Path) -> bool:
+    name = path.relative_to(folder).as_posix()
+    if path.is_symlink():
         return False
+    return name in _FOLDERS if path.is_dir() else _FILES.fullmatch(name) is not None
+
+
+def _is_recognised(folder: Path) -> bool:
+    """Whether `world.json` begins as `_write_scenes` begins it."""
     try:
         with (folder / "world.json").open(encoding="utf-8") as file:
             return file.read(64).startswith(f'{{"format": "{FORMAT}"')
@@ -146,12 +171,14 @@ def _is_world(folder: Path) -> bool:
 def _written_whole(out: Path) -> Iterator[Path]:
     """A temporary sibling that takes the place of `out` on success and vanishes otherwise.
 
-    Its name is fixed, so that what a killed process left behind is found and removed.
+    Its name is fixed, so that what a killed process left behind is found and removed. Whatever
+    happens, a world that was there stays, or comes back.
     """
     out = out.absolute()
     scratch = out.with_name(f".{out.name}.make-world.partial")
     new, old = scratch / "new", scratch / "old"
     try:
+        _put_back(old, out)
         if scratch.exists():
             shutil.rmtree(scratch)
         new.mkdir(parents=True)
@@ -161,13 +188,20 @@ def _written_whole(out: Path) -> Iterator[Path]:
                 out.rename(old)
             new.rename(out)
         finally:
+            _put_back(old, out)  # if this fails too, the old world stays where it is
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         remedy = "free the disk or name another folder"
         raise InputError(f"{out}: cannot be written ({error}); {remedy}") from error
 
 
+def _put_back(old: Path, out: Path) -> None:
+    """Undo the first of the two renames where the second did not follow."""
+    if old.exists() and not out.exists():
+        old.rename(out)
+
+
 def _write_scenes(folder: Path, scenes: Sequence[Scene], seed: int) -> None:
-    # "format" comes first: `_is_world` recognises a world by the beginning of this file.
+    # "format" comes first: `_is_recognised` knows a world by the beginning of this file.
     state = {"format": FORMAT, "version": FORMAT_VERSION, "seed": seed, "images": len(scenes)}
     dump(folder / "world.json", {**state, "scenes": [scene_to_dict(scene) for scene in scenes]})

@@ -23,6 +23,7 @@ from vlp_fast.data.world.scene import (
     area,
     hidden_pixels,
     hole,
+    is_possible_size,
     relation,
 )
 from vlp_fast.data.world.shapes import KINDS, silhouette_size
@@ -83,11 +84,6 @@ def sample_scene(seed: int, index: int, sizes: Sequence[tuple[int, int]] = PICTU
         clutter=Clutter(marks=marks, key=int(rng.integers(2**31))),
         objects=objects,
     )
-
-
-def is_possible_size(size: tuple[int, int]) -> bool:
-    """Returns whether a picture (width, height) has room for eight objects and is not enormous."""
-    return min(size) >= 64 and max(size) <= min(1024, 2 * min(size))
 
 
 def _plans(count: int, rng: np.random.Generator) -> list[_Plan]:

@@ -5,6 +5,9 @@ the whole object, hidden parts included. Objects are ordered from back to front.
 
 Relations come in two strengths. `relation` decides truth: of two objects, one stands in the
 direction of the larger of their two offsets. `is_clear` is what captions state: plain to the eye.
+
+What a scene may be is checked when it is made, also from a file: no picture and no mask of it is
+larger than those of the world.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,11 +37,14 @@ class SceneObject:
     shade: int  # added to red, green and blue, of 255
 
     def __post_init__(self) -> None:
+        """Raises ValueError for a word that the world has not, or a box without extent."""
         known = (
             self.kind in KINDS
             and self.colour in COLOURS
             and self.size in SIZES
             and self.texture in TEXTURES
+            and isinstance(self.shade, int)
+            and len(self.box) == 4
         )
         if not known or self.width < 1 or self.height < 1:
             raise ValueError(f"SceneObject: received {asdict(self)}, expected words of the world")
@@ -83,6 +89,25 @@ class Scene:
     clutter: Clutter
     objects: tuple[SceneObject, ...]
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no picture of the world has."""
+        numbers = (self.image_id, self.width, self.height, self.shade)
+        marks, key = self.clutter.marks, self.clutter.key
+        possible = (
+            all(isinstance(n, int) and -(2**63) <= n < 2**63 for n in (*numbers, marks, key))
+            and is_possible_size((self.width, self.height))
+            and self.background in BACKGROUNDS
+            and 0 <= marks <= self.width * self.height
+            and len(self.objects) <= MAX_OBJECTS
+            and all(_is_in_picture(item, self.width, self.height) for item in self.objects)
+        )
+        if not possible:
+            raise ValueError(
+                f"Scene: received image {self.image_id} of {self.width}x{self.height} pixels with "
+                f"{len(self.objects)} objects and {marks} marks on {self.background}, expected a "
+                f"picture of 64 to 1024 pixels a side with up to {MAX_OBJECTS} objects inside"
+            )
+
     @property
     def relations(self) -> tuple[Relation, ...]:
         """Every clear relation between two objects, in the order of subject and reference."""
@@ -94,6 +119,11 @@ class Scene:
                 name = relation(subject, reference) if i != j else None
                 if name is not None and is_clear(subject, name, reference):
                     yield Relation(subject=i, name=name, reference=j)
+
+
+def is_possible_size(size: tuple[int, int]) -> bool:
+    """Returns whether a picture (width, height) has room for eight objects and is not enormous."""
+    return min(size) >= 64 and max(size) <= min(1024, 2 * min(size))
 
 
 def relation(subject: SceneObject, reference: SceneObject) -> str | None:
@@ -167,6 +197,11 @@ def scene_from_dict(state: Mapping[str, Any]) -> Scene:
         for item in state["objects"]
     )
     return Scene(**{**state, "clutter": Clutter(**state["clutter"]), "objects": tuple(objects)})
+
+
+def _is_in_picture(item: SceneObject, width: int, height: int) -> bool:
+    left, top, right, bottom = item.box
+    return left >= 0 and top >= 0 and right <= width and bottom <= height
 
 
 def _is_inside(subject: SceneObject, reference: SceneObject) -> bool:

@@ -1,0 +1,56 @@
+"""What the model is shown when it is asked: the same batches as in training."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlp_fast.engine.experiment import Run, build_experiment
+from vlp_fast.engine.grounding import encode_images, encode_pairs
+from vlp_fast.models.config import SohoConfig, official
+from vlp_fast.models.e2e_vlp import E2EVLP
+from vlp_fast.tasks.e2e_vlp import E2EVLPInputs
+
+Make = Callable[..., Run]
+
+
+@pytest.mark.parametrize(("published", "padded"), [(False, (50, 60)), (True, (64, 64))])
+@torch.no_grad()
+def test_pictures_are_padded_as_in_training(
+    micro: Make, tmp_path: Path, published: bool, padded: tuple[int, int]
+) -> None:
+    run = micro("soho_tiny", tmp_path)
+    assert isinstance(run.model, SohoConfig)
+    if published:
+        run = replace(run, model=official(run.model))
+    experiment = build_experiment(run)
+    model = experiment.model.eval()
+    examples = [
+        replace(e, image=e.image[:, :50, : 60 - 10 * i])
+        for i, e in enumerate(experiment.held_out_examples(2))
+    ]
+    seen: list[torch.Size] = []
+    model.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    hidden, starts = encode_pairs(experiment, [[1, 5, 2], [1, 2]], examples)
+    assert seen == [(2, 3, *padded)]
+    (height, width), (height2, width2) = model.grid_sizes([(50, 60), (50, 50)], padded)[0]
+    assert starts == (0, 3 + height * width)
+    assert len(hidden) == starts[1] + 2 + height2 * width2
+
+
+@torch.no_grad()
+def test_pictures_alone_are_those_of_the_caption_pass(micro: Make, tmp_path: Path) -> None:
+    experiment = build_experiment(micro("e2e_vlp_tiny", tmp_path, precision="fp32"))
+    model = experiment.model.eval()
+    assert isinstance(model, E2EVLP)
+    examples = experiment.held_out_examples()
+    inputs = experiment.held_out_objective.collate(examples, 0).to(experiment.precision.device)
+    assert isinstance(inputs, E2EVLPInputs)
+    cells = model.features(inputs.images, inputs.grid, inputs.image_sizes)
+    every = model.encode(inputs.text_ids, cells, inputs.grid, inputs.packing)
+    memory, grid, packing = encode_images(experiment, examples)
+    assert packing.lengths == inputs.image_packing.lengths
+    assert grid.sizes == inputs.grid.sizes
+    torch.testing.assert_close(memory, every[inputs.image_rows])

@@ -1,0 +1,48 @@
+"""A batch's pictures: padded as the model asks, and a grid of the cells that they fill."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vlp_fast.data.loader import Example
+from vlp_fast.models import build_model
+from vlp_fast.models.config import SohoConfig, official
+from vlp_fast.tasks.e2e_vlp import E2EVLPPretraining
+from vlp_fast.tasks.images import Sizes, batch_images
+from vlp_fast.tasks.soho import SohoPretraining
+
+
+def halves(sizes: Sizes, padded: tuple[int, int]) -> tuple[Sizes, tuple[int, int]]:
+    """Cells of two by two pixels."""
+    return tuple((h // 2, w // 2) for h, w in sizes), (padded[0] // 2, padded[1] // 2)
+
+
+@pytest.mark.parametrize(("multiple", "padded"), [(1, (80, 96)), (64, (128, 128))])
+def test_pictures_lie_in_the_top_left_of_a_multiple(
+    examples: list[Example], multiple: int, padded: tuple[int, int]
+) -> None:
+    shapes = [tuple(e.image.shape[1:]) for e in examples]
+    chosen = [examples[shapes.index(size)] for size in ((64, 64), (64, 96), (80, 64))]
+    images, sizes, grid = batch_images(chosen, halves, multiple)
+    assert images.shape == (3, 3, *padded)
+    assert sizes == ((64, 64), (64, 96), (80, 64))
+    assert (grid.sizes, grid.map_size) == halves(sizes, padded)
+    for image, example, (height, width) in zip(images, chosen, sizes, strict=True):
+        assert torch.equal(image[:, :height, :width], example.image)
+        assert not image[:, height:].any()
+        assert not image[:, :, width:].any()
+
+
+def test_only_the_published_soho_pads_to_32(
+    soho_task: SohoPretraining,
+    e2e_vlp_task: E2EVLPPretraining,
+    soho_config: SohoConfig,
+    examples: list[Example],
+) -> None:
+    odd = [replace(e, image=e.image[:, :50, :61]) for e in examples[:2]]
+    assert soho_task.collate(odd, 0).images.shape == (2, 3, 50, 61)
+    assert e2e_vlp_task.collate(odd, 0).images.shape == (2, 3, 50, 61)
+    switches = official(soho_config)
+    published = replace(soho_task, switches=switches, geometry=build_model(switches).grid_sizes)
+    assert published.collate(odd, 0).images.shape == (2, 3, 64, 64)
