@@ -205,7 +205,7 @@ class Soho(nn.Module):
             mask = self.mask_embedding.to(visual_PD.dtype)
             visual_PD = torch.where(masked[:, None], mask, visual_PD)
         visual_PD = self.norm(visual_PD + self.position(grid))
-        visual = self.dropout(visual_PD[packing.grid_cells])
+        visual = self.dropout(visual_PD.index_select(0, packing.grid_cells))
         text = self.text_embeddings(text_ids, packing.text_positions)
         x_TD = text.new_zeros(packing.num_rows, self.config.width)
         x_TD = x_TD.index_copy(0, packing.text_rows, text)
