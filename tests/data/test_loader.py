@@ -209,7 +209,7 @@ def test_bugs_are_not_disguised(dataset: Dataset, workers: int) -> None:
         raise ZeroDivisionError(f"step {step}")
 
     loader = Loader(
-        order=EvaluationOrder(num_samples=12, batch_size=5),
+        order=EvaluationOrder(12, 5),
         load=images_of(dataset).load,
         collate=fail,
         num_workers=workers,
@@ -225,7 +225,7 @@ def test_workers_have_one_thread(dataset: Dataset) -> None:
         return torch.get_num_threads()
 
     loader = Loader(
-        order=EvaluationOrder(num_samples=12, batch_size=5),
+        order=EvaluationOrder(12, 5),
         load=images_of(dataset).load,
         collate=count,
         num_workers=2,
@@ -260,7 +260,7 @@ def load(index, epoch):
 
 signals = []
 loader = Loader(
-    order=EvaluationOrder(num_samples=10**6, batch_size=1), load=load,
+    order=EvaluationOrder(10**6, 1), load=load,
     collate=lambda examples, epoch, step: step, num_workers=2, start_step=0, end_step=10**6,
 )
 more = 20
@@ -333,7 +333,7 @@ def test_a_tree_on_disk_is_loaded_whole(
 ) -> None:
     dataset = load_dataset(coco_folder, "train")
     loader = Loader(
-        order=EvaluationOrder(num_samples=len(dataset), batch_size=2),
+        order=EvaluationOrder(len(dataset), 2),
         load=ImageLoader(dataset=dataset, shorter=(10,), longer=20, seed=0).load,
         collate=collate,
         num_workers=0,

@@ -99,7 +99,7 @@ def test_bad_sizes_are_told() -> None:
 
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_evaluation_shows_everything_once(samples: int, batch: int) -> None:
-    order = EvaluationOrder(num_samples=samples, batch_size=batch)
+    order = EvaluationOrder(samples, batch)
     shown = [i for step in range(order.steps_per_epoch) for i in order.batch(step)[1]]
     assert shown == list(range(samples))
     assert order.batch(order.steps_per_epoch)[0] == 1

@@ -6,6 +6,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 
+from vlp_fast.layers import backbone
 from vlp_fast.layers.backbone import Norm, ResNet, Stem, parameter_total, resnet
 from vlp_fast.layers.residual_block import FrozenNorm
 
@@ -161,6 +162,16 @@ def test_frozen_norm_has_no_parameters_and_keeps_half_precision() -> None:
     assert out.dtype == torch.bfloat16
     assert out.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(out.float(), model(images), rtol=0.1, atol=0.1)
+
+
+def test_remask_costs_nothing_where_nothing_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small(remask=True)
+    images = torch.randn(2, 3, 32, 48)
+    masked = model(images, [(32, 48), (32, 40)])
+    monkeypatch.setattr(backbone, "padding_mask", None)
+    whole = model(images, [(32, 48), (32, 48)])
+    torch.testing.assert_close(whole[0], masked[0])
+    assert not torch.allclose(whole[1], masked[1])
 
 
 def test_wrong_arguments_are_told() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -119,17 +118,28 @@ class SampleOrder:
         return batches[draw.permutation(len(batches))].reshape(-1)
 
 
-@dataclass(frozen=True, kw_only=True)
 class EvaluationOrder:
-    """Every sample exactly once, in file order; the last batch is what remains.
+    """Every sample exactly once; the last batch is what remains.
 
-    Attributes:
+    Args:
         num_samples: samples in the data set.
         batch_size: samples of one step over all ranks.
+        aspects: (num_samples,) width / height, by which samples are sorted: a training step shows
+            images of similar aspect, and padding that a CNN never met moves its features at the
+            border (docs/measurements.md). None for file order.
     """
 
-    num_samples: int
-    batch_size: int
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        *,
+        aspects: Sequence[float] | np.ndarray | None = None,
+    ) -> None:
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        values = np.zeros(num_samples) if aspects is None else np.asarray(aspects)
+        self._order = np.argsort(values, kind="stable").tolist()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -140,4 +150,4 @@ class EvaluationOrder:
         """Return the pass that a step belongs to, and the indices of its batch."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch_size
-        return epoch, list(range(start, min(start + self.batch_size, self.num_samples)))
+        return epoch, self._order[start : start + self.batch_size]

@@ -1,4 +1,4 @@
-"""Held-out evaluation: each loss and accuracy, detection AP, the dictionary, the drawn world."""
+"""Held-out evaluation: losses, accuracies, matching, detection AP, dictionary, drawn world."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from vlp_fast.engine.average_precision import AveragePrecision
 from vlp_fast.engine.averages import Averages
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.grounding import grounding_figures
+from vlp_fast.engine.whole_text_matching import whole_text_matching
 from vlp_fast.layers.visual_dictionary import perplexity
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
@@ -38,7 +39,7 @@ def evaluate(
         figures |= _detection(experiment, model)
     if isinstance(model, Soho):
         figures |= _dictionary(experiment, model)
-    figures |= grounding_figures(experiment)
+    figures |= whole_text_matching(experiment) | grounding_figures(experiment)
     model.train(was_training)
     return figures
 

@@ -99,7 +99,9 @@ class Experiment:
     def held_out_batches(self) -> Iterator[tuple[int, Inputs]]:
         """The held-out images, always the same, always paired and masked alike."""
         order = EvaluationOrder(
-            num_samples=self.held_out_count, batch_size=self.run.train.batch_size
+            self.held_out_count,
+            self.run.train.batch_size,
+            aspects=self.held_out.aspects()[: self.held_out_count],
         )
 
         def collate(examples: list[Example], epoch: int, _: int) -> Inputs:

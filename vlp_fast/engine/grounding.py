@@ -48,7 +48,7 @@ def grounding_figures(experiment: Experiment) -> dict[str, float]:
         return {}
     scenes = read_scenes(root)
     tally: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for examples in _batches(experiment):
+    for examples in equal_shapes(experiment):
         other = examples[1:] + examples[:1]
         draws = [generator(0, 0, e.image_id, "questions") for e in examples]
         questions = [
@@ -67,7 +67,7 @@ def grounding_figures(experiment: Experiment) -> dict[str, float]:
     return {name: right / max(count, 1) for name, (right, count) in sorted(tally.items())}
 
 
-def _batches(experiment: Experiment) -> list[list[Example]]:
+def equal_shapes(experiment: Experiment) -> list[list[Example]]:
     """Held-out examples, grouped so that neighbours have one shape."""
     examples = experiment.held_out_examples()
     examples.sort(key=lambda e: (e.image.shape[1] / e.image.shape[2], e.index))

@@ -11,16 +11,16 @@ from torch import Tensor
 from vlp_fast.data.loader import Example
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
-from vlp_fast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, pad_images
+from vlp_fast.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from vlp_fast.engine.config import SohoRun
 from vlp_fast.engine.experiment import Experiment, Run
-from vlp_fast.engine.grounding import captions, encode_pairs
+from vlp_fast.engine.grounding import captions, encode_images, encode_pairs
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.restore import restore_experiment
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
-from vlp_fast.ops.packing import make_grid, make_packing
 from vlp_fast.tasks.detection import Prediction, predictions
+from vlp_fast.tasks.images import batch_images
 
 SHOWN = 4
 LOSSES = ("mlm", "itm", "mvm", "captioning", "detection", "tagging")
@@ -125,16 +125,11 @@ def _draw_box(axis: Any, corners: list[float]) -> None:
 
 
 def _detect(experiment: Experiment, examples: list[Example]) -> list[Prediction]:
-    model, device = experiment.model, experiment.precision.device
+    model = experiment.model
     assert isinstance(model, E2EVLP)
-    images, image_sizes = pad_images([e.image for e in examples])
-    sizes, map_size = model.grid_sizes(image_sizes, (images.size(2), images.size(3)))
-    grid = make_grid(sizes, map_size).to(device)
-    packing = make_packing([0] * len(examples), range(len(examples)), grid).to(device)
+    memory, grid, packing = encode_images(experiment, examples)
     with experiment.precision.autocast():
-        cells = model.features(images.to(device), grid, image_sizes)
-        empty = torch.zeros(0, dtype=torch.int64, device=device)
-        found = model.detect(model.encode(empty, cells, grid, packing), grid, packing)
+        found = model.detect(memory, grid, packing)
     return predictions(found.logits[-1], found.boxes[-1], None)
 
 
@@ -142,14 +137,12 @@ def _draw_codes(experiment: Experiment, axes: Any, examples: list[Example]) -> N
     """The dictionary index of every cell, as a map of colours beside nothing else."""
     model, device = experiment.model, experiment.precision.device
     assert isinstance(model, Soho)
-    images, image_sizes = pad_images([e.image for e in examples])
-    sizes, map_size = model.grid_sizes(image_sizes, (images.size(2), images.size(3)))
-    grid = make_grid(sizes, map_size).to(device)
+    images, sizes, grid = batch_images(examples, model.grid_sizes, model.pad_multiple)
     with experiment.precision.autocast():
-        indices = model.embed_image(images.to(device), grid, image_sizes).indices.cpu()
-    starts = [sum(h * w for h, w in sizes[:i]) for i in range(len(sizes))]
-    for axis, (height, width), start in zip(axes, sizes, starts, strict=True):
-        codes: Tensor = indices[start : start + height * width].reshape(height, width)
+        indices = model.embed_image(images.to(device), grid.to(device), sizes).indices.cpu()
+    parts = indices.split([height * width for height, width in grid.sizes])
+    for axis, size, part in zip(axes, grid.sizes, parts, strict=True):
+        codes: Tensor = part.reshape(size)
         axis.imshow((codes * 67 % 256).numpy(), cmap="nipy_spectral", vmin=0, vmax=255)
         axis.set_title(f"dictionary codes, {len(set(codes.flatten().tolist()))} kinds", fontsize=9)
         axis.axis("off")

@@ -192,7 +192,7 @@ class ResNet(nn.Module):
         return [self.conv1, self.bn1, *self.stages()[: self.frozen_stages]]
 
     def _padding(self, images: Tensor, sizes: Sequence[tuple[int, int]] | None) -> Tensor | None:
-        """Returns (B, 1, H, W) bool, True on padding, or None where nobody asks for it."""
+        """Returns (B, 1, H, W) bool, True on padding, or None where there is none to be masked."""
         if not self.remask:
             return None
         if sizes is None or len(sizes) != images.shape[0]:
@@ -201,7 +201,10 @@ class ResNet(nn.Module):
                 f"ResNet: received {received} for {images.shape[0]} images,"
                 " expected one (h, w) each; pass sizes or turn remask off"
             )
-        return padding_mask(sizes, (images.shape[2], images.shape[3]), images.device)
+        map_size = (images.shape[2], images.shape[3])
+        if all(tuple(size) == map_size for size in sizes):
+            return None
+        return padding_mask(sizes, map_size, images.device)
 
 
 def padding_mask(

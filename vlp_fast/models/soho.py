@@ -217,7 +217,7 @@ class Soho(nn.Module):
             mask = self.mask_embedding.to(visual_PD.dtype)
             visual_PD = torch.where(masked[:, None], mask, visual_PD)
         visual_PD = self.norm(visual_PD + self.position(grid))
-        visual = self.dropout(visual_PD[packing.grid_cells])
+        visual = self.dropout(visual_PD.index_select(0, packing.grid_cells))
         text = self.text_embeddings.embed(text_ids, packing)
         hidden_TD: Tensor = self.encoder(join_rows(text, visual, packing), packing)
         return hidden_TD

@@ -101,22 +101,25 @@ def world() -> SohoRun:
     """The drawn world, half an hour on two cores: the model uses the picture.
 
     The CNN first learns the words of the captions (`tagging_steps`), in place of ImageNet weights;
-    then it is frozen for a third of the run (8 epochs) and goes on at a twentieth of its rate.
+    then it is frozen for 9 epochs and goes on at a twentieth of its rate.
     """
     return SohoRun(
         name="soho_world",
-        steps=9600,
+        steps=10000,
         model=replace(SMALL, backbone=replace(small.BACKBONE, stem="small")),
-        objective=SohoObjective(mask_rate=0.25, tagging_steps=2400),
+        objective=SohoObjective(mask_rate=0.25, tagging_steps=2800),
         data=small.WORLD_DATA,
+        # AdamW, because it tags sooner than SGD: loss 18.1 against 20.0 after 300 steps.
         optim=replace(
             SMALL_OPTIM,
-            backbone_lr=1e-2,
-            freeze_backbone=8.0,
+            backbone_optimizer="adamw",
+            backbone_lr=1.8e-3,
+            backbone_weight_decay=0.01,
+            freeze_backbone=9.0,
             freeze_statistics=True,
             thaw_scale=0.05,
         ),
-        train=TrainConfig(batch_size=24, log_every=50, evaluate_every=2400, checkpoint_every=2400),
+        train=TrainConfig(batch_size=24, log_every=50, evaluate_every=5000, checkpoint_every=5000),
     )
 
 

@@ -8,6 +8,8 @@ pass of `scaled_dot_product_attention` in bfloat16 takes six times as long.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -31,7 +33,9 @@ class Sequences(NamedTuple):
     places: Tensor | None
     """(T,) place of each row; `None` if no sequence is shorter than `length`."""
     rows: Tensor | None
-    """(S * length,) row of each place, T for padding; `None` as above."""
+    """(S * length,) row of each place, any for padding; `None` as above."""
+    padding: Tensor | None
+    """(S * length,) bool, the places behind each sequence; `None` as above."""
     lengths: Tensor
     """(S,) int64."""
     length: int
@@ -54,8 +58,11 @@ def attention(
     queries = _sequences(cu_seqlens_q, max_seqlen_q, len(q))
     keys = _sequences(cu_seqlens_k, max_seqlen_k, len(k))
     hidden = _hidden(queries, keys, causal, q)
-    padded_q, padded_k, padded_v = _pad(q, queries), _pad(k, keys), _pad(v, keys)
-    out, lse = torch.empty_like(padded_q), widen(padded_q.new_empty(padded_q.shape[:3]))
+    wide, narrow = _dtypes(q)
+    padded_q, padded_k = _pad(q, queries, wide), _pad(k, keys, wide)
+    padded_v = _pad(v, keys, narrow)
+    out = torch.empty_like(padded_q, dtype=narrow)
+    lse = padded_q.new_empty(padded_q.shape[:3])
     for part in _parts(padded_q, padded_k):
         scores = _scores(padded_q, padded_k, hidden, part, scale)
         weights = _softmax_(scores, lse[part])
@@ -85,25 +92,26 @@ def attention_backward(
     queries = _sequences(cu_seqlens_q, max_seqlen_q, len(q))
     keys = _sequences(cu_seqlens_k, max_seqlen_k, len(k))
     hidden = _hidden(queries, keys, causal, q)
-    padded_q, padded_k, padded_v = _pad(q, queries), _pad(k, keys), _pad(v, keys)
-    padded_grad, padded_out = _pad(grad, queries), _pad(out, queries)
-    padded_lse = _pad(lse[..., None] / _LN2, queries)
-    grad_q, grad_k, grad_v = (torch.empty_like(x) for x in (padded_q, padded_k, padded_v))
+    wide, narrow = _dtypes(q)
+    padded_q, padded_k = _pad(q, queries, narrow), _pad(k, keys, narrow)
+    padded_v, padded_grad = _pad(v, keys, wide), _pad(grad, queries, narrow)
+    # sum_j P_ij dP_ij = dO_i . O_i, with dropout too.
+    centres = (grad.to(wide) * out).sum(-1)
+    padded_lse, padded_centres = (_pad(x[..., None], queries, wide) for x in (lse / _LN2, centres))
+    grad_q, grad_k = torch.empty_like(padded_q), torch.empty_like(padded_k)
+    grad_v = torch.empty_like(padded_v, dtype=narrow)
     for part in _parts(padded_q, padded_k):
         weights = _scores(padded_q, padded_k, hidden, part, scale)
         weights.sub_(padded_lse[part]).exp2_()
-        grad_out = widen(padded_grad[part])
-        # sum_j P_ij dP_ij = dO_i . O_i, with dropout too.
-        centre = (grad_out * padded_out[part]).sum(-1, keepdim=True)
-        grad_weights = grad_out @ widen(padded_v[part]).mT
+        grad_weights = padded_grad[part].to(wide) @ padded_v[part].mT
         used = weights
         if dropout_p > 0:
             dropout = _dropout(weights, part.start, dropout_p, seed)
             grad_weights.mul_(dropout)
             used = dropout.mul_(weights)
-        torch.matmul(used.to(padded_v.dtype).mT, padded_grad[part], out=grad_v[part])
-        grad_scores = grad_weights.sub_(centre).mul_(weights).mul_(scale)
-        grad_scores = grad_scores.to(padded_q.dtype)
+        torch.matmul(used.to(narrow).mT, padded_grad[part], out=grad_v[part])
+        grad_scores = grad_weights.sub_(padded_centres[part]).mul_(weights).mul_(scale)
+        grad_scores = grad_scores.to(narrow)
         torch.matmul(grad_scores, padded_k[part], out=grad_q[part])
         torch.matmul(grad_scores.mT, padded_q[part], out=grad_k[part])
     return (
@@ -114,29 +122,36 @@ def attention_backward(
 
 
 def _sequences(cu_seqlens: Tensor, length: int, rows: int) -> Sequences:
-    bounds = cu_seqlens.long()
-    lengths = bounds.diff()
-    if bounds.device.type == "cpu":
-        _check(bounds, lengths, length, rows)
-    if rows == len(lengths) * length:
-        return Sequences(None, None, lengths, length)
-    column = torch.arange(length, device=bounds.device)
-    held = (bounds[:-1, None] + column).masked_fill_(column >= lengths[:, None], rows)
-    numbers = torch.arange(len(lengths), device=bounds.device)
-    shifts = (numbers * length - bounds[:-1]).repeat_interleave(lengths, output_size=rows)
-    places = shifts + torch.arange(rows, device=bounds.device)
-    return Sequences(places, held.flatten(), lengths, length)
+    if cu_seqlens.device.type == "cpu":
+        return _sequences_on_host(tuple(cu_seqlens.tolist()), length, rows)
+    return _located(cu_seqlens.long(), length, rows)
 
 
-def _check(bounds: Tensor, lengths: Tensor, length: int, rows: int) -> None:
+# All layers share a packing, and so does the backward pass: five are in use in a step of E2E-VLP.
+@lru_cache(maxsize=16)
+def _sequences_on_host(bounds: tuple[int, ...], length: int, rows: int) -> Sequences:
     # Values, so only where reading them costs nothing: on a GPU this would be a wait.
-    longest = int(lengths.max()) if len(lengths) else 0
-    if longest > length or int(bounds[-1]) != rows:
+    longest = max((stop - start for start, stop in pairwise(bounds)), default=0)
+    if longest > length or bounds[-1] != rows:
         raise ValueError(
-            f"attention: received {rows} rows with cu_seqlens up to {int(bounds[-1])} and longest "
+            f"attention: received {rows} rows with cu_seqlens up to {bounds[-1]} and longest "
             f"sequence {longest}, expected as many rows as cu_seqlens says and none longer than "
             f"max_seqlen {length}"
         )
+    return _located(torch.tensor(bounds, device="cpu"), length, rows)
+
+
+def _located(bounds: Tensor, length: int, rows: int) -> Sequences:
+    lengths = bounds.diff()
+    if rows == len(lengths) * length:
+        return Sequences(None, None, None, lengths, length)
+    column = torch.arange(length, device=bounds.device)
+    padding = column >= lengths[:, None]
+    held = (bounds[:-1, None] + column).masked_fill_(padding, 0)
+    numbers = torch.arange(len(lengths), device=bounds.device)
+    shifts = (numbers * length - bounds[:-1]).repeat_interleave(lengths, output_size=rows)
+    places = shifts + torch.arange(rows, device=bounds.device)
+    return Sequences(places, held.flatten(), padding.flatten(), lengths, length)
 
 
 def _hidden(queries: Sequences, keys: Sequences, causal: bool, q: Tensor) -> Tensor | None:
@@ -202,14 +217,20 @@ def _int32(number: int) -> int:
     return (number + 2**31) % 2**32 - 2**31
 
 
-def _pad(x: Tensor, sequences: Sequences) -> Tensor:
-    """(T, N, E) to contiguous (S, N, length, E), zeros behind each sequence; float16 to float32."""
-    if sequences.rows is not None:
-        x = torch.cat([x, x.new_zeros(1, *x.shape[1:])]).index_select(0, sequences.rows)
-    # Products in float16 take twelve times as long as in float32 on a CPU.
-    dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
+def _pad(x: Tensor, sequences: Sequences, dtype: torch.dtype) -> Tensor:
+    """(T, N, E) to contiguous (S, N, length, E) of a dtype, zeros behind each sequence."""
+    if sequences.rows is not None and sequences.padding is not None:
+        held = x if len(x) else x.new_zeros(1, *x.shape[1:])
+        x = held.index_select(0, sequences.rows)
+        x.masked_fill_(sequences.padding[:, None, None], 0)
     padded = x.reshape(len(sequences.lengths), sequences.length, *x.shape[1:]).transpose(1, 2)
-    return padded.to(dtype).contiguous()
+    return padded.to(dtype, memory_format=torch.contiguous_format).contiguous()
+
+
+def _dtypes(q: Tensor) -> tuple[torch.dtype, torch.dtype]:
+    """Of scores and of what meets them: products in float16 take 12 times as long on a CPU."""
+    wide = torch.float64 if q.dtype == torch.float64 else torch.float32
+    return wide, wide if q.dtype == torch.float16 else q.dtype
 
 
 def _unpad(x: Tensor, sequences: Sequences, dtype: torch.dtype) -> Tensor:

@@ -142,9 +142,9 @@ class E2EVLPPretraining:
         """All four losses of eq. 3 with the counts that the log shows."""
         cells = model.features(inputs.images, inputs.grid, inputs.image_sizes)
         memory = model.encode(inputs.text_ids, cells, inputs.grid, inputs.packing)
-        words = model.masked_word_logits(memory[inputs.masked_rows])
+        words = model.masked_word_logits(memory.index_select(0, inputs.masked_rows))
         first = inputs.packing.first_rows[: inputs.is_matched.numel()]
-        pairs = model.match_logits(memory[first])
+        pairs = model.match_logits(memory.index_select(0, first))
         losses = {
             "mlm": mean_cross_entropy(words, inputs.masked_targets),
             "itm": functional.cross_entropy(pairs.float(), inputs.is_matched),
@@ -160,7 +160,7 @@ class E2EVLPPretraining:
             logits = model.caption_logits(
                 inputs.caption_ids,
                 inputs.caption_packing,
-                memory[inputs.image_rows],
+                memory.index_select(0, inputs.image_rows),
                 inputs.grid,
                 inputs.image_packing,
             )
@@ -179,7 +179,9 @@ class E2EVLPPretraining:
         parts: dict[str, Tensor],
         counts: dict[str, tuple[Tensor, Tensor]],
     ) -> None:
-        found = model.detect(memory[inputs.detection_rows], inputs.grid, inputs.detection_packing)
+        found = model.detect(
+            memory.index_select(0, inputs.detection_rows), inputs.grid, inputs.detection_packing
+        )
         losses["detection"], terms = detection_loss(
             found.logits, found.boxes, found.attribute_logits, inputs.targets, self.weights
         )

@@ -147,9 +147,9 @@ class SohoPretraining:
         tokens = model.embed_image(inputs.images, inputs.grid, inputs.image_sizes)
         masked = model.mask_labels(tokens.indices, inputs.grid, inputs.noise)
         hidden = model.encode(inputs.text_ids, tokens, masked, inputs.grid, inputs.packing)
-        words = model.masked_word_logits(hidden[inputs.masked_rows])
-        pairs = model.match_logits(hidden[inputs.packing.first_rows])
-        codes = model.code_logits(hidden[inputs.code_rows])
+        words = model.masked_word_logits(hidden.index_select(0, inputs.masked_rows))
+        pairs = model.match_logits(hidden.index_select(0, inputs.packing.first_rows))
+        codes = model.code_logits(hidden.index_select(0, inputs.code_rows))
         labels, chosen = tokens.indices[inputs.code_cells], masked[inputs.code_cells]
         return StepOutput(
             losses={

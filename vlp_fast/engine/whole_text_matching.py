@@ -1,0 +1,46 @@
+"""Does the text belong to the picture, when the text is whole? As retrieval would ask it.
+
+The matching loss of pre-training reads texts with masked words, and so does its accuracy: where the
+word that gives a foreign text away is masked, no model can be right.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from vlp_fast.data.examples import Example
+from vlp_fast.data.randomness import generator
+from vlp_fast.engine.experiment import Experiment
+from vlp_fast.engine.grounding import encode_pairs, equal_shapes
+from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
+
+
+def whole_text_matching(experiment: Experiment) -> dict[str, float]:
+    """Share of held-out pairs, half of them foreign, that are told apart."""
+    right, count = 0, 0
+    for examples in equal_shapes(experiment):
+        texts, is_matched = _pairs(experiment, examples)
+        hidden, starts = encode_pairs(experiment, texts, examples)
+        first = torch.tensor(starts, device=hidden.device)
+        with experiment.precision.autocast():
+            logits = experiment.model.match_logits(hidden.index_select(0, first))
+        guesses = logits.argmax(-1).bool().tolist()
+        right += sum(guess == answer for guess, answer in zip(guesses, is_matched, strict=True))
+        count += len(examples)
+    return {"itm_whole_text": right / max(count, 1)}
+
+
+def _pairs(experiment: Experiment, examples: list[Example]) -> tuple[list[list[int]], list[bool]]:
+    corruption = experiment.held_out_objective.corruption
+    texts, is_matched = [], []
+    for example in examples:
+        draw = generator(0, 0, example.index, "whole pairs")
+        matched = bool(draw.random() < 0.5)
+        text = (
+            draw_own_captions(example.captions, 1, draw)[0]
+            if matched
+            else draw_foreign_caption(experiment.held_out, example.index, draw)
+        )
+        texts.append(corruption.ids(text))
+        is_matched.append(matched)
+    return texts, is_matched
