@@ -37,8 +37,6 @@ def test_captions_are_not_mathematics(finished: Run, monkeypatch: pytest.MonkeyP
 
 def test_names_of_classes_are_printable(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    if finished.name == "soho_tiny":
-        pytest.skip("draws no boxes")
     monkeypatch.setattr(module, "SCORE", 0.0)
     restored = restore_experiment(finished)
     names = ("a\ud800$_$",) * len(restored.held_out.class_names)

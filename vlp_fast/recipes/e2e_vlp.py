@@ -96,7 +96,7 @@ def world() -> E2EVLPRun:
         ),
         data=small.WORLD_DATA,
         optim=replace(SMALL_OPTIM, lr=1e-3, backbone_lr=1.2e-3),
-        train=TrainConfig(batch_size=32, log_every=50, evaluate_every=4600, checkpoint_every=4600),
+        train=TrainConfig(batch_size=32, log_every=50, evaluate_every=2300, checkpoint_every=2300),
     )
 
 

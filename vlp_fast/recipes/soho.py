@@ -119,7 +119,7 @@ def world() -> SohoRun:
             freeze_statistics=True,
             thaw_scale=0.05,
         ),
-        train=TrainConfig(batch_size=24, log_every=50, evaluate_every=5000, checkpoint_every=5000),
+        train=TrainConfig(batch_size=24, log_every=50, evaluate_every=2500, checkpoint_every=2500),
     )
 
 
