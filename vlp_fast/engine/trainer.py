@@ -188,9 +188,10 @@ class Trainer:
     def _report(self, problems: Iterable[str]) -> None:
         """Say once, and write down, that an image was replaced."""
         for problem in problems:
-            if problem in self._reported:
+            what, _, _ = problem.rpartition("; ")  # another image replaces it in each epoch
+            if what in self._reported:
                 continue
-            self._reported.add(problem)
+            self._reported.add(what)
             self.display.say(f"replaced: {problem}")
             row = {"step": self.step, "problem": problem}
             append_row(self.config.directory / "bad_samples.jsonl", row)
