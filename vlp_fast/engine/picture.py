@@ -96,10 +96,9 @@ def _draw_words(experiment: Experiment, axes: Any, examples: list[Example]) -> N
 
 
 def _draw_boxes(experiment: Experiment, axes: Any, examples: list[Example]) -> None:
-    written = captions(experiment, examples)
-    for axis, example, text, found in zip(
-        axes, examples, written, _detect(experiment, examples), strict=True
-    ):
+    for axis, example in zip(axes, examples, strict=True):
+        # Each alone: beside others it would be padded, and the CNN moves boxes near padding.
+        (text,), (found,) = captions(experiment, [example]), _detect(experiment, [example])
         axis.imshow(_pixels(example.image).numpy())
         height, width = example.image.shape[1:]
         for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
