@@ -38,8 +38,24 @@ def test_indices_stay_inside_the_pool_and_are_stateless() -> None:
     assert fresh.batch(57) == order.batch(57)
     epoch, indices = SampleOrder(400, 16, seed=0).batch(95)
     assert order.batch(95) == (90 + epoch, indices)
-    # Folded indices come again within an epoch: the keys of their draws must differ.
+    # Images come again before all have been seen: the keys of their draws must differ.
     assert len({order.batch(step)[0] for step in range(90)}) == 90
+
+
+def test_all_of_the_pool_is_drawn_in_batches_of_similar_aspect() -> None:
+    aspects = [0.5, 1.0, 2.0, 4.0] * 100
+    curriculum = Curriculum(box_counts=COUNTS, steps=90)
+    order = curriculum.wrap(SampleOrder(400, 4, seed=0, aspects=aspects))
+    batches = [order.batch(step)[1] for step in range(90)]
+    kinds = [len({aspects[i] for i in batch}) for batch in batches]
+    assert sum(kinds) < 1.6 * len(kinds)  # of four at random 2.7 differ
+    assert len({i for batch in batches for i in batch}) > 150
+    assert {aspects[batch[0]] for batch in batches} == {0.5, 1.0, 2.0, 4.0}
+
+
+def test_a_batch_may_be_larger_than_the_pool() -> None:
+    curriculum = Curriculum(box_counts=(1, *[5] * 200), steps=10)
+    assert len(curriculum.wrap(SampleOrder(201, 150, seed=0)).batch(0)[1]) == 150
 
 
 def test_truth_follows_the_records(small_world: Path) -> None:

@@ -107,13 +107,13 @@ class SampleOrder:
             return indices
         length = self._window * self.batch_size
         windows = [indices[start : start + length] for start in range(0, used, length)]
-        return np.concatenate([self._group(window, self._aspects, draw) for window in windows])
+        return np.concatenate([self.group(window, draw) for window in windows])
 
-    def _group(
-        self, window: np.ndarray, aspects: np.ndarray, draw: np.random.Generator
-    ) -> np.ndarray:
-        """Sort a window by aspect, cut it into batches, shuffle the batches."""
-        by_aspect = window[np.argsort(aspects[window], kind="stable")]
+    def group(self, window: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        """Sort a window of whole batches by aspect, cut it into batches, shuffle the batches."""
+        if self._aspects is None:
+            return window
+        by_aspect = window[np.argsort(self._aspects[window], kind="stable")]
         batches = by_aspect.reshape(-1, self.batch_size)
         return batches[draw.permutation(len(batches))].reshape(-1)
 

@@ -1,7 +1,7 @@
 """Pictures with few objects first, then all: a stateless curriculum.
 
-With records sorted by their number of boxes, a step may see the first `pool(step)` of them; an
-index beyond the pool is folded back into it. Foreign captions come from the same pool, or the
+With records sorted by their number of boxes, a step draws from the first `pool(step)` of them.
+Foreign captions come from the same pool, or the
 number of objects in a text would tell whether it belongs to the picture.
 """
 
@@ -11,7 +11,11 @@ import bisect
 from dataclasses import dataclass, replace
 
 from vlp_fast.data.order import SampleOrder
+from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
+
+WINDOW = 8
+"""Batches that are drawn to find one of similar aspect."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +38,13 @@ class Curriculum:
         return max(bisect.bisect_right(self.box_counts, hardest), min(64, len(self.box_counts)))
 
     def wrap(self, order: SampleOrder) -> SampleOrder | CurriculumOrder:
-        """The order with every index folded into its step's pool."""
+        """The order, but for steps of the curriculum, which draw from their pool."""
         return CurriculumOrder(order=order, curriculum=self) if self.steps else order
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurriculumOrder:
-    """A sample order whose indices stay inside the curriculum's pool."""
+    """A sample order that draws from the curriculum's pool as long as it lasts."""
 
     order: SampleOrder
     curriculum: Curriculum
@@ -48,17 +52,17 @@ class CurriculumOrder:
     def batch(self, step: int) -> tuple[int, list[int]]:
         """The epoch that keys all random draws, and the indices of a step.
 
-        Folded indices come again within an epoch; so that their pairs and masks differ, each
-        step of the curriculum draws like an epoch of its own.
+        A step of the curriculum draws some batches from its pool and takes one whose images are of
+        similar aspect. Images come again before all have been seen; so that their pairs and masks
+        differ, each such step is an epoch of its own.
         """
-        epoch, indices = self.order.batch(step)
-        length, pool = self.curriculum.steps, self.curriculum.pool(step)
-        return step if step < length else length + epoch, [index % pool for index in indices]
-
-    @property
-    def num_samples(self) -> int:
-        """How many records there are."""
-        return self.order.num_samples
+        length, size = self.curriculum.steps, self.order.batch_size
+        if step >= length:
+            epoch, indices = self.order.batch(step)
+            return length + epoch, indices
+        draw = generator(self.order.seed, 0, step, "curriculum")
+        window = draw.integers(self.curriculum.pool(step), size=WINDOW * size)
+        return step, self.order.group(window, draw)[:size].tolist()
 
 
 def easiest_first(dataset: Dataset) -> Dataset:
