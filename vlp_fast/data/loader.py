@@ -6,6 +6,7 @@ begins and however many workers there are, as long as `load` and `collate` are p
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -122,6 +123,8 @@ def _unchanged(item: Any) -> Any:
 def _start_worker(worker: int) -> None:
     """One thread a worker; signals are for the main process, which then ends the workers."""
     torch.set_num_threads(1)
+    # A full collection would write to every record, and so copy the whole data set into the worker.
+    gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -180,7 +180,9 @@ def _check(run: Run, train: Dataset, held_out: Dataset) -> None:
             f"--objective.tagging-steps {run.objective.tagging_steps}; raise it or lower those"
         )
     for dataset in (train, held_out):
-        if len(set(dataset.captions())) < 2:
+        captions = iter(dataset.captions())
+        first = next(captions, None)
+        if all(caption == first for caption in captions):
             raise InputError(
                 f"{run.data.root}: {dataset.name} has one caption only, and image-text matching "
                 "needs foreign ones; add pictures with other captions"
