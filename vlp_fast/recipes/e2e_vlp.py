@@ -82,9 +82,8 @@ def world() -> E2EVLPRun:
         steps=9200,
         # Boxes at the border suffer most where a batch is padded: AP .68 without padding, .57 with.
         model=replace(SMALL, backbone=replace(small.BACKBONE, remask=True)),
-        # DETR's weights, all times 0.2. At their own size the boxes' gradient in the encoder was
-        # two to five times that of the masked words, and the CNN forgot what the boxes do not
-        # need: the ground told from its features by a linear map fell from .93 to below .6.
+        # DETR's weights, all times 0.2: at their own size the boxes' gradient in the encoder was two to
+        # five times that of the masked words.
         objective=E2EVLPObjective(
             mask_rate=0.25,
             curriculum=0.2,
