@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlp_fast.engine.experiment import Run
+from vlp_fast.engine.trainer import train
 from vlp_fast.models.config import BackboneConfig
 from vlp_fast.recipes import recipe
 
@@ -48,3 +49,13 @@ def micro(small_world: Path) -> Make:
         return replace(run, model=replace(model, decoder_layers=2, num_queries=10, dropout=0.1))
 
     return make
+
+
+@pytest.fixture(scope="module", params=["soho_tiny", "e2e_vlp_tiny"])
+def finished(
+    request: pytest.FixtureRequest, micro: Make, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """A run of either system, with everything in its folder."""
+    run = micro(request.param, tmp_path_factory.mktemp("finished") / "run", steps=4)
+    train(run)
+    return run

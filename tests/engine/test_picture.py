@@ -11,19 +11,9 @@ from vlp_fast.engine import picture as module
 from vlp_fast.engine.experiment import Run
 from vlp_fast.engine.picture import draw_report
 from vlp_fast.engine.restore import restore_experiment
-from vlp_fast.engine.trainer import train
 
 Make = Callable[..., Run]
 NO_FORMULA = "$_$ a $\\foo$"
-
-
-@pytest.fixture(scope="module", params=["soho_tiny", "e2e_vlp_tiny"])
-def finished(
-    request: pytest.FixtureRequest, micro: Make, tmp_path_factory: pytest.TempPathFactory
-) -> Run:
-    run = micro(request.param, tmp_path_factory.mktemp("drawn") / "run", steps=3)
-    train(run)
-    return run
 
 
 def test_captions_are_not_mathematics(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,15 +30,6 @@ Make = Callable[..., Run]
 WORDS = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "circle"])
 
 
-@pytest.fixture(scope="module", params=["soho_tiny", "e2e_vlp_tiny"])
-def finished(
-    request: pytest.FixtureRequest, micro: Make, tmp_path_factory: pytest.TempPathFactory
-) -> Run:
-    run = micro(request.param, tmp_path_factory.mktemp("finished") / "run", steps=4)
-    train(run)
-    return run
-
-
 def test_the_folder_tells_who_ran_what(finished: Run) -> None:
     folder = finished.directory
     names = {path.name for path in folder.iterdir()}

@@ -112,6 +112,6 @@ def test_a_broken_image_is_said_once_whatever_replaces_it(micro: Make, tmp_path:
     run = micro("e2e_vlp_tiny", tmp_path / "run")
     trainer = Trainer(build_experiment(run))
     trainer._report(f"a.png: broken; {other}.png is shown instead" for other in "bcd")
-    trainer._report(["e.png: broken; b.png is shown instead"])
+    trainer._report(["e.png: broken; b.png is shown instead", "f.png", "g.png", "g.png"])
     rows = (run.directory / "bad_samples.jsonl").read_text().splitlines()
-    assert [json.loads(row)["problem"][:5] for row in rows] == ["a.png", "e.png"]
+    assert [json.loads(row)["problem"][:5] for row in rows] == ["a.png", "e.png", "f.png", "g.png"]

@@ -188,7 +188,7 @@ class Trainer:
     def _report(self, problems: Iterable[str]) -> None:
         """Say once, and write down, that an image was replaced."""
         for problem in problems:
-            what, _, _ = problem.rpartition("; ")  # another image replaces it in each epoch
+            what = problem.rpartition("; ")[0] or problem  # what replaces it changes each epoch
             if what in self._reported:
                 continue
             self._reported.add(what)
