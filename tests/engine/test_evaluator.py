@@ -1,6 +1,7 @@
 """Held-out figures: of the whole pool, repeatable, and without a trace in the model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,14 @@ def test_the_dictionary_is_counted_over_all_cells(micro: Make, tmp_path: Path) -
     assert figures["used_codes"] == 1
     assert figures["majority_code_share"] == 1
     assert figures["perplexity"] == pytest.approx(1)
+
+
+def test_held_out_batches_hold_one_aspect(micro: Make, tmp_path: Path) -> None:
+    """Three aspects: at most two batches hold a change from one to the next."""
+    run = micro("e2e_vlp_tiny", tmp_path / "run", held_out_images=48, batch_size=6)
+    run = replace(run, data=replace(run.data, held_out_split="train"))
+    batches = [batch for _, batch in build_experiment(run).held_out_batches()]
+    shapes = [set(batch.image_sizes) for batch in batches]
+    assert len(set.union(*shapes)) == 3
+    assert sum(len(found) > 1 for found in shapes) <= 2
+    assert len({image_id for batch in batches for image_id in batch.image_ids}) == 48
