@@ -48,7 +48,7 @@ def test_totals_are_those_of_table_5(size: str, column: int, suffix: str) -> Non
 def test_one_word_matrix_serves_input_masked_words_and_captions() -> None:
     state = tiny_model().state_dict()
     matrices = [name for name, tensor in state.items() if tensor.shape == (23, 16)]
-    assert matrices == ["embeddings.word_embeddings.weight"]
+    assert matrices == ["text_embeddings.word_embeddings.weight"]
 
 
 def test_stem_and_first_stage_of_the_presets_are_frozen() -> None:

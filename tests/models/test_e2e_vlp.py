@@ -44,7 +44,7 @@ def test_encoder_input_row_by_row() -> None:
     ids = random_ids(5)
     memory, grid, packing = encode(model, ids, [3, 0, 2], [0, 2, -1])
     cells, sine = model.features(random_maps(), grid), model.sine_position(grid)
-    text = model.embeddings(ids, torch.tensor([0, 1, 2, 0, 1]))
+    text = model.text_embeddings(ids, torch.tensor([0, 1, 2, 0, 1]))
 
     # Sequences: three words and image 0 (cells 0-5), image 2 (cell 14), two words.
     rows = torch.cat([text[:3], cells[:6], cells[14:15], text[3:]])
@@ -89,7 +89,7 @@ def test_matching_and_masked_words_read_encoder_rows() -> None:
     match = model.match_logits(memory[packing.first_rows])
     torch.testing.assert_close(match[1], model.matching_head(memory[11]))
     words = model.masked_word_logits(memory[packing.text_rows])
-    expected = model.masked_word_head(memory[11], model.embeddings.word_embeddings.weight)
+    expected = model.masked_word_head(memory[11], model.text_embeddings.word_embeddings.weight)
     torch.testing.assert_close(words[3], expected)
 
 
@@ -134,7 +134,7 @@ def test_a_word_has_no_grid_position() -> None:
     # A sequence without an image must not notice where the images of the others lie.
     model = tiny_model()
     memory, _, _ = encode(model, random_ids(4), [4], [-1])
-    rows = model.embeddings(random_ids(4), torch.arange(4))
+    rows = model.text_embeddings(random_ids(4), torch.arange(4))
     expected = model.encoder(rows, make_packing([4], [-1], None), None)
     torch.testing.assert_close(memory, expected)
 

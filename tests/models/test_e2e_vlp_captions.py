@@ -58,14 +58,14 @@ def test_captions_are_scored_by_the_last_decoder_layer() -> None:
 
     # The second caption by hand: image 1 alone, cells 6 to 13.
     hidden = model.decoder(
-        model.embeddings(ids[1:4], torch.arange(3)),
+        model.text_embeddings(ids[1:4], torch.arange(3)),
         make_packing([3], [-1], None),
         memory[6:14],
         make_packing([0], [1], grid),
         memory_positions=model.sine_position(grid)[6:14],
         causal=True,
     )[-1]
-    words = model.embeddings.word_embeddings.weight
+    words = model.text_embeddings.word_embeddings.weight
     torch.testing.assert_close(got[1:4], hidden @ words.T + model.caption_head.bias)
 
 

@@ -231,7 +231,7 @@ def test_the_bag_holds_the_words_of_matching_texts_only(
     soho_task: SohoPretraining, examples: list[Example], soho_config: SohoConfig
 ) -> None:
     inputs = soho_task.collate(examples[:4], 0)
-    bag = inputs.bag_of_words(soho_config.vocab_size)
+    bag = inputs.own_words.bag(4, soho_config.vocab_size)
     texts = restored(inputs)
     for image in range(4):
         expected = {t for text in texts[4 * image : 4 * image + 2] for t in text[1:-1]}

@@ -173,7 +173,7 @@ def _check(run: Run, train: Dataset, held_out: Dataset) -> None:
             f"{run.model.max_positions} positions; lower it or raise --model.max-positions"
         )
     steps = _total_steps(run, len(train) // run.train.batch_size / run.optim.accumulate)
-    if isinstance(run, SohoRun) and steps <= run.objective.tagging_steps:
+    if steps <= run.objective.tagging_steps:
         length = f"--steps {steps}" if run.steps else f"--train.epochs {run.train.epochs:g}"
         raise InputError(
             f"{length}: the run has {steps} steps and ends before those of "

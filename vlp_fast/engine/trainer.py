@@ -44,7 +44,6 @@ from vlp_fast.engine.run_folder import (
 from vlp_fast.engine.stop import StopRequest
 from vlp_fast.errors import InputError
 from vlp_fast.models.soho import Soho
-from vlp_fast.tasks.soho import SohoInputs
 from vlp_fast.tasks.tagging import tagging_loss
 from vlp_fast.tasks.task import StepOutput
 
@@ -128,8 +127,7 @@ class Trainer:
 
     @property
     def _tagging_steps(self) -> int:
-        objective = self.config.objective
-        return getattr(objective, "tagging_steps", 0)
+        return self.config.objective.tagging_steps
 
     def _introduce(self) -> None:
         experiment, say = self.experiment, self.display.say
@@ -217,8 +215,7 @@ class Trainer:
         self.scaler.update(None if self.experiment.precision.is_scaled else 1.0)
 
     def _forward(self, inputs: Inputs) -> StepOutput:
-        if isinstance(self.model, Soho) and self.step < self._tagging_steps:
-            assert isinstance(inputs, SohoInputs)
+        if self.step < self._tagging_steps:
             return tagging_loss(self.model, inputs)
         return self.experiment.objective.forward(self.model, inputs)  # type: ignore[arg-type]
 

@@ -61,7 +61,7 @@ class E2EVLP(nn.Module):
 
     Args:
         backbone: CNN, (B, 3, H, W) to (B, out_channels, h, w).
-        embeddings: of the text; its word matrix also scores words.
+        text_embeddings: of the text; its word matrix also scores words.
         encoder: over text and grid rows.
         decoder: over object queries or caption tokens.
         width: D.
@@ -77,7 +77,7 @@ class E2EVLP(nn.Module):
         self,
         *,
         backbone: ResNet,
-        embeddings: TextEmbeddings,
+        text_embeddings: TextEmbeddings,
         encoder: Encoder,
         decoder: Decoder,
         width: int,
@@ -89,7 +89,7 @@ class E2EVLP(nn.Module):
         self.backbone = backbone
         self.input_projection = nn.Linear(backbone.out_channels, width)
         self.sine_position = SinePosition(width)
-        self.embeddings = embeddings
+        self.text_embeddings = text_embeddings
         self.encoder = encoder
         self.decoder = decoder
         # N(0, 1) as in DETR, so that queries start apart; no norm follows, as it does on words.
@@ -97,7 +97,7 @@ class E2EVLP(nn.Module):
         self.class_head = ClassHead(width, num_classes)
         self.box_head = BoxHead(width)
         self.attribute_head = ClassHead(width, num_attributes) if num_attributes else None
-        vocab_size = embeddings.word_embeddings.num_embeddings
+        vocab_size = text_embeddings.word_embeddings.num_embeddings
         self.masked_word_head = MaskedLanguageHead(width, vocab_size)
         self.caption_head = MaskedLanguageHead(width, vocab_size, transform=False)
         self.matching_head = MatchingHead(width)
@@ -152,7 +152,7 @@ class E2EVLP(nn.Module):
             ValueError: if a text is longer than the position embeddings, or `text_ids` is not as
                 long as the packing says.
         """
-        text = self.embeddings.embed(text_ids, packing)
+        text = self.text_embeddings.embed(text_ids, packing)
         rows = join_rows(text, cells.index_select(0, packing.grid_cells), packing)
         memory: Tensor = self.encoder(rows, packing, self._positions(grid, packing))
         return memory
@@ -213,7 +213,7 @@ class E2EVLP(nn.Module):
                 "memories with select_sequences"
             )
         hidden_ATD = self.decoder(
-            self.embeddings.embed(caption_ids, caption_packing),
+            self.text_embeddings.embed(caption_ids, caption_packing),
             caption_packing,
             memory,
             packing,
@@ -224,7 +224,7 @@ class E2EVLP(nn.Module):
 
     def masked_word_logits(self, hidden: Tensor) -> Tensor:
         """Maps encoder rows of masked tokens (M, D) to (M, V) logits (MLM)."""
-        logits: Tensor = self.masked_word_head(hidden, self.embeddings.word_embeddings.weight)
+        logits: Tensor = self.masked_word_head(hidden, self.text_embeddings.word_embeddings.weight)
         return logits
 
     def match_logits(self, hidden: Tensor) -> Tensor:
@@ -262,10 +262,10 @@ class E2EVLP(nn.Module):
         Raises:
             ValueError: if max_length is below 1 or beyond the position embeddings.
         """
-        if not 1 <= max_length <= self.embeddings.max_positions:
+        if not 1 <= max_length <= self.text_embeddings.max_positions:
             raise ValueError(
                 f"generate: received max_length {max_length}, expected 1 to "
-                f"{self.embeddings.max_positions}, the number of position embeddings"
+                f"{self.text_embeddings.max_positions}, the number of position embeddings"
             )
         state = self.decoder.start(
             memory,
@@ -278,7 +278,7 @@ class E2EVLP(nn.Module):
         has_ended = torch.zeros(shape, dtype=torch.bool, device=memory.device)
         written: list[Tensor] = []
         for index in range(max_length):
-            embedded = self.embeddings(ids, torch.full_like(ids, index))
+            embedded = self.text_embeddings(ids, torch.full_like(ids, index))
             logits = self._word_logits(self.decoder.step(embedded, state, index))
             ids = logits.argmax(dim=1).masked_fill(has_ended, end_id)
             has_ended = has_ended | (ids == end_id)
@@ -292,7 +292,7 @@ class E2EVLP(nn.Module):
         return rows.index_copy(0, packing.grid_rows, sine)
 
     def _word_logits(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.caption_head(hidden, self.embeddings.word_embeddings.weight)
+        logits: Tensor = self.caption_head(hidden, self.text_embeddings.word_embeddings.weight)
         return logits
 
 
@@ -307,7 +307,7 @@ def build_e2e_vlp(config: E2EVLPConfig) -> E2EVLP:
     layer = _layer(config)
     return E2EVLP(
         backbone=build_backbone(config.backbone),
-        embeddings=TextEmbeddings(
+        text_embeddings=TextEmbeddings(
             config.vocab_size, config.width, config.max_positions, dropout=config.dropout
         ),
         encoder=make_encoder(layer, config.encoder_layers),

@@ -15,11 +15,28 @@ from vlp_fast.checks import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class E2EVLPObjective:
-    """E2E-VLP eq. 3: masked words + matching + detection + captioning, equal weights."""
+class PretrainingObjective:
+    """What both objectives have."""
 
     mask_rate: float = 0.15
     """Share of a text's tokens to predict (BERT)."""
+    tagging_steps: int = 0
+    """Steps before pre-training in which the CNN alone learns the words of the captions:
+    a stand-in for ImageNet weights where none are given (not in the papers)."""
+    curriculum: float = 0.0
+    """Share of the run during which pictures with few objects come first."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for rates and counts that cannot be."""
+        check(self, BETWEEN_ZERO_AND_ONE, "mask_rate")
+        check(self, NOT_NEGATIVE, "tagging_steps")
+        check(self, SHARE, "curriculum")
+
+
+@dataclass(frozen=True, kw_only=True)
+class E2EVLPObjective(PretrainingObjective):
+    """E2E-VLP eq. 3: masked words + matching + detection + captioning, equal weights."""
+
     mismatch_rate: float = 0.5
     """Share of pairs with a foreign text (section 3.1.2)."""
     label_smoothing: float = 0.0
@@ -40,37 +57,26 @@ class E2EVLPObjective:
     """Weight of the attribute loss and cost (not in the paper)."""
     eos_coef: float = 0.1
     """DETR's weight of the no-object class."""
-    curriculum: float = 0.0
-    """Share of the run during which pictures with few objects come first."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for rates and weights that cannot be."""
-        check(self, BETWEEN_ZERO_AND_ONE, "mask_rate")
-        check(self, SHARE, "mismatch_rate", "image_only_detection_rate", "curriculum")
+        super().__post_init__()
+        check(self, SHARE, "mismatch_rate", "image_only_detection_rate")
         check(self, BELOW_ONE, "label_smoothing")
         check(self, NOT_NEGATIVE, "class_weight", "bbox_weight", "giou_weight")
         check(self, NOT_NEGATIVE, "attribute_weight", "eos_coef")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SohoObjective:
+class SohoObjective(PretrainingObjective):
     """SOHO eq. 9: masked words + masked visual codes + matching, equal weights."""
 
-    mask_rate: float = 0.15
-    """Share of a text's tokens to predict (BERT)."""
     own_texts: int = 2
     """Matching texts of each image in a step (section 4.1)."""
     foreign_texts: int = 2
     """Foreign texts of each image in a step (section 4.1)."""
-    tagging_steps: int = 0
-    """Steps before pre-training in which the CNN alone learns the words of the captions:
-    a stand-in for ImageNet weights where none are given (not in the paper)."""
-    curriculum: float = 0.0
-    """Share of the run during which pictures with few objects come first."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for rates and counts that cannot be."""
-        check(self, BETWEEN_ZERO_AND_ONE, "mask_rate")
+        super().__post_init__()
         check(self, AT_LEAST_ONE, "own_texts", "foreign_texts")
-        check(self, NOT_NEGATIVE, "tagging_steps")
-        check(self, SHARE, "curriculum")

@@ -23,8 +23,8 @@ from vlp_fast.ops.packing import Grid, Packing, make_packing
 from vlp_fast.tasks.config import SohoObjective
 from vlp_fast.tasks.images import Geometry, Sizes, batch_images
 from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
-from vlp_fast.tasks.mlm import MaskedText
 from vlp_fast.tasks.mvm import masked_code_accuracy, masked_code_loss
+from vlp_fast.tasks.tagging import Words, make_words
 from vlp_fast.tasks.task import Inputs, StepOutput, accuracy, mean_cross_entropy
 from vlp_fast.tasks.texts import Corruption, chosen_rows, flat
 
@@ -45,7 +45,7 @@ class SohoInputs(Inputs):
         noise: (P,) uniform in [0, 1), decides which label of each image is masked.
         code_rows: packed rows of the grid cells of the matching sequences.
         code_cells: the cell that each of them shows.
-        word_images, words: the image and the word of every token of the matching texts.
+        own_words: the words of the matching texts.
         image_ids: identities, for evaluation.
         problems: what was wrong with the samples, for the log.
     """
@@ -61,16 +61,9 @@ class SohoInputs(Inputs):
     noise: Tensor
     code_rows: Tensor
     code_cells: Tensor
-    word_images: Tensor
-    words: Tensor
+    own_words: Words
     image_ids: tuple[int, ...]
     problems: tuple[str, ...]
-
-    def bag_of_words(self, vocab_size: int) -> Tensor:
-        """(B, V) float32: 1 where a word is in a matching text of the image."""
-        bag = self.noise.new_zeros(len(self.image_sizes), vocab_size)
-        bag[self.word_images, self.words] = 1.0
-        return bag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +95,11 @@ class SohoPretraining:
         has_loss = [matched or self.switches.mlm_on_negatives for matched in is_matched]
         rows, targets = chosen_rows(texts, packing.starts, has_loss)
         matched = torch.tensor(is_matched)
-        word_images, words = _words(texts, image_of, is_matched)
+        own = [
+            (i, text.original())
+            for i, text, mine in zip(image_of, texts, is_matched, strict=True)
+            if mine
+        ]
         of_matched = torch.tensor(has_loss)[packing.sequence_of[packing.grid_rows]]
         return SohoInputs(
             images=images,
@@ -116,8 +113,7 @@ class SohoPretraining:
             noise=torch.cat(noise).float(),
             code_rows=packing.grid_rows[of_matched],
             code_cells=packing.grid_cells[of_matched],
-            word_images=word_images,
-            words=words,
+            own_words=make_words(own),
             image_ids=tuple(e.image_id for e in examples),
             problems=tuple(e.problem for e in examples if e.problem),
         )
@@ -163,12 +159,3 @@ class SohoPretraining:
                 "itm": accuracy(pairs, inputs.is_matched),
             },
         )
-
-
-def _words(
-    texts: list[MaskedText], image_of: list[int], is_matched: list[bool]
-) -> tuple[Tensor, Tensor]:
-    own = [(i, t) for i, t, m in zip(image_of, texts, is_matched, strict=True) if m]
-    originals = [t.original()[1:-1] for _, t in own]
-    images = [[i] * len(ids) for (i, _), ids in zip(own, originals, strict=True)]
-    return flat(images), flat(originals)
