@@ -182,15 +182,26 @@ def test_state_stays_float32_and_exact_under_autocast(semantics: Semantics) -> N
         assert torch.equal(left, right), name
 
 
-def test_kmeans_finds_separated_clusters_whatever_their_order() -> None:
-    x = clusters(32, 20)
+def test_kmeans_ends_where_no_centre_moves_whatever_the_order_of_the_rows() -> None:
+    x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1))
-    centres, counts = kmeans(x[order], 32, seed=3)
-    means = x.view(32, 20, -1).mean(dim=1)
-    distance, match = torch.cdist(means.double(), centres.double()).min(dim=1)
-    assert match.unique().numel() == 32
-    assert distance.max() < 1e-4
-    assert counts.tolist() == [20] * 32
+    centres, counts = kmeans(x, 12, seed=3, iterations=100)
+    nearest = torch.cdist(x.double(), centres.double()).argmin(dim=1)
+    assert counts.tolist() == nearest.bincount(minlength=12).tolist()
+    means = torch.stack([x[nearest == code].mean(dim=0) for code in range(12)])
+    torch.testing.assert_close(centres, means)
+    again, _ = kmeans(x[order], 12, seed=3, iterations=100)
+    torch.testing.assert_close(again, centres)
+
+
+def test_kmeans_starts_at_different_rows_and_follows_their_density() -> None:
+    dense, rare = torch.randn(900, 2), torch.randn(100, 2) * 20 + 100
+    x = torch.cat([dense, dense[:1].expand(500, 2), rare])
+    seeds, _ = kmeans(x, 200, seed=5, iterations=0)
+    assert seeds.unique(dim=0).shape[0] == 200
+    assert 160 <= (seeds.amax(dim=1) < 20).sum() <= 195
+    everything, _ = kmeans(x[:7], 7, iterations=0)
+    assert torch.equal(everything.unique(dim=0), x[:7].unique(dim=0))
 
 
 def test_initialisation_from_data_is_deterministic_and_uses_all_codes() -> None:

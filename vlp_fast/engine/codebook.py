@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.errors import InputError
@@ -21,24 +22,25 @@ def start_codebook(experiment: Experiment, say: Callable[[str], None]) -> None:
     model, run = experiment.model, experiment.run
     if not isinstance(model, Soho) or model.config.codebook_init != "data":
         return
-    features, rows = [], 0
-    steps = -(-run.train.codebook_samples // max(run.train.batch_size, 1))
+    wanted = run.train.codebook_samples
+    features: list[Tensor] = []
     model.eval()
-    for _, inputs in experiment.batches(0, steps):
+    for _, inputs in experiment.batches(0, -(-wanted // run.train.batch_size)):
         assert isinstance(inputs, SohoInputs)
         moved = inputs.to(experiment.precision.device)
         with experiment.precision.autocast():
             features.append(model.features(moved.images, moved.grid, moved.image_sizes).float())
-        rows += features[-1].size(0)
-        if rows >= run.train.codebook_samples:
+        if sum(map(len, features)) >= wanted:
             break
     model.train()
-    if rows < model.config.num_codes:
+    rows = torch.cat(features)
+    per_step = len(rows) / len(features)
+    rows = rows[:wanted]
+    rows = rows[rows.isfinite().all(dim=1)]
+    if len(rows) < model.config.num_codes:
         raise InputError(
-            f"the first batches hold {rows} features, too few for {model.config.num_codes} codes; "
-            "raise --train.codebook-samples or lower --model.num-codes"
+            f"the first batches hold {len(rows)} features, too few for {model.config.num_codes} "
+            "codes; raise --train.codebook-samples or lower --model.num-codes"
         )
-    model.dictionary.initialise_from(
-        torch.cat(features)[: run.train.codebook_samples], seed=run.train.seed
-    )
-    say(f"dictionary: {model.config.num_codes} codes from k-means over {rows} features")
+    model.dictionary.initialise_from(rows, rows_per_step=per_step, seed=run.train.seed)
+    say(f"dictionary: {model.config.num_codes} codes from k-means over {len(rows)} features")

@@ -2,7 +2,12 @@
 
 SOHO draws its dictionary at random, and a random dictionary collapses to a handful of codes unless
 the features happen to lie around it (`docs/paper_gaps.md`). This starts the codes where the
-features are: D^2 seeding (k-means++), then Lloyd's iterations. It runs once, before training.
+features are: at random rows, then Lloyd's iterations. It runs once, before training.
+
+Random rows follow the density of the features, so that all codes are used alike. The seeds of
+k-means++ lie far apart and favour what is rare: on features of the drawn world (20,000 rows, 512
+codes) they left a perplexity of 307 where random rows left 430, at nearly the same mean squared
+distance to the nearest code (25.4 and 25.6 of a variance of 99.4).
 
 Shape suffixes: N rows, D width, K codes.
 """
@@ -18,9 +23,8 @@ def kmeans(
 ) -> tuple[Tensor, Tensor]:
     """Computes centres of the rows of x.
 
-    Seeds are distinct rows as long as there are enough of them: a row is drawn with a probability
-    proportional to its squared distance from the seeds before it. A centre that loses all of its
-    rows stays where it is.
+    Seeds are drawn evenly among the distinct rows, without repetition as long as there are enough
+    of them. A centre that loses all of its rows stays where it is.
 
     Args:
         x: (N, D) float, N >= num_codes, finite.
@@ -35,7 +39,7 @@ def kmeans(
     Raises:
         ValueError: for fewer rows than codes.
 
-    Source: Arthur and Vassilvitskii 2007; Lloyd 1982.
+    Source: Forgy 1965 (the seeds); Lloyd 1982.
     """
     if x.shape[0] < num_codes:
         raise ValueError(
@@ -53,19 +57,8 @@ def kmeans(
 
 
 def _seed(x: Tensor, num_codes: int, seed: int) -> Tensor:
+    rows = x.unique(dim=0)
     # Drawn on the CPU, so that the draws do not depend on the device.
     generator = torch.Generator().manual_seed(seed)
-    draws = torch.rand(num_codes, generator=generator, dtype=torch.float64).to(x.device)
-    norms = x.square().sum(dim=1)
-    distances = torch.ones_like(norms)
-    chosen = []
-    for draw in draws:
-        bounds = distances.double().cumsum(0)
-        # right=True skips rows of distance 0; the clamp catches the case in which all are 0.
-        row = torch.searchsorted(bounds, draw * bounds[-1], right=True).clamp(max=len(x) - 1)
-        chosen.append(row)
-        centre = x.index_select(0, row.reshape(1))[0]
-        distance = (norms - 2 * (x @ centre) + centre.square().sum()).clamp(min=0)
-        distance = distance.index_fill(0, row.reshape(1), 0.0)
-        distances = distance if len(chosen) == 1 else torch.minimum(distances, distance)
-    return x[torch.stack(chosen)]
+    order = torch.randperm(len(rows), generator=generator)
+    return rows[order.repeat(-(-num_codes // len(rows)))[:num_codes].to(rows.device)]

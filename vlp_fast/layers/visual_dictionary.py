@@ -123,7 +123,9 @@ class VisualDictionary(nn.Module):
         quantised = codes.to(rows.dtype) + (rows - rows.detach())
         return quantised, indices
 
-    def initialise_from(self, x: Tensor, *, seed: int = 0, iterations: int = 10) -> None:
+    def initialise_from(
+        self, x: Tensor, *, rows_per_step: float | None = None, seed: int = 0, iterations: int = 10
+    ) -> None:
         """Starts the codes from data: k-means over rows, and fresh statistics.
 
         For once before training, on the features of a few batches; it may wait for the device.
@@ -131,6 +133,8 @@ class VisualDictionary(nn.Module):
         Args:
             x: (N, D) float, as `forward` takes them, N >= num_codes; rows that are not finite are
                 left out.
+            rows_per_step: rows that a training step will bring; the moving number of hits starts
+                from k-means' counts, scaled to it. If x has as many, None.
             seed: same rows and seed, same codes.
             iterations: of Lloyd's algorithm.
 
@@ -141,6 +145,8 @@ class VisualDictionary(nn.Module):
             rows = self._normalise(x.detach().float())
             rows = rows[rows.isfinite().all(dim=1)]
             codes, counts = kmeans(rows, self.num_codes, seed=seed, iterations=iterations)
+            if rows_per_step is not None:
+                counts = counts * (rows_per_step / len(rows))
             self.embed.copy_(codes)
             self.cluster_size.copy_(counts)
             self.cluster_sum.zero_()
