@@ -10,7 +10,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
@@ -96,11 +96,12 @@ def _train(words: list[str]) -> int:
         config=(tyro.conf.AvoidSubcommands,),
     )
     from vlp_fast.engine.picture import draw_report
+    from vlp_fast.engine.restore import restore_experiment
     from vlp_fast.engine.trainer import train
 
     train(run)
     if run.train.picture:
-        draw_report(run)
+        draw_report(restore_experiment(run))
     return 0
 
 
@@ -115,10 +116,15 @@ def _evaluate(words: list[str]) -> int:
 
     run = restore_run(Path(words[0]))
     experiment = restore_experiment(run, lambda line: print(f"note: {printable(line)}"))
-    for name, value in evaluate(experiment).items():
+    for name, value in evaluate(experiment, _say_replaced).items():
         print(f"{name:28s} {value:.4f}")
-    draw_report(run)
+    draw_report(experiment)
     return 0
+
+
+def _say_replaced(problems: Iterable[str]) -> None:
+    for problem in problems:
+        print(f"replaced: {printable(problem)}")
 
 
 def _recipes(words: list[str]) -> int:

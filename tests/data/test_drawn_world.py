@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlp_fast.data.loader import ImageLoader
+from vlp_fast.data.examples import ImageLoader
 from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.world import make_world, read_scenes
 from vlp_fast.data.world.scene import COLOURS

@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from vlp_fast.data.examples import Example, ImageLoader
 from vlp_fast.data.images import read_image
-from vlp_fast.data.loader import Example, ImageLoader, Loader
+from vlp_fast.data.loader import Loader
 from vlp_fast.data.order import EvaluationOrder, SampleOrder
 from vlp_fast.data.records import Dataset, Record
 from vlp_fast.data.sources import load_dataset

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vlp_fast.engine.encoding import encode_images, encode_pairs
 from vlp_fast.engine.experiment import Run, build_experiment
-from vlp_fast.engine.grounding import encode_images, encode_pairs
 from vlp_fast.models.config import SohoConfig, official
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.tasks.e2e_vlp import E2EVLPInputs

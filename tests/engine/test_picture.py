@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from vlp_fast.engine import picture as module
 from vlp_fast.engine.experiment import Run
 from vlp_fast.engine.picture import draw_report
 from vlp_fast.engine.restore import restore_experiment
+from vlp_fast.errors import InputError
 
 Make = Callable[..., Run]
 NO_FORMULA = "$_$ a $\\foo$"
@@ -19,7 +21,7 @@ NO_FORMULA = "$_$ a $\\foo$"
 def test_captions_are_not_mathematics(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(module, "_wrap", lambda text: NO_FORMULA)
-    path = draw_report(finished)
+    path = draw_report(restore_experiment(finished))
     assert path is not None
     with Image.open(path) as picture:
         assert min(picture.size) > 300
@@ -31,8 +33,16 @@ def test_names_of_classes_are_printable(finished: Run, monkeypatch: pytest.Monke
     restored = restore_experiment(finished)
     names = ("a\ud800$_$",) * len(restored.held_out.class_names)
     odd = replace(restored, held_out=replace(restored.held_out, class_names=names))
-    monkeypatch.setattr(module, "restore_experiment", lambda run: odd)
-    assert draw_report(finished) is not None
+    assert draw_report(odd) is not None
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(finished: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    restored = restore_experiment(finished)
+    (tmp_path / "report.png").mkdir()
+    elsewhere = replace(restored, run=replace(restored.run, run_dir=tmp_path))
+    with pytest.raises(InputError, match=r"report.png: cannot be written \(.*\); free some space"):
+        draw_report(elsewhere)
 
 
 @torch.no_grad()

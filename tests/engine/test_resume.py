@@ -171,9 +171,21 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(
 def test_loss_scaling_that_is_not_there_is_an_input_error(whole: Run, tmp_path: Path) -> None:
     folder = shutil.copytree(whole.directory, tmp_path / "run")
     path = complete_checkpoints(folder)[-1] / "state.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"scaler": {}}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"scaler": {"scale": 8.0}}))
     with pytest.raises(InputError, match=r"checkpoint-00000006: its loss scaling is unreadable"):
-        train(replace(whole, run_dir=folder))
+        train(in_half_precision(whole, folder))
+
+
+def test_loss_scaling_starts_anew_where_there_was_none(whole: Run, tmp_path: Path) -> None:
+    """Begun in float32 or bfloat16, gone on with in float16: a scale of 1 would lose gradients."""
+    folder = shutil.copytree(whole.directory, tmp_path / "run")
+    trainer = Trainer(build_experiment(in_half_precision(whole, folder)))
+    assert trainer.step == 6
+    assert trainer.scaler.get_scale() == 65536
+
+
+def in_half_precision(run: Run, folder: Path) -> Run:
+    return replace(run, run_dir=folder, train=replace(run.train, precision="fp16"))
 
 
 def first_step(run: Run) -> Trainer:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vlp_fast.data.loader import Example, ImageLoader
+from vlp_fast.data.examples import Example, ImageLoader
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.tokenizer import Tokenizer, train_vocabulary

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from vlp_fast.data.loader import Example
+from vlp_fast.data.examples import Example
 from vlp_fast.data.records import Dataset
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.tasks.e2e_vlp import E2EVLPInputs, E2EVLPPretraining

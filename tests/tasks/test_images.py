@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vlp_fast.data.loader import Example
+from vlp_fast.data.examples import Example
 from vlp_fast.models import build_model
 from vlp_fast.models.config import SohoConfig, official
 from vlp_fast.tasks.e2e_vlp import E2EVLPPretraining

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vlp_fast.data.loader import Example
+from vlp_fast.data.examples import Example
 from vlp_fast.data.records import Dataset
-from vlp_fast.models.config import SohoConfig
 from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.soho import SohoInputs, SohoPretraining
 
@@ -225,15 +224,3 @@ def test_cnn_and_dictionary_run_once_an_image(step: dict[str, Any], soho: Soho) 
     assert step["calls"] == 1
     hits = soho.dictionary.cluster_sum.sum() - step["hits_before"]
     assert int(hits) == step["inputs"].grid.num_cells
-
-
-def test_the_bag_holds_the_words_of_matching_texts_only(
-    soho_task: SohoPretraining, examples: list[Example], soho_config: SohoConfig
-) -> None:
-    inputs = soho_task.collate(examples[:4], 0)
-    bag = inputs.own_words.bag(4, soho_config.vocab_size)
-    texts = restored(inputs)
-    for image in range(4):
-        expected = {t for text in texts[4 * image : 4 * image + 2] for t in text[1:-1]}
-        assert set(bag[image].nonzero()[:, 0].tolist()) == expected
-    assert set(bag.unique().tolist()) == {0.0, 1.0}

@@ -12,12 +12,15 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
-from vlp_fast.data.loader import Example
+from vlp_fast.data.examples import Example
+from vlp_fast.engine.averages import Averages
+from vlp_fast.engine.optim import clip_gradients
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.e2e_vlp import E2EVLPPretraining
 from vlp_fast.tasks.soho import SohoPretraining
-from vlp_fast.tasks.tagging import tagging_loss
+from vlp_fast.tasks.tagging import Tagging
+from vlp_fast.tasks.texts import Corruption
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -44,10 +47,33 @@ def test_soho(
         torch.autograd.grad(total, [p for p in soho.parameters() if p.requires_grad])
 
 
-def test_tagging(soho: Soho, soho_task: SohoPretraining, examples: list[Example]) -> None:
-    inputs = soho_task.collate(examples[:4], 0)
+@pytest.mark.parametrize("name", ["e2e_vlp", "soho"])
+def test_tagging(
+    name: str, request: pytest.FixtureRequest, corruption: Corruption, examples: list[Example]
+) -> None:
+    model = request.getfixturevalue(name)
+    task = Tagging(corruption=corruption, geometry=model.grid_sizes, pad_multiple=1)
+    inputs = task.collate(examples[:4])
     with FakeTensorMode(allow_non_fake_inputs=True):
-        assert tagging_loss(soho, inputs).total.shape == ()
+        total = task.forward(model, inputs).total
+        assert total.shape == ()
+        torch.autograd.grad(total, list(model.backbone.parameters()))
+
+
+def test_what_the_loop_does_with_a_step(
+    soho: Soho, soho_task: SohoPretraining, examples: list[Example]
+) -> None:
+    inputs = soho_task.collate(examples[:4], 0)
+    averages = Averages()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        output = soho_task.forward(soho, inputs)
+        for _ in range(2):
+            averages.add_output(output)
+        parameters = [p for p in soho.parameters() if p.requires_grad]
+        gradients = torch.autograd.grad(output.total, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        averages.add("gradient_norm", clip_gradients(parameters, 1.0))
 
 
 def test_the_method_sees_a_wait() -> None:

@@ -18,11 +18,9 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from vlp_fast.data.examples import Example, ImageLoader
+from vlp_fast.data.examples import Example
 from vlp_fast.data.order import Order, rank_share
 from vlp_fast.errors import InputError
-
-__all__ = ["Example", "ImageLoader", "Loader"]
 
 T = TypeVar("T")
 

@@ -1,7 +1,6 @@
 """What a data set is once its annotation files are read: records without pixels.
 
-Everything here is host data in NumPy and plain Python, so that worker processes share it cheaply
-and no torch is needed to read annotations.
+Everything here is host data in NumPy and plain Python, so that worker processes share it cheaply.
 """
 
 from __future__ import annotations

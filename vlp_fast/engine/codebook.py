@@ -13,7 +13,6 @@ from torch import Tensor
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.errors import InputError
 from vlp_fast.models.soho import Soho
-from vlp_fast.tasks.soho import SohoInputs
 
 
 @torch.no_grad()
@@ -26,7 +25,6 @@ def start_codebook(experiment: Experiment, say: Callable[[str], None]) -> None:
     features: list[Tensor] = []
     model.eval()
     for _, inputs in experiment.batches(0, -(-wanted // run.train.batch_size)):
-        assert isinstance(inputs, SohoInputs)
         moved = inputs.to(experiment.precision.device)
         with experiment.precision.autocast():
             features.append(model.features(moved.images, moved.grid, moved.image_sizes).float())

@@ -42,7 +42,8 @@ class OptimConfig:
     eps: float = 1e-8
     """AdamW's epsilon."""
     schedule: Literal["step", "cosine"] = "step"
-    """Step: divided by ten at each of `decay_epochs`. Cosine: to zero at the end of the run."""
+    """Step: divided by ten at each of `decay_epochs`. Cosine: to zero at the end of the run, and at
+    the end of tagging, which has a warm-up and a schedule of its own."""
     decay_epochs: tuple[float, ...] = ()
     """Epochs (over images) after which the rate is divided by ten."""
     warmup_steps: int = 0

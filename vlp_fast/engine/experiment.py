@@ -8,7 +8,8 @@ from functools import cached_property, partial
 
 import torch
 
-from vlp_fast.data.loader import Example, ImageLoader, Loader
+from vlp_fast.data.examples import Example, ImageLoader
+from vlp_fast.data.loader import Loader
 from vlp_fast.data.order import EvaluationOrder, SampleOrder
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources import load_dataset
@@ -23,10 +24,13 @@ from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.e2e_vlp import E2EVLPInputs, E2EVLPPretraining
 from vlp_fast.tasks.soho import SohoInputs, SohoPretraining
+from vlp_fast.tasks.tagging import Tagging, TaggingInputs
 from vlp_fast.tasks.texts import Corruption
 
 Run = E2EVLPRun | SohoRun
 Inputs = E2EVLPInputs | SohoInputs
+"""A batch of pre-training."""
+Batch = TaggingInputs | Inputs
 Objective = E2EVLPPretraining | SohoPretraining
 
 
@@ -39,7 +43,8 @@ class Experiment:
         train, held_out: the two pools of images.
         tokenizer: the run's vocabulary.
         model: on its device.
-        objective, held_out_objective: how either pool becomes batches and losses.
+        tagging: how the first steps become batches and losses, if the run begins with tagging.
+        objective, held_out_objective: how either pool becomes batches and losses afterwards.
         images, held_out_images: decoded and resized examples of either pool.
         curriculum: which pictures a step may see.
         precision: device and number format.
@@ -50,6 +55,7 @@ class Experiment:
     held_out: Dataset
     tokenizer: Tokenizer
     model: E2EVLP | Soho
+    tagging: Tagging
     objective: Objective
     held_out_objective: Objective
     images: ImageLoader
@@ -78,10 +84,13 @@ class Experiment:
         """Optimiser steps a pass over the images."""
         return self.order.steps_per_epoch / self.run.optim.accumulate
 
-    def batches(self, start: int, end: int) -> Iterator[tuple[int, Inputs]]:
+    def batches(self, start: int, end: int) -> Iterator[tuple[int, Batch]]:
         """The micro-batches [start, end) of training."""
+        tagging = self.run.objective.tagging_steps * self.run.optim.accumulate
 
-        def collate(examples: list[Example], epoch: int, step: int) -> Inputs:
+        def collate(examples: list[Example], epoch: int, step: int) -> Batch:
+            if step < tagging:
+                return self.tagging.collate(examples)
             return self.objective.collate(examples, epoch, self.curriculum.pool(step))
 
         return iter(
@@ -146,13 +155,18 @@ def build_experiment(run: Run) -> Experiment:
     model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if run.objective.curriculum:
         train = easiest_first(train)
-    steps = _total_steps(run, len(train) // run.train.batch_size / run.optim.accumulate)
+    steps = _planned_steps(run, train)
     return Experiment(
         run=run,
         train=train,
         held_out=held_out,
         tokenizer=tokenizer,
         model=model,
+        tagging=Tagging(
+            corruption=_corruption(run, tokenizer),
+            geometry=model.grid_sizes,
+            pad_multiple=model.pad_multiple,
+        ),
         objective=_objective(run, train, tokenizer, model),
         held_out_objective=_objective(run, held_out, tokenizer, model),
         images=_images(run, train, run.data.shorter),
@@ -172,13 +186,15 @@ def _check(run: Run, train: Dataset, held_out: Dataset) -> None:
             f"--data.max-text-length {run.data.max_text_length} exceeds the model's "
             f"{run.model.max_positions} positions; lower it or raise --model.max-positions"
         )
-    steps = _total_steps(run, len(train) // run.train.batch_size / run.optim.accumulate)
+    steps = _planned_steps(run, train)
     if steps <= run.objective.tagging_steps:
         length = f"--steps {steps}" if run.steps else f"--train.epochs {run.train.epochs:g}"
         raise InputError(
             f"{length}: the run has {steps} steps and ends before those of "
             f"--objective.tagging-steps {run.objective.tagging_steps}; raise it or lower those"
         )
+    if isinstance(run, SohoRun) and run.model.codebook_init == "data":
+        _check_codebook(run)
     for dataset in (train, held_out):
         captions = iter(dataset.captions())
         first = next(captions, None)
@@ -187,6 +203,15 @@ def _check(run: Run, train: Dataset, held_out: Dataset) -> None:
                 f"{run.data.root}: {dataset.name} has one caption only, and image-text matching "
                 "needs foreign ones; add pictures with other captions"
             )
+
+
+def _check_codebook(run: SohoRun) -> None:
+    samples, codes = run.train.codebook_samples, run.model.num_codes
+    if samples < codes:
+        raise InputError(
+            f"--train.codebook-samples {samples} is too few to start {codes} codes from; raise it "
+            "or lower --model.num-codes"
+        )
 
 
 def _datasets(run: Run) -> tuple[Dataset, Dataset]:
@@ -217,6 +242,10 @@ def _datasets(run: Run) -> tuple[Dataset, Dataset]:
             "the categories of both instance files the same"
         )
     return train, held_out
+
+
+def _planned_steps(run: Run, train: Dataset) -> int:
+    return _total_steps(run, len(train) // run.train.batch_size / run.optim.accumulate)
 
 
 def _total_steps(run: Run, steps_per_epoch: float) -> int:
@@ -263,12 +292,16 @@ def _sized(run: Run, train: Dataset, tokenizer: Tokenizer) -> Run:
     return replace(run, model=model)
 
 
-def _objective(run: Run, dataset: Dataset, tokenizer: Tokenizer, model: E2EVLP | Soho) -> Objective:
-    corruption = Corruption(
+def _corruption(run: Run, tokenizer: Tokenizer) -> Corruption:
+    return Corruption(
         tokenizer=tokenizer,
         max_length=run.data.max_text_length,
         rate=run.objective.mask_rate,
     )
+
+
+def _objective(run: Run, dataset: Dataset, tokenizer: Tokenizer, model: E2EVLP | Soho) -> Objective:
+    corruption = _corruption(run, tokenizer)
     if isinstance(run, SohoRun):
         return SohoPretraining(
             objective=run.objective,

@@ -12,20 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from vlp_fast.data.loader import Example
+from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
+from vlp_fast.data.sources.drawn_world import SceneTruth
 from vlp_fast.data.world.language import described_objects, determined_words, parse
-from vlp_fast.data.world.layouts import read_scenes
 from vlp_fast.data.world.scene import Scene
+from vlp_fast.engine.encoding import captions, encode_pairs, similar_examples
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.models.e2e_vlp import E2EVLP
-from vlp_fast.models.soho import Soho
-from vlp_fast.ops.packing import Grid, Packing, make_packing
-from vlp_fast.tasks.captioning import until_end
-from vlp_fast.tasks.images import batch_images
-from vlp_fast.tasks.texts import flat
 
 SHAPE = "kind"
 
@@ -43,16 +38,15 @@ class Question:
 
 def grounding_figures(experiment: Experiment) -> dict[str, float]:
     """MLM on determined words, right and shuffled picture, and caption truth; {} elsewhere."""
-    root = experiment.run.data.root
-    if root is None or not (root / "world.json").is_file():
+    truth = experiment.held_out.describes
+    if not isinstance(truth, SceneTruth):
         return {}
-    scenes = read_scenes(root)
     tally: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for examples in equal_shapes(experiment):
+    for examples in similar_examples(experiment):
         other = examples[1:] + examples[:1]
         draws = [generator(0, 0, e.image_id, "questions") for e in examples]
         questions = [
-            _question(experiment, scenes[e.image_id], e, d)
+            _question(experiment, truth.scenes[e.index], e, d)
             for e, d in zip(examples, draws, strict=True)
         ]
         for name, shown in (("right", examples), ("shuffled", other)):
@@ -63,19 +57,8 @@ def grounding_figures(experiment: Experiment) -> dict[str, float]:
                     _count(tally, name, question, right=guess == question.answer)
         if isinstance(experiment.model, E2EVLP) and experiment.run.objective.captioning:  # type: ignore[union-attr]
             for example, text in zip(examples, captions(experiment, examples), strict=True):
-                _judge(tally, scenes[example.image_id], text)
+                _judge(tally, truth.scenes[example.index], text)
     return {name: right / max(count, 1) for name, (right, count) in sorted(tally.items())}
-
-
-def equal_shapes(experiment: Experiment) -> list[list[Example]]:
-    """Held-out examples, grouped so that neighbours have one shape."""
-    examples = experiment.held_out_examples()
-    examples.sort(key=lambda e: (e.image.shape[1] / e.image.shape[2], e.index))
-    size = experiment.run.train.batch_size
-    batches = [examples[i : i + size] for i in range(0, len(examples), size)]
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [batches[-2] + batches[-1]]  # alone, a picture has none to be swapped with
-    return batches
 
 
 def _question(
@@ -111,51 +94,6 @@ def _answers(
     with experiment.precision.autocast():
         logits = experiment.model.masked_word_logits(hidden[index])
     return [int(token) for token in logits.argmax(-1).tolist()]
-
-
-def encode_pairs(
-    experiment: Experiment, texts: list[list[int]], examples: list[Example]
-) -> tuple[Tensor, tuple[int, ...]]:
-    """Encode text i with picture i; returns the packed rows and where each sequence begins."""
-    hidden, _, packing = _encode(experiment, texts, examples)
-    return hidden, packing.starts
-
-
-def encode_images(experiment: Experiment, examples: list[Example]) -> tuple[Tensor, Grid, Packing]:
-    """Encode pictures without a text; returns the memory with its grid and packing."""
-    return _encode(experiment, [[] for _ in examples], examples)
-
-
-def _encode(
-    experiment: Experiment, texts: list[list[int]], examples: list[Example]
-) -> tuple[Tensor, Grid, Packing]:
-    model, device = experiment.model, experiment.precision.device
-    images, sizes, grid = batch_images(examples, model.grid_sizes, model.pad_multiple)
-    packing = make_packing([len(t) for t in texts], range(len(texts)), grid).to(device)
-    images, grid, ids = images.to(device), grid.to(device), flat(texts).to(device)
-    with experiment.precision.autocast():
-        if isinstance(model, Soho):
-            tokens = model.embed_image(images, grid, sizes)
-            return model.encode(ids, tokens, None, grid, packing), grid, packing
-        cells = model.features(images, grid, sizes)
-        return model.encode(ids, cells, grid, packing), grid, packing
-
-
-def captions(experiment: Experiment, examples: list[Example]) -> list[str]:
-    """Greedy captions of pictures, from the image-only encoding."""
-    model, tokenizer = experiment.model, experiment.tokenizer
-    assert isinstance(model, E2EVLP)
-    memory, grid, packing = encode_images(experiment, examples)
-    with experiment.precision.autocast():
-        ids = model.generate(
-            memory,
-            grid,
-            packing,
-            start_id=tokenizer.cls_id,
-            end_id=tokenizer.sep_id,
-            max_length=experiment.run.data.max_text_length,
-        )
-    return [tokenizer.decode(row) for row in until_end(ids, tokenizer.sep_id)]
 
 
 def _count(tally: dict[str, list[int]], name: str, question: Question, *, right: bool) -> None:

@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlp_fast.data.loader import Example
+from vlp_fast.data.examples import Example
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from vlp_fast.engine.config import SohoRun
-from vlp_fast.engine.experiment import Experiment, Run
-from vlp_fast.engine.grounding import captions, encode_images, encode_pairs
+from vlp_fast.engine.encoding import captions, encode_images, encode_pairs
+from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.progress import read_journal
-from vlp_fast.engine.restore import restore_experiment
+from vlp_fast.engine.whole_file import write_whole
+from vlp_fast.errors import InputError
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.detection import Prediction, predictions
@@ -28,8 +29,12 @@ SCORE = 0.5
 
 
 @torch.no_grad()
-def draw_report(run: Run) -> Path | None:
-    """Draw report.png into the run folder; None where matplotlib is not installed."""
+def draw_report(experiment: Experiment) -> Path | None:
+    """Draw report.png of a trained model into its run folder; None where matplotlib is missing.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
     try:
         import matplotlib
     except ImportError:
@@ -39,7 +44,7 @@ def draw_report(run: Run) -> Path | None:
     matplotlib.rcParams["text.parse_math"] = False  # captions are not mathematics
     from matplotlib import pyplot
 
-    experiment = restore_experiment(run)
+    run = experiment.run
     experiment.model.eval()
     figure, axes = pyplot.subplots(3, SHOWN, figsize=(4 * SHOWN, 11), layout="constrained")
     _draw_curves(axes[0], read_journal(run.directory / "metrics.jsonl"))
@@ -52,9 +57,16 @@ def draw_report(run: Run) -> Path | None:
         _draw_boxes(experiment, pictures, examples)
     figure.suptitle(f"{run.name}: losses, masked words, held-out pictures", fontsize=14)
     path = run.directory / "report.png"
-    figure.savefig(path, dpi=80)
-    pyplot.close(figure)
-    print(f"picture: {path}")
+    try:
+        write_whole(path, lambda partial: figure.savefig(partial, dpi=80, format="png"))
+    except OSError as error:
+        raise InputError(
+            f"{printable(path)}: cannot be written ({error.strerror}); free some space, make the "
+            "folder writable, or do without the picture by --train.no-picture"
+        ) from None
+    finally:
+        pyplot.close(figure)
+    print(f"picture: {printable(path)}")
     return path
 
 

@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from vlp_fast.engine.checkpoint import load_model, newest_checkpoint, read_state
 from vlp_fast.engine.config import E2EVLPRun, SohoRun
@@ -27,7 +27,7 @@ def restore_run(folder: Path) -> Run:
     try:
         values = json.loads(path.read_text())["config"]
         kind: type[Run] = SohoRun if "num_codes" in values["model"] else E2EVLPRun
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{folder}: no readable run.json; expected a run folder") from None
     try:
         run = _rebuild(kind, {**values, "run_dir": str(folder)})
@@ -74,6 +74,8 @@ def _rebuild(kind: Any, value: Any) -> Any:
         return _rebuild(fitting[0], value)
     if get_origin(kind) is tuple:
         return tuple(_rebuild(options[0], inner) for inner in value)
+    if get_origin(kind) is Literal and value not in options:
+        raise ValueError(f"{value!r:.60} is none of {', '.join(map(repr, options))}")
     return Path(value) if kind is Path else value
 
 

@@ -70,7 +70,7 @@ def check_same_run(run: RunConfig) -> None:
         return
     try:
         before = json.loads(path.read_text())["config"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
     if not isinstance(before, dict) or before.get("name") != run.name:
         return

@@ -26,7 +26,7 @@ from vlp_fast.engine.checkpoint import (
 )
 from vlp_fast.engine.codebook import start_codebook
 from vlp_fast.engine.evaluator import evaluate
-from vlp_fast.engine.experiment import Experiment, Inputs, Run, build_experiment
+from vlp_fast.engine.experiment import Batch, Experiment, Run, build_experiment
 from vlp_fast.engine.folder_lock import FolderLock
 from vlp_fast.engine.optim import (
     build_optimizers,
@@ -44,7 +44,7 @@ from vlp_fast.engine.run_folder import (
 from vlp_fast.engine.stop import StopRequest
 from vlp_fast.errors import InputError
 from vlp_fast.models.soho import Soho
-from vlp_fast.tasks.tagging import tagging_loss
+from vlp_fast.tasks.tagging import TaggingInputs
 from vlp_fast.tasks.task import StepOutput
 
 
@@ -102,7 +102,7 @@ class Trainer:
         self._introduce()
         next(self.experiment.held_out_batches())  # broken ones show now, not after the training
         self.model.train()
-        batches: Iterator[tuple[int, Inputs]] = self.experiment.batches(
+        batches: Iterator[tuple[int, Batch]] = self.experiment.batches(
             self.step * self.config.optim.accumulate, total * self.config.optim.accumulate
         )
         while self.step < total:
@@ -176,7 +176,7 @@ class Trainer:
             backbone.freeze_statistics(keeps_statistics)
             self._frozen = stages, keeps_statistics
 
-    def _next(self, batches: Iterator[tuple[int, Inputs]]) -> Inputs:
+    def _next(self, batches: Iterator[tuple[int, Batch]]) -> Batch:
         began = time.monotonic()
         _, inputs = next(batches)
         self._clock.waited += time.monotonic() - began
@@ -194,7 +194,7 @@ class Trainer:
             row = {"step": self.step, "problem": problem}
             append_row(self.config.directory / "bad_samples.jsonl", row)
 
-    def _advance(self, batches: Iterator[tuple[int, Inputs]]) -> None:
+    def _advance(self, batches: Iterator[tuple[int, Batch]]) -> None:
         """One optimiser step over as many micro-batches as the configuration says."""
         for _ in range(self.config.optim.accumulate):
             inputs = self._next(batches)
@@ -214,9 +214,9 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.scaler.update(None if self.experiment.precision.is_scaled else 1.0)
 
-    def _forward(self, inputs: Inputs) -> StepOutput:
-        if self.step < self._tagging_steps:
-            return tagging_loss(self.model, inputs)
+    def _forward(self, inputs: Batch) -> StepOutput:
+        if isinstance(inputs, TaggingInputs):
+            return self.experiment.tagging.forward(self.model, inputs)
         return self.experiment.objective.forward(self.model, inputs)  # type: ignore[arg-type]
 
     def _log(self) -> None:
@@ -245,7 +245,8 @@ class Trainer:
         self.display.say(f"held out, step {self.step}: {text}")
 
     def _save(self) -> None:
-        extra = {"scaler": self.scaler.state_dict(), "recipe": self.config.name}
+        scaler = self.scaler.state_dict() if self.experiment.precision.is_scaled else {}
+        extra = {"scaler": scaler, "recipe": self.config.name}
         extra |= names(self.experiment.train)
         save_checkpoint(
             self.config.directory,
@@ -270,7 +271,9 @@ class Trainer:
         check_same_names(found, read_state(found), self.experiment.train)
         state = load_checkpoint(found, self.model, self.optimizers)
         try:
-            self.scaler.load_state_dict(state["scaler"])
+            # A scale of another number format than fp16 is none: fp16 then starts from its own.
+            if self.experiment.precision.is_scaled and state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
         except (LookupError, RuntimeError, TypeError) as error:
             raise InputError(
                 f"{found}: its loss scaling is unreadable ({type(error).__name__}); delete it, and "

@@ -10,15 +10,15 @@ import torch
 
 from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
+from vlp_fast.engine.encoding import encode_pairs, similar_examples
 from vlp_fast.engine.experiment import Experiment
-from vlp_fast.engine.grounding import encode_pairs, equal_shapes
 from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
 
 
 def whole_text_matching(experiment: Experiment) -> dict[str, float]:
     """Share of held-out pairs, half of them foreign, that are told apart."""
     right, count = 0, 0
-    for examples in equal_shapes(experiment):
+    for examples in similar_examples(experiment):
         texts, is_matched = _pairs(experiment, examples)
         hidden, starts = encode_pairs(experiment, texts, examples)
         first = torch.tensor(starts, device=hidden.device)

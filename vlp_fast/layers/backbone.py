@@ -14,7 +14,8 @@ torchvision:
 - `norm="frozen"` is DETR's: affine and statistics are buffers that nothing trains. Published
   parameter totals count the affine ones, hence `parameter_total`;
 - `freeze` and `freeze_statistics` hold layers still for the whole of a run or part of it;
-- `remask=True` makes a feature map independent of the images that share its batch.
+- `remask=True` makes a feature map independent of the images that share its batch, if its norms are
+  frozen or in evaluation: batch norm that trains takes its statistics over padding too.
 
 Why remask: a batch pads its images with zeros, and behind the first norm padding is no longer zero,
 so an image beside padding sees another border than alone. Measured on a random ResNet-18 with

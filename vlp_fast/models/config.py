@@ -42,7 +42,8 @@ class BackboneConfig:
         widths: channels per stage, before the bottleneck's factor four.
         stem: "imagenet" (stride 4) or "small" (stride 2).
         norm: "frozen" (statistics and affine are fixed, DETR) or "batch" (trained).
-        remask: zero the padding in front of each convolution: independent of the batch, slower.
+        remask: zero the padding in front of each spatial convolution: with frozen norms, or in
+            evaluation, independent of the batch; slower.
         freeze_stages: stages that never train; 0 none, n the stem and the first n.
     """
 

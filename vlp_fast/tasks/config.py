@@ -21,10 +21,10 @@ class PretrainingObjective:
     mask_rate: float = 0.15
     """Share of a text's tokens to predict (BERT)."""
     tagging_steps: int = 0
-    """Steps before pre-training in which the CNN alone learns the words of the captions:
-    a stand-in for ImageNet weights where none are given (not in the papers)."""
+    """First steps of the run, in which CNN, projection and word embeddings alone learn which words
+    the captions of a picture have: a stand-in for ImageNet weights (not in the papers)."""
     curriculum: float = 0.0
-    """Share of the run during which pictures with few objects come first."""
+    """Share of the run, tagging included, during which pictures with few objects come first."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for rates and counts that cannot be."""
@@ -54,7 +54,7 @@ class E2EVLPObjective(PretrainingObjective):
     giou_weight: float = 2.0
     """DETR's weight of the GIoU loss and cost."""
     attribute_weight: float = 1.0
-    """Weight of the attribute loss and cost (not in the paper)."""
+    """Weight of the attribute loss (1 in the paper's sum) and cost (the paper is silent)."""
     eos_coef: float = 0.1
     """DETR's weight of the no-object class."""
 

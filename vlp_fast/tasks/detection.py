@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vlp_fast import ops
-from vlp_fast.data.loader import Example
+from vlp_fast.data.examples import Example
 from vlp_fast.ops.boxes import cxcywh_to_xyxy
 
 

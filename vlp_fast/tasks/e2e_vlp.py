@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vlp_fast.data.loader import Example
+from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
 from vlp_fast.models.e2e_vlp import E2EVLP
@@ -28,7 +28,6 @@ from vlp_fast.tasks.detection import (
 )
 from vlp_fast.tasks.images import Geometry, Sizes, batch_images
 from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
-from vlp_fast.tasks.tagging import Words, make_words
 from vlp_fast.tasks.task import Inputs, StepOutput, accuracy, mean_cross_entropy
 from vlp_fast.tasks.texts import Corruption, chosen_rows, flat
 
@@ -52,7 +51,6 @@ class E2EVLPInputs(Inputs):
         image_rows: rows of the B image-only sequences.
         image_packing: their packing.
         caption_ids, caption_targets, caption_packing: what the decoder reads and answers.
-        own_words: the words of two texts of each image.
         image_ids: identities, for evaluation.
         problems: what was wrong with the samples, for the log.
     """
@@ -73,7 +71,6 @@ class E2EVLPInputs(Inputs):
     caption_ids: Tensor
     caption_targets: Tensor
     caption_packing: Packing
-    own_words: Words
     image_ids: tuple[int, ...]
     problems: tuple[str, ...]
 
@@ -103,11 +100,10 @@ class E2EVLPPretraining:
         """Pair, corrupt, pad and pack one batch, on the host."""
         count = len(examples)
         images, image_sizes, grid = batch_images(examples, self.geometry, E2EVLP.pad_multiple)
-        texts, is_matched, captions, from_image, own = [], [], [], [], []
-        for position, example in enumerate(examples):
+        texts, is_matched, captions, from_image = [], [], [], []
+        for example in examples:
             draw = generator(self.seed, epoch, example.index, "pairs")
-            pair = draw_own_captions(example.captions, 2, draw)
-            text, caption = pair
+            text, caption = draw_own_captions(example.captions, 2, draw)
             matched = bool(draw.random() >= self.objective.mismatch_rate)
             if not matched:
                 text = draw_foreign_caption(self.dataset, example.index, draw, pool=pool)
@@ -115,7 +111,6 @@ class E2EVLPPretraining:
             texts.append(self.corruption.mask(text, draw))
             is_matched.append(matched)
             captions.append(shift(self.corruption.ids(caption)))
-            own += [(position, self.corruption.ids(mine)) for mine in pair]
         lengths = [len(text.ids) for text in texts]
         packing = make_packing((*lengths, *[0] * count), (*range(count), *range(count)), grid)
         rows, words = chosen_rows(texts, packing.starts[:count], is_matched)
@@ -139,7 +134,6 @@ class E2EVLPPretraining:
             caption_ids=flat([read for read, _ in captions]),
             caption_targets=flat([answer for _, answer in captions]),
             caption_packing=make_packing([len(read) for read, _ in captions], [-1] * count, None),
-            own_words=make_words(own),
             image_ids=tuple(e.image_id for e in examples),
             problems=tuple(e.problem for e in examples if e.problem),
         )

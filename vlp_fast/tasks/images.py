@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from vlp_fast.data.loader import Example
+from vlp_fast.data.examples import Example
 from vlp_fast.data.transforms import pad_images
 from vlp_fast.ops.packing import Grid, make_grid
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RATE = 0.15
 MASKED_SHARE, RANDOM_SHARE = 0.8, 0.1
 
 
@@ -44,7 +43,7 @@ def mask_words(
     mask_id: int,
     ordinary_ids: np.ndarray,
     special_ids: frozenset[int],
-    rate: float = RATE,
+    rate: float,
 ) -> MaskedText:
     """Choose and corrupt tokens of one text.
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vlp_fast.data.loader import Example
+from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
 from vlp_fast.models.config import SohoConfig
@@ -24,7 +24,6 @@ from vlp_fast.tasks.config import SohoObjective
 from vlp_fast.tasks.images import Geometry, Sizes, batch_images
 from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
 from vlp_fast.tasks.mvm import masked_code_accuracy, masked_code_loss
-from vlp_fast.tasks.tagging import Words, make_words
 from vlp_fast.tasks.task import Inputs, StepOutput, accuracy, mean_cross_entropy
 from vlp_fast.tasks.texts import Corruption, chosen_rows, flat
 
@@ -45,7 +44,6 @@ class SohoInputs(Inputs):
         noise: (P,) uniform in [0, 1), decides which label of each image is masked.
         code_rows: packed rows of the grid cells of the matching sequences.
         code_cells: the cell that each of them shows.
-        own_words: the words of the matching texts.
         image_ids: identities, for evaluation.
         problems: what was wrong with the samples, for the log.
     """
@@ -61,7 +59,6 @@ class SohoInputs(Inputs):
     noise: Tensor
     code_rows: Tensor
     code_cells: Tensor
-    own_words: Words
     image_ids: tuple[int, ...]
     problems: tuple[str, ...]
 
@@ -95,11 +92,6 @@ class SohoPretraining:
         has_loss = [matched or self.switches.mlm_on_negatives for matched in is_matched]
         rows, targets = chosen_rows(texts, packing.starts, has_loss)
         matched = torch.tensor(is_matched)
-        own = [
-            (i, text.original())
-            for i, text, mine in zip(image_of, texts, is_matched, strict=True)
-            if mine
-        ]
         of_matched = torch.tensor(has_loss)[packing.sequence_of[packing.grid_rows]]
         return SohoInputs(
             images=images,
@@ -113,7 +105,6 @@ class SohoPretraining:
             noise=torch.cat(noise).float(),
             code_rows=packing.grid_rows[of_matched],
             code_cells=packing.grid_cells[of_matched],
-            own_words=make_words(own),
             image_ids=tuple(e.image_id for e in examples),
             problems=tuple(e.problem for e in examples if e.problem),
         )

@@ -9,6 +9,9 @@ from vlp_fast.data.printable import printable
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
+NAMED = 5
+"""Folders that a message names."""
+
 
 class ImageFiles:
     """Finds files by name in candidate folders and keeps account of those that are missing.
@@ -54,8 +57,9 @@ class ImageFiles:
         for name in self._missing:
             report.count("annotated images without a file dropped", name)
         if self._missing and (how == "error" or not found):
-            inside = filter(_is_inside, dict.fromkeys(folders))
-            looked = ", ".join(printable(self._root / folder) for folder in inside)
+            inside = list(dict.fromkeys(str(Path(f)) for f in folders if _is_inside(f)))
+            looked = ", ".join(printable(self._root / folder) for folder in inside[:NAMED])
+            looked += f" and {len(inside) - NAMED} more" if len(inside) > NAMED else ""
             remedy = (
                 "complete the download, or leave them out with --data.missing-images drop"
                 if found
@@ -68,6 +72,7 @@ class ImageFiles:
             )
 
     def _listed(self, folder: str) -> frozenset[str]:
+        folder = str(Path(folder))  # one listing, however the folder is spelt
         if folder not in self._names:
             try:
                 names = frozenset(file.name for file in (self._root / folder).iterdir())
