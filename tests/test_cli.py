@@ -238,6 +238,12 @@ BAD: dict[str, tuple[Callable[..., None], str, tuple[str, ...], tuple[str, ...]]
         ("--steps", "None", "--train.epochs", "1", "--objective.tagging-steps", "13"),
         ("--train.epochs 1: the run has 13 steps", "--objective.tagging-steps 13"),
     ),
+    "codebook": (
+        damage_nothing,
+        "soho_tiny",
+        ("--train.codebook-samples", "15"),
+        ("--train.codebook-samples 15", "16 codes"),
+    ),
     "captions": (say_the_same, "soho_tiny", (), ("train (Karpathy) has one caption only",)),
     "held-out": (
         partial(say_the_same, splits=("val",)),
@@ -335,6 +341,7 @@ def test_a_broken_picture_is_replaced_and_reported(
     shutil.copytree(small_world / "images", copy / "images")
     for path in sorted((copy / "images").iterdir())[:30]:
         path.write_bytes(path.read_bytes()[:60])
+    held_out = {path.name for path in sorted((copy / "images").iterdir())[3:30:20]}
     folder = tmp_path / "run"
     answer = call("train", "soho_tiny", "--data.root", copy, "--run-dir", folder, *SOHO)
     assert answer.code == 0, answer.err
@@ -344,6 +351,10 @@ def test_a_broken_picture_is_replaced_and_reported(
     assert problems[0]["step"] in (0, 1)
     assert str(copy / "images") in problems[0]["problem"]
     assert "is shown instead" in problems[0]["problem"]
+    again = call("evaluate", folder)
+    assert again.code == 0, again.err
+    told = [line for line in again.out.splitlines() if line.startswith("replaced: ")]
+    assert {name for name in held_out if any(name in line for line in told)} == held_out
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["recipes"]])

@@ -1,5 +1,4 @@
 import multiprocessing
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -59,16 +58,6 @@ def test_what_a_worker_puts_the_others_get() -> None:
     found = cache.get(3)
     assert found is not None
     assert torch.equal(found, pixels_of(3))
-
-
-def test_a_pickled_cache_starts_empty() -> None:
-    cache = ImageCache([record_of(*size) for size in SIZES])
-    cache.put(0, pixels_of(0))
-    copy = pickle.loads(pickle.dumps(cache))
-    assert copy.get(0) is None
-    copy.put(1, pixels_of(1))
-    assert torch.equal(copy.get(1), pixels_of(1))
-    assert cache.get(1) is None
 
 
 def test_more_than_memory_is_refused() -> None:

@@ -144,6 +144,21 @@ def test_images_outside_the_root_are_not_read(
     assert "--data.missing-images" not in str(caught.value)
 
 
+def test_one_folder_in_many_spellings_is_listed_once(
+    karpathy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = karpathy_folder / "dataset_coco.json"
+    document = json.loads(path.read_text())
+    for number, image in enumerate(document["images"]):
+        image["filepath"] += "/." * (number + 1)
+    path.write_text(json.dumps(document))
+    listed: list[Path] = []
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda self: listed.append(self) or iterdir(self))
+    load_dataset(karpathy_folder, "train")
+    assert len(listed) == len(set(listed))
+
+
 def test_an_empty_split_is_told(karpathy_folder: Path) -> None:
     path = karpathy_folder / "dataset_coco.json"
     path.write_text(path.read_text().replace('"test"', '"other"'))

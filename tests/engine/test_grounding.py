@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from vlp_fast.data.examples import Example, ImageLoader
 from vlp_fast.data.world.language import described_objects
 from vlp_fast.data.world.layouts import read_scenes
 from vlp_fast.engine import grounding
+from vlp_fast.engine.encoding import similar_examples
 from vlp_fast.engine.experiment import Experiment, Run, build_experiment
 
 Make = Callable[..., Run]
@@ -104,3 +106,32 @@ def test_true_and_false_captions_are_told_apart(
         )
     monkeypatch.setattr(grounding, "captions", lambda _, es: [wrong[e.image_id] for e in es])
     assert grounding.grounding_figures(experiment)["caption_some_pair_right"] == 0
+
+
+def test_other_data_beside_a_world_are_asked_nothing(experiment: Experiment) -> None:
+    root = experiment.run.data.root
+    assert root is not None
+    assert (root / "world.json").is_file()
+    elsewhere = replace(experiment, held_out=replace(experiment.held_out, describes=None))
+    assert grounding.grounding_figures(elsewhere) == {}
+
+
+def test_pictures_are_decoded_batch_by_batch(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    load = ImageLoader.load
+
+    def watched(self: ImageLoader, index: int, epoch: int) -> Example:
+        decoded.append(index)
+        return load(self, index, epoch)
+
+    monkeypatch.setattr(ImageLoader, "load", watched)
+    sizes = []
+    for number, batch in enumerate(similar_examples(experiment), start=1):
+        assert len(decoded) <= 6 * number + 1
+        aspects = [e.image.shape[2] / e.image.shape[1] for e in batch]
+        assert aspects == sorted(aspects)
+        sizes.append(len(batch))
+    assert sorted(decoded) == list(range(25))
+    assert sizes == [6, 6, 6, 7]

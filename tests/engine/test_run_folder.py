@@ -98,7 +98,18 @@ def test_overridden_values_survive_the_round_trip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [None, "", "{", "[]", "{}", '{"config": {}}', '{"config": null}', '{"config": 3}']
+    "content",
+    [
+        None,
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"config": {}}',
+        '{"config": null}',
+        '{"config": 3}',
+        "[" * 100_000,
+    ],
 )
 def test_no_run_is_an_input_error(tmp_path: Path, content: str | None) -> None:
     if content is not None:
@@ -123,6 +134,14 @@ def test_a_section_that_is_none_is_an_input_error(
     config = asdict(replace(recipe("soho_tiny"), run_dir=tmp_path)) | {section: value}
     write_json(tmp_path / "run.json", {"config": config})
     with pytest.raises(InputError, match=r"another version|no readable run\.json"):
+        restore_run(tmp_path)
+
+
+def test_a_choice_that_there_is_not_is_an_input_error(tmp_path: Path) -> None:
+    config = asdict(replace(recipe("soho_tiny"), run_dir=tmp_path))
+    config["train"]["precision"] = "fp8"
+    write_json(tmp_path / "run.json", {"config": config})
+    with pytest.raises(InputError, match=r"another version.*'fp8' is none of 'auto', 'fp32'"):
         restore_run(tmp_path)
 
 

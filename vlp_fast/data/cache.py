@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -74,14 +73,6 @@ class ImageCache:
         memory = mmap.mmap(-1, total + len(lengths) + 1)
         self._bytes = np.frombuffer(memory, dtype=np.uint8, count=total)
         self._is_filled = np.frombuffer(memory, dtype=np.bool_, count=len(lengths), offset=total)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Where workers are not forked, each has a cache of its own."""
-        return {"_sizes": self._sizes}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._sizes = state["_sizes"]
-        self._allocate()
 
 
 def _room(record: Record, max_pixels: int) -> tuple[int, int]:

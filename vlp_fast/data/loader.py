@@ -24,6 +24,10 @@ from vlp_fast.errors import InputError
 
 T = TypeVar("T")
 
+# Forked workers share the records and the image cache for free; started anew, each would need a
+# copy of all that `load` and `collate` hold. Without fork (Windows) the main process loads.
+_CAN_FORK = "fork" in multiprocessing.get_all_start_methods()
+
 
 class Loader(Generic[T]):
     """Iterates over (step, collated examples) for the steps of a range.
@@ -32,7 +36,7 @@ class Loader(Generic[T]):
         order: which samples a step shows.
         load: `load(index, epoch)` gives one example.
         collate: `collate(examples, epoch, step)` gives what a step needs.
-        num_workers: loading processes, each with one thread; 0 loads in this process.
+        num_workers: loading processes, each with one thread; 0, or without fork, loads in this one.
         start_step: first global step.
         end_step: one past the last.
         rank: of this process among those that share a batch.
@@ -56,7 +60,7 @@ class Loader(Generic[T]):
     ) -> None:
         self._steps = range(start_step, end_step)
         self._source = _Steps(order, load, collate, rank, world_size)
-        self._num_workers = min(num_workers, len(self._steps))
+        self._num_workers = min(num_workers, len(self._steps)) if _CAN_FORK else 0
         self._pin_memory = pin_memory
 
     def __len__(self) -> int:
@@ -76,7 +80,7 @@ class Loader(Generic[T]):
             collate_fn=_unchanged,
             pin_memory=self._pin_memory,
             worker_init_fn=_start_worker if self._num_workers else None,
-            multiprocessing_context=_context() if self._num_workers else None,
+            multiprocessing_context="fork" if self._num_workers else None,
             # Its own: torch's loader draws a seed when it starts, and a resumed run starts later.
             generator=torch.Generator(),
         )
@@ -138,8 +142,3 @@ def _heed_parent() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
-
-
-def _context() -> str | None:
-    """Fork where there is fork: workers then share the records and the image cache for free."""
-    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None

@@ -19,7 +19,7 @@ from vlp_fast.errors import InputError
 
 @dataclass(frozen=True)
 class SceneTruth:
-    """Is a text true of record `index`? (A class, because workers may have to pickle it.)
+    """Is a text true of record `index`? (A class, because evaluation asks it for the scenes.)
 
     Attributes:
         scenes: of the records, in their order.
