@@ -76,6 +76,11 @@ def test_train_resume_and_evaluate(
     assert "step 2/2" in first.out
     assert "held out, step 2" in first.out
     assert_drawn(folder / "report.png")
+    (folder / "report.png").unlink()
+    other = call("evaluate", folder, "--split", "test", "--images", "2")
+    assert other.code == 0, other.err
+    assert "itm_accuracy" in other.out
+    assert not (folder / "report.png").exists()
     run = restore_run(folder)
     assert (run.name, run.steps, run.model.width) == (name, 2, 32)
     more = call(*words, "--steps", "3")
@@ -332,6 +337,12 @@ def test_another_recipe_in_the_folder_is_refused(
 def test_evaluate_needs_a_run(call: Call, tmp_path: Path) -> None:
     call("evaluate", tmp_path).assert_refused(tmp_path, "run.json")
     call("evaluate", tmp_path / "absent").assert_refused("absent")
+    call("evaluate", tmp_path, "--images", "0").assert_refused("--images = 0, expected 1 or more")
+    call("evaluate", tmp_path, "--splt", "test").assert_refused("--splt", "--split")
+
+
+def test_evaluate_knows_the_splits_of_the_data(call: Call, trained: Path) -> None:
+    call("evaluate", trained, "--split", "absent").assert_refused("absent")
 
 
 def test_a_broken_picture_is_replaced_and_reported(

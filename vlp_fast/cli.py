@@ -11,11 +11,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
+from vlp_fast.checks import AT_LEAST_ONE, check
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 
@@ -107,19 +108,48 @@ def _train(words: list[str]) -> int:
 
 def _evaluate(words: list[str]) -> int:
     """Evaluate the newest checkpoint of a run folder."""
-    if len(words) != 1 or words[0] in ("-h", "--help"):
-        print("usage: vlp-fast evaluate RUN_DIR")
-        return 0 if words and words[0] in ("-h", "--help") else 2
+    import tyro
+
+    if not words:
+        print("usage: vlp-fast evaluate RUN_DIR [--split NAME] [--images N]")
+        return 2
+    config = (tyro.conf.PositionalRequiredArgs,)
+    asked = _parse(_Evaluation, words, "vlp-fast evaluate", config=config)
     from vlp_fast.engine.evaluator import evaluate
     from vlp_fast.engine.picture import draw_report
     from vlp_fast.engine.restore import restore_experiment, restore_run
 
-    run = restore_run(Path(words[0]))
+    run = asked.of(restore_run(asked.run_dir))
     experiment = restore_experiment(run, lambda line: print(f"note: {printable(line)}"))
     for name, value in evaluate(experiment, _say_replaced).items():
         print(f"{name:28s} {value:.4f}")
-    draw_report(experiment)
+    if asked.split is None:
+        draw_report(experiment)
     return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evaluation:
+    """Print held-out figures of a run's newest checkpoint; without --split draw report.png too."""
+
+    run_dir: Path
+    """The run's folder."""
+    split: str | None = None
+    """Another split than the run's own held-out one: train, val or test."""
+    images: int | None = None
+    """How many images at most, instead of the run's number."""
+
+    def __post_init__(self) -> None:
+        check(self, AT_LEAST_ONE, "images")
+
+    def of(self, run: Any) -> Any:
+        """The run with this split and number."""
+        data, train = run.data, run.train
+        if self.split is not None:
+            data = replace(data, held_out_split=self.split)
+        if self.images is not None:
+            train = replace(train, held_out_images=self.images)
+        return replace(run, data=data, train=train)
 
 
 def _say_replaced(problems: Iterable[str]) -> None:
