@@ -40,11 +40,11 @@ def micro(small_world: Path) -> Make:
             optim=replace(run.optim, warmup_steps=2),
             train=replace(run.train, **settings),
         )
+        run = replace(run, objective=replace(run.objective, tagging_steps=2))
         if name.startswith("soho"):
             model = replace(run.model, backbone=BACKBONE, width=64, layers=2, num_codes=32)
-            objective = replace(run.objective, tagging_steps=2)
             # Dropout is on: its randomness must be resumed too.
-            return replace(run, model=replace(model, dropout=0.1), objective=objective)
+            return replace(run, model=replace(model, dropout=0.1))
         model = replace(run.model, backbone=BACKBONE, width=64, num_heads=2, encoder_layers=2)
         return replace(run, model=replace(model, decoder_layers=2, num_queries=10, dropout=0.1))
 

@@ -43,6 +43,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(finished: Run, tmp_path: Pa
     elsewhere = replace(restored, run=replace(restored.run, run_dir=tmp_path))
     with pytest.raises(InputError, match=r"report.png: cannot be written \(.*\); free some space"):
         draw_report(elsewhere)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.png"]
 
 
 @torch.no_grad()

@@ -242,6 +242,19 @@ def test_official_state_after_initialisation_reproduces_the_codes() -> None:
 
 
 @pytest.mark.parametrize("semantics", SEMANTICS)
+def test_hits_of_the_initialisation_are_scaled_to_a_step(semantics: Semantics) -> None:
+    x = clusters(8, 10)
+    whole, step = (VisualDictionary(8, 8, 0.9, semantics) for _ in range(2))
+    whole.initialise_from(x)
+    step.initialise_from(x, rows_per_step=len(x) / 4)
+    assert whole.cluster_size.sum() == len(x)
+    torch.testing.assert_close(step.cluster_size * 4, whole.cluster_size)
+    assert torch.equal(step.embed, whole.embed)
+    if step.embed_avg is not None and whole.embed_avg is not None:
+        torch.testing.assert_close(step.embed_avg * 4, whole.embed_avg)
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
 def test_revival_moves_dead_codes_onto_rows_and_resets_their_state(semantics: Semantics) -> None:
     torch.manual_seed(0)
     dictionary = VisualDictionary(16, 4, 0.5, semantics, revival=0.05)

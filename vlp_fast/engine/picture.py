@@ -62,7 +62,8 @@ def draw_report(experiment: Experiment) -> Path | None:
     except OSError as error:
         raise InputError(
             f"{printable(path)}: cannot be written ({error.strerror}); free some space, make the "
-            "folder writable, or do without the picture by --train.no-picture"
+            "folder writable, or do without the picture (train: --train.no-picture; evaluate: "
+            "--split NAME)"
         ) from None
     finally:
         pyplot.close(figure)

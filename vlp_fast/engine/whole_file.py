@@ -19,10 +19,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(partial)
         sync(partial)
+        partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-    partial.replace(path)
     sync(path.parent)
 
 

@@ -5,9 +5,8 @@ the features happen to lie around it (`docs/paper_gaps.md`). This starts the cod
 features are: at random rows, then Lloyd's iterations. It runs once, before training.
 
 Random rows follow the density of the features, so that all codes are used alike. The seeds of
-k-means++ lie far apart and favour what is rare: on features of the drawn world (20,000 rows, 512
-codes) they left a perplexity of 307 where random rows left 430, at nearly the same mean squared
-distance to the nearest code (25.4 and 25.6 of a variance of 99.4).
+k-means++ lie far apart and favour what is rare: on features of the drawn world they left seven
+tenths of the perplexity, at nearly the same mean squared distance (`docs/measurements.md`).
 
 Shape suffixes: N rows, D width, K codes.
 """

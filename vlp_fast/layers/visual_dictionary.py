@@ -134,7 +134,8 @@ class VisualDictionary(nn.Module):
             x: (N, D) float, as `forward` takes them, N >= num_codes; rows that are not finite are
                 left out.
             rows_per_step: rows that a training step will bring; the moving number of hits starts
-                from k-means' counts, scaled to it. If x has as many, None.
+                from k-means' counts, scaled to it (`revival` levels it in the first step). If x has
+                as many, None.
             seed: same rows and seed, same codes.
             iterations: of Lloyd's algorithm.
 
