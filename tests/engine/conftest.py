@@ -40,7 +40,8 @@ def micro(small_world: Path) -> Make:
             optim=replace(run.optim, warmup_steps=2),
             train=replace(run.train, **settings),
         )
-        run = replace(run, objective=replace(run.objective, tagging_steps=2))
+        tagging = 2 if steps > 2 else 0
+        run = replace(run, objective=replace(run.objective, tagging_steps=tagging))
         if name.startswith("soho"):
             model = replace(run.model, backbone=BACKBONE, width=64, layers=2, num_codes=32)
             # Dropout is on: its randomness must be resumed too.

@@ -56,7 +56,7 @@ def kmeans(
 
 
 def _seed(x: Tensor, num_codes: int, seed: int) -> Tensor:
-    rows = x.unique(dim=0)
+    rows: Tensor = x.unique(dim=0)
     # Drawn on the CPU, so that the draws do not depend on the device.
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(rows), generator=generator)
