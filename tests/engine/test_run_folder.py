@@ -118,11 +118,20 @@ def test_no_run_is_an_input_error(tmp_path: Path, content: str | None) -> None:
         restore_run(tmp_path)
 
 
-def test_a_field_of_another_version_is_an_input_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("model", "colour", "red", "another version.*colour"),
+        ("train", "precision", "fp8", "another version.*'fp8' is none of 'auto', 'fp32'"),
+    ],
+)
+def test_a_field_or_choice_of_another_version_is_an_input_error(
+    tmp_path: Path, section: str, field: str, value: str, message: str
+) -> None:
     config = asdict(replace(recipe("soho_tiny"), run_dir=tmp_path))
-    config["model"]["colour"] = "red"
+    config[section][field] = value
     write_json(tmp_path / "run.json", {"config": config})
-    with pytest.raises(InputError, match=r"another version.*colour"):
+    with pytest.raises(InputError, match=message):
         restore_run(tmp_path)
 
 
@@ -134,14 +143,6 @@ def test_a_section_that_is_none_is_an_input_error(
     config = asdict(replace(recipe("soho_tiny"), run_dir=tmp_path)) | {section: value}
     write_json(tmp_path / "run.json", {"config": config})
     with pytest.raises(InputError, match=r"another version|no readable run\.json"):
-        restore_run(tmp_path)
-
-
-def test_a_choice_that_there_is_not_is_an_input_error(tmp_path: Path) -> None:
-    config = asdict(replace(recipe("soho_tiny"), run_dir=tmp_path))
-    config["train"]["precision"] = "fp8"
-    write_json(tmp_path / "run.json", {"config": config})
-    with pytest.raises(InputError, match=r"another version.*'fp8' is none of 'auto', 'fp32'"):
         restore_run(tmp_path)
 
 
