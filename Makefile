@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-NATIVE := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+NATIVE := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 WORLD := runs/world
 SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:', native.summary())"
 
@@ -15,16 +15,16 @@ pretrain: .venv/native | $(WORLD)
 	$(BIN)/vlp-fast train e2e_vlp_tiny --data.root $(WORLD) --run-dir runs/e2e_vlp_tiny
 
 test: .venv/native
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --benchmark-disable
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 check: .venv/native .venv/tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE) $(wildcard tests/cuda_on_cpu/*.* tests/cuda_on_cpu/*/*.*)
 
 bench: .venv/native
-	$(BIN)/python -m pytest -q benchmarks/bench_operators.py --benchmark-only
+	$(BIN)/vlp-fast bench
 
 # Rebuild csrc/ in place, only what changed. A compile error is an error here.
 ext: .venv/installed .venv/tools

@@ -22,6 +22,7 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
+MAPPED = {"vlp_fast.kernels": "kernels", "vlp_fast.benchmarks": "benchmarks"}
 RELEASE_ARCHS = (70, 75, 80, 86, 89, 90, 100, 120)
 REPAIR = "see `vlp-fast doctor`"
 
@@ -171,8 +172,8 @@ def say(line: str) -> None:
 
 if __name__ == "__main__":
     setup(
-        packages=[*find_packages(include=["vlp_fast", "vlp_fast.*"]), "vlp_fast.kernels"],
-        package_dir={"vlp_fast.kernels": "kernels"},
+        packages=[*find_packages(include=["vlp_fast", "vlp_fast.*"]), *MAPPED],
+        package_dir=MAPPED,
         ext_modules=[Extension("vlp_fast._C", sources=[], optional=True)],
         cmdclass={"build_ext": CMakeBuild},
     )

@@ -1,8 +1,12 @@
 // The Python module vlp_fast._C. Signatures and documentation only; the work is in cpu/ and cuda/.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "build_config.h"
 #include "ops.h"
@@ -52,20 +56,128 @@ py::dict build_info() {
   return info;
 }
 
+vlp::Bounds bounds_of(const py::tuple& in) {
+  if (in.size() != 4)
+    throw py::type_error("vlp_fast._C: bounds has " + std::to_string(in.size()) + " tensors, expected 4");
+  const auto view = [&](int i) { return in[i].cast<vlp::TensorView>(); };
+  const auto perhaps = [&](int i) { return in[i].is_none() ? std::nullopt : std::optional(view(i)); };
+  return {perhaps(0), perhaps(1), view(2), view(3)};
+}
+
+vlp::MatchInput match_input(const py::dict& in) {
+  const auto view = [&](const char* name) { return in[name].cast<vlp::TensorView>(); };
+  const auto perhaps = [&](const char* name) {
+    return in[name].is_none() ? std::nullopt : std::optional(view(name));
+  };
+  const int class_cost = in["class_cost"].cast<int>();
+  if (class_cost < 0 || class_cost > static_cast<int>(vlp::ClassCost::kFocal))
+    throw py::value_error("match: class_cost is " + std::to_string(class_cost) + ", expected 0, 1 or 2");
+  return {view("logits"),
+          view("boxes"),
+          perhaps("attribute_logits"),
+          view("target_boxes"),
+          view("labels"),
+          view("attributes"),
+          in["are_probabilities"].cast<bool>(),
+          perhaps("normaliser"),
+          perhaps("attribute_normaliser"),
+          static_cast<vlp::ClassCost>(class_cost),
+          in["weights"].cast<std::vector<double>>()};
+}
+
+void assign(vlp::TensorView cost, const py::tuple& bounds, bool maximize, int64_t threads) {
+  const vlp::Bounds where = bounds_of(bounds);
+  const py::gil_scoped_release without_gil;
+  vlp::assign(cost, where, maximize, threads);
+}
+
+// One matrix in an array: what crosses to PyTorch and back takes longer than a small problem.
+py::tuple assign_array(const py::array_t<double>& cost, bool maximize) {
+  if (cost.ndim() != 2)
+    throw py::value_error("assign_array: cost has " + std::to_string(cost.ndim()) +
+                          " dimensions, expected 2");
+  constexpr auto kSize = static_cast<int64_t>(sizeof(double));
+  const vlp::Matrix<double> matrix{cost.data(), 0, cost.strides(0) / kSize, cost.strides(1) / kSize,
+                                   maximize ? -1.0 : 1.0};
+  std::vector<int64_t> column_of_row(cost.shape(0));
+  vlp::Status status;
+  {
+    const py::gil_scoped_release without_gil;
+    status = vlp::assign_one(matrix, cost.shape(0), cost.shape(1), column_of_row.data());
+  }
+  const int64_t pairs = status == vlp::kSolved ? std::min(cost.shape(0), cost.shape(1)) : 0;
+  py::array_t<int64_t> rows(pairs), columns(pairs);
+  int64_t next = 0;
+  for (int64_t row = 0; next < pairs; ++row) {
+    if (column_of_row[row] == vlp::kNobody) continue;
+    rows.mutable_data()[next] = row;
+    columns.mutable_data()[next++] = column_of_row[row];
+  }
+  return py::make_tuple(rows, columns, static_cast<int>(status));
+}
+
+void match(const py::dict& predictions, const py::tuple& bounds, int64_t threads) {
+  const vlp::MatchInput in = match_input(predictions);
+  const vlp::Bounds where = bounds_of(bounds);
+  const py::gil_scoped_release without_gil;
+  vlp::match(in, where, threads);
+}
+
+#ifdef VLP_CUDA
+void assign_cuda(vlp::StreamView cost, const py::tuple& bounds, bool maximize, int64_t longest) {
+  const vlp::Bounds where = bounds_of(bounds);
+  const py::gil_scoped_release without_gil;
+  vlp::assign_cuda(cost, where, maximize, longest);
+}
+
+void match_cuda(const py::dict& predictions, const py::tuple& bounds, int64_t longest,
+                const std::optional<vlp::TensorView>& scratch) {
+  const vlp::MatchInput in = match_input(predictions);
+  const auto stream = predictions["logits"].cast<vlp::StreamView>().stream;
+  const vlp::Bounds where = bounds_of(bounds);
+  const py::gil_scoped_release without_gil;
+  vlp::match_cuda(in, where, longest, scratch, stream);
+}
+#endif
+
 }  // namespace
 
 PYBIND11_MODULE(_C, module) {
   module.doc() = "Native kernels of vlp_fast; import it through vlp_fast.native.";
   module.def("build_info", &build_info, "Compiler, CUDA toolkit and architectures of this binary.");
 
-  using WithoutGil = py::call_guard<py::gil_scoped_release>;
   module.def(
-      "linear_sum_assignment", &vlp::linear_sum_assignment, py::arg("cost"), py::arg("row_to_col"),
-      WithoutGil(),
-      "Write the column of each row in a cheapest assignment, -1 for rows left over.\n\n"
-      "cost (n, m) float32 or float64, any strides; row_to_col (n,) int64, contiguous; both on the CPU.");
+      "assign", &assign, py::arg("cost"), py::arg("bounds"), py::arg("maximize"), py::arg("threads"),
+      "Assign the rows of many matrices to their columns, on the CPU.\n\n"
+      "cost (A, T, Q) float32 or float64, any strides. bounds: first_row and last_row int32, (B,) or\n"
+      "(A, B), which cut a matrix of each image from each of the A layers, None for all rows; column_of_row\n"
+      "(A, T) int64, written where an image has the row, -1 if it is left over; status (A, B) int8, "
+      "written:\n"
+      "0 solved, 2 infeasible, 3 holds NaN or -inf (+inf if maximize).");
+  module.def("assign_array", &assign_array, py::arg("cost").noconvert(), py::arg("maximize"),
+             "Rows and columns of a float64 array's assignment, as SciPy's, and its status as of assign.");
+  module.def(
+      "match", &match, py::arg("predictions"), py::arg("bounds"), py::arg("threads"),
+      "Match targets to queries at the lowest cost, on the CPU.\n\n"
+      "predictions: logits (A, B, Q, N), boxes (A, B, Q, 4), attribute_logits (A, B, Q, R) or None, "
+      "floating\n"
+      "point, any strides; target_boxes (T, 4) float32, labels (T,), attributes (T,) int64; normaliser and\n"
+      "attribute_normaliser (A, B, Q), log of the sum of exponentials, or None; class_cost 0 softmax, 1\n"
+      "sigmoid, 2 focal; weights of class, L1, GIoU, attribute, and alpha and gamma of the focal cost.\n"
+      "bounds as of assign; status 1: something was not finite, and cost as much as possible.");
 #ifdef VLP_CUDA
-  module.def("device_probe", &vlp::device_probe, py::arg("tensor"), WithoutGil(),
+  module.def("device_probe", &vlp::device_probe, py::arg("tensor"), py::call_guard<py::gil_scoped_release>(),
              "Launch an empty kernel on the tensor's device and current stream, or raise RuntimeError.");
+  module.def("assign_cuda", &assign_cuda, py::arg("cost"), py::arg("bounds"), py::arg("maximize"),
+             py::arg("longest"),
+             "The same on the current stream of a GPU; longest bounds the rows of a matrix.");
+  module.def(
+      "fits_in_shared", &vlp::fits_in_shared, py::arg("rows"), py::arg("columns"), py::arg("device"),
+      "Whether match_cuda finds room for a matrix in the shared memory of a GPU, and needs no scratch.");
+  module.def(
+      "match_cuda", &match_cuda, py::arg("predictions"), py::arg("bounds"), py::arg("longest"),
+      py::arg("scratch"),
+      "The same on the current stream of a GPU. Writes both normalisers. scratch (A, T, Q) float32 or None:\n"
+      "for costs that do not fit in shared memory.");
 #endif
 }

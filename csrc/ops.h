@@ -1,16 +1,24 @@
 // Table of contents: everything that bindings.cpp offers to Python.
 #pragma once
 
-#include "tensor_view.h"
+#include "assignment.h"
 
 namespace vlp {
 
-// cpu/assignment.cpp
-void linear_sum_assignment(TensorView cost, TensorView row_to_col);
+// cpu/matching.cpp
+void assign(const TensorView& cost, const Bounds& bounds, bool maximize, int64_t threads);
+void match(const MatchInput& in, const Bounds& bounds, int64_t threads);
+Status assign_one(const Matrix<double>& cost, int64_t rows, int64_t columns, int64_t* column_of_row);
 
 #ifdef VLP_CUDA
 // cuda/device.cu
 void device_probe(StreamView tensor);
+
+// cuda/matching.cu
+void assign_cuda(const StreamView& cost, const Bounds& bounds, bool maximize, int64_t longest);
+bool fits_in_shared(int64_t rows, int64_t columns, int device);
+void match_cuda(const MatchInput& in, const Bounds& bounds, int64_t longest,
+                const std::optional<TensorView>& scratch, void* stream);
 #endif
 
 }  // namespace vlp

@@ -29,7 +29,7 @@ struct DType {
   bool operator!=(const DType& other) const { return !(*this == other); }
 };
 
-inline constexpr DType kInt32{0, 32, 1}, kInt64{0, 64, 1}, kBool{6, 8, 1};
+inline constexpr DType kInt8{0, 8, 1}, kInt32{0, 32, 1}, kInt64{0, 64, 1}, kBool{6, 8, 1};
 inline constexpr DType kFloat16{2, 16, 1}, kBFloat16{4, 16, 1}, kFloat32{2, 32, 1}, kFloat64{2, 64, 1};
 
 struct TensorView {  // DLTensor

@@ -368,7 +368,9 @@ def test_a_broken_picture_is_replaced_and_reported(
     assert {name for name in held_out if any(name in line for line in told)} == held_out
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["recipes"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["recipes"], ["bench", "--help"]]
+)
 def test_help_needs_no_torch_and_no_time(words: list[str]) -> None:
     code = (
         "import sys\n"

@@ -1,4 +1,4 @@
-"""The compiled extension: its presence, its boundary, and its assignment against SciPy's."""
+"""The compiled extension: its presence and its boundary, at the example of the assignment."""
 
 import os
 import shutil
@@ -12,10 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from scipy.optimize import linear_sum_assignment as scipy_assignment
 from torch import Tensor
 
 from vlp_fast import native
@@ -27,26 +23,14 @@ needs_native = pytest.mark.skipif(
 )
 
 
-def assign(cost: Tensor) -> Tensor:
+def assign(cost: Tensor, maximize: bool = False) -> Tensor:
+    """The column of each row of one matrix."""
     assert C is not None
-    row_to_col = torch.full((cost.shape[0],), -7)
-    C.linear_sum_assignment(cost, row_to_col)
-    return row_to_col
-
-
-def total(cost: np.ndarray, row_to_col: np.ndarray) -> float:
-    rows = np.flatnonzero(row_to_col >= 0)
-    return float(cost[rows, row_to_col[rows]].sum())
-
-
-def assert_optimal(cost: np.ndarray) -> None:
-    """A matching of full size whose total is SciPy's."""
-    row_to_col = assign(torch.from_numpy(cost)).numpy()
-    used = row_to_col[row_to_col >= 0]
-    assert len(used) == len(set(used)) == min(cost.shape)
-    assert total(cost, row_to_col) == pytest.approx(
-        cost[scipy_assignment(cost)].sum(), rel=1e-12, abs=1e-9
-    )
+    column_of_row = torch.full((1, cost.shape[0]), -7)
+    status = torch.full((1, 1), -7, dtype=torch.int8)
+    C.assign(cost[None], (None, None, column_of_row, status), maximize, 1)
+    assert status.item() == 0
+    return column_of_row[0]
 
 
 @pytest.mark.skipif(not HAS_COMPILER, reason="no C++ compiler")
@@ -81,60 +65,6 @@ def test_import_needs_no_torch() -> None:
 
 
 @needs_native
-@given(
-    hnp.arrays(
-        np.float64,
-        hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9),
-        elements=st.integers(-5, 5).map(float),
-    )
-)
-@settings(max_examples=300, deadline=None)
-def test_assignment_with_many_ties(cost: np.ndarray) -> None:
-    assert_optimal(cost)
-
-
-@needs_native
-@pytest.mark.parametrize(
-    "shape", [(1, 1), (1, 7), (7, 1), (31, 31), (100, 17), (17, 100), (130, 97)]
-)
-@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
-def test_assignment_of_random_costs(shape: tuple[int, int], scale: float) -> None:
-    cost = np.random.default_rng(0).normal(size=shape) * scale
-    assert_optimal(cost)
-    assert (assign(torch.from_numpy(cost)) >= 0).sum() == min(shape)
-
-
-@needs_native
-def test_assignment_takes_the_same_columns_as_scipy_without_ties() -> None:
-    cost = np.random.default_rng(1).normal(size=(23, 40))
-    assert assign(torch.from_numpy(cost)).tolist() == scipy_assignment(cost)[1].tolist()
-
-
-@needs_native
-@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0)])
-def test_assignment_of_nothing(shape: tuple[int, int]) -> None:
-    assert assign(torch.empty(shape, dtype=torch.float64)).tolist() == [-1] * shape[0]
-
-
-@needs_native
-def test_assignment_avoids_infinite_costs() -> None:
-    inf = float("inf")
-    cost = torch.tensor([[1.0, inf, inf], [0.0, 5.0, inf], [0.0, 0.0, 9.0]], dtype=torch.float64)
-    assert assign(cost).tolist() == [0, 1, 2]
-    with pytest.raises(ValueError, match="infeasible"):
-        assign(torch.tensor([[inf, inf], [0.0, 1.0]], dtype=torch.float64))
-
-
-@needs_native
-@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
-def test_assignment_refuses_what_has_no_order(value: float) -> None:
-    cost = torch.zeros(3, 4, dtype=torch.float64)
-    cost[1, 2] = value
-    with pytest.raises(ValueError, match="NaN or -inf"):
-        assign(cost)
-
-
-@needs_native
 def test_assignment_reads_strides() -> None:
     cost = torch.from_numpy(np.random.default_rng(2).normal(size=(12, 20)))
     expected = assign(cost.clone())
@@ -147,42 +77,103 @@ def test_assignment_reads_strides() -> None:
     assert sorted(assign(expanded).tolist()) == [0, 1, 2]
 
 
-@needs_native
-def test_assignment_of_float32_equals_that_of_its_float64() -> None:
-    cost = torch.randn(30, 30, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(assign(cost), assign(cost.double()))
+def rows(*bounds: int) -> Tensor:
+    return torch.tensor(bounds, dtype=torch.int32)
 
 
 @needs_native
 @pytest.mark.parametrize(
-    ("cost", "out", "message"),
+    ("name", "wrong", "message"),
     [
-        (
-            torch.zeros(2, 2, dtype=torch.int64),
-            torch.zeros(2).long(),
-            "cost is int64.*float32 or float64",
-        ),
-        (torch.zeros(2, 2, dtype=torch.bfloat16), torch.zeros(2).long(), "cost is bfloat16"),
-        (torch.zeros(2), torch.zeros(2).long(), r"cost has shape \(2\), expected 2 dimensions"),
-        (torch.zeros(2, 2), torch.zeros(2), "row_to_col is float32, expected int64"),
-        (torch.zeros(2, 3), torch.zeros(3).long(), r"row_to_col has shape \(3\), expected \(2\)"),
-        (torch.zeros(2, 2), torch.zeros(4).long()[::2], "row_to_col is not contiguous"),
-        (torch.zeros(2, 2), torch.zeros(1).long().expand(2), "row_to_col is not contiguous"),
+        ("cost", torch.zeros(1, 2, 3).long(), "cost is int64, expected float32 or float64"),
+        ("cost", torch.zeros(1, 2, 3).bfloat16(), "cost is bfloat16"),
+        ("cost", torch.zeros(2, 3), r"cost has shape \(2, 3\), expected 3 dimensions"),
+        ("first_row", rows(0, 1).long(), "first_row is int64, expected int32"),
+        ("first_row", rows(0), r"first_row has shape \(1\), expected \(2\)"),
+        ("last_row", torch.zeros(2, 2).int(), r"last_row has shape \(2, 2\), expected \(1, 2\)"),
+        ("last_row", rows(0, 0), "problem 1 has the rows 1 to 0, expected an ascending range"),
+        ("last_row", rows(1, 3), "problem 1 has the rows 1 to 3, expected .* within 0 to 2"),
+        ("first_row", rows(-1, 1), "problem 0 has the rows -1 to 1"),
+        ("column_of_row", torch.zeros(1, 2), "column_of_row is float32, expected int64"),
+        ("column_of_row", torch.zeros(1, 3).long(), r"column_of_row has shape \(1, 3\)"),
+        ("column_of_row", torch.zeros(1, 4).long()[:, ::2], "column_of_row is not contiguous"),
+        ("status", torch.zeros(1, 2).long(), "status is int64, expected int8"),
+        ("status", torch.zeros(2, 2).char(), r"status has shape \(2, 2\), expected \(1, 2\)"),
+        ("status", torch.zeros(2).char(), r"status has shape \(2\), expected 2 dimensions"),
     ],
 )
-def test_wrong_arguments_are_named(cost: Tensor, out: Tensor, message: str) -> None:
+def test_wrong_arguments_are_named(name: str, wrong: Tensor, message: str) -> None:
     assert C is not None
-    with pytest.raises(ValueError, match=message):
-        C.linear_sum_assignment(cost, out)
+    arguments = {
+        "cost": torch.zeros(1, 2, 3),
+        "first_row": rows(0, 1),
+        "last_row": rows(1, 2),
+        "column_of_row": torch.zeros(1, 2).long(),
+        "status": torch.zeros(1, 2).char(),
+    }
+    cost, *bounds = (arguments | {name: wrong}).values()
+    with pytest.raises(ValueError, match=f"^assign: {message}"):
+        C.assign(cost, tuple(bounds), False, 1)
 
 
 @needs_native
 @pytest.mark.parametrize("wrong", [np.zeros((2, 2)), [[1.0]], None])
 def test_what_is_no_tensor_is_a_short_type_error(wrong: object) -> None:
     assert C is not None
+    answers = (torch.zeros(1, 2).long(), torch.zeros(1, 1).char())
     with pytest.raises(TypeError, match=r"expected a torch\.Tensor") as caught:
-        C.linear_sum_assignment(wrong, torch.zeros(2).long())
+        C.assign(wrong, (None, None, *answers), False, 1)
     assert len(str(caught.value)) < 120
+    with pytest.raises(TypeError, match="bounds has 2 tensors, expected 4"):
+        C.assign(torch.zeros(1, 2, 2), answers, False, 1)
+
+
+MATCH = {
+    "logits": torch.zeros(1, 2, 3, 5),
+    "boxes": torch.zeros(1, 2, 3, 4),
+    "attribute_logits": torch.zeros(1, 2, 3, 2),
+    "target_boxes": torch.zeros(4, 4),
+    "labels": torch.zeros(4).long(),
+    "attributes": torch.zeros(4).long(),
+    "are_probabilities": False,
+    "normaliser": torch.zeros(1, 2, 3),
+    "attribute_normaliser": torch.zeros(1, 2, 3),
+    "class_cost": 0,
+    "weights": [1.0] * 6,
+}
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("logits", torch.zeros(1, 2, 3, 5).long(), "logits is int64, expected floating point"),
+        ("logits", torch.zeros(2, 3, 5), r"logits has shape \(2, 3, 5\), expected 4 dimensions"),
+        ("boxes", torch.zeros(1, 2, 2, 4), r"boxes has shape .* expected \(1, 2, 3, 4\)"),
+        ("attribute_logits", torch.zeros(1, 2, 2, 4), "attribute_logits has shape"),
+        ("target_boxes", torch.zeros(4, 4).double(), "target_boxes is float64, expected float32"),
+        ("target_boxes", torch.zeros(4, 5), r"target_boxes has shape \(4, 5\), expected \(4, 4\)"),
+        ("labels", torch.zeros(3).long(), r"column_of_row has shape \(1, 4\), expected \(1, 3\)"),
+        ("labels", torch.zeros(4).int(), "labels is int32, expected int64"),
+        ("labels", torch.zeros(8).long()[::2], "labels is not contiguous"),
+        ("attributes", torch.zeros(3).long(), r"attributes has shape \(3\), expected \(4\)"),
+        ("normaliser", torch.zeros(1, 2, 3).double(), "normaliser is float64, expected float32"),
+        ("normaliser", torch.zeros(1, 2, 4), r"normaliser has shape \(1, 2, 4\)"),
+        ("normaliser", None, "a normaliser is missing or too many"),
+        ("attribute_normaliser", None, "a normaliser is missing or too many"),
+        ("are_probabilities", True, "a normaliser is missing or too many"),
+        ("class_cost", 1, "a normaliser is missing or too many"),
+        ("class_cost", 3, "class_cost is 3, expected 0, 1 or 2"),
+        ("weights", [1.0], "weights has 1 entries, expected 6"),
+    ],
+)
+def test_wrong_predictions_are_named(name: str, wrong: object, message: str) -> None:
+    assert C is not None
+    answers = (torch.zeros(1, 4).long(), torch.zeros(1, 2).char())
+    bounds = (rows(0, 1), rows(1, 4), *answers)
+    C.match(MATCH, bounds, 1)
+    with pytest.raises(ValueError, match=f"^match: {message}"):
+        C.match(MATCH | {name: wrong}, bounds, 1)
 
 
 @needs_native

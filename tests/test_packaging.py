@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 NOT_SOURCE = shutil.ignore_patterns(
     ".*", "build", "dist", "runs", "*.egg-info", "*.so", "__pycache__"
 )
-KERNELS = sorted(path.name for path in ROOT.glob("kernels/*.py"))
+MAPPED = [path for room in ("kernels", "benchmarks") for path in ROOT.glob(f"{room}/*.py")]
 BROKEN_NVCC = {"CUDACXX": "/bin/false"}
 NO_CUDA = {"VLP_FAST_CUDA": "0"}
 NO_COMPILER = {**NO_CUDA, "CXX": "/bin/false"}
@@ -127,7 +127,7 @@ def test_sdist_holds_everything_a_build_and_its_tests_need(sdist: Path) -> None:
         ROOT / "LICENSE",
         ROOT / "constraints.txt",
     ]
-    for folder in ("csrc", "kernels", "vlp_fast", "tests"):
+    for folder in ("csrc", "kernels", "benchmarks", "vlp_fast", "tests"):
         sources += [path for path in ROOT.glob(f"{folder}/**/*") if path.is_file()]
     missing = [
         path.relative_to(ROOT)
@@ -143,7 +143,7 @@ def test_wheel_holds_the_whole_package(wheel: Path) -> None:
         path for path in ROOT.glob("vlp_fast/**/*") if path.suffix in (".py", ".pyi", ".typed")
     ]
     expected = {str(path.relative_to(ROOT)) for path in [*sources, ROOT / "vlp_fast/py.typed"]}
-    expected |= {f"vlp_fast/kernels/{name}" for name in KERNELS}
+    expected |= {f"vlp_fast/{path.relative_to(ROOT)}" for path in MAPPED}
     expected |= {f"vlp_fast/_C{sysconfig.get_config_var('EXT_SUFFIX')}"}
     installed = {name for name in names if ".dist-info/" not in name}
     assert installed == expected
@@ -154,18 +154,22 @@ def test_wheel_works_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None
     python = user(tmp_path / "env")
     pip(python, "install", "-q", "--no-deps", "--no-index", wheel)
     code = """
-import vlp_fast, vlp_fast._C, vlp_fast.kernels, torch
+import vlp_fast, vlp_fast._C, vlp_fast.benchmarks, vlp_fast.kernels, torch
 from importlib.metadata import version
-out = torch.empty(2, dtype=torch.int64)
-vlp_fast._C.linear_sum_assignment(torch.tensor([[4.0, 1.0, 3.0], [2.0, 0.5, 5.0]]), out)
-print(out.tolist(), vlp_fast._C.build_info()["cuda"], version("vlp-fast") == vlp_fast.__version__)
-for module in (vlp_fast, vlp_fast._C, vlp_fast.kernels):
+out, status = torch.empty(1, 2, dtype=torch.int64), torch.empty(1, 1, dtype=torch.int8)
+cost = torch.tensor([[[4.0, 1.0, 3.0], [2.0, 0.5, 5.0]]])
+vlp_fast._C.assign(cost, (None, None, out, status), False, 1)
+is_same = version("vlp-fast") == vlp_fast.__version__
+print(out[0].tolist(), vlp_fast._C.build_info()["cuda"], is_same)
+for module in (vlp_fast, vlp_fast._C, vlp_fast.benchmarks, vlp_fast.kernels):
     print(module.__file__)
 """
     printed = run(python, "-c", code).split("\n")
     assert printed[0] == "[1, 0] None True"
-    assert all(path.startswith(str(tmp_path / "env")) for path in printed[1:4])
+    assert all(path.startswith(str(tmp_path / "env")) for path in printed[1:5])
     assert (tmp_path / "env" / "bin" / "vlp-fast").exists()
+    quick = ("--benchmark", "--benchmark-quick", "-k", "single")
+    assert "SciPy" in run(python, "-m", "pytest", "-p", "no:cacheprovider", *quick)
 
 
 def test_without_a_compiler_the_wheel_is_still_built_and_says_so_once(
@@ -235,7 +239,7 @@ def test_cuda_that_is_demanded_and_broken_is_an_error(
     assert not list(tmp_path.glob("*.whl"))
 
 
-def test_editable_maps_kernels_and_drops_a_stale_binary(
+def test_editable_maps_folders_and_drops_a_stale_binary(
     builder: Path, sdist: Path, tmp_path: Path
 ) -> None:
     """An editable install with a broken compiler has no native code, not even an old one."""
@@ -247,11 +251,11 @@ def test_editable_maps_kernels_and_drops_a_stale_binary(
     assert len(lines_of_ours(printed)) == 1
     assert not stale.exists()
     code = (
-        "import vlp_fast.kernels as k; from vlp_fast import native;"
-        "print(k.__file__, native.summary(), sep='|')"
+        "import vlp_fast.kernels as k, vlp_fast.benchmarks as b; from vlp_fast import native;"
+        "print(k.__file__, b.__file__, native.summary(), sep='|')"
     )
-    kernels = source / "kernels" / "__init__.py"
-    assert run(builder, "-c", code) == f"{kernels}|not built\n"
+    places = [source / room / "__init__.py" for room in ("kernels", "benchmarks")]
+    assert run(builder, "-c", code) == f"{places[0]}|{places[1]}|not built\n"
 
 
 def test_this_checkout_is_installed_with_its_native_code() -> None:

@@ -24,8 +24,8 @@ PAGES = {"README.md": README, "paper_gaps.md": GAPS, "measurements.md": MEASUREM
 USES = ("Use 1: layers in your own code", "Use 2: benchmarks", "Use 3: training")
 
 # The tree of README.md lists every file of these; tests are one line there.
-LISTED = ("csrc", "kernels", "vlp_fast", "docs")
-SOURCES = {".py", ".pyi", ".h", ".in", ".cpp", ".cu", ".md"}
+LISTED = ("csrc", "kernels", "benchmarks", "vlp_fast", "docs")
+SOURCES = {".py", ".pyi", ".h", ".in", ".cpp", ".cu", ".cuh", ".md", ".sh"}
 
 
 def section(text: str, heading: str) -> str:
@@ -40,9 +40,10 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.S | re.M)
 
 
-def run_snippet(use: str) -> dict[str, Any]:
-    """Execute the one Python block of a section and return its names."""
-    (snippet,) = blocks(section(README, use), "python")
+def run_snippet(use: str, first_line: str = "") -> dict[str, Any]:
+    """Execute the one Python block of a section that begins so, and return its names."""
+    snippets = blocks(section(README, use), "python")
+    (snippet,) = [snippet for snippet in snippets if snippet.startswith(first_line)]
     names: dict[str, Any] = {"__name__": "readme"}
     exec(compile(snippet, f"README.md, {use}", "exec"), names)
     return names
@@ -58,7 +59,7 @@ def test_the_two_commands_come_first_then_the_installation_then_the_uses() -> No
 
 def test_layers_snippet() -> None:
     torch.manual_seed(0)
-    names = run_snippet(USES[0])
+    names = run_snippet(USES[0], "import torch\n")
     features, quantised = names["features"], names["quantised"]
     assert quantised.shape == (1000, 256)
     assert names["indices"].shape == (1000,)
@@ -96,11 +97,59 @@ def dense_attention(layer: Any, x: torch.Tensor) -> torch.Tensor:
     return out.float()
 
 
+@pytest.mark.parametrize("auxiliary_loss", [True, False])
+def test_transformers_snippet(auxiliary_loss: bool) -> None:
+    """Two steps of the swapped model and of the stock one: the same losses and gradients."""
+    torch.manual_seed(0)
+    names = run_snippet(USES[0], "from transformers import")
+    swapped = names["model"]
+    swapped.config.auxiliary_loss = names["config"].auxiliary_loss = auxiliary_loss
+    with torch.no_grad():  # a fresh decoder begins with norms of zeros, which magnify rounding
+        for weight in swapped.parameters():
+            weight += 0.05 * torch.randn_like(weight)
+    stock = type(swapped)(names["config"])
+    stock.load_state_dict(swapped.state_dict())
+    assert swapped.loss_function is names["set_loss"]
+    assert stock.loss_function is not names["set_loss"]
+    found, expected = two_steps(swapped), two_steps(stock)
+    assert set(expected[0]) | {"class_error"} == set(found[0])
+    assert ("loss_giou_0" in expected[0]) is auxiliary_loss
+    for step, other in zip(found, expected, strict=True):
+        for name, value in other.items():
+            scale = max(1.0, value.detach().abs().max().item())
+            torch.testing.assert_close(
+                step[name], value, rtol=0, atol=1e-5 * scale, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+def two_steps(model: Any) -> list[dict[str, torch.Tensor]]:
+    """The total, the losses and all gradients of two optimiser steps as DETR takes them."""
+    torch.manual_seed(1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    counts, found = (4, 0, 25), []
+    for _ in range(2):
+        labels = [
+            {"class_labels": torch.randint(7, (n,)), "boxes": 0.2 + 0.4 * torch.rand(n, 4)}
+            for n in counts
+        ]
+        out = model(torch.randn(len(counts), 3, 64, 48), labels=labels)
+        optimizer.zero_grad()
+        out.loss.backward()
+        gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        assert len(gradients) > 50
+        found.append({"loss": out.loss.detach(), **out.loss_dict, **gradients})
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+    return found
+
+
 def test_benchmark_snippet(capsys: pytest.CaptureFixture[str]) -> None:
-    names = run_snippet(USES[1])
-    assert names["measurement"].median > 0
-    assert names["backend"] in names["ops"].operators()["nearest_code"].backends
-    assert re.search(r"^reference: \d+\.\d\d ms", capsys.readouterr().out, re.M)
+    results = run_snippet(USES[1])["results"]
+    assert [result.provider for result in results] == ["vlp_fast", "cdist"]
+    assert results[0].error == 0
+    printed = capsys.readouterr().out
+    for name in ("vlp_fast", "cdist"):
+        assert re.search(rf"^{name}: \d+\.\d\d ms$", printed, re.M)
 
 
 def test_training_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

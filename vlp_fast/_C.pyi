@@ -1,5 +1,7 @@
 from typing import TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 class BuildInfo(TypedDict):
@@ -11,5 +13,31 @@ class BuildInfo(TypedDict):
     cuda_note: str
 
 def build_info() -> BuildInfo: ...
-def linear_sum_assignment(cost: Tensor, row_to_col: Tensor) -> None: ...
+def assign(
+    cost: Tensor,
+    bounds: tuple[Tensor | None, Tensor | None, Tensor, Tensor],
+    maximize: bool,
+    threads: int,
+) -> None: ...
+def assign_array(
+    cost: NDArray[np.float64], maximize: bool
+) -> tuple[NDArray[np.intp], NDArray[np.intp], int]: ...
+def match(
+    predictions: dict[str, object],
+    bounds: tuple[Tensor | None, Tensor | None, Tensor, Tensor],
+    threads: int,
+) -> None: ...
+def assign_cuda(
+    cost: Tensor,
+    bounds: tuple[Tensor | None, Tensor | None, Tensor, Tensor],
+    maximize: bool,
+    longest: int,
+) -> None: ...
+def fits_in_shared(rows: int, columns: int, device: int) -> bool: ...
+def match_cuda(
+    predictions: dict[str, object],
+    bounds: tuple[Tensor | None, Tensor | None, Tensor, Tensor],
+    longest: int,
+    scratch: Tensor | None,
+) -> None: ...
 def device_probe(tensor: Tensor) -> None: ...

@@ -1,4 +1,4 @@
-"""The command line: `vlp-fast {train, evaluate, recipes, data, doctor}`.
+"""The command line: `vlp-fast {train, evaluate, recipes, data, doctor, bench}`.
 
 Nothing heavy is imported before a command needs it: `--help` answers without torch.
 """
@@ -27,6 +27,7 @@ USAGE = """usage: vlp-fast COMMAND [ARGUMENTS]
   recipes                         the recipes, a line each
   data make-world OUT             draw a data set with known truth (--images N --seed S)
   doctor                          what is installed, which backend runs where, and what to repair
+  bench [OPERATOR ...]            time operators beside what one would use instead (--report DIR)
 
 `vlp-fast COMMAND --help` says more; `vlp-fast train RECIPE --help` lists every setting.
 """
@@ -214,6 +215,17 @@ def _doctor(words: list[str]) -> int:
     return diagnose()
 
 
+def _bench(words: list[str]) -> int:
+    """Time operators, or turn their rows into tables and pictures."""
+    import tyro
+
+    from vlp_fast.benchmarks.bench import Request, bench
+
+    config = (tyro.conf.FlagCreatePairsOff,)
+    bench(_parse(Request, words, "vlp-fast bench", config=config))
+    return 0
+
+
 def _parse(kind: type[Any], words: list[str], prog: str, **options: Any) -> Any:
     """Let tyro parse; what it draws a box around becomes one line.
 
@@ -266,6 +278,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "recipes": _recipes,
     "data": _data,
     "doctor": _doctor,
+    "bench": _bench,
 }
 
 

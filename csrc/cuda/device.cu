@@ -1,6 +1,5 @@
 // Does this binary hold code for the tensor's GPU? One empty kernel, one thread, no memory traffic: a launch
 // fails at once with "no kernel image is available" where neither machine code nor PTX fits.
-#include "check.h"
 #include "cuda/stream.h"
 #include "ops.h"
 
@@ -14,10 +13,9 @@ __global__ void nothing() {}
 }  // namespace
 
 void device_probe(StreamView tensor) {
-  check_device(kName, "tensor", tensor.view, kCUDA);
+  check_device(kName, "tensor", tensor.view, kDevice);
   const DeviceGuard guard(kName, tensor.view.device.index);
-  nothing<<<1, 1, 0, stream_of(tensor.stream)>>>();
-  check_cuda(kName, cudaGetLastError());
+  Launch{kName, 1, 1, 0, tensor.stream}(nothing);
 }
 
 }  // namespace vlp

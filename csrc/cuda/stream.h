@@ -1,5 +1,5 @@
-// What every CUDA operator does around its launch: work on the tensor's own device, and report a launch that
-// the driver refused.
+// What every CUDA operator does around its launch: work on the tensor's own device and the caller's stream,
+// and report a launch that the driver refused.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -7,7 +7,11 @@
 #include <stdexcept>
 #include <string>
 
+#include "tensor_view.h"
+
 namespace vlp {
+
+constexpr DeviceType kDevice = kCUDA;
 
 inline void check_cuda(const char* function, cudaError_t status) {
   if (status == cudaSuccess) return;
@@ -29,6 +33,33 @@ class DeviceGuard {
   int previous_ = 0;
 };
 
-inline cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
+// Shared memory that a block may ask for.
+inline int64_t shared_limit(const char* function, int device) {
+  int bytes = 0;
+  check_cuda(function, cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return bytes;
+}
+
+struct Launch {
+  const char* function;
+  int64_t blocks;
+  int threads;
+  int64_t shared_bytes;
+  void* stream;
+
+  template <typename... Parameters, typename... Arguments>
+  void operator()(void (*kernel)(Parameters...), const Arguments&... arguments) const {
+    if (blocks == 0) return;
+    if (shared_bytes > kSharedUnasked)
+      check_cuda(function, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                static_cast<int>(shared_bytes)));
+    kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(
+        arguments...);
+    check_cuda(function, cudaGetLastError());
+  }
+
+ private:
+  static constexpr int64_t kSharedUnasked = 48 * 1024;  // beyond, a kernel must say so
+};
 
 }  // namespace vlp

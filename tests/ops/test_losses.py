@@ -40,7 +40,16 @@ def giou(a, b):
     return inter / union - (hull - union) / hull
 
 
-def loop(logits, boxes, attribute_logits, images, matches, eos_coef=0.1, num_boxes=None):
+def loop(
+    logits,
+    boxes,
+    attribute_logits,
+    images,
+    matches,
+    eos_coef=0.1,
+    num_boxes=None,
+    class_weight=None,
+):
     """DETR's losses of each layer, as its code states them."""
     total = sum(len(labels) for _, labels, _ in images)
     num_boxes = max(total if num_boxes is None else num_boxes, 1)
@@ -50,6 +59,8 @@ def loop(logits, boxes, attribute_logits, images, matches, eos_coef=0.1, num_box
         classes = torch.full(logits.shape[1:3], none)
         weight = torch.ones(none + 1, dtype=torch.float64)
         weight[-1] = eos_coef
+        if class_weight is not None:
+            weight = class_weight.double()
         bbox = overlap = tagged = torch.zeros((), dtype=torch.float64)
         tags, target = 0, 0
         for image, annotation in enumerate(images):
@@ -87,8 +98,15 @@ def ours(logits, boxes, attribute_logits, images, matches, **options):
     return torch.stack([getattr(losses, name) for name in names], -1)
 
 
+OPTIONS = [
+    {},
+    {"eos_coef": 0.7, "num_boxes": 2.5},
+    {"class_weight": torch.linspace(0.2, 3.0, 4), "eos_coef": 9.0},
+]
+
+
 @pytest.mark.parametrize("counts", [(2, 0, 3), (1,), (4, 4), (0, 0), (6, 1)])
-@pytest.mark.parametrize("options", [{}, {"eos_coef": 0.7, "num_boxes": 2.5}])
+@pytest.mark.parametrize("options", OPTIONS)
 def test_equals_the_loop_in_value_and_gradient(counts, options) -> None:
     problem = make_problem(counts)
     leaves = [[x.clone().requires_grad_() for x in problem[:3]] for _ in range(2)]

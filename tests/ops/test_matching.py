@@ -1,244 +1,310 @@
-"""Assignment against SciPy, and matching against DETR's cost with one SciPy call for each image."""
+"""Matching on every backend against DETR's cost, one pair at a time, and SciPy for each image."""
 
-import numpy as np
+from collections.abc import Callable
+from types import ModuleType
+
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
-from scipy.optimize import linear_sum_assignment as scipy_assignment
+from detr_cost import assert_matched, make_problem
+from torch import Tensor
 
-import vlp_fast
 from vlp_fast import ops
+from vlp_fast.ops import matching
 
-costs = arrays.arrays(
-    np.float64,
-    st.tuples(st.integers(0, 7), st.integers(0, 7)),
-    elements=st.one_of(st.integers(-3, 3).map(float), st.floats(-1e6, 1e6)),
-)
+on_gpu_source = pytest.mark.xdist_group("cuda_on_cpu")
 
 
-@settings(max_examples=150, deadline=None)
-@given(costs, st.booleans())
-def test_assignment_is_scipys(cost, maximize) -> None:
-    expected = scipy_assignment(cost, maximize)
-    for pairs in (
-        ops.linear_sum_assignment(cost, maximize),
-        [x.numpy() for x in ops.linear_sum_assignment(torch.from_numpy(cost), maximize)],
-    ):
-        assert pairs[0].tolist() == expected[0].tolist()
-        assert cost[pairs[0], pairs[1]].sum() == pytest.approx(cost[expected].sum())
-        assert len(set(pairs[1].tolist())) == min(cost.shape)
+def match_on_gpu_source(module: ModuleType) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`ops.match` through the backend `cuda`, its kernels run on the CPU."""
+
+    def run(*args: object, **options: object) -> tuple[Tensor, Tensor]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(matching, "_extension", lambda: module)
+            patch.setitem(matching._match.backends, "cuda", matching._on_device)
+            with ops.use("cuda"):
+                return ops.match(*args, **options)
+
+    return run
 
 
-def test_kind_in_is_kind_out() -> None:
-    cost = np.array([[4, 1, 3], [2, 0, 5], [3, 2, 2]])
-    rows, columns = vlp_fast.linear_sum_assignment(cost)
-    assert isinstance(rows, np.ndarray)
-    assert isinstance(columns, np.ndarray)
-    assert (rows.dtype, columns.dtype) == (np.int64, np.int64)
-    assert columns.tolist() == [1, 0, 2]
-    assert ops.linear_sum_assignment(cost.tolist(), maximize=True)[1].tolist() == [0, 2, 1]
-    for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.int32, torch.int8):
-        rows, columns = ops.linear_sum_assignment(torch.tensor(cost, dtype=dtype))
-        assert rows.dtype == columns.dtype == torch.int64
-        assert columns.tolist() == [1, 0, 2]
-    assert ops.linear_sum_assignment(torch.eye(3).bool(), maximize=True)[1].tolist() == [0, 1, 2]
-    graph = torch.tensor(cost, dtype=torch.float32, requires_grad=True)
-    assert ops.linear_sum_assignment(graph)[1].tolist() == [1, 0, 2]
+def match_on(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    def run(*args: object, **options: object) -> tuple[Tensor, Tensor]:
+        with ops.use(backend):
+            return ops.match(*args, **options)
+
+    return run
 
 
-@pytest.mark.parametrize("view", ["[::-1]", "[:, ::-1]", ".T", "[::2, 1:]", "read only"])
-def test_any_array_layout(view) -> None:
-    cost = np.random.default_rng(0).normal(size=(6, 5))
-    if view == "read only":
-        cost.setflags(write=False)
-    else:
-        cost = eval(f"cost{view}")
-    expected = scipy_assignment(cost)
-    found = ops.linear_sum_assignment(cost)
-    assert [x.tolist() for x in found] == [x.tolist() for x in expected]
+@pytest.fixture(params=["reference", "cpp"])
+def match(request: pytest.FixtureRequest) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`ops.match` on each backend of the CPU."""
+    return match_on(request.param)
 
 
-@pytest.mark.parametrize(
-    "shape", [(4, 5, 5), (3, 2, 6), (3, 6, 2), (0, 3, 2), (2, 0, 3), (1, 1, 1)]
-)
-def test_a_batch_is_one_problem_after_the_other(shape) -> None:
-    cost = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    rows, columns = ops.linear_sum_assignment(cost)
-    assert rows.shape == columns.shape == (shape[0], min(shape[1:]))
-    for number, matrix in enumerate(cost):
-        expected = scipy_assignment(matrix.numpy())
-        assert rows[number].tolist() == expected[0].tolist()
-        assert columns[number].tolist() == expected[1].tolist()
-    arrays_too = ops.linear_sum_assignment(cost.numpy())
-    assert np.array_equal(arrays_too[1], columns.numpy())
+COUNTS = [(3, 0, 5, 1), (0, 0), (1,), (7, 2), (6,), ()]
 
 
-@pytest.mark.parametrize("convert", [np.asarray, torch.tensor])
-def test_scipys_refusals(convert) -> None:
-    for bad, maximize in ((np.nan, False), (-np.inf, False), (np.nan, True), (np.inf, True)):
-        with pytest.raises(ValueError, match="invalid numeric entries"):
-            ops.linear_sum_assignment(convert([[1.0, bad], [2.0, 3.0]]), maximize)
-    for impossible, maximize in ((np.inf, False), (-np.inf, True)):
-        with pytest.raises(ValueError, match="cost matrix is infeasible"):
-            ops.linear_sum_assignment(convert([[1.0, impossible], [2.0, impossible]]), maximize)
-    forbidden = convert([[1.0, np.inf], [2.0, 300.0]])
-    assert ops.linear_sum_assignment(forbidden)[1].tolist() == [0, 1]
-    for shape in ((3,), (), (1, 2, 2, 2)):
-        with pytest.raises(ValueError, match="expected a matrix"):
-            ops.linear_sum_assignment(convert(np.zeros(shape)))
-    with pytest.raises(ValueError, match="expected a matrix"):
-        ops.linear_sum_assignment(convert([[1j, 2.0], [3.0, 4.0]]))
-
-
-def test_text_is_refused() -> None:
-    with pytest.raises(ValueError, match="numerical entries"):
-        ops.linear_sum_assignment(np.array([["a", "b"]]))
-
-
-def make_problem(counts, *, layers=2, queries=5, classes=4, attributes=3, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    images = [
-        (
-            torch.rand(n, 4, generator=g) * 0.5 + 0.1,
-            torch.randint(classes, (n,), generator=g),
-            torch.randint(-1, attributes, (n,), generator=g),
-        )
-        for n in counts
-    ]
-    shape = (layers, len(counts), queries)
-    logits = torch.randn(*shape, classes + 1, generator=g)
-    boxes = torch.rand(*shape, 4, generator=g) * 0.6 + 0.1
-    attribute_logits = torch.randn(*shape, attributes, generator=g)
-    return logits, boxes, images, attribute_logits
-
-
-def giou(a, b) -> float:
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = (
-        (x - w / 2, y - h / 2, x + w / 2, y + h / 2) for x, y, w, h in (a.tolist(), b.tolist())
-    )
-    inter = max(0, min(ax2, bx2) - max(ax1, bx1)) * max(0, min(ay2, by2) - max(ay1, by1))
-    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - inter
-    hull = (max(ax2, bx2) - min(ax1, bx1)) * (max(ay2, by2) - min(ay1, by1))
-    return inter / union - (hull - union) / hull
-
-
-def loop_cost(logits, boxes, image, attribute_logits, weights=(1, 5, 2, 1)) -> np.ndarray:
-    """DETR's cost of one image and layer, one pair at a time: (Q, T_i)."""
-    cost = np.zeros((len(logits), len(image[1])))
-    for q in range(len(logits)):
-        for t in range(len(image[1])):
-            value = -weights[0] * logits[q].double().softmax(-1)[image[1][t]]
-            value += weights[1] * (boxes[q] - image[0][t]).double().abs().sum()
-            value -= weights[2] * giou(boxes[q].double(), image[0][t].double())
-            if attribute_logits is not None and image[2][t] >= 0:
-                value -= weights[3] * attribute_logits[q].double().softmax(-1)[image[2][t]]
-            cost[q, t] = value
-    return cost
-
-
-@pytest.mark.parametrize("counts", [(3, 0, 5, 1), (0, 0), (1,), (7, 2), (6,)])
+@pytest.mark.parametrize("counts", COUNTS)
 @pytest.mark.parametrize("with_attributes", [False, True])
-def test_match_is_scipy_on_detrs_cost_of_each_image(counts, with_attributes) -> None:
-    logits, boxes, images, attribute_logits = make_problem(counts, seed=sum(counts))
-    attribute_logits = attribute_logits if with_attributes else None
+def test_match_is_scipy_on_detrs_cost_of_each_image(counts, with_attributes, match) -> None:
+    problem = make_problem(counts, seed=sum(counts))
+    check_match(match, (*problem[:3], problem[3] if with_attributes else None))
+
+
+@on_gpu_source
+@pytest.mark.parametrize("counts", COUNTS)
+@pytest.mark.parametrize("with_attributes", [False, True])
+def test_match_of_the_gpus_source(counts, with_attributes, cuda_on_cpu) -> None:
+    problem = make_problem(counts, seed=sum(counts))
+    problem = (*problem[:3], problem[3] if with_attributes else None)
+    check_match(match_on_gpu_source(cuda_on_cpu), problem)
+
+
+def check_match(run, problem) -> None:
+    logits, boxes, images, attribute_logits = problem
     targets = ops.make_targets(images)
-    matches = ops.match(logits, boxes, targets, attribute_logits=attribute_logits)
-    assert matches.shape == (2, sum(counts))
-    assert matches.dtype == torch.int64
-    for layer in range(2):
-        start = 0
-        for image, annotation in enumerate(images):
-            attributes = None if attribute_logits is None else attribute_logits[layer, image]
-            cost = loop_cost(logits[layer, image], boxes[layer, image], annotation, attributes)
-            queries, numbers = scipy_assignment(cost)
-            expected = [-1] * counts[image]
-            for query, number in zip(queries, numbers, strict=True):
-                expected[number] = query
-            assert matches[layer, start : start + counts[image]].tolist() == expected
-            start += counts[image]
+    assert_matched(run(logits, boxes, targets, attribute_logits=attribute_logits), problem)
 
 
-def test_weights_of_the_cost() -> None:
-    logits, boxes, images, attribute_logits = make_problem((4,), layers=1, seed=3)
-    targets = ops.make_targets(images)
-    names = ("cost_class", "cost_bbox", "cost_giou", "cost_attribute")
-    for weights in ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (2, 3, 0.5, 7)):
-        cost = torch.ops.vlp_fast.matching_cost(
-            logits,
-            boxes,
-            targets.boxes,
-            targets.labels,
-            targets.attributes,
-            targets.image_of,
-            attribute_logits,
-            *map(float, weights),
-        )
-        expected = loop_cost(logits[0, 0], boxes[0, 0], images[0], attribute_logits[0, 0], weights)
-        np.testing.assert_allclose(cost[0].numpy(), expected.T, rtol=1e-5, atol=1e-5)
-        matches = ops.match(
-            logits,
-            boxes,
-            targets,
-            attribute_logits=attribute_logits,
-            **dict(zip(names, weights, strict=True)),
-        )
-        chosen = expected[matches[0], np.arange(4)].sum()
-        assert chosen == pytest.approx(expected[scipy_assignment(expected)].sum(), abs=1e-5)
+KINDS = [
+    ("softmax", (0.25, 2.0)),
+    ("sigmoid", (0.25, 2.0)),
+    ("focal", (0.25, 2.0)),
+    ("focal", (0.6, 1.5)),
+]
+NAMES = ("cost_class", "cost_bbox", "cost_giou", "cost_attribute")
+WEIGHTS = [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (2, 3, 0.5, 7)]
 
 
-def test_more_targets_than_queries_leaves_some_over() -> None:
+@pytest.mark.parametrize(("kind", "focal"), KINDS)
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_kinds_and_weights_of_the_cost(kind, focal, weights, match) -> None:
+    check_options(match, kind, focal, weights)
+
+
+@on_gpu_source
+@pytest.mark.parametrize(("kind", "focal"), KINDS)
+def test_kinds_of_the_cost_in_the_gpus_source(kind, focal, cuda_on_cpu) -> None:
+    for weights in WEIGHTS:
+        check_options(match_on_gpu_source(cuda_on_cpu), kind, focal, weights)
+
+
+def check_options(run, kind, focal, weights) -> None:
+    problem = make_problem((4, 6, 2), layers=2, queries=7, seed=3)
+    logits, boxes, images, attribute_logits = problem
+    options = {"kind": kind, "weights": weights, "focal": focal}
+    found = run(
+        logits,
+        boxes,
+        ops.make_targets(images),
+        attribute_logits=attribute_logits,
+        class_cost=kind,
+        focal_alpha=focal[0],
+        focal_gamma=focal[1],
+        **dict(
+            zip(("cost_class", "cost_bbox", "cost_giou", "cost_attribute"), weights, strict=True)
+        ),
+    )
+    assert_matched(found, problem, options, exact=weights[1] + weights[2] > 0)
+
+
+def test_more_targets_than_queries_leaves_some_over(match) -> None:
     logits, boxes, images, _ = make_problem((9, 2), queries=4)
-    matches = ops.match(logits, boxes, ops.make_targets(images))
+    matches, _ = match(logits, boxes, ops.make_targets(images))
     for layer in matches:
         assert sorted(layer[:9].tolist()) == [-1] * 5 + [0, 1, 2, 3]
         assert (layer[9:] >= 0).all()
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_broken_predictions_are_the_last_choice(value) -> None:
-    logits, boxes, images, attribute_logits = make_problem((3, 2))
-    targets = ops.make_targets(images)
+def broken_problem(value: float):
+    """What is broken: queries 0 and 1 of (0, 0), 3 of (1, 1), 4 of (0, 1)."""
+    logits, boxes, images, attribute_logits = make_problem((3, 2, 0))
     logits[0, 0, :2] = value
     boxes[1, 1, 3] = value
     attribute_logits[0, 1, 4, 0] = float("nan")
-    matches = ops.match(logits, boxes, targets, attribute_logits=attribute_logits)
+    logits[1, 2] = value  # an image without targets has no cost
+    return logits, boxes, images, attribute_logits
+
+
+BROKEN = [float("nan"), float("inf"), -float("inf")]
+
+
+@pytest.mark.parametrize("value", BROKEN)
+def test_broken_predictions_are_the_last_choice(value, match) -> None:
+    check_broken(match, value)
+
+
+@on_gpu_source
+@pytest.mark.parametrize("value", BROKEN)
+def test_broken_predictions_in_the_gpus_source(value, cuda_on_cpu) -> None:
+    check_broken(match_on_gpu_source(cuda_on_cpu), value)
+
+
+def check_broken(run, value) -> None:
+    logits, boxes, images, attribute_logits = broken_problem(value)
+    images[1][2][:] = 1  # both have an attribute
+    targets = ops.make_targets(images)
+    matches, non_finite = run(logits, boxes, targets, attribute_logits=attribute_logits)
     assert (matches >= 0).all()
+    assert non_finite.tolist() == [[True, True, False], [False, True, False]]
     assert not set(matches[0, :3].tolist()) & {0, 1}
+    assert 4 not in matches[0, 3:].tolist()
     assert 3 not in matches[1, 3:].tolist()
-    logits[:] = value
-    everything = ops.match(logits, boxes * value, targets)
+    everything, non_finite = run(torch.full_like(logits, value), boxes * value, targets)
     assert all(len(set(row[:3].tolist())) == 3 for row in everything)
+    assert non_finite.tolist() == [[True, True, False]] * 2
 
 
-def test_half_precision_and_autocast_cost_as_float32() -> None:
+def test_one_infinite_logit_spoils_the_whole_query(match) -> None:
+    logits, boxes, images, _ = make_problem((2,), layers=1, queries=3)
+    logits[0, 0, 1, 3] = float("inf")  # a class that no target has
+    images[0][1][:] = 0
+    matches, non_finite = match(logits, boxes, ops.make_targets(images))
+    assert non_finite.all()
+    assert sorted(matches[0].tolist()) == [0, 2]
+    logits[0, 0, 1, 3] = -float("inf")  # a class that is masked out
+    assert not match(logits, boxes, ops.make_targets(images))[1].any()
+
+
+LABELS = [-1, 5, 2**40]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_label_without_a_logit_is_told(label, match) -> None:
+    check_label(match, label)
+
+
+@on_gpu_source
+def test_a_label_without_a_logit_in_the_gpus_source(cuda_on_cpu) -> None:
+    for label in LABELS:
+        check_label(match_on_gpu_source(cuda_on_cpu), label)
+
+
+def check_label(run, label) -> None:
+    logits, boxes, images, _ = make_problem((3, 2))
+    images[1][1][0] = label
+    for kind in matching.CLASS_COSTS:
+        matches, non_finite = run(logits, boxes, ops.make_targets(images), class_cost=kind)
+        assert non_finite.tolist() == [[False, True]] * 2
+        assert all(len(set(row[3:].tolist())) == 2 for row in matches)
+
+
+DEGENERATE = [
+    (0.5, 0.5, 0.0, 0.0),
+    (0.2, 0.3, -0.4, 0.1),
+    (0.1, 0.9, 1e-8, 0.5),
+    (3.0, -2.0, 0.1, 9.0),
+]
+
+
+def test_degenerate_boxes_are_finite(match) -> None:
+    check_match(match, degenerate_problem())
+
+
+@on_gpu_source
+def test_degenerate_boxes_in_the_gpus_source(cuda_on_cpu) -> None:
+    check_match(match_on_gpu_source(cuda_on_cpu), degenerate_problem())
+
+
+def degenerate_problem():
+    logits, boxes, images, _ = make_problem((4, 4), queries=4)
+    boxes[:] = torch.tensor(DEGENERATE)
+    images[0][0][:] = torch.tensor(DEGENERATE)
+    return logits, boxes, images, None
+
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+def layouts(x: Tensor) -> list[Tensor]:
+    """The same values: spread out, with another order of dimensions, dense."""
+    spread = torch.full((*x.shape[:-1], 2 * x.shape[-1]), float("nan"), dtype=x.dtype)
+    spread[..., ::2] = x
+    return [spread[..., ::2], x.permute(3, 2, 0, 1).contiguous().permute(2, 3, 1, 0), x]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtypes_and_layouts(dtype, match) -> None:
+    check_dtype(match, dtype)
+
+
+@on_gpu_source
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtypes_and_layouts_in_the_gpus_source(dtype, cuda_on_cpu) -> None:
+    check_dtype(match_on_gpu_source(cuda_on_cpu), dtype)
+
+
+def check_dtype(run, dtype) -> None:
+    logits, boxes, images, attribute_logits = make_problem((4, 3), seed=2)
+    logits, boxes, attribute_logits = (x.to(dtype) for x in (logits, boxes, attribute_logits))
+    targets = ops.make_targets(images)
+    for inputs in zip(layouts(logits), layouts(boxes), layouts(attribute_logits), strict=True):
+        found = run(*inputs[:2], targets, attribute_logits=inputs[2])
+        assert_matched(found, (logits, boxes, images, attribute_logits))
+    mixed = run(logits, boxes.double(), targets)
+    assert_matched(mixed, (logits, boxes.double(), images, None))
+
+
+def test_every_half_precision_number_is_read() -> None:
+    """The class term of one query and one target, for all finite float16 and bfloat16 logits."""
+    target = ops.make_targets([(torch.full((1, 4), 0.5), torch.tensor([0]), torch.tensor([-1]))])
+    rival = 0.5
+    for dtype in (torch.float16, torch.bfloat16):
+        bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
+        values = bits.view(dtype)
+        values = values[values.isfinite()]
+        logits = torch.stack([values, torch.full_like(values, rival)], 1)[:, :, None]
+        boxes = torch.full((len(values), 2, 4), 0.5)
+        targets = ops.make_targets([(target.boxes, target.labels, target.attributes)] * len(values))
+        matches, _ = match_on("cpp")(
+            logits[None], boxes[None], targets, class_cost="sigmoid", cost_bbox=0, cost_giou=0
+        )
+        assert torch.equal(matches[0] == 0, values.float() >= rival)
+
+
+@on_gpu_source
+def test_costs_without_room_in_shared_memory(cuda_on_cpu, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_ON_CPU_SHARED_BYTES", "900")
+    problem = make_problem((9, 0, 2, 6), queries=5)
+    logits, boxes, images, _ = problem
+    found = match_on_gpu_source(cuda_on_cpu)(logits, boxes, ops.make_targets(images))
+    assert_matched(found, (*problem[:3], None))
+
+
+@on_gpu_source
+def test_too_little_room_is_told(cuda_on_cpu, monkeypatch) -> None:
+    """Without scratch memory, or with too low a bound on the targets, nothing is written."""
+    logits, boxes, images, _ = make_problem((17,), layers=1)
+    targets = ops.make_targets(images)
+    call = matching._Call(
+        *(logits, boxes, None, targets.boxes, targets.labels, targets.attributes),
+        *(targets.cu_targets, targets.image_of, 17, "sigmoid", [1.0] * 6),
+    )
+    no_softmax = {"are_probabilities": False, "normaliser": None, "attribute_normaliser": None}
+    predictions = call.inputs() | no_softmax
+    matches, non_finite = call.empty()
+    bounds = call.bounds(matches, non_finite)
+    monkeypatch.setenv("CUDA_ON_CPU_SHARED_BYTES", "1100")
+    with pytest.raises(ValueError, match=r"scratch is None, expected \(A, T, Q\) float32"):
+        cuda_on_cpu.match_cuda(predictions, bounds, 17, None)
+    cuda_on_cpu.match_cuda(predictions, bounds, 4, None)
+    assert (matches == -1).all()
+    assert bounds[-1].tolist() == [[3]]
+
+
+def test_autocast_costs_as_float32(match) -> None:
     logits, boxes, images, _ = make_problem((4, 3), seed=2)
     logits, boxes = logits.bfloat16(), boxes.bfloat16()
     targets = ops.make_targets(images)
-    expected = ops.match(logits.float(), boxes.float(), targets)
+    expected, _ = match(logits.float(), boxes.float(), targets)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(ops.match(logits, boxes, targets), expected)
+        assert torch.equal(match(logits, boxes, targets)[0], expected)
 
 
-def test_match_has_no_gradient() -> None:
+def test_match_has_no_gradient(match) -> None:
     logits, boxes, images, _ = make_problem((2,))
-    matches = ops.match(logits.requires_grad_(), boxes.requires_grad_(), ops.make_targets(images))
+    matches, _ = match(logits.requires_grad_(), boxes.requires_grad_(), ops.make_targets(images))
     assert not matches.requires_grad
-
-
-def test_targets_are_packed_in_order() -> None:
-    _, _, images, _ = make_problem((2, 0, 3))
-    targets = ops.make_targets(images)
-    assert targets.counts == (2, 0, 3)
-    assert targets.cu_targets.tolist() == [0, 2, 2, 5]
-    assert targets.cu_targets.dtype == torch.int32
-    assert targets.image_of.tolist() == [0, 0, 2, 2, 2]
-    assert torch.equal(targets.boxes[2:], images[2][0])
-    assert torch.equal(targets.labels[:2], images[0][1])
-    assert torch.equal(targets.attributes[2:], images[2][2])
-    assert targets.to("meta").boxes.device.type == "meta"
-    assert ops.make_targets([]).boxes.shape == (0, 4)
 
 
 def test_wrong_input_is_refused() -> None:
@@ -250,5 +316,5 @@ def test_wrong_input_is_refused() -> None:
         ops.match(logits, boxes, targets, attribute_logits=attribute_logits[:1])
     with pytest.raises(ValueError, match="targets of 2 images, expected 1"):
         ops.match(logits[:, :1], boxes[:, :1], targets)
-    with pytest.raises(ValueError, match="make_targets: received boxes"):
-        ops.make_targets([(torch.zeros(2, 4), torch.zeros(3), torch.zeros(3))])
+    with pytest.raises(ValueError, match="class_cost 'relu', expected one of"):
+        ops.match(logits, boxes, targets, class_cost="relu")

@@ -36,12 +36,11 @@ def backward_arguments(*, causal: bool, dropout_p: float) -> tuple[Any, ...]:
     return (random(8, 2, 4, seed=5), q, k, v, out, lse, *rest)
 
 
-def cost_arguments(attribute_logits: Tensor | None) -> tuple[Any, ...]:
+def match_arguments(attribute_logits: Tensor | None, class_cost: str) -> tuple[Any, ...]:
     t = targets()
-    boxes = random(2, 3, 4, 4).sigmoid()
-    predictions = (random(2, 3, 4, 5), boxes)
-    packed = (t.boxes, t.labels, t.attributes, t.image_of)
-    return (*predictions, *packed, attribute_logits, 1.0, 5.0, 2.0, 1.0)
+    predictions = (random(2, 3, 4, 5), random(2, 3, 4, 4).sigmoid(), attribute_logits)
+    packed = (t.boxes, t.labels, t.attributes, t.cu_targets, t.image_of, max(t.counts))
+    return (*predictions, *packed, class_cost, [1.0, 5.0, 2.0, 1.0, 0.25, 2.0])
 
 
 CALLS: dict[str, list[Callable[[], tuple[Any, ...]]]] = {
@@ -73,14 +72,13 @@ CALLS: dict[str, list[Callable[[], tuple[Any, ...]]]] = {
             1e-5,
         )
     ],
-    "matching_cost": [
-        lambda: cost_arguments(None),
-        lambda: cost_arguments(random(2, 3, 4, 3, seed=4)),
+    "match": [
+        lambda: match_arguments(None, "focal"),
+        lambda: match_arguments(random(2, 3, 4, 3, seed=4), "softmax"),
     ],
-    "assign_targets": [lambda: (random(2, 5, 4), torch.tensor([0, 2, 2, 5], dtype=torch.int32), 3)],
     "linear_sum_assignment": [
-        lambda: (random(3, 4, 6), False),
-        lambda: (random(3, 6, 4), True),
+        lambda: (random(3, 4, 6), None, False),
+        lambda: (random(3, 6, 4), torch.tensor([[2], [0], [6]], dtype=torch.int32), True),
     ],
 }
 
@@ -219,7 +217,7 @@ def test_compiled_matching_and_losses() -> None:
 
     def function(logits: Tensor, boxes: Tensor, attribute_logits: Tensor) -> Tensor:
         boxes = boxes.sigmoid()
-        matches = ops.match(logits, boxes, annotated, attribute_logits=attribute_logits)
+        matches, _ = ops.match(logits, boxes, annotated, attribute_logits=attribute_logits)
         losses = ops.set_losses(
             logits, boxes, annotated, matches, attribute_logits=attribute_logits
         )

@@ -4,6 +4,7 @@
 """
 
 from vlp_fast.ops import boxes
+from vlp_fast.ops.assignment import linear_sum_assignment
 from vlp_fast.ops.attention import attention
 from vlp_fast.ops.dictionary import (
     code_statistics,
@@ -12,7 +13,7 @@ from vlp_fast.ops.dictionary import (
     nearest_code,
 )
 from vlp_fast.ops.losses import SetLosses, set_losses
-from vlp_fast.ops.matching import Targets, linear_sum_assignment, make_targets, match
+from vlp_fast.ops.matching import match
 from vlp_fast.ops.packing import (
     Grid,
     Packing,
@@ -26,6 +27,7 @@ from vlp_fast.ops.packing import (
     unpack,
 )
 from vlp_fast.ops.registry import backend_for, operators, use
+from vlp_fast.ops.targets import Targets, make_targets
 
 __all__ = [
     "Grid",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vlp_fast.ops.matching import Targets
+from vlp_fast.ops.targets import Targets
 from vlp_fast.reference import losses as reference
 
 
@@ -31,6 +31,7 @@ def set_losses(
     *,
     attribute_logits: Tensor | None = None,
     eos_coef: float = 0.1,
+    class_weight: Tensor | None = None,
     num_boxes: float | Tensor | None = None,
 ) -> SetLosses:
     """Compute DETR's losses between matched predictions and targets.
@@ -47,7 +48,8 @@ def set_losses(
         matches: (A, T) int64 of `match`: query of each target, -1 for none.
         attribute_logits: (A, B, Q, R + 1), R the attributes; the last is "no attribute", which no
             target has. `None` for a term of 0.
-        eos_coef: weight of the class "no object".
+        eos_coef: weight of the class "no object"; the others weigh 1.
+        class_weight: (C + 1,) weights of all classes, instead of `eos_coef`.
         num_boxes: divisor of the box terms; `None` means T. With several processes, pass the mean
             of T over them. Below 1 counts as 1.
 
@@ -60,11 +62,18 @@ def set_losses(
     Source: DETR, eq. 2 and `SetCriterion` of its public code.
     """
     _check(logits, boxes, targets, matches, attribute_logits)
+    if class_weight is not None and class_weight.shape != logits.shape[-1:]:
+        raise ValueError(
+            f"set_losses: received class_weight {tuple(class_weight.shape)}, expected "
+            f"({logits.shape[-1]},), one for each logit"
+        )
     image_of = targets.image_of
     bbox, giou = reference.box_losses(boxes, targets.boxes, image_of, matches)
     divisor = _at_least_one(targets.boxes.shape[0] if num_boxes is None else num_boxes)
     return SetLosses(
-        class_loss=reference.class_loss(logits, targets.labels, image_of, matches, eos_coef),
+        class_loss=reference.class_loss(
+            logits, targets.labels, image_of, matches, eos_coef, class_weight
+        ),
         bbox_loss=bbox / divisor,
         giou_loss=giou / divisor,
         attribute_loss=torch.zeros_like(bbox)

@@ -1,98 +1,144 @@
-"""Matching predictions to targets: DETR's cost and assignment, and SciPy's interface to the latter.
+"""Matching predictions to targets: DETR's cost and assignment in one operator.
 
-DETR (ECCV 2020), section 3.1, eq. 1; E2E-VLP (ACL 2021), section 3.1.3. Targets of a batch are
-packed end to end, and one call matches all decoder layers.
+DETR (ECCV 2020), section 3.1, eq. 1; E2E-VLP (ACL 2021), section 3.1.3. One call matches all
+decoder layers. No backend ever holds the cost of all targets against the queries of all images.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, Literal, NamedTuple, get_args
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from vlp_fast.ops.packing import moved
+from vlp_fast import native
 from vlp_fast.ops.registry import Op
-from vlp_fast.reference import matching as reference
+from vlp_fast.ops.targets import Targets
+from vlp_fast.reference.assignment import assign_targets
+from vlp_fast.reference.matching import matching_cost
 
-_matching_cost = Op(
-    "matching_cost(Tensor logits, Tensor boxes, Tensor target_boxes, Tensor target_labels,"
-    " Tensor target_attributes, Tensor image_of, Tensor? attribute_logits, float cost_class,"
-    " float cost_bbox, float cost_giou, float cost_attribute) -> Tensor",
-    fake=lambda logits, boxes, target_boxes, *rest: boxes.new_empty(
-        (boxes.shape[0], target_boxes.shape[0], boxes.shape[2]), dtype=torch.float32
-    ),
-)
-_assign_targets = Op(
-    "assign_targets(Tensor cost, Tensor cu_targets, SymInt max_targets) -> Tensor",
-    fake=lambda cost, cu_targets, max_targets: cost.new_empty(cost.shape[:2], dtype=torch.int64),
-)
-_assign = Op(
-    "linear_sum_assignment(Tensor cost, bool maximize) -> (Tensor, Tensor)",
-    fake=lambda cost, maximize: tuple(
-        cost.new_empty(
-            (cost.shape[0], torch.sym_min(cost.shape[1], cost.shape[2])), dtype=torch.int64
-        )
-        for _ in range(2)
-    ),
-)
-
-_matching_cost.impl("reference")(reference.matching_cost)
-_assign.impl("reference")(reference.assign)
+ClassCost = Literal["softmax", "sigmoid", "focal"]
+CLASS_COSTS: tuple[str, ...] = get_args(ClassCost)
 
 
-@_assign_targets.impl("reference")
-def _(cost: Tensor, cu_targets: Tensor, max_targets: int) -> Tensor:
-    return reference.assign_targets(cost, cu_targets)
+class _Call(NamedTuple):
+    """Arguments of the operator, in the order of its schema."""
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Targets:
-    """Annotated boxes of a batch of B images, packed image after image: T in all."""
-
+    logits: Tensor
     boxes: Tensor
-    """(T, 4) float32, `(cx, cy, w, h)` in [0, 1]."""
+    attribute_logits: Tensor | None
+    target_boxes: Tensor
     labels: Tensor
-    """(T,) int64."""
     attributes: Tensor
-    """(T,) int64, -1 where none is annotated."""
     cu_targets: Tensor
-    """(B + 1,) int32, first target of each image, then T."""
     image_of: Tensor
-    """(T,) int64."""
-    counts: tuple[int, ...]
-    """Targets of each image, on the host."""
+    max_targets: int
+    class_cost: str
+    weights: Sequence[float]  # of class, L1, GIoU, attribute; alpha and gamma of the focal cost
 
-    def to(self, device: torch.device | str, non_blocking: bool = True) -> "Targets":
-        """Copy the annotations to another device; counts stay on the host."""
-        return moved(self, device, non_blocking)
+    def empty(self) -> tuple[Tensor, Tensor]:
+        """Unwritten results: matches (A, T) int64, non_finite (A, B) bool."""
+        layers, images = self.boxes.shape[:2]
+        return (
+            self.boxes.new_empty((layers, self.target_boxes.shape[0]), dtype=torch.int64),
+            self.boxes.new_empty((layers, images), dtype=torch.bool),
+        )
+
+    def precision(self) -> torch.dtype:
+        """What the extension computes in."""
+        is_wide = torch.float64 in (self.logits.dtype, self.boxes.dtype)
+        return torch.float64 if is_wide else torch.float32
+
+    def inputs(self) -> dict[str, object]:
+        """What the extension reads."""
+        return {
+            "logits": self.logits,
+            "boxes": self.boxes,
+            "attribute_logits": self.attribute_logits,
+            "target_boxes": self.target_boxes.float().contiguous(),
+            "labels": self.labels.contiguous(),
+            "attributes": self.attributes.contiguous(),
+            "class_cost": CLASS_COSTS.index(self.class_cost),
+            "weights": self.weights,
+        }
+
+    def bounds(self, matches: Tensor, non_finite: Tensor) -> tuple[Tensor, ...]:
+        """First and last target of each image, and where the answers go; a status is a byte."""
+        return self.cu_targets[:-1], self.cu_targets[1:], matches, non_finite.view(torch.int8)
 
 
-def make_targets(images: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Targets:
-    """Pack `(boxes (n, 4), labels (n,), attributes (n,))` of each image; n may be 0.
+_match = Op(
+    "match(Tensor logits, Tensor boxes, Tensor? attribute_logits, Tensor target_boxes,"
+    " Tensor labels, Tensor attributes, Tensor cu_targets, Tensor image_of, SymInt max_targets,"
+    " str class_cost, float[] weights) -> (Tensor, Tensor)",
+    fake=lambda *args: _Call(*args).empty(),
+)
 
-    Raises:
-        ValueError: the three of an image differ in n.
-    """
-    for image, (boxes, labels, attributes) in enumerate(images):
-        if boxes.shape != (len(labels), 4) or labels.shape != attributes.shape:
-            raise ValueError(
-                f"make_targets: received boxes {tuple(boxes.shape)}, labels {tuple(labels.shape)} "
-                f"and attributes {tuple(attributes.shape)} for image {image}, expected (n, 4), "
-                "(n,) and (n,)"
-            )
-    counts = tuple(len(labels) for _, labels, _ in images)
-    lengths = torch.tensor([0, *counts])
-    return Targets(
-        boxes=torch.cat([torch.empty(0, 4), *(boxes.float() for boxes, _, _ in images)]),
-        labels=torch.cat([lengths[:0], *(labels.long() for _, labels, _ in images)]),
-        attributes=torch.cat([lengths[:0], *(values.long() for _, _, values in images)]),
-        cu_targets=lengths.cumsum(0).int(),
-        image_of=torch.arange(len(counts)).repeat_interleave(lengths[1:]),
-        counts=counts,
+
+@_match.impl("reference")
+def _in_torch(*args: Any) -> tuple[Tensor, Tensor]:
+    call = _Call(*args)
+    cost, is_finite = matching_cost(
+        call.logits,
+        call.boxes,
+        call.attribute_logits,
+        call.target_boxes,
+        call.labels,
+        call.attributes,
+        call.image_of,
+        call.class_cost,
+        call.weights,
     )
+    bad = (~is_finite).any(-1).int()
+    bad_of_image = bad.new_zeros(call.boxes.shape[:2]).index_add(1, call.image_of, bad)
+    return assign_targets(cost, call.cu_targets), bad_of_image > 0
+
+
+def _on_host(*args: Any) -> tuple[Tensor, Tensor]:
+    call = _Call(*args)
+    matches, non_finite = call.empty()
+    logits, attributes, precision = call.logits, call.attribute_logits, call.precision()
+    is_softmax = call.class_cost == "softmax"
+    predictions = call.inputs() | {
+        "logits": logits.to(precision).softmax(-1)
+        if is_softmax
+        else logits.to(precision).sigmoid(),
+        "attribute_logits": None if attributes is None else attributes.to(precision).softmax(-1),
+        "are_probabilities": True,
+        "normaliser": None,
+        "attribute_normaliser": None,
+    }
+    _extension().match(predictions, call.bounds(matches, non_finite), torch.get_num_threads())
+    return matches, non_finite
+
+
+def _on_device(*args: Any) -> tuple[Tensor, Tensor]:
+    call = _Call(*args)
+    matches, non_finite = call.empty()
+    module, queries = _extension(), call.boxes.shape[2]
+    unwritten = call.boxes.new_empty((2, *call.boxes.shape[:3]), dtype=call.precision())
+    predictions = call.inputs() | {
+        "are_probabilities": False,
+        "normaliser": unwritten[0] if call.class_cost == "softmax" else None,
+        "attribute_normaliser": None if call.attribute_logits is None else unwritten[1],
+    }
+    scratch = None
+    if not module.fits_in_shared(call.max_targets, queries, call.boxes.get_device()):
+        scratch = call.boxes.new_empty((*matches.shape, queries), dtype=torch.float32)
+    bounds = call.bounds(matches, non_finite)
+    module.match_cuda(predictions, bounds, int(call.max_targets), scratch)
+    return matches, non_finite
+
+
+if native.extension() is not None:
+    _match.impl("cpp")(_on_host)
+if native.has_cuda():
+    _match.impl("cuda")(_on_device)
+
+
+def _extension() -> Any:
+    module = native.extension()
+    assert module is not None
+    return module
 
 
 @torch.no_grad()
@@ -102,107 +148,74 @@ def match(
     targets: Targets,
     *,
     attribute_logits: Tensor | None = None,
+    class_cost: ClassCost = "softmax",
     cost_class: float = 1.0,
     cost_bbox: float = 5.0,
     cost_giou: float = 2.0,
     cost_attribute: float = 1.0,
-) -> Tensor:
+    focal_alpha: float = 0.25,
+    focal_gamma: float = 2.0,
+) -> tuple[Tensor, Tensor]:
     """Match each target to one query of its image, at every decoder layer.
 
-    The assignment minimises the sum of `- cost_class p(label) + cost_bbox |b - t|_1
+    The assignment minimises the sum of `cost_class c(label) + cost_bbox |b - t|_1
     - cost_giou GIoU(b, t) - cost_attribute p(attribute)`, the last term where an attribute is
-    annotated. A prediction that is not finite costs as much as possible, and never raises.
+    annotated. `c` is minus the softmax probability (DETR), minus the sigmoid probability, or the
+    focal cost of Deformable DETR. A prediction that is not finite, or a label outside of the
+    logits, costs as much as possible and never raises.
 
     Args:
-        logits: (A, B, Q, C + 1) floating point, C the classes; the last is "no object".
+        logits: (A, B, Q, N) floating point; for "softmax" N = C + 1, the C classes and "no object",
+            otherwise N = C.
         boxes: (A, B, Q, 4), `(cx, cy, w, h)` in [0, 1].
         targets: the T boxes of the batch, on the same device.
         attribute_logits: (A, B, Q, R + 1), R the attributes; the last is "no attribute", which no
-            target has. `None` for no attribute term.
+            target has; always a softmax. `None` for no attribute term.
+        class_cost: "softmax", "sigmoid" or "focal".
+        cost_class: weight of the class term; `cost_bbox`, `cost_giou` and `cost_attribute` those of
+            the others.
+        focal_alpha: weight of the positive part of the focal cost.
+        focal_gamma: its exponent.
 
     Returns:
-        (A, T) int64: the query of each target, -1 for those left over where an image has more
-        targets than queries.
+        `(matches, non_finite)`: (A, T) int64, the query of each target, -1 for those left over
+        where an image has more targets than queries; (A, B) bool, whether some cost of an image
+        with targets was not finite. Both on the device, without a wait for it.
 
     Raises:
-        ValueError: the shapes disagree.
+        ValueError: the shapes disagree; another `class_cost`.
 
-    Source: DETR, eq. 1, and `HungarianMatcher` of its public code.
+    Source: DETR, eq. 1, and `HungarianMatcher` of its public code; Deformable DETR's for "focal".
     """
-    _check_predictions(logits, boxes, targets, attribute_logits)
-    cost = _matching_cost(
+    _check(logits, boxes, targets, attribute_logits, class_cost)
+    weights = (cost_class, cost_bbox, cost_giou, cost_attribute, focal_alpha, focal_gamma)
+    result: tuple[Tensor, Tensor] = _match(
         logits,
         boxes,
+        attribute_logits,
         targets.boxes,
         targets.labels,
         targets.attributes,
+        targets.cu_targets,
         targets.image_of,
-        attribute_logits,
-        float(cost_class),
-        float(cost_bbox),
-        float(cost_giou),
-        float(cost_attribute),
+        max((0, *targets.counts)),
+        class_cost,
+        [float(weight) for weight in weights],
     )
-    result: Tensor = _assign_targets(cost, targets.cu_targets, max(targets.counts, default=0))
     return result
 
 
-@overload
-def linear_sum_assignment(cost: Tensor, maximize: bool = False) -> tuple[Tensor, Tensor]: ...
-@overload
-def linear_sum_assignment(
-    cost: ArrayLike, maximize: bool = False
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]: ...
-def linear_sum_assignment(cost: Any, maximize: bool = False) -> tuple[Any, Any]:
-    """Solve the linear sum assignment problem, as `scipy.optimize.linear_sum_assignment`.
-
-    Examples:
-        >>> rows, columns = linear_sum_assignment(torch.tensor([[4., 1, 3], [2, 0, 5], [3, 2, 2]]))
-        >>> columns
-        tensor([1, 0, 2])
-
-    Args:
-        cost: (n, m), or (B, n, m) for B problems at once; a Tensor on any device, or anything that
-            `numpy.asarray` takes. Numbers or booleans; +inf forbids a pair (-inf if maximizing).
-        maximize: look for the largest sum instead of the smallest.
-
-    Returns:
-        `(row_ind, col_ind)`, (min(n, m),) or (B, min(n, m)) int64, `row_ind` ascending; tensors on
-        the device of `cost` for a Tensor, arrays otherwise.
-
-    Raises:
-        ValueError: not a matrix or a batch of them, not numerical, an invalid numeric entry (NaN,
-            or -inf when minimizing), or infeasible.
-
-    Source: the contract is SciPy's.
-    """
-    if not isinstance(cost, Tensor):
-        pairs = linear_sum_assignment(torch.from_numpy(_numerical(cost)), maximize)
-        return pairs[0].numpy(), pairs[1].numpy()
-    if cost.ndim not in (2, 3) or cost.is_complex():
-        raise ValueError(
-            f"linear_sum_assignment: received {cost.dtype} of shape {tuple(cost.shape)}, expected "
-            "a matrix (2-D) or a batch of matrices (3-D) of real numbers"
-        )
-    batch = cost.detach() if cost.ndim == 3 else cost.detach()[None]
-    rows, columns = _assign(batch, bool(maximize))
-    return (rows, columns) if cost.ndim == 3 else (rows[0], columns[0])
-
-
-def _numerical(cost: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(cost)
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
-        raise ValueError(
-            f"linear_sum_assignment: received an array of {array.dtype}, expected a matrix "
-            "containing numerical entries"
-        )
-    # `np.array` also copies what torch could not share: negative strides, read-only memory.
-    return np.array(array, dtype=np.complex128 if np.iscomplexobj(array) else np.float64)
-
-
-def _check_predictions(
-    logits: Tensor, boxes: Tensor, targets: Targets, attribute_logits: Tensor | None
+def _check(
+    logits: Tensor,
+    boxes: Tensor,
+    targets: Targets,
+    attribute_logits: Tensor | None,
+    class_cost: str,
 ) -> None:
+    if class_cost not in CLASS_COSTS:
+        raise ValueError(
+            f"match: received class_cost {class_cost!r}, expected one of {CLASS_COSTS}"
+        )
     queries = tuple(logits.shape[:3])
     if logits.ndim != 4 or tuple(boxes.shape) != (*queries, 4):
         raise ValueError(

@@ -99,6 +99,11 @@ def use(backend: str) -> Iterator[None]:
         _forced.pop()
 
 
+def forced_backend() -> str | None:
+    """Return the backend that `use` asks for, if it does."""
+    return _forced[-1] if _forced else None
+
+
 def operators() -> dict[str, Op]:
     """Return every operator by name, in order of definition."""
     return dict(_operators)

@@ -13,9 +13,17 @@ from vlp_fast.reference.precision import widen
 
 
 def class_loss(
-    logits: Tensor, labels: Tensor, image_of: Tensor, matches: Tensor, eos_coef: float
+    logits: Tensor,
+    labels: Tensor,
+    image_of: Tensor,
+    matches: Tensor,
+    eos_coef: float,
+    class_weight: Tensor | None = None,
 ) -> Tensor:
-    """Weighted mean cross entropy of all queries: (A,). The last class is "no object"."""
+    """Weighted mean cross entropy of all queries: (A,). The last class is "no object".
+
+    The weights are `class_weight` (C + 1,), or `eos_coef` for "no object" and 1 for the others.
+    """
     layers, images, queries, classes = logits.shape
     wide = widen(logits)
     # Unmatched targets write to a place of their own at the end, which is cut off.
@@ -23,7 +31,10 @@ def class_loss(
     target = place.new_full((layers, images * queries + 1), classes - 1)
     target = target.scatter(1, place, labels.expand_as(place))[:, :-1]
     picked = wide.log_softmax(-1).flatten(1, 2).gather(2, target[..., None])[..., 0]
-    weight = torch.ones_like(picked).masked_fill(target == classes - 1, eos_coef)
+    if class_weight is None:
+        weight = torch.ones_like(picked).masked_fill(target == classes - 1, eos_coef)
+    else:
+        weight = class_weight.to(picked.dtype)[target]
     return -(weight * picked).sum(1) / weight.sum(1)
 
 

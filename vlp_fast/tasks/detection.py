@@ -48,7 +48,7 @@ def detection_loss(
         targets: packed annotations of the B images.
         weights: of the four parts.
     """
-    matches = ops.match(
+    matches, _ = ops.match(
         logits,
         boxes,
         targets,
@@ -136,7 +136,7 @@ def matched_attribute_accuracy(
         attribute_logits: (B, Q, R + 1).
         targets: packed annotations.
     """
-    matches = ops.match(logits[None], boxes[None], targets)[0]
+    matches = ops.match(logits[None], boxes[None], targets)[0][0]
     flat = targets.image_of * logits.size(1) + matches.clamp(min=0)
     found = matches >= 0
     labels = logits.flatten(0, 1)[flat][:, :-1].argmax(-1)

@@ -1,0 +1,76 @@
+"""`vlp-fast bench`: measure the operators, print tables, add rows to the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from vlp_fast.errors import InputError
+
+from . import OPERATORS
+from .openmp import wait_passively
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Time operators beside what one would use instead, solutions checked first.
+
+    `vlp-fast bench` measures all of them: attention, dictionary, losses, matching. Rows are added
+    to benchmarks/results/DEVICE/OPERATOR.csv; `--report DIR` draws such a folder instead.
+    """
+
+    operators: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[OPERATOR ...]")
+    ] = ()
+    """Which operators; all by default."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where; auto is the GPU if there is one."""
+    quick: bool = False
+    """Small batches and few calls, to see that all runs; rows are kept only with --out."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The folder of DEVICE/OPERATOR.csv instead of the checkout's benchmarks/results."""
+    report: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Measure nothing; turn the rows in DIR into DIR/report.md and a picture of each operator."""
+
+    def __post_init__(self) -> None:
+        for operator in self.operators:
+            if operator not in OPERATORS:
+                raise InputError(
+                    f"no benchmark of {operator!r}; there are those of {', '.join(OPERATORS)}"
+                )
+
+
+def bench(request: Request) -> None:
+    """Do what was asked for.
+
+    Raises:
+        InputError: if there is no such device, or a folder cannot be read or written.
+    """
+    if request.report is not None:
+        from .report import write_report
+
+        for path in write_report(request.report):
+            print(path)
+        return
+    _measure(request)
+
+
+def _measure(request: Request) -> None:
+    wait_passively()
+    from . import record, suite, table
+
+    where = suite.setting(request.device, is_quick=request.quick)
+    root = suite.destination(request.out, where)
+    print(table.machine({**record.environment(where.device), "date": ""}), flush=True)
+    written: list[Path] = []
+    for operator in request.operators or OPERATORS:
+        for make in suite.cases(operator, where).values():
+            rows = suite.run(make, where)
+            print(f"\n{operator}: {table.text(table.comparisons(rows))}", flush=True)
+            written += record.append(rows, root) if root else []
+    print(f"\n{table.LEGEND}")
+    for path in dict.fromkeys(written):
+        print(f"rows added to {path}")

@@ -1,0 +1,105 @@
+"""Matching all layers as one padded batch: the best that composes existing operators.
+
+Targets are padded to the most that an image has, decoder layers are stacked, L1 and generalised IoU
+are broadcast; the composition that RF-DETR arrived at, written from its description. The solver is
+torch-linear-assignment on a GPU where it is installed, and SciPy otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment as scipy_assignment
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from .peers import TORCH_LINEAR_ASSIGNMENT
+from .problems import COST_BBOX, COST_CLASS, COST_GIOU, Scene
+
+CostFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PaddedTargets:
+    """Targets of B images, padded to the N of the image that has most."""
+
+    boxes: Tensor
+    """(B, N, 4)."""
+    labels: Tensor
+    """(B, N) int64."""
+    is_target: Tensor
+    """(B, N) bool, False on padding."""
+
+
+@torch.no_grad()
+def match(scene: Scene, cost_of: CostFunction) -> Tensor:
+    """Query of each target, (A, B, N); anything on padding."""
+    targets = pad(scene)
+    cost = cost_of(scene.logits, scene.boxes, targets.boxes, targets.labels, targets.is_target)
+    columns = solver(cost.device.type)(cost.flatten(0, 1))
+    matches: Tensor = columns.unflatten(0, cost.shape[:2])
+    return matches
+
+
+def pad(scene: Scene) -> PaddedTargets:
+    """Pad the annotations of a batch."""
+    boxes = [target["boxes"] for target in scene.annotations]
+    labels = [target["labels"] for target in scene.annotations]
+    lengths = torch.tensor([len(of_image) for of_image in labels])
+    is_target = torch.arange(int(lengths.max())) < lengths[:, None]
+    return PaddedTargets(
+        boxes=pad_sequence(boxes, batch_first=True),
+        labels=pad_sequence(labels, batch_first=True),
+        is_target=is_target.to(scene.boxes.device, non_blocking=True),
+    )
+
+
+def cost(
+    logits: Tensor, boxes: Tensor, target_boxes: Tensor, labels: Tensor, is_target: Tensor
+) -> Tensor:
+    """DETR's cost (A, B, N, Q) of each target against its image's queries; 0 on padding.
+
+    Args:
+        logits: (A, B, Q, C + 1).
+        boxes: (A, B, Q, 4), `(cx, cy, w, h)`.
+        target_boxes: (B, N, 4).
+        labels: (B, N).
+        is_target: (B, N) bool.
+    """
+    layers, queries = logits.shape[0], logits.shape[2]
+    places = labels[None, :, None].expand(layers, -1, queries, -1)
+    probability = logits.softmax(-1).gather(-1, places).transpose(2, 3)
+    predicted, wanted = boxes[:, :, None], target_boxes[None, :, :, None]
+    distance = (predicted - wanted).abs().sum(-1)
+    total = COST_BBOX * distance - COST_CLASS * probability - COST_GIOU * _giou(predicted, wanted)
+    return total.where(is_target[None, :, :, None], 0.0)
+
+
+def solver(device: str) -> Callable[[Tensor], Tensor]:
+    """What solves a batch of matrices (P, N, Q), N at most Q: columns of all rows, (P, N)."""
+    on_gpu = TORCH_LINEAR_ASSIGNMENT.load() if device == "cuda" else None
+    return on_gpu or _by_scipy
+
+
+def solver_name(device: str) -> str:
+    """Who that is."""
+    on_gpu = device == "cuda" and TORCH_LINEAR_ASSIGNMENT.load() is not None
+    return TORCH_LINEAR_ASSIGNMENT.distribution if on_gpu else "SciPy"
+
+
+def _by_scipy(cost: Tensor) -> Tensor:
+    found = [scipy_assignment(matrix)[1] for matrix in cost.cpu().numpy()]
+    return torch.from_numpy(np.stack(found)).to(cost.device)
+
+
+def _giou(first: Tensor, second: Tensor) -> Tensor:
+    """Generalised IoU of boxes `(cx, cy, w, h)` that broadcast against one another."""
+    low1, high1 = first[..., :2] - first[..., 2:] / 2, first[..., :2] + first[..., 2:] / 2
+    low2, high2 = second[..., :2] - second[..., 2:] / 2, second[..., :2] + second[..., 2:] / 2
+    inside = (torch.minimum(high1, high2) - torch.maximum(low1, low2)).clamp(min=0).prod(-1)
+    around = (torch.maximum(high1, high2) - torch.minimum(low1, low2)).prod(-1)
+    union = first[..., 2:].prod(-1) + second[..., 2:].prod(-1) - inside
+    return inside / union - (around - union) / around

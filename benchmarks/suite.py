@@ -1,0 +1,46 @@
+"""All cases by operator, and one case from drawing its problem to its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from vlp_fast.errors import InputError
+
+from . import record
+from .case import Case, Cases, Setting
+from .harness import measure
+from .record import Row
+
+
+def setting(device: str, *, is_quick: bool = False) -> Setting:
+    """Where to measure; `auto` is the GPU if there is one.
+
+    Raises:
+        InputError: if there is no GPU and one is asked for.
+    """
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise InputError("no CUDA device is visible; leave --device out to measure on the CPU")
+    chosen = ("cuda" if has_gpu else "cpu") if device == "auto" else device
+    return Setting(device=chosen, is_quick=is_quick)
+
+
+def cases(operator: str, where: Setting) -> Cases:
+    """The cases of an operator by name."""
+    module = import_module(f"{__package__}.{operator}")
+    found: Cases = module.cases(where)
+    return found
+
+
+def run(make: Callable[[], Case], where: Setting) -> list[Row]:
+    """Draw a case, measure it and return its rows."""
+    return record.rows(measure(make(), where), where.device)
+
+
+def destination(out: Path | None, where: Setting) -> Path | None:
+    """The folder of the ledger; `None` for a quick run, whose figures mean little, without one."""
+    return out if where.is_quick else out or record.results_folder()

@@ -1,0 +1,138 @@
+// Matching and assignment of many small problems on the CPU: threads take one problem after the other.
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "cpu/prediction_costs.h"
+#include "cpu/thread_team.h"
+#include "ops.h"
+
+namespace vlp {
+namespace {
+
+constexpr int64_t kCellsPerThread = 1
+                                    << 15;  // starting a thread takes as long as reading some thousand costs
+
+struct RowMajor {
+  const double* values;
+  int32_t columns;
+
+  VLP_HOST_DEVICE double operator()(int32_t row, int32_t column) const {
+    return values[static_cast<int64_t>(row) * columns + column];
+  }
+};
+
+// A scan is a few dozen vector operations.
+VLP_VECTOR_CLONES bool solve(const double* cost, int32_t rows, int32_t columns, int64_t* keys,
+                             Workspace work) {
+  return shortest_paths(ThreadTeam{keys}, RowMajor{cost, columns}, rows, columns, work);
+}
+
+// Costs of a problem as its solver wants them. Can all be used?
+template <typename T>
+bool read(const Matrix<T>& source, const Problem& problem, double* costs) {
+  const T* first = source.values + problem.layer * source.layer_stride + problem.first * source.row_stride;
+  const bool transpose = problem.is_transposed();
+  const int64_t outer = transpose ? source.column_stride : source.row_stride;
+  const int64_t inner = transpose ? source.row_stride : source.column_stride;
+  bool is_good = true;
+  for (int64_t i = 0; i < problem.rows(); ++i)
+    for (int64_t j = 0; j < problem.columns(); ++j) {
+      const T cost = source.sign * first[i * outer + j * inner];
+      is_good &= cost > -kFar;
+      costs[i * problem.columns() + j] = cost;
+    }
+  return is_good;
+}
+
+// One thread's memory, which grows to the largest problem it meets.
+class Solver {
+ public:
+  template <typename Source>
+  Status operator()(const Source& source, const Problems& problems, const Problem& problem) {
+    std::fill_n(problems.answer(problem), problem.height, int64_t{kNobody});
+    const int32_t rows = problem.rows(), columns = problem.columns();
+    reserve(costs_, problem.cells());
+    reserve(memory_, Workspace::bytes(rows, columns) / static_cast<int64_t>(sizeof(double)));
+    reserve(keys_, columns);
+    const bool is_good = read(source, problem, costs_.data());
+    if (!is_good && !Source::kMends) return kInvalid;
+    const Workspace work = Workspace::in(memory_.data(), rows, columns);
+    if (!solve(costs_.data(), rows, columns, keys_.data(), work)) return kInfeasible;
+    for (int32_t i = 0; i < rows; ++i) problems.write(problem, i, work.column_of_row[i]);
+    return is_good ? kSolved : kMended;
+  }
+
+ private:
+  template <typename T>
+  static void reserve(std::vector<T>& values, int64_t size) {
+    values.resize(std::max<size_t>(values.size(), size));
+  }
+
+  std::vector<double> costs_, memory_;
+  std::vector<int64_t> keys_;
+};
+
+// On a CPU the bounds can be read; on a GPU that would be a wait.
+void check_bounds(const char* name, const Problems& problems) {
+  for (int32_t number = 0; number < problems.count(); ++number) {
+    const Problem problem = problems.at(number);
+    const int64_t last = int64_t{problem.first} + problem.height;
+    if (problem.first < 0 || problem.height < 0 || last > problems.rows)
+      fail(name, "problem " + std::to_string(number) + " has the rows " + std::to_string(problem.first) +
+                     " to " + std::to_string(last) + ", expected an ascending range within 0 to " +
+                     std::to_string(problems.rows));
+  }
+}
+
+template <typename Source>
+void solve_all(const Source& source, const Problems& problems, int64_t threads) {
+  std::atomic<int32_t> next{0};
+  std::exception_ptr failure;  // memory that is not to be had, say
+  std::once_flag first;
+  const auto work = [&] {
+    try {
+      Solver solver;
+      for (int32_t number = next++; number < problems.count(); number = next++)
+        problems.status[number] = solver(source, problems, problems.at(number));
+    } catch (...) {
+      std::call_once(first, [&] { failure = std::current_exception(); });
+    }
+  };
+  const int64_t cells = static_cast<int64_t>(problems.layers) * problems.rows * problems.columns;
+  const int64_t worth = std::min<int64_t>(1 + cells / kCellsPerThread, problems.count());
+  std::vector<std::thread> helpers;
+  for (int64_t i = 1; i < std::min(threads, worth); ++i) helpers.emplace_back(work);
+  work();
+  for (std::thread& helper : helpers) helper.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace
+
+void assign(const TensorView& cost, const Bounds& bounds, bool maximize, int64_t threads) {
+  const Problems problems = problems_of("assign", cost, bounds, kCPU);
+  check_bounds("assign", problems);
+  dispatch_real("assign", "cost", cost,
+                [&](auto type) { solve_all(matrix_of(type, cost, maximize), problems, threads); });
+}
+
+void match(const MatchInput& in, const Bounds& bounds, int64_t threads) {
+  const Problems problems = problems_of("match", in, bounds, kCPU);
+  check_bounds("match", problems);
+  dispatch_precision(
+      in, [&](auto type) { solve_all(predictions_of(type, "match", in, kCPU), problems, threads); });
+}
+
+Status assign_one(const Matrix<double>& cost, int64_t rows, int64_t columns, int64_t* column_of_row) {
+  if (rows >= Offer::kTaken || columns >= Offer::kTaken) fail("assign_array", "expected sides below 2^30");
+  const auto height = static_cast<int32_t>(rows), width = static_cast<int32_t>(columns);
+  const Problems problems{
+      {nullptr, 0, 0, 0}, {nullptr, 0, 0, height}, 1, 1, height, width, column_of_row, nullptr};
+  return Solver()(cost, problems, problems.at(0));
+}
+
+}  // namespace vlp

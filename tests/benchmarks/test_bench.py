@@ -1,0 +1,51 @@
+"""`vlp-fast bench`: what it prints, writes and refuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vlp_fast.benchmarks import OPERATORS, record
+
+Call = Callable[..., Any]
+
+
+def test_a_quick_run_prints_tables_and_keeps_rows_where_told(call: Call, tmp_path: Path) -> None:
+    answer = call("bench", "dictionary", "--device", "cpu", "--quick", "--out", tmp_path)
+    assert (answer.code, answer.err) == (0, "")
+    assert "\ndictionary: nearest-N128-K512-D128 (forward, float32" in answer.out
+    assert "cdist + argmin" in answer.out
+    (path,) = tmp_path.glob("*/*.csv")
+    assert answer.out.endswith(f"rows added to {path}\n")
+    assert {row["operator"] for row in record.read(path)} == {"dictionary"}
+
+    answer = call("bench", "--report", path.parent)
+    assert answer.code == 0
+    assert answer.out.split() == [
+        str(path.parent / name) for name in ("report.md", "dictionary.png")
+    ]
+
+
+def test_without_matplotlib_the_page_says_so(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("bench", "dictionary", "--device", "cpu", "--quick", "--out", tmp_path)
+    (folder,) = tmp_path.iterdir()
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    assert call("bench", "--report", folder).out == f"{folder / 'report.md'}\n"
+    assert "pip install 'vlp-fast[viz]'" in (folder / "report.md").read_text()
+
+
+def test_wrong_input_is_one_line(call: Call, tmp_path: Path) -> None:
+    call("bench", "norms").assert_refused("'norms'", *OPERATORS)
+    call("bench", "--devise", "cpu").assert_refused("--devise", "--device")
+    call("bench", "--report", tmp_path).assert_refused(tmp_path, "holds no measurements")
+    (tmp_path / "matching.csv").write_text("a,b\n1,2\n")
+    call("bench", "--report", tmp_path).assert_refused("matching.csv", "columns")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_gpu_that_is_not_there_is_one_line(call: Call) -> None:
+    call("bench", "--device", "cuda").assert_refused("no CUDA device")

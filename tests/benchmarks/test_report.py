@@ -1,0 +1,111 @@
+"""A small ledger as a table and as a picture."""
+
+from pathlib import Path
+
+import pytest
+
+from vlp_fast.benchmarks import record, table
+from vlp_fast.benchmarks.record import Row
+from vlp_fast.benchmarks.report import write_report
+from vlp_fast.errors import InputError
+
+
+def row(provider: str, median: float | None, **changes: str) -> Row:
+    """A row of the case `solve` on an H200."""
+    values = dict.fromkeys(record.COLUMNS, "")
+    values |= {"operator": "matching", "case": "solve", "provider": provider, "device": "H200"}
+    values |= {"direction": "forward", "dtype": "float32", "cache": "cold", "cpu_threads": "2"}
+    values |= {"torch": "2.11.0", "vlp_fast": "0.1.0", "commit": "abc1234", "date": "2026-11-21"}
+    if median is not None:
+        values |= {"median_us": f"{median}", "p20_us": f"{0.9 * median}", "p80_us": f"{median}"}
+        values |= {"host_us": "7.5", "compilations": "3", "limit_fraction": "0.125"}
+    return values | changes
+
+
+OLD = [row("vlp_fast", 999.0, date="2026-11-20"), row("gone", 5.0, date="2026-11-20")]
+NEW = [
+    row("vlp_fast", 50.0, backend="cuda"),
+    row("SciPy", 1500.0),
+    row("peer", 25.0),
+    row("lapx", None, note="not installed: pip install lapx", cache=""),
+]
+HOT = [row("vlp_fast", 40.0, cache="hot"), row("SciPy", 1490.0, cache="hot")]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    (path,) = record.append([*OLD, *NEW, *HOT], tmp_path)
+    return path.parent
+
+
+def test_the_latest_run_is_compared_and_cold_apart_from_hot() -> None:
+    cold, hot = table.comparisons([*OLD, *NEW, *HOT])
+    assert list(cold.rows) == NEW
+    assert list(hot.rows) == [NEW[3], *HOT]  # who is missing is missing in both
+    assert (cold.title, hot.title[-5:]) == ("solve (forward, float32, cold)", " hot)")
+
+
+def test_a_busy_machine_is_told() -> None:
+    (busy,) = table.comparisons([row("vlp_fast", 50.0, others_cpu="0.312")])
+    assert busy.title == "solve (forward, float32, cold, others took 31% of the CPUs)"
+    (quiet,) = table.comparisons([row("vlp_fast", 50.0, others_cpu="0.04")])
+    assert "others" not in quiet.title
+
+
+def test_ours_stands_beside_each_peer() -> None:
+    text = table.text(table.comparisons(NEW)).splitlines()
+    assert text[2].split()[:4] == ["vlp_fast", "(cuda)", "50.0", "us"]
+    assert "30.0x faster" in text[3]
+    assert "2.00x slower" in text[4]
+    assert text[5].split(None, 1) == ["lapx", "not installed: pip install lapx"]
+    assert "12 %" in text[2]
+    assert "waits" not in text[1]  # a column that nobody fills is left out
+
+
+def test_a_page_and_a_picture(ledger: Path) -> None:
+    page, picture = write_report(ledger)
+    assert (page.name, picture.name) == ("report.md", "matching.png")
+    words = page.read_text()
+    assert "| **vlp_fast (cuda)** | **50.0 us** |" in words
+    assert "30.0x faster" in words
+    assert "not installed: pip install lapx" in words
+    assert "commit abc1234" in words
+    assert "999 us" not in words
+    assert "![matching](matching.png)" in words
+
+
+def test_the_picture_shows_ours_in_its_colour(ledger: Path) -> None:
+    from matplotlib.colors import to_rgb
+    from matplotlib.pyplot import imread
+
+    from vlp_fast.benchmarks.plot import OURS_COLOUR, PEER_COLOUR
+
+    write_report(ledger)
+    pixels = imread(ledger / "matching.png")[..., :3]
+    for colour in (OURS_COLOUR, PEER_COLOUR):
+        is_colour = abs(pixels - to_rgb(colour)).max(-1) < 0.02
+        assert is_colour.sum() > 200, colour
+    edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+    assert all((edge == 1).all() for edge in edges)  # nothing is cut off
+
+
+def test_a_folder_without_measurements_is_one_line(ledger: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"perhaps you meant {ledger}"):
+        write_report(tmp_path)
+    with pytest.raises(InputError, match=r"holds no measurements$"):
+        write_report(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "written"),
+    [
+        ("", ""),
+        ("0.123", "0.12 us"),
+        ("9.996", "10.0 us"),
+        ("999.4", "999 us"),
+        ("1500", "1.50 ms"),
+        ("2340000", "2.34 s"),
+    ],
+)
+def test_times_are_readable(microseconds: str, written: str) -> None:
+    assert table.time(microseconds) == written

@@ -1,0 +1,55 @@
+"""No kernel spills on any GPU, and its registers are those of the table."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cuda_resources import (
+    TABLE,
+    Usage,
+    compile_with_nvcc,
+    compile_with_nvrtc,
+    find_nvcc,
+    find_nvrtc_12,
+    nvcc_archs,
+)
+
+KERNELS = 10
+
+
+def expected(compiler: str) -> list[Usage]:
+    """The table's rows of this compiler."""
+    with TABLE.open(newline="") as file:
+        rows = csv.DictReader(file)
+        return [
+            Usage(r["compiler"], r["arch"], r["kernel"], *(int(r[k]) for k in Usage._fields[3:]))
+            for r in rows
+            if r["compiler"] == compiler
+        ]
+
+
+def check(found: list[Usage], archs: int) -> None:
+    assert len(found) == KERNELS * archs
+    assert [usage for usage in found if usage.stack or usage.spills] == []
+    table = expected(found[0].compiler)
+    if table:  # other compilers allocate otherwise
+        assert found == table
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_nvcc() is None, reason="no nvcc")
+def test_kernels_of_every_architecture_of_the_toolkit(tmp_path: Path) -> None:
+    nvcc = find_nvcc()
+    assert nvcc is not None
+    archs = nvcc_archs(nvcc)
+    check(compile_with_nvcc(nvcc, archs, tmp_path), len(archs))
+
+
+@pytest.mark.skipif(find_nvrtc_12() is None, reason="no wheel of NVRTC 12: see constraints.txt")
+def test_kernels_of_volta() -> None:
+    folder = find_nvrtc_12()
+    assert folder is not None
+    check(compile_with_nvrtc(folder, "sm_70"), 1)

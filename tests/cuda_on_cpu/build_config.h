@@ -1,0 +1,2 @@
+#define VLP_CUDA_VERSION "none: on the CPU"
+#define VLP_CUDA_ARCHS ""

@@ -1,0 +1,52 @@
+// Stands in for csrc/cuda/stream.h where kernels run on the CPU: tensors of the CPU, launches that are loops.
+#pragma once
+
+#include <cstdlib>
+
+#include "check.h"
+#include "cuda_on_cpu.h"
+
+namespace vlp {
+
+constexpr DeviceType kDevice = kCPU;
+
+inline double shared[(1 << 20) / sizeof(double)];  // of the block that runs
+
+struct DeviceGuard {
+  DeviceGuard(const char*, int) {}
+};
+
+// A Hopper GPU's, unless a test wants less.
+inline int64_t shared_limit(const char*, int) {
+  const char* asked = std::getenv("CUDA_ON_CPU_SHARED_BYTES");
+  return asked == nullptr ? 227 * 1024 : std::atoll(asked);
+}
+
+struct Launch {
+  const char* function;
+  int64_t blocks;
+  int threads;
+  int64_t shared_bytes;
+  void* stream;
+
+  template <typename... Parameters, typename... Arguments>
+  void operator()(void (*kernel)(Parameters...), const Arguments&... arguments) const {
+    for (int64_t i = 0; i < blocks; ++i) {
+      blockIdx.x = static_cast<unsigned>(i);
+      std::memset(shared, 0xff, sizeof(shared));  // NaN: nobody may count on zeros
+      cuda_on_cpu::block.run(threads, [&] { kernel(arguments...); });
+      check_end();
+    }
+  }
+
+ private:
+  // Nothing may be written behind the shared memory that was asked for.
+  void check_end() const {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(shared);
+    for (size_t i = shared_bytes; i < sizeof(shared); ++i)
+      if (bytes[i] != 0xff)
+        throw std::logic_error(std::string(function) + ": wrote beyond its shared memory");
+  }
+};
+
+}  // namespace vlp

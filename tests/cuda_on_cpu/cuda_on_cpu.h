@@ -1,0 +1,190 @@
+// CUDA kernels on a CPU: the source that a GPU runs, executed and checked where there is no GPU.
+//
+// The threads of a block are coroutines that take turns at collective operations (barriers, shuffles,
+// reductions), in an order drawn anew each time: what one lane reads before another has written it shows as a
+// wrong result in some order. A collective that not all its threads reach, or that they reach in different
+// places, is an error, where a GPU would hang or give anything. Not modelled: what happens between two
+// collectives at the same time.
+#pragma once
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <numeric>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __shared__
+#define __launch_bounds__(...)
+#define __forceinline__ inline __attribute__((always_inline))
+
+struct Index {
+  unsigned x;
+};
+inline Index threadIdx, blockIdx;
+
+namespace cuda_on_cpu {
+
+constexpr int kLanes = 32, kMostThreads = 1024;
+constexpr size_t kStackBytes = 256 << 10;
+
+enum class Meeting { kNone, kWarp, kBlock };
+
+struct Thread {
+  ucontext_t context;
+  std::vector<char> stack = std::vector<char>(kStackBytes);
+  bool is_done;
+  Meeting meeting;         // what it waits for
+  const char* collective;  // under which name
+  uint64_t value[2];       // given to the others, in turn: nobody is two collectives ahead
+  unsigned turn;
+};
+
+// Runs one block of threads at a time.
+class Block {
+ public:
+  void run(int count, const std::function<void()>& body) {
+    body_ = body;
+    while (static_cast<int>(threads_.size()) < count) threads_.emplace_back();
+    for (int i = 0; i < count; ++i) start(threads_[i]);
+    for (std::vector<int> order = runnable(count); !order.empty(); order = runnable(count)) {
+      std::shuffle(order.begin(), order.end(), random_);
+      for (int i : order) resume(i);
+    }
+  }
+
+  // Waits until all threads of the meeting are here, and returns the turn whose values are theirs.
+  unsigned meet(Meeting meeting, const char* collective, uint64_t value) {
+    Thread& self = threads_[current_];
+    const unsigned turn = self.turn++ % 2;
+    self.value[turn] = value;
+    self.meeting = meeting;
+    self.collective = collective;
+    swapcontext(&self.context, &scheduler_);
+    return turn;
+  }
+  uint64_t value(int thread, unsigned turn) const { return threads_[thread].value[turn]; }
+  // Whether no thread of a block's meeting gave 0; some of them may have left since.
+  bool nobody_gave_zero(unsigned turn) const { return nobody_gave_zero_[turn]; }
+  int current() const { return current_; }
+
+ private:
+  void start(Thread& thread) {
+    thread.is_done = false;
+    thread.meeting = Meeting::kNone;
+    thread.turn = 0;
+    getcontext(&thread.context);
+    thread.context.uc_stack.ss_sp = thread.stack.data();
+    thread.context.uc_stack.ss_size = thread.stack.size();
+    thread.context.uc_link = &scheduler_;
+    makecontext(&thread.context, &Block::enter, 0);
+  }
+  static void enter();
+  void body() {
+    body_();
+    threads_[current_].is_done = true;
+  }
+  void resume(int i) {
+    current_ = i;
+    threadIdx.x = i;
+    threads_[i].meeting = Meeting::kNone;
+    swapcontext(&scheduler_, &threads_[i].context);
+  }
+
+  // Threads whose meeting is complete. If there are none but some wait, the kernel would hang.
+  std::vector<int> runnable(int count) {
+    size_ = count;
+    std::vector<int> found;
+    bool somebody_waits = false;
+    for (int i = 0; i < count; ++i) {
+      if (threads_[i].is_done) continue;
+      somebody_waits = true;
+      if (is_complete(i)) found.push_back(i);
+    }
+    const auto at_block = [&](int i) { return threads_[i].meeting == Meeting::kBlock; };
+    const auto one = std::find_if(found.begin(), found.end(), at_block);
+    if (one != found.end()) remember((threads_[*one].turn - 1) % 2);
+    if (found.empty() && somebody_waits) throw std::logic_error("cuda_on_cpu: threads wait for each other");
+    return found;
+  }
+  void remember(unsigned turn) {
+    nobody_gave_zero_[turn] = true;
+    for (int j = 0; j < size_; ++j)
+      if (!threads_[j].is_done && threads_[j].value[turn] == 0) nobody_gave_zero_[turn] = false;
+  }
+  bool is_complete(int i) const {
+    const Thread& self = threads_[i];
+    if (self.meeting == Meeting::kNone) return true;
+    const bool in_warp = self.meeting == Meeting::kWarp;
+    const int first = in_warp ? i / kLanes * kLanes : 0, last = in_warp ? first + kLanes : size_;
+    for (int j = first; j < last; ++j) {
+      const Thread& other = threads_[j];
+      if (other.is_done && in_warp) throw std::logic_error("cuda_on_cpu: a lane left before its warp met");
+      if (other.is_done) continue;
+      if (other.meeting != self.meeting || other.turn != self.turn) return false;
+      if (std::strcmp(other.collective, self.collective) != 0)
+        throw std::logic_error(std::string("cuda_on_cpu: ") + self.collective + " met " + other.collective);
+    }
+    return true;
+  }
+
+  std::function<void()> body_;
+  std::vector<Thread> threads_;
+  ucontext_t scheduler_;
+  std::mt19937 random_{0};
+  int current_ = 0, size_ = 0;
+  bool nobody_gave_zero_[2];
+};
+
+inline Block block;
+inline void Block::enter() { block.body(); }
+
+template <typename T>
+uint64_t pack(T value) {
+  static_assert(sizeof(T) <= sizeof(uint64_t));
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  return bits;
+}
+template <typename T>
+T unpack(uint64_t bits) {
+  T value;
+  std::memcpy(&value, &bits, sizeof(T));
+  return value;
+}
+
+}  // namespace cuda_on_cpu
+
+inline void __syncthreads() { cuda_on_cpu::block.meet(cuda_on_cpu::Meeting::kBlock, "__syncthreads", 0); }
+
+inline int __syncthreads_and(int predicate) {
+  using namespace cuda_on_cpu;
+  const unsigned turn = block.meet(Meeting::kBlock, "__syncthreads_and", predicate != 0);
+  return block.nobody_gave_zero(turn);
+}
+
+inline void __syncwarp() { cuda_on_cpu::block.meet(cuda_on_cpu::Meeting::kWarp, "__syncwarp", 0); }
+
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, int distance) {
+  using namespace cuda_on_cpu;
+  const unsigned turn = block.meet(Meeting::kWarp, "__shfl_xor_sync", pack(value));
+  return unpack<T>(block.value(block.current() ^ distance, turn));
+}
+
+template <typename T>
+T __reduce_min_sync(unsigned, T value) {
+  using namespace cuda_on_cpu;
+  const unsigned turn = block.meet(Meeting::kWarp, "__reduce_min_sync", pack(value));
+  const int first = block.current() / kLanes * kLanes;
+  for (int i = first; i < first + kLanes; ++i) value = std::min(value, unpack<T>(block.value(i, turn)));
+  return value;
+}

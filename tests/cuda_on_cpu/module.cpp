@@ -1,0 +1,12 @@
+// The extension with its CUDA functions on the CPU, and nothing else in it.
+#define VLP_CUDA
+#include "bindings.cpp"
+#include "cuda/device.cu"
+#include "cuda/matching.cu"
+
+namespace vlp {
+
+void assign(const TensorView&, const Bounds&, bool, int64_t) { throw std::logic_error("not in this build"); }
+void match(const MatchInput&, const Bounds&, int64_t) { throw std::logic_error("not in this build"); }
+
+}  // namespace vlp
