@@ -53,7 +53,8 @@ $(WORLD): | .venv/native
 
 # Extra [dev], and the build requirements outside of pip's isolation, for `make ext`.
 .venv/tools: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) install -c constraints.txt $$($(BIN)/python -c "import tomllib; \
+	$(BIN)/python -c "import tomllib; \
 	project = tomllib.load(open('pyproject.toml', 'rb')); \
-	print(*project['build-system']['requires'], *project['project']['optional-dependencies']['dev'])")
+	print(*project['build-system']['requires'], *project['project']['optional-dependencies']['dev'], sep='\n')" \
+	| $(PIP) install -c constraints.txt -r /dev/stdin
 	@touch $@

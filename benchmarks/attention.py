@@ -19,7 +19,8 @@ from .case import Case, Cases, Provider, Setting, ours
 SHAPES = ((32, 66, 4, 32), (8, 320, 12, 64))
 """Sequences, length, heads, width of a head."""
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-3
+"""Absolute, of outputs below 1: room for matrix units that round products to TF32."""
 
 
 def cases(setting: Setting) -> Cases:

@@ -119,12 +119,6 @@ def test_excess_is_the_distance_to_the_optimum() -> None:
     assert solvers.excess(cost, counts, torch.tensor([1, -1, 1])) == float("inf")
 
 
-def test_matches_are_read_alone_or_in_front_of_more() -> None:
-    matches = torch.tensor([[1]])
-    assert matchers.matches_of(matches) is matches
-    assert matchers.matches_of((matches, torch.tensor(False))) is matches
-
-
 def test_detr_gives_the_losses_of_the_definition() -> None:
     drawn = scene(layers=1, batch=1, most=1)
     (queries, _), *_ = detr.match(drawn.logits[0], drawn.boxes[0], drawn.annotations)
