@@ -63,6 +63,7 @@ struct CostWeights {
 template <typename Real>
 struct Predictions {
   using Value = float;
+  using Precision = Real;
   static constexpr bool kMends = true;  // what is not finite costs kWorstCost
 
   Predicted logits, boxes, attribute_logits;  // or probabilities in place of logits

@@ -74,7 +74,8 @@ struct Entry {
 // Costs that are given: (A, T, Q) in any layout.
 template <typename T>
 struct Matrix {
-  using Value = T;
+  using Value = T;                       // of a cost
+  using Precision = T;                   // in which it is computed
   static constexpr bool kMends = false;  // NaN and -inf have no place in any order: the problem is refused
 
   const T* values;

@@ -77,9 +77,16 @@ __device__ __forceinline__ bool read(const Source& source, const Problem& proble
   return __syncthreads_and(is_good);
 }
 
+// Blocks of a kernel that a multiprocessor is to hold at a time, which bounds the registers of a thread: as
+// many as leave every kernel without spills (tests/csrc/cuda_resources.csv).
+template <typename Team, typename Source>
+constexpr int kResident = Team::kThreads > 32                                    ? 3
+                          : sizeof(typename Source::Precision) == sizeof(double) ? 6
+                                                                                 : 7;
+
 // One block a problem. Shared memory: what the team needs, the workspace, and the tile if the rest has room.
 template <typename Team, typename Source>
-__global__ void __launch_bounds__(Team::kBlock, 1)
+__global__ void __launch_bounds__(Team::kBlock, kResident<Team, Source>)
     assign_kernel(const Source source, const Problems problems, const int64_t shared_bytes, float* scratch) {
   using Value = typename Source::Value;
   extern __shared__ double shared[];

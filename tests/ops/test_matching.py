@@ -262,6 +262,24 @@ def test_every_half_precision_number_is_read() -> None:
         assert torch.equal(matches[0] == 0, values.float() >= rival)
 
 
+SHARED_BYTES = [
+    (30, 100, 15_816),
+    (100, 100, 44_656),
+    (100, 300, 131_056),
+    (300, 300, 373_456),
+]
+
+
+@on_gpu_source
+@pytest.mark.parametrize(("targets", "queries", "expected"), SHARED_BYTES)
+def test_shared_memory_of_a_problem(targets, queries, expected, cuda_on_cpu, monkeypatch) -> None:
+    """Costs, prices and paths of one problem; 227 KiB is what a block of a Hopper GPU may have."""
+    for room, fits in ((expected, True), (expected - 1, False)):
+        monkeypatch.setenv("CUDA_ON_CPU_SHARED_BYTES", str(room))
+        assert cuda_on_cpu.fits_in_shared(targets, queries, 0) == fits
+        assert cuda_on_cpu.fits_in_shared(queries, targets, 0) == fits
+
+
 @on_gpu_source
 def test_costs_without_room_in_shared_memory(cuda_on_cpu, monkeypatch) -> None:
     monkeypatch.setenv("CUDA_ON_CPU_SHARED_BYTES", "900")
