@@ -97,6 +97,8 @@ py::tuple assign_array(const py::array_t<double>& cost, bool maximize) {
     throw py::value_error("assign_array: cost has " + std::to_string(cost.ndim()) +
                           " dimensions, expected 2");
   constexpr auto kSize = static_cast<int64_t>(sizeof(double));
+  if (cost.strides(0) % kSize != 0 || cost.strides(1) % kSize != 0)
+    throw py::value_error("assign_array: cost is not aligned; use numpy.require(cost, requirements='A')");
   const vlp::Matrix<double> matrix{cost.data(), 0, cost.strides(0) / kSize, cost.strides(1) / kSize,
                                    maximize ? -1.0 : 1.0};
   std::vector<int64_t> column_of_row(cost.shape(0));

@@ -10,8 +10,9 @@ namespace vlp {
 
 enum class ClassCost : int32_t { kSoftmax, kSigmoid, kFocal };
 
-// Beyond any finite prediction, and far from where float32 loses the differences between the others.
-constexpr float kWorstCost = 1e6f;
+// Costs are clipped to it: beyond what boxes in the unit square can cost, and small enough that float64 still tells
+// the others apart in a sum with it.
+constexpr float kWorstCost = 1e9f;
 constexpr float kSmallestArea = 1e-12f;  // below it a box is a point or a line
 
 template <typename Real>

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vlp_fast import ops
     from vlp_fast.layers.attention import GridAttention
-    from vlp_fast.layers.matching import HungarianMatcher, SetCriterion
+    from vlp_fast.layers.criterion import SetCriterion
+    from vlp_fast.layers.matching import HungarianMatcher
     from vlp_fast.layers.visual_dictionary import VisualDictionary
     from vlp_fast.models import create_model
     from vlp_fast.ops.assignment import linear_sum_assignment
@@ -31,7 +32,7 @@ __all__ = [
 _MODULE_OF = {
     "GridAttention": "vlp_fast.layers.attention",
     "HungarianMatcher": "vlp_fast.layers.matching",
-    "SetCriterion": "vlp_fast.layers.matching",
+    "SetCriterion": "vlp_fast.layers.criterion",
     "VisualDictionary": "vlp_fast.layers.visual_dictionary",
     "create_model": "vlp_fast.models",
     "linear_sum_assignment": "vlp_fast.ops.assignment",

@@ -38,6 +38,13 @@ def extension() -> ModuleType | None:
     return load().module
 
 
+def required() -> ModuleType:
+    """Return the extension to a backend that is registered only where it is built."""
+    module = load().module
+    assert module is not None
+    return module
+
+
 def has_cuda() -> bool:
     """Return whether the extension holds CUDA kernels, for whichever GPUs."""
     module = extension()

@@ -121,7 +121,7 @@ def test_matrices_of_different_heights(shape, backend) -> None:
     ("num_rows", "message"),
     [
         ([1, 2], "expected 3 integers"),
-        ([1.0, 2.0, 1.0], "torch.float32"),
+        ([1.0, 2.0, 1.0], "torch.float64"),
         ([True, False, True], "torch.bool"),
         ([1, 5, 0], "from 0 to 5, expected 0 to 4"),
         (torch.tensor([0, -1, 0]), "from -1 to 0"),

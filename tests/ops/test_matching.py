@@ -8,7 +8,7 @@ import torch
 from detr_cost import assert_matched, make_problem
 from torch import Tensor
 
-from vlp_fast import ops
+from vlp_fast import native, ops
 from vlp_fast.ops import matching
 
 on_gpu_source = pytest.mark.xdist_group("cuda_on_cpu")
@@ -19,7 +19,7 @@ def match_on_gpu_source(module: ModuleType) -> Callable[..., tuple[Tensor, Tenso
 
     def run(*args: object, **options: object) -> tuple[Tensor, Tensor]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(matching, "_extension", lambda: module)
+            patch.setattr(native, "required", lambda: module)
             patch.setitem(matching._match.backends, "cuda", matching._on_device)
             with ops.use("cuda"):
                 return ops.match(*args, **options)
@@ -296,7 +296,7 @@ def test_too_little_room_is_told(cuda_on_cpu, monkeypatch) -> None:
     targets = ops.make_targets(images)
     call = matching._Call(
         *(logits, boxes, None, targets.boxes, targets.labels, targets.attributes),
-        *(targets.cu_targets, targets.image_of, 17, "sigmoid", [1.0] * 6),
+        *(targets.cu_targets, 17, "sigmoid", [1.0] * 6),
     )
     no_softmax = {"are_probabilities": False, "normaliser": None, "attribute_normaliser": None}
     predictions = call.inputs() | no_softmax

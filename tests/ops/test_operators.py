@@ -39,7 +39,7 @@ def backward_arguments(*, causal: bool, dropout_p: float) -> tuple[Any, ...]:
 def match_arguments(attribute_logits: Tensor | None, class_cost: str) -> tuple[Any, ...]:
     t = targets()
     predictions = (random(2, 3, 4, 5), random(2, 3, 4, 4).sigmoid(), attribute_logits)
-    packed = (t.boxes, t.labels, t.attributes, t.cu_targets, t.image_of, max(t.counts))
+    packed = (t.boxes, t.labels, t.attributes, t.cu_targets, t.max_count)
     return (*predictions, *packed, class_cost, [1.0, 5.0, 2.0, 1.0, 0.25, 2.0])
 
 

@@ -16,17 +16,16 @@ _assign = Op(
     "linear_sum_assignment(Tensor cost, Tensor? num_rows, bool maximize) -> Tensor",
     fake=lambda cost, num_rows, maximize: cost.new_empty(cost.shape[:2], dtype=torch.int64),
 )
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _REFUSALS = {2: "cost matrix is infeasible", 3: "matrix contains invalid numeric entries"}
 
 _assign.impl("reference")(reference.assign)
 
 
 def _on_host(cost: Tensor, num_rows: Tensor | None, maximize: bool) -> Tensor:
-    module = native.extension()
-    assert module is not None
     columns, status = _unwritten(cost)
     bounds = (None, num_rows, columns, status)
-    module.assign(_real(cost), bounds, maximize, torch.get_num_threads())
+    native.required().assign(_real(cost), bounds, maximize, torch.get_num_threads())
     worst = int(status.max()) if status.numel() else 0
     if worst in _REFUSALS:
         raise ValueError(f"linear_sum_assignment: {_REFUSALS[worst]}")
@@ -34,10 +33,10 @@ def _on_host(cost: Tensor, num_rows: Tensor | None, maximize: bool) -> Tensor:
 
 
 def _on_device(cost: Tensor, num_rows: Tensor | None, maximize: bool) -> Tensor:
-    module = native.extension()
-    assert module is not None
     columns, status = _unwritten(cost)
-    module.assign_cuda(_real(cost), (None, num_rows, columns, status), maximize, cost.shape[1])
+    native.required().assign_cuda(
+        _real(cost), (None, num_rows, columns, status), maximize, cost.shape[1]
+    )
     return columns
 
 
@@ -81,7 +80,7 @@ def linear_sum_assignment(
         cost: (n, m), or (B, n, m) for B problems at once; a Tensor on any device, or anything that
             `numpy.asarray` takes. Numbers or booleans; +inf forbids a pair (-inf if maximizing).
         maximize: look for the largest sum instead of the smallest.
-        num_rows: (B,) integers, for matrices of different heights in a batch: the first
+        num_rows: (B,) integers, for matrices of different heights in a 3-D batch: the first
             `num_rows[b]` rows of matrix b are its problem, the others are never read.
 
     Returns:
@@ -118,6 +117,11 @@ def linear_sum_assignment(
             f"linear_sum_assignment: received {cost.dtype} of shape {tuple(cost.shape)}, expected "
             "a matrix (2-D) or a batch of matrices (3-D)"
         )
+    if num_rows is not None and cost.ndim == 2:
+        raise ValueError(
+            "linear_sum_assignment: received num_rows with one matrix, expected a batch (3-D); "
+            "pass cost[:n] instead"
+        )
     batch = cost.detach() if cost.ndim == 3 else cost.detach()[None]
     heights = None if num_rows is None else _heights(num_rows, batch)
     pairs = _pairs(_assign(batch, heights, bool(maximize)), batch.shape[2])
@@ -126,9 +130,17 @@ def linear_sum_assignment(
 
 def _is_plain_matrix(cost: Tensor) -> bool:
     """Whether NumPy can look at the tensor: not while it is traced, and not if it has no values."""
-    is_real = cost.dtype in (torch.float32, torch.float64)
-    is_plain = is_real and cost.ndim == 2 and type(cost) is Tensor and cost.device.type == "cpu"
-    return is_plain and not torch.compiler.is_compiling()
+    return (
+        not torch.compiler.is_compiling()
+        and type(cost) is Tensor
+        and cost.ndim == 2
+        and cost.device.type == "cpu"
+        and cost.dtype in (torch.float32, torch.float64)
+        and not cost.is_neg()
+        and not torch._C._is_tracing()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )
 
 
 def _is_cpp() -> bool:
@@ -138,9 +150,9 @@ def _is_cpp() -> bool:
 
 def _solve_array(cost: NDArray[Any], maximize: bool) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """One matrix, past the operator: its call alone takes five times as long as a small problem."""
-    module = native.extension()
-    assert module is not None
-    rows, columns, status = module.assign_array(cost.astype(np.float64, copy=False), maximize)
+    rows, columns, status = native.required().assign_array(
+        np.require(cost, np.float64, "A"), maximize
+    )
     if status in _REFUSALS:
         raise ValueError(f"linear_sum_assignment: {_REFUSALS[status]}")
     return rows, columns
@@ -148,19 +160,29 @@ def _solve_array(cost: NDArray[Any], maximize: bool) -> tuple[NDArray[np.intp], 
 
 def _heights(num_rows: Tensor | Sequence[int], batch: Tensor) -> Tensor:
     """`num_rows` as (B, 1) int32 on the device of the batch; checked where that is no wait."""
-    given = torch.as_tensor(num_rows)
+    given = num_rows if isinstance(num_rows, Tensor) else torch.from_numpy(_integers(num_rows))
     count, most = batch.shape[:2]
-    if given.shape != (count,) or given.is_floating_point() or given.dtype == torch.bool:
+    if given.shape != (count,) or given.dtype not in INTEGERS:
         raise ValueError(
             f"linear_sum_assignment: received num_rows of {given.dtype} and shape "
             f"{tuple(given.shape)}, expected {count} integers, one for each matrix"
         )
-    if given.device.type == "cpu" and count and not 0 <= given.min() <= given.max() <= most:
-        raise ValueError(
-            f"linear_sum_assignment: received num_rows from {given.min()} to {given.max()}, "
-            f"expected 0 to {most}, the rows of a matrix"
-        )
-    return given.to(batch.device, torch.int32, non_blocking=True).clamp(0, most)[:, None]
+    given = given.long()
+    if given.device.type == "cpu" and count and not torch.compiler.is_compiling():
+        low, high = int(given.min()), int(given.max())
+        if low < 0 or high > most:
+            raise ValueError(
+                f"linear_sum_assignment: received num_rows from {low} to {high}, expected 0 to "
+                f"{most}, the rows of a matrix"
+            )
+    device = batch.device
+    given = given.to(device, torch.int32, non_blocking=device.type == "cuda")
+    return given.clamp(0, most)[:, None]
+
+
+def _integers(num_rows: Sequence[int]) -> NDArray[Any]:
+    array = np.array(num_rows)
+    return array.astype(np.int64) if array.dtype.kind in "iu" or not array.size else array
 
 
 def _pairs(column_of_row: Tensor, width: int) -> tuple[Tensor, Tensor]:

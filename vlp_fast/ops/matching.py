@@ -30,7 +30,6 @@ class _Call(NamedTuple):
     labels: Tensor
     attributes: Tensor
     cu_targets: Tensor
-    image_of: Tensor
     max_targets: int
     class_cost: str
     weights: Sequence[float]  # of class, L1, GIoU, attribute; alpha and gamma of the focal cost
@@ -68,7 +67,7 @@ class _Call(NamedTuple):
 
 _match = Op(
     "match(Tensor logits, Tensor boxes, Tensor? attribute_logits, Tensor target_boxes,"
-    " Tensor labels, Tensor attributes, Tensor cu_targets, Tensor image_of, SymInt max_targets,"
+    " Tensor labels, Tensor attributes, Tensor cu_targets, SymInt max_targets,"
     " str class_cost, float[] weights) -> (Tensor, Tensor)",
     fake=lambda *args: _Call(*args).empty(),
 )
@@ -77,6 +76,10 @@ _match = Op(
 @_match.impl("reference")
 def _in_torch(*args: Any) -> tuple[Tensor, Tensor]:
     call = _Call(*args)
+    images, num_targets = len(call.cu_targets) - 1, len(call.labels)
+    image_of = torch.arange(images, device=call.labels.device).repeat_interleave(
+        call.cu_targets.diff(), output_size=num_targets
+    )
     cost, is_finite = matching_cost(
         call.logits,
         call.boxes,
@@ -84,12 +87,12 @@ def _in_torch(*args: Any) -> tuple[Tensor, Tensor]:
         call.target_boxes,
         call.labels,
         call.attributes,
-        call.image_of,
+        image_of,
         call.class_cost,
         call.weights,
     )
     bad = (~is_finite).any(-1).int()
-    bad_of_image = bad.new_zeros(call.boxes.shape[:2]).index_add(1, call.image_of, bad)
+    bad_of_image = bad.new_zeros(call.boxes.shape[:2]).index_add(1, image_of, bad)
     return assign_targets(cost, call.cu_targets), bad_of_image > 0
 
 
@@ -107,14 +110,14 @@ def _on_host(*args: Any) -> tuple[Tensor, Tensor]:
         "normaliser": None,
         "attribute_normaliser": None,
     }
-    _extension().match(predictions, call.bounds(matches, non_finite), torch.get_num_threads())
+    native.required().match(predictions, call.bounds(matches, non_finite), torch.get_num_threads())
     return matches, non_finite
 
 
 def _on_device(*args: Any) -> tuple[Tensor, Tensor]:
     call = _Call(*args)
     matches, non_finite = call.empty()
-    module, queries = _extension(), call.boxes.shape[2]
+    module, queries = native.required(), call.boxes.shape[2]
     unwritten = call.boxes.new_empty((2, *call.boxes.shape[:3]), dtype=call.precision())
     predictions = call.inputs() | {
         "are_probabilities": False,
@@ -133,12 +136,6 @@ if native.extension() is not None:
     _match.impl("cpp")(_on_host)
 if native.has_cuda():
     _match.impl("cuda")(_on_device)
-
-
-def _extension() -> Any:
-    module = native.extension()
-    assert module is not None
-    return module
 
 
 @torch.no_grad()
@@ -197,8 +194,7 @@ def match(
         targets.labels,
         targets.attributes,
         targets.cu_targets,
-        targets.image_of,
-        max((0, *targets.counts)),
+        targets.max_count,
         class_cost,
         [float(weight) for weight in weights],
     )

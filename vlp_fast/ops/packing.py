@@ -274,7 +274,8 @@ def unpack(packed: Tensor, packing: Packing, fill: float = 0.0) -> Tensor:
 
 
 def moved(record: RecordT, device: torch.device | str, non_blocking: bool) -> RecordT:
-    """Copy a dataclass with its tensors on another device."""
+    """Copy a dataclass with its tensors on another device; to a CPU the copy is waited for."""
+    non_blocking = non_blocking and torch.device(device).type != "cpu"
     tensors: dict[str, Any] = {}
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)

@@ -25,6 +25,8 @@ class Targets:
     """(T,) int64."""
     counts: tuple[int, ...]
     """Targets of each image, on the host."""
+    max_count: int
+    """The most of them, on the host."""
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "Targets":
         """Copy the annotations to another device; counts stay on the host."""
@@ -48,7 +50,8 @@ def make_targets(images: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Targets:
             )
     counts = tuple(len(labels) for _, labels, _ in images)
     lengths = torch.tensor([0, *counts], device="cpu")
-    none = torch.empty(0, 4, device=images[0][0].device if images else None)
+    device = images[0][0].device if images else None
+    none = torch.empty(0, 4, dtype=torch.float32, device=device)
     return Targets(
         boxes=torch.cat([none, *(boxes.float() for boxes, _, _ in images)]),
         labels=torch.cat([none[:, 0].long(), *(labels.long() for _, labels, _ in images)]),
@@ -58,4 +61,5 @@ def make_targets(images: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Targets:
             lengths[1:], output_size=sum(counts)
         ),
         counts=counts,
+        max_count=max((0, *counts)),
     )

@@ -1,5 +1,6 @@
 """Linear sum assignment by SciPy, on the host: of a batch of matrices, and of packed targets."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -10,22 +11,23 @@ from torch import Tensor
 
 def assign(cost: Tensor, num_rows: Tensor | None, maximize: bool) -> Tensor:
     """Assign the first `num_rows` (B, 1) rows of each matrix of (B, n, m): (B, n), -1 for none."""
-    host = cost.double().cpu().numpy()
-    heights = [host.shape[1]] * len(host) if num_rows is None else num_rows.flatten().tolist()
-    column_of_row = np.full(host.shape[:2], -1, dtype=np.int64)
-    for matrix, height, answer in zip(host, heights, column_of_row, strict=True):
-        rows, columns = scipy_assignment(matrix[:height], maximize=maximize)
-        answer[rows] = columns
-    return torch.from_numpy(column_of_row).to(cost.device)
+    count, height = cost.shape[:2]
+    heights = [height] * count if num_rows is None else num_rows.flatten().tolist()
+    return _assign(cost, ((b, 0, stop) for b, stop in enumerate(heights)), maximize)
 
 
 def assign_targets(cost: Tensor, cu_targets: Tensor) -> Tensor:
     """Assign targets to queries by cost (A, T, Q), image by image: (A, T), -1 for none."""
-    bounds = cu_targets.tolist()
+    images = list(pairwise(cu_targets.tolist()))
+    problems = ((layer, *bounds) for layer in range(len(cost)) for bounds in images)
+    return _assign(cost, problems, maximize=False)
+
+
+def _assign(cost: Tensor, problems: Iterable[tuple[int, int, int]], maximize: bool) -> Tensor:
+    """Column of each row of cost (A, T, Q), by problems (layer, first row, last row)."""
     host = cost.double().cpu().numpy()
-    matches = np.full(host.shape[:2], -1, dtype=np.int64)
-    for layer, layer_matches in zip(host, matches, strict=True):
-        for start, stop in pairwise(bounds):
-            targets, queries = scipy_assignment(layer[start:stop])
-            layer_matches[start + targets] = queries
-    return torch.from_numpy(matches).to(cost.device)
+    column_of_row = np.full(host.shape[:2], -1, dtype=np.int64)
+    for layer, start, stop in problems:
+        rows, columns = scipy_assignment(host[layer, start:stop], maximize=maximize)
+        column_of_row[layer, start + rows] = columns
+    return torch.from_numpy(column_of_row).to(cost.device)

@@ -26,10 +26,12 @@ def class_loss(
     """
     layers, images, queries, classes = logits.shape
     wide = widen(logits)
-    # Unmatched targets write to a place of their own at the end, which is cut off.
-    place = torch.where(matches >= 0, image_of * queries + matches, images * queries)
+    # Unmatched targets write to a place of their own at the end, which is cut off. So do labels
+    # without a logit: on a GPU their index would end the process.
+    is_placed = (matches >= 0) & (labels >= 0) & (labels < classes)
+    place = torch.where(is_placed, image_of * queries + matches, images * queries)
     target = place.new_full((layers, images * queries + 1), classes - 1)
-    target = target.scatter(1, place, labels.expand_as(place))[:, :-1]
+    target = target.scatter(1, place, labels.clamp(0, classes - 1).expand_as(place))[:, :-1]
     picked = wide.log_softmax(-1).flatten(1, 2).gather(2, target[..., None])[..., 0]
     if class_weight is None:
         weight = torch.ones_like(picked).masked_fill(target == classes - 1, eos_coef)
@@ -42,22 +44,27 @@ def box_losses(
     boxes: Tensor, target_boxes: Tensor, image_of: Tensor, matches: Tensor
 ) -> tuple[Tensor, Tensor]:
     """L1 and `1 - GIoU` summed over matched pairs: (A,) each."""
+    # An unmatched target is a point, and so is its prediction: its loss and gradient are 0 even
+    # where it, or the query in its place, is NaN.
+    matched = matches >= 0
     predicted = _at_matches(widen(boxes), image_of, matches)
     targets = target_boxes.to(predicted.dtype).expand_as(predicted)
-    # An unmatched target takes itself for its prediction: its loss and gradient are 0 even where
-    # the query in its place is NaN.
-    matched = matches >= 0
-    predicted = torch.where(matched[..., None], predicted, targets)
+    predicted = predicted.masked_fill(~matched[..., None], 0.0)
+    targets = targets.masked_fill(~matched[..., None], 0.0)
     distance = (predicted - targets).abs().sum((1, 2))
     overlap = giou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(targets))
-    return distance, torch.where(matched, 1 - overlap, 0.0).sum(1)
+    return distance, (1 - overlap).masked_fill(~matched, 0.0).sum(1)
 
 
 def attribute_loss(
     attribute_logits: Tensor, attributes: Tensor, image_of: Tensor, matches: Tensor
 ) -> Tensor:
-    """Mean cross entropy over matched targets with an annotated attribute: (A,), 0 if none."""
-    labelled = (matches >= 0) & (attributes >= 0)
+    """Mean cross entropy over matched targets with an annotated attribute: (A,), 0 if none.
+
+    An attribute without a logit counts as none.
+    """
+    exists = (attributes >= 0) & (attributes < attribute_logits.shape[-1])
+    labelled = (matches >= 0) & exists
     label = attributes.expand_as(matches).masked_fill(~labelled, -100)
     logits = _at_matches(widen(attribute_logits), image_of, matches)
     loss = F.cross_entropy(logits.flatten(0, 1), label.flatten(), reduction="none")

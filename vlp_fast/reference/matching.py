@@ -13,9 +13,10 @@ from torch import Tensor
 from vlp_fast.reference.boxes import cxcywh_to_xyxy, giou
 from vlp_fast.reference.precision import widen
 
-# Cost of a query whose logits or box are not finite: beyond any finite prediction, and far from
-# where float32 loses the differences between the others.
-WORST_COST = 1e6
+# Cost of a query whose logits or box are not finite, to which all others are clipped: beyond what
+# boxes in the unit square can cost, and small enough that float64 still tells the others apart in a
+# sum with it.
+WORST_COST = 1e9
 
 
 def matching_cost(

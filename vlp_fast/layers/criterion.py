@@ -1,0 +1,166 @@
+"""DETR's `SetCriterion`, for all decoder layers at once and without a wait.
+
+Drop-in: the same arguments, the same dictionaries in, the same losses out. Different from DETR's:
+all decoder layers are matched and scored in one call; nothing waits for the device, where matching
+has a backend that stays on it (the reference does not); attributes can be scored.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vlp_fast import ops
+from vlp_fast.layers.matching import (
+    Annotations,
+    HungarianMatcher,
+    Outputs,
+    pack_targets,
+    stacked,
+)
+
+LOSSES = ("labels", "boxes", "cardinality", "attributes")
+
+
+class SetCriterion(nn.Module):
+    """Computes DETR's losses of every decoder layer.
+
+    >>> criterion = vlp_fast.SetCriterion(91, matcher, weight_dict, 0.1, ["labels", "boxes"])
+    >>> losses = criterion(outputs, targets)
+    >>> total = sum(losses[k] * weight_dict[k] for k in losses if k in weight_dict)
+
+    Args:
+        num_classes: C, without "no object".
+        matcher: finds the queries of the targets, by its `match`.
+        weight_dict: weights by name, kept for the caller as in DETR.
+        eos_coef: weight of the class "no object".
+        losses: any of "labels", "boxes", "cardinality" and "attributes".
+
+    Raises:
+        ValueError: for another loss (`masks` are DETR's segmentation, which is not here), or for a
+            matcher with another class cost than DETR's.
+        TypeError: for a matcher that matches one layer at a time, as DETR's.
+
+    Source: DETR's public code.
+    """
+
+    empty_weight: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        matcher: HungarianMatcher,
+        weight_dict: Mapping[str, float],
+        eos_coef: float,
+        losses: Sequence[str],
+    ) -> None:
+        super().__init__()
+        unknown = [name for name in losses if name not in LOSSES]
+        if unknown:
+            raise ValueError(
+                f"SetCriterion: received the loss {unknown[0]!r}, expected some of {LOSSES}"
+            )
+        if not hasattr(matcher, "match"):
+            raise TypeError(
+                f"SetCriterion: received the matcher {type(matcher).__name__}, expected a "
+                "vlp_fast.HungarianMatcher, whose `match` takes all decoder layers at once"
+            )
+        if matcher.class_cost != "softmax":
+            raise ValueError(
+                f"SetCriterion: received a matcher with class_cost {matcher.class_cost!r}, "
+                "expected 'softmax', which this criterion's cross entropy belongs to"
+            )
+        self.num_classes = num_classes
+        self.matcher = matcher
+        self.weight_dict = dict(weight_dict)
+        self.eos_coef = eos_coef
+        self.losses = tuple(losses)
+        weight = torch.ones(num_classes + 1)
+        weight[-1] = eos_coef
+        self.register_buffer("empty_weight", weight)  # DETR's state has it
+
+    def forward(self, outputs: Outputs, targets: Annotations) -> dict[str, Tensor]:
+        """Computes the losses, unweighted.
+
+        Args:
+            outputs: of the model, with `aux_outputs` if those layers are to be scored too.
+            targets: of each image.
+
+        Returns:
+            Scalars under DETR's names: `loss_ce`, `class_error`, `loss_bbox`, `loss_giou`,
+            `cardinality_error`, besides `loss_attribute`; those of layer i of `aux_outputs` end in
+            `_i`. Errors are for the log and have no gradient.
+
+        Raises:
+            ValueError: the shapes disagree, or attributes are to be scored and there are none.
+        """
+        logits, boxes, attributes = stacked(outputs)
+        self._check(logits, attributes)
+        packed = pack_targets(targets, boxes.device)
+        matches = self.matcher.match(logits, boxes, attributes, packed)
+        found = ops.set_losses(
+            logits,
+            boxes,
+            packed,
+            matches,
+            attribute_logits=attributes,
+            class_weight=self.empty_weight,
+            num_boxes=_mean_over_processes(packed.boxes.shape[0], boxes.device),
+        )
+        terms = self._terms(found, logits, packed)
+        named = {name: term[-1] for name, term in terms.items()}
+        if "labels" in self.losses:
+            named["class_error"] = class_error(logits[-1], packed, matches[-1])
+        for layer in range(len(logits) - 1):
+            named |= {f"{name}_{layer}": term[layer] for name, term in terms.items()}
+        return named
+
+    def _terms(
+        self, found: ops.SetLosses, logits: Tensor, targets: ops.Targets
+    ) -> dict[str, Tensor]:
+        """What was asked for, (A,) each, under DETR's names."""
+        terms: dict[str, Tensor] = {}
+        if "labels" in self.losses:
+            terms["loss_ce"] = found.class_loss
+        if "boxes" in self.losses:
+            terms |= {"loss_bbox": found.bbox_loss, "loss_giou": found.giou_loss}
+        if "cardinality" in self.losses:
+            terms["cardinality_error"] = cardinality_error(logits, targets)
+        if "attributes" in self.losses:
+            terms["loss_attribute"] = found.attribute_loss
+        return terms
+
+    def _check(self, logits: Tensor, attributes: Tensor | None) -> None:
+        if logits.shape[-1] != self.num_classes + 1:
+            raise ValueError(
+                f"SetCriterion: received logits of {logits.shape[-1]} classes, expected "
+                f"{self.num_classes} and no object"
+            )
+        if attributes is None and "attributes" in self.losses:
+            raise ValueError(
+                "SetCriterion: received no pred_attributes, expected them for the loss 'attributes'"
+            )
+
+
+@torch.no_grad()
+def cardinality_error(logits: Tensor, targets: ops.Targets) -> Tensor:
+    """(A,) mean over images of |predicted objects - targets|, from logits (A, B, Q, C + 1)."""
+    predicted = (logits.argmax(-1) != logits.shape[-1] - 1).sum(-1)
+    return (predicted - targets.cu_targets.diff()).abs().float().mean(-1)
+
+
+@torch.no_grad()
+def class_error(logits: Tensor, targets: ops.Targets, matches: Tensor) -> Tensor:
+    """Percent of matched targets (T,) whose query has another class, from logits (B, Q, C + 1)."""
+    places = targets.image_of * logits.shape[1] + matches.clamp(min=0)
+    is_right = logits.flatten(0, 1).argmax(-1)[places] == targets.labels
+    is_matched = matches >= 0
+    return 100 - 100 * (is_right & is_matched).sum() / is_matched.sum().clamp(min=1)
+
+
+def _mean_over_processes(count: int, device: torch.device) -> float | Tensor:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return float(count)
+    total = torch.full((), float(count), dtype=torch.float32, device=device)
+    torch.distributed.all_reduce(total)
+    return total / torch.distributed.get_world_size()
