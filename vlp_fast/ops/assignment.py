@@ -150,9 +150,9 @@ def _is_cpp() -> bool:
 
 def _solve_array(cost: NDArray[Any], maximize: bool) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """One matrix, past the operator: its call alone takes five times as long as a small problem."""
-    rows, columns, status = native.required().assign_array(
-        np.require(cost, np.float64, "A"), maximize
-    )
+    if cost.dtype != np.float64 or not cost.flags.aligned:
+        cost = np.require(cost, np.float64, "A")
+    rows, columns, status = native.required().assign_array(cost, maximize)
     if status in _REFUSALS:
         raise ValueError(f"linear_sum_assignment: {_REFUSALS[status]}")
     return rows, columns
