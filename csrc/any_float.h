@@ -26,13 +26,13 @@ template <typename Real>
 VLP_HOST_DEVICE Real load(const void* data, FloatKind kind, int64_t place) {
   switch (kind) {
     case FloatKind::kHalf:
-      return from_half(static_cast<const uint16_t*>(data)[place]);
+      return from_half(read_only(static_cast<const uint16_t*>(data) + place));
     case FloatKind::kBrain:
-      return from_bits(static_cast<uint32_t>(static_cast<const uint16_t*>(data)[place]) << 16);
+      return from_bits(static_cast<uint32_t>(read_only(static_cast<const uint16_t*>(data) + place)) << 16);
     case FloatKind::kSingle:
-      return static_cast<const float*>(data)[place];
+      return read_only(static_cast<const float*>(data) + place);
     default:
-      return static_cast<Real>(static_cast<const double*>(data)[place]);
+      return static_cast<Real>(read_only(static_cast<const double*>(data) + place));
   }
 }
 

@@ -14,7 +14,7 @@ namespace vlp {
 
 inline void check_vectors(const char* function,
                           std::initializer_list<std::pair<const char*, const TensorView*>> vectors,
-                          DType dtype, DeviceType device) {
+                          DType dtype, Device device) {
   for (const auto& [name, view] : vectors) {
     check_dtype(function, name, *view, dtype);
     check_device(function, name, *view, device);
@@ -22,29 +22,16 @@ inline void check_vectors(const char* function,
   }
 }
 
-// first_row and last_row: int32, (B,) or (A, B); without them all T rows. Answers: column_of_row (A, T)
-// int64, status (A, B) int8.
-struct Bounds {
-  std::optional<TensorView> first_row, last_row;
+// Where the answers go: column_of_row (A, T) int64, status (A, B) int8 or bool.
+struct Answers {
   TensorView column_of_row, status;
 };
 
-inline RowBound row_bound(const char* function, const char* name, const std::optional<TensorView>& view,
-                          const TensorView& status, int64_t everywhere, DeviceType device) {
-  if (!view) return {nullptr, 0, 0, static_cast<int32_t>(everywhere)};
-  check_dtype(function, name, *view, kInt32);
-  check_device(function, name, *view, device);
-  if (view->ndim == 1)
-    check_shape(function, name, *view, {status.size(1)});
-  else
-    check_shape(function, name, *view, {status.size(0), status.size(1)});
-  return {view->ptr<int32_t>(), view->ndim == 1 ? 0 : view->stride(0), view->stride(view->ndim - 1), 0};
-}
-
-inline Problems problems_of(const char* function, const Bounds& bounds, int64_t columns, DeviceType device) {
-  const auto& [first_row, last_row, column_of_row, status] = bounds;
+inline Problems problems_of(const char* function, RowBound first_row, RowBound last_row,
+                            const Answers& answers, int64_t columns, Device device) {
+  const auto& [column_of_row, status] = answers;
   check_vectors(function, {{"column_of_row", &column_of_row}}, kInt64, device);
-  check_vectors(function, {{"status", &status}}, kInt8, device);
+  check_vectors(function, {{"status", &status}}, status.dtype == kBool ? kBool : kInt8, device);
   check_ndim(function, "column_of_row", column_of_row, 2);
   check_ndim(function, "status", status, 2);
   const int64_t layers = column_of_row.size(0), rows = column_of_row.size(1), images = status.size(1);
@@ -54,8 +41,8 @@ inline Problems problems_of(const char* function, const Bounds& bounds, int64_t 
     fail(function, std::to_string(layers) + " layers of " + std::to_string(images) + " images, " +
                        std::to_string(rows) + " rows and " + std::to_string(columns) +
                        " columns, expected fewer than 2^30 rows, columns and problems");
-  return {row_bound(function, "first_row", first_row, status, 0, device),
-          row_bound(function, "last_row", last_row, status, rows, device),
+  return {first_row,
+          last_row,
           static_cast<int32_t>(layers),
           static_cast<int32_t>(images),
           static_cast<int32_t>(rows),
@@ -64,13 +51,22 @@ inline Problems problems_of(const char* function, const Bounds& bounds, int64_t 
           status.ptr<int8_t>()};
 }
 
-// cost (A, T, Q), in any layout.
-inline Problems problems_of(const char* function, const TensorView& cost, const Bounds& bounds,
-                            DeviceType device) {
+// Each layer of cost (A, T, Q), in any layout, is a problem: all its rows, or the first num_rows[layer], (A,)
+// int32.
+inline Problems problems_of(const char* function, const TensorView& cost,
+                            const std::optional<TensorView>& num_rows, const Answers& answers,
+                            Device device) {
   check_ndim(function, "cost", cost, 3);
   check_device(function, "cost", cost, device);
-  check_shape(function, "column_of_row", bounds.column_of_row, {cost.size(0), cost.size(1)});
-  return problems_of(function, bounds, cost.size(2), device);
+  check_shape(function, "column_of_row", answers.column_of_row, {cost.size(0), cost.size(1)});
+  check_shape(function, "status", answers.status, {cost.size(0), 1});
+  if (num_rows) {
+    check_vectors(function, {{"num_rows", &*num_rows}}, kInt32, device);
+    check_shape(function, "num_rows", *num_rows, {cost.size(0)});
+  }
+  const RowBound last{num_rows ? num_rows->ptr<int32_t>() : nullptr, 1, 0,
+                      static_cast<int32_t>(cost.size(1))};
+  return problems_of(function, {nullptr, 0, 0, 0}, last, answers, cost.size(2), device);
 }
 
 template <typename T>
@@ -89,18 +85,21 @@ struct MatchInput {
   std::vector<double> weights;  // of class, L1, GIoU and attribute; alpha and gamma of the focal cost
 };
 
-inline Problems problems_of(const char* function, const MatchInput& in, const Bounds& bounds,
-                            DeviceType device) {
+// cu_targets (B + 1,) int32: the targets of image b are cu_targets[b] to cu_targets[b + 1].
+inline Problems problems_of(const char* function, const MatchInput& in, const TensorView& cu_targets,
+                            const Answers& answers, Device device) {
   const TensorView& logits = in.logits;
   check_ndim(function, "logits", logits, 4);
   check_ndim(function, "labels", in.labels, 1);
-  check_shape(function, "status", bounds.status, {logits.size(0), logits.size(1)});
-  check_shape(function, "column_of_row", bounds.column_of_row, {logits.size(0), in.labels.size(0)});
-  return problems_of(function, bounds, logits.size(2), device);
+  check_vectors(function, {{"cu_targets", &cu_targets}}, kInt32, device);
+  check_shape(function, "cu_targets", cu_targets, {logits.size(1) + 1});
+  check_shape(function, "status", answers.status, {logits.size(0), logits.size(1)});
+  check_shape(function, "column_of_row", answers.column_of_row, {logits.size(0), in.labels.size(0)});
+  const auto* starts = cu_targets.ptr<int32_t>();
+  return problems_of(function, {starts, 0, 1, 0}, {starts + 1, 0, 1, 0}, answers, logits.size(2), device);
 }
 
-inline Predicted predicted_of(const char* function, const char* name, const TensorView& view,
-                              DeviceType device) {
+inline Predicted predicted_of(const char* function, const char* name, const TensorView& view, Device device) {
   check_ndim(function, name, view, 4);
   check_device(function, name, view, device);
   const std::pair<DType, FloatKind> kinds[] = {{kFloat16, FloatKind::kHalf},
@@ -118,7 +117,7 @@ inline Predicted predicted_of(const char* function, const char* name, const Tens
 
 template <typename Real>
 const Real* normaliser_of(const char* function, const char* name, const std::optional<TensorView>& view,
-                          const TensorView& logits, DeviceType device) {
+                          const TensorView& logits, Device device) {
   if (!view) return nullptr;
   check_vectors(function, {{name, &*view}}, sizeof(Real) == sizeof(double) ? kFloat64 : kFloat32, device);
   check_shape(function, name, *view, {logits.size(0), logits.size(1), logits.size(2)});
@@ -126,7 +125,7 @@ const Real* normaliser_of(const char* function, const char* name, const std::opt
 }
 
 template <typename Real>
-Predictions<Real> predictions_of(Type<Real>, const char* function, const MatchInput& in, DeviceType device) {
+Predictions<Real> predictions_of(Type<Real>, const char* function, const MatchInput& in, Device device) {
   const TensorView& logits = in.logits;
   const Predicted classes = predicted_of(function, "logits", logits, device);
   const Predicted boxes = predicted_of(function, "boxes", in.boxes, device);

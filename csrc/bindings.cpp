@@ -56,14 +56,6 @@ py::dict build_info() {
   return info;
 }
 
-vlp::Bounds bounds_of(const py::tuple& in) {
-  if (in.size() != 4)
-    throw py::type_error("vlp_fast._C: bounds has " + std::to_string(in.size()) + " tensors, expected 4");
-  const auto view = [&](int i) { return in[i].cast<vlp::TensorView>(); };
-  const auto perhaps = [&](int i) { return in[i].is_none() ? std::nullopt : std::optional(view(i)); };
-  return {perhaps(0), perhaps(1), view(2), view(3)};
-}
-
 vlp::MatchInput match_input(const py::dict& in) {
   const auto view = [&](const char* name) { return in[name].cast<vlp::TensorView>(); };
   const auto perhaps = [&](const char* name) {
@@ -85,10 +77,10 @@ vlp::MatchInput match_input(const py::dict& in) {
           in["weights"].cast<std::vector<double>>()};
 }
 
-void assign(vlp::TensorView cost, const py::tuple& bounds, bool maximize, int64_t threads) {
-  const vlp::Bounds where = bounds_of(bounds);
+void assign(vlp::TensorView cost, const std::optional<vlp::TensorView>& num_rows,
+            vlp::TensorView column_of_row, vlp::TensorView status, bool maximize, int64_t threads) {
   const py::gil_scoped_release without_gil;
-  vlp::assign(cost, where, maximize, threads);
+  vlp::assign(cost, num_rows, {column_of_row, status}, maximize, threads);
 }
 
 // One matrix in an array: what crosses to PyTorch and back takes longer than a small problem.
@@ -118,27 +110,26 @@ py::tuple assign_array(const py::array_t<double>& cost, bool maximize) {
   return py::make_tuple(rows, columns, static_cast<int>(status));
 }
 
-void match(const py::dict& predictions, const py::tuple& bounds, int64_t threads) {
+void match(const py::dict& predictions, vlp::TensorView cu_targets, vlp::TensorView query_of_target,
+           vlp::TensorView status, int64_t threads) {
   const vlp::MatchInput in = match_input(predictions);
-  const vlp::Bounds where = bounds_of(bounds);
   const py::gil_scoped_release without_gil;
-  vlp::match(in, where, threads);
+  vlp::match(in, cu_targets, {query_of_target, status}, threads);
 }
 
 #ifdef VLP_CUDA
-void assign_cuda(vlp::StreamView cost, const py::tuple& bounds, bool maximize, int64_t longest) {
-  const vlp::Bounds where = bounds_of(bounds);
+void assign_cuda(vlp::StreamView cost, const std::optional<vlp::TensorView>& num_rows,
+                 vlp::TensorView column_of_row, vlp::TensorView status, bool maximize) {
   const py::gil_scoped_release without_gil;
-  vlp::assign_cuda(cost, where, maximize, longest);
+  vlp::assign_cuda(cost, num_rows, {column_of_row, status}, maximize);
 }
 
-void match_cuda(const py::dict& predictions, const py::tuple& bounds, int64_t longest,
-                const std::optional<vlp::TensorView>& scratch) {
+void match_cuda(const py::dict& predictions, vlp::TensorView cu_targets, vlp::TensorView query_of_target,
+                vlp::TensorView status, int64_t longest, const std::optional<vlp::TensorView>& scratch) {
   const vlp::MatchInput in = match_input(predictions);
-  const auto stream = predictions["logits"].cast<vlp::StreamView>().stream;
-  const vlp::Bounds where = bounds_of(bounds);
+  void* stream = predictions["logits"].cast<vlp::StreamView>().stream;
   const py::gil_scoped_release without_gil;
-  vlp::match_cuda(in, where, longest, scratch, stream);
+  vlp::match_cuda(in, cu_targets, {query_of_target, status}, longest, scratch, stream);
 }
 #endif
 
@@ -148,38 +139,42 @@ PYBIND11_MODULE(_C, module) {
   module.doc() = "Native kernels of vlp_fast; import it through vlp_fast.native.";
   module.def("build_info", &build_info, "Compiler, CUDA toolkit and architectures of this binary.");
 
-  module.def(
-      "assign", &assign, py::arg("cost"), py::arg("bounds"), py::arg("maximize"), py::arg("threads"),
-      "Assign the rows of many matrices to their columns, on the CPU.\n\n"
-      "cost (A, T, Q) float32 or float64, any strides. bounds: first_row and last_row int32, (B,) or\n"
-      "(A, B), which cut a matrix of each image from each of the A layers, None for all rows; column_of_row\n"
-      "(A, T) int64, written where an image has the row, -1 if it is left over; status (A, B) int8, "
-      "written:\n"
-      "0 solved, 2 infeasible, 3 holds NaN or -inf (+inf if maximize).");
+  module.def("assign", &assign, py::arg("cost"), py::arg("num_rows"), py::arg("column_of_row"),
+             py::arg("status"), py::arg("maximize"), py::arg("threads"),
+             "Assign the rows of many matrices to their columns, on the CPU.\n\n"
+             "cost (A, T, Q) float32 or float64, any strides; num_rows (A,) int32, how many rows of each "
+             "matrix are\n"
+             "its problem, or None for all. Writes column_of_row (A, T) int64 where a problem has the row, "
+             "-1 if it\n"
+             "is left over, and status (A, 1) int8: 0 solved, 2 infeasible, 3 holds NaN or -inf (+inf if "
+             "maximize).");
   module.def("assign_array", &assign_array, py::arg("cost").noconvert(), py::arg("maximize"),
              "Rows and columns of a float64 array's assignment, as SciPy's, and its status as of assign.");
   module.def(
-      "match", &match, py::arg("predictions"), py::arg("bounds"), py::arg("threads"),
+      "match", &match, py::arg("predictions"), py::arg("cu_targets"), py::arg("query_of_target"),
+      py::arg("status"), py::arg("threads"),
       "Match targets to queries at the lowest cost, on the CPU.\n\n"
       "predictions: logits (A, B, Q, N), boxes (A, B, Q, 4), attribute_logits (A, B, Q, R) or None, "
       "floating\n"
-      "point, any strides; target_boxes (T, 4) float32, labels (T,), attributes (T,) int64; normaliser and\n"
-      "attribute_normaliser (A, B, Q), log of the sum of exponentials, or None; class_cost 0 softmax, 1\n"
-      "sigmoid, 2 focal; weights of class, L1, GIoU, attribute, and alpha and gamma of the focal cost.\n"
-      "bounds as of assign; status 1: something was not finite, and cost as much as possible.");
+      "point, any strides; target_boxes (T, 4) float32, labels (T,), attributes (T,) int64;\n"
+      "are_probabilities, in place of logits, or normaliser and attribute_normaliser (A, B, Q), log of the\n"
+      "sum of exponentials, None where there is no softmax; class_cost 0 softmax, 1 sigmoid, 2 focal; "
+      "weights\n"
+      "of class, L1, GIoU, attribute, and alpha and gamma of the focal cost. cu_targets (B + 1,) int32.\n"
+      "Writes query_of_target (A, T) int64, -1 if left over, and status (A, B) int8 or bool: 1 where\n"
+      "something was not finite, and cost as much as possible.");
 #ifdef VLP_CUDA
   module.def("device_probe", &vlp::device_probe, py::arg("tensor"), py::call_guard<py::gil_scoped_release>(),
              "Launch an empty kernel on the tensor's device and current stream, or raise RuntimeError.");
-  module.def("assign_cuda", &assign_cuda, py::arg("cost"), py::arg("bounds"), py::arg("maximize"),
-             py::arg("longest"),
-             "The same on the current stream of a GPU; longest bounds the rows of a matrix.");
+  module.def("assign_cuda", &assign_cuda, py::arg("cost"), py::arg("num_rows"), py::arg("column_of_row"),
+             py::arg("status"), py::arg("maximize"), "The same as assign, on the current stream of a GPU.");
   module.def(
       "fits_in_shared", &vlp::fits_in_shared, py::arg("rows"), py::arg("columns"), py::arg("device"),
       "Whether match_cuda finds room for a matrix in the shared memory of a GPU, and needs no scratch.");
-  module.def(
-      "match_cuda", &match_cuda, py::arg("predictions"), py::arg("bounds"), py::arg("longest"),
-      py::arg("scratch"),
-      "The same on the current stream of a GPU. Writes both normalisers. scratch (A, T, Q) float32 or None:\n"
-      "for costs that do not fit in shared memory.");
+  module.def("match_cuda", &match_cuda, py::arg("predictions"), py::arg("cu_targets"),
+             py::arg("query_of_target"), py::arg("status"), py::arg("longest"), py::arg("scratch"),
+             "The same as match, on the current stream of a GPU. Writes both normalisers. longest bounds the "
+             "targets\n"
+             "of an image; scratch (A, T, Q) float32 or None, for costs that do not fit in shared memory.");
 #endif
 }

@@ -36,10 +36,13 @@ inline void check_dtype(const char* function, const char* name, const TensorView
   fail(function, name + (" is " + to_string(view.dtype)) + ", expected " + to_string(expected));
 }
 
-inline void check_device(const char* function, const char* name, const TensorView& view,
-                         DeviceType expected) {
-  if (view.device.type == expected) return;
-  const char* wanted = expected == kCPU ? "cpu" : "a CUDA device";
+// On a GPU the index counts too: a kernel cannot reach the memory of another one.
+inline void check_device(const char* function, const char* name, const TensorView& view, Device expected) {
+  const bool is_same =
+      view.device.type == expected.type && (expected.type == kCPU || view.device.index == expected.index);
+  if (is_same) return;
+  const std::string wanted =
+      view.device.type != expected.type && expected.type == kCUDA ? "a CUDA device" : to_string(expected);
   fail(function, name + (" is on " + to_string(view.device)) + ", expected " + wanted);
 }
 

@@ -40,6 +40,16 @@ VLP_HOST_DEVICE double logarithm(double x) { return log(x); }
 VLP_HOST_DEVICE float power(float x, float y) { return powf(x, y); }
 VLP_HOST_DEVICE double power(double x, double y) { return pow(x, y); }
 
+// Memory that nobody writes while a kernel runs: such reads may overtake writes.
+template <typename T>
+VLP_HOST_DEVICE T read_only(const T* place) {
+#ifdef __CUDA_ARCH__
+  return __ldg(place);
+#else
+  return *place;
+#endif
+}
+
 template <typename T>
 VLP_HOST_DEVICE T smaller(T a, T b) {
   return b < a ? b : a;

@@ -10,8 +10,8 @@ namespace vlp {
 
 enum class ClassCost : int32_t { kSoftmax, kSigmoid, kFocal };
 
-// Costs are clipped to it: beyond what boxes in the unit square can cost, and small enough that float64 still tells
-// the others apart in a sum with it.
+// Costs are clipped to it: beyond what boxes in the unit square can cost, and small enough that float64 still
+// tells the others apart in a sum with it.
 constexpr float kWorstCost = 1e9f;
 constexpr float kSmallestArea = 1e-12f;  // below it a box is a point or a line
 
@@ -78,7 +78,7 @@ struct Predictions {
 
   VLP_HOST_DEVICE void read_target(int32_t target, Real (&box)[4]) const {
     for (int k = 0; k < 4; ++k)
-      box[k] = static_cast<Real>(target_boxes[4 * static_cast<int64_t>(target) + k]);
+      box[k] = static_cast<Real>(read_only(target_boxes + 4 * static_cast<int64_t>(target) + k));
   }
 
   // Of one query: its class and attribute terms, then the cost of any target of its image.
@@ -104,10 +104,11 @@ struct Predictions {
 
     // What does not depend on boxes.
     VLP_HOST_DEVICE Real label_terms(int32_t target) const {
-      const Real p =
-          probability(logits_, all_.class_cost == ClassCost::kSoftmax, normaliser_, all_.labels[target]);
+      const Real p = probability(logits_, all_.class_cost == ClassCost::kSoftmax, normaliser_,
+                                 read_only(all_.labels + target));
       const Real class_term = all_.class_cost == ClassCost::kFocal ? focal(p) : -p;
-      return static_cast<Real>(all_.weights.classes) * class_term + attribute_term(all_.attributes[target]);
+      return static_cast<Real>(all_.weights.classes) * class_term +
+             attribute_term(read_only(all_.attributes + target));
     }
 
    private:
@@ -117,7 +118,8 @@ struct Predictions {
       if (label < 0 || label >= logits.size) return kNaN;
       const Real value = logits[label];
       if (all_.are_probabilities) return value;
-      if (!is_softmax) return 1 / (1 + exponential(-value));
+      if (!is_softmax)
+        return value < static_cast<Real>(kInfinity) ? 1 / (1 + exponential(-value)) : Real(kNaN);
       return exponential(value - normaliser) + (normaliser - normaliser);  // NaN if that is not finite
     }
 

@@ -39,7 +39,7 @@ struct RowBound {
   int32_t everywhere;
 
   VLP_HOST_DEVICE int32_t at(int32_t layer, int32_t image) const {
-    return data == nullptr ? everywhere : data[layer * layer_stride + image * image_stride];
+    return data == nullptr ? everywhere : read_only(data + layer * layer_stride + image * image_stride);
   }
 };
 
@@ -51,8 +51,11 @@ struct Problems {
 
   VLP_HOST_DEVICE int32_t count() const { return layers * images; }
   VLP_HOST_DEVICE Problem at(int32_t number) const {
-    const int32_t layer = number / images, image = number % images, first = first_row.at(layer, image);
-    return {layer, image, first, last_row.at(layer, image) - first, columns};
+    const int32_t layer = number / images, image = number % images;
+    const int32_t first =
+        smaller(larger(first_row.at(layer, image), 0), rows);  // nothing is written elsewhere
+    const int32_t last = smaller(larger(last_row.at(layer, image), first), rows);
+    return {layer, image, first, last - first, columns};
   }
   VLP_HOST_DEVICE int64_t* answer(const Problem& problem) const {
     return column_of_row + static_cast<int64_t>(problem.layer) * rows + problem.first;
@@ -88,7 +91,7 @@ struct Matrix {
     T sign;
 
     VLP_HOST_DEVICE Entry<T> operator()(int32_t row) const {
-      const T cost = sign * values[row * row_stride];
+      const T cost = sign * read_only(values + row * row_stride);
       return {cost, cost > -kFar};
     }
   };

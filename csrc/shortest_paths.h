@@ -108,7 +108,7 @@ class ShortestPaths {
     for (int32_t row = 0; row < rows_; ++row) {
       const Offer best = team_.nearest(
           columns_, [&](int32_t j) { return cost_(row, j); }, [&](int32_t j) { return rank(j); });
-      if (best.distance == kFar) return false;
+      if (!(best.distance < kFar)) return false;  // nor NaN, where prices overflow
       team_.once([&] {
         work_.row_price[row] = best.distance;
         work_.column_of_row[row] = best.is_free() ? best.column() : kNobody;
@@ -129,7 +129,7 @@ class ShortestPaths {
     Offer nearest = Offer::none();
     for (double length = 0.0;; length = nearest.distance) {
       nearest = scan(row, length);
-      if (nearest.distance == kFar) return false;
+      if (!(nearest.distance < kFar)) return false;
       if (nearest.is_free()) break;
       team_.owner(nearest.column(), [&](int32_t j) { work_.barrier[j] = kFar; });
       row = work_.row_of_column[nearest.column()];
@@ -147,11 +147,13 @@ class ShortestPaths {
     return team_.nearest(
         columns_,
         [&](int32_t j) {
-          const double through = start + (cost_(row, j) - work_.column_price[j]) + work_.barrier[j];
-          const bool is_nearer = through < work_.distance[j];
-          work_.previous_row[j] = is_nearer ? row : work_.previous_row[j];
-          work_.distance[j] = is_nearer ? through : work_.distance[j];
-          return work_.distance[j] + work_.barrier[j];
+          const double barrier = work_.barrier[j], so_far = work_.distance[j];
+          const double through = start + (cost_(row, j) - work_.column_price[j]) + barrier;
+          const bool is_nearer = through < so_far;
+          const double distance = is_nearer ? through : so_far;
+          if (is_nearer) work_.previous_row[j] = row;
+          if (is_nearer) work_.distance[j] = distance;
+          return distance + barrier;
         },
         [&](int32_t j) { return rank(j); });
   }

@@ -28,7 +28,7 @@ def assign(cost: Tensor, maximize: bool = False) -> Tensor:
     assert C is not None
     column_of_row = torch.full((1, cost.shape[0]), -7)
     status = torch.full((1, 1), -7, dtype=torch.int8)
-    C.assign(cost[None], (None, None, column_of_row, status), maximize, 1)
+    C.assign(cost[None], None, column_of_row, status, maximize, 1)
     assert status.item() == 0
     return column_of_row[0]
 
@@ -77,43 +77,41 @@ def test_assignment_reads_strides() -> None:
     assert sorted(assign(expanded).tolist()) == [0, 1, 2]
 
 
-def rows(*bounds: int) -> Tensor:
-    return torch.tensor(bounds, dtype=torch.int32)
+def integers(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.int32)
 
 
 @needs_native
 @pytest.mark.parametrize(
     ("name", "wrong", "message"),
     [
-        ("cost", torch.zeros(1, 2, 3).long(), "cost is int64, expected float32 or float64"),
-        ("cost", torch.zeros(1, 2, 3).bfloat16(), "cost is bfloat16"),
+        ("cost", torch.zeros(2, 3, 4).long(), "cost is int64, expected float32 or float64"),
+        ("cost", torch.zeros(2, 3, 4).bfloat16(), "cost is bfloat16"),
         ("cost", torch.zeros(2, 3), r"cost has shape \(2, 3\), expected 3 dimensions"),
-        ("first_row", rows(0, 1).long(), "first_row is int64, expected int32"),
-        ("first_row", rows(0), r"first_row has shape \(1\), expected \(2\)"),
-        ("last_row", torch.zeros(2, 2).int(), r"last_row has shape \(2, 2\), expected \(1, 2\)"),
-        ("last_row", rows(0, 0), "problem 1 has the rows 1 to 0, expected an ascending range"),
-        ("last_row", rows(1, 3), "problem 1 has the rows 1 to 3, expected .* within 0 to 2"),
-        ("first_row", rows(-1, 1), "problem 0 has the rows -1 to 1"),
-        ("column_of_row", torch.zeros(1, 2), "column_of_row is float32, expected int64"),
-        ("column_of_row", torch.zeros(1, 3).long(), r"column_of_row has shape \(1, 3\)"),
-        ("column_of_row", torch.zeros(1, 4).long()[:, ::2], "column_of_row is not contiguous"),
-        ("status", torch.zeros(1, 2).long(), "status is int64, expected int8"),
-        ("status", torch.zeros(2, 2).char(), r"status has shape \(2, 2\), expected \(1, 2\)"),
-        ("status", torch.zeros(2).char(), r"status has shape \(2\), expected 2 dimensions"),
+        ("num_rows", integers(0, 1).long(), "num_rows is int64, expected int32"),
+        ("num_rows", integers(0), r"num_rows has shape \(1\), expected \(2\)"),
+        ("num_rows", integers(1, 0, 1, 0)[::2], "num_rows is not contiguous"),
+        ("num_rows", integers(1, 4), "problem 1 has the rows 0 to 4, expected .* within 0 to 3"),
+        ("num_rows", integers(-1, 1), "problem 0 has the rows 0 to -1, expected an ascending"),
+        ("column_of_row", torch.zeros(2, 3), "column_of_row is float32, expected int64"),
+        ("column_of_row", torch.zeros(2, 2).long(), r"column_of_row has shape \(2, 2\)"),
+        ("column_of_row", torch.zeros(2, 6).long()[:, ::2], "column_of_row is not contiguous"),
+        ("status", torch.zeros(2, 1).long(), "status is int64, expected int8"),
+        ("status", torch.zeros(2, 2).char(), r"status has shape \(2, 2\), expected \(2, 1\)"),
+        ("status", torch.zeros(2).char(), r"status has shape \(2\), expected \(2, 1\)"),
     ],
 )
 def test_wrong_arguments_are_named(name: str, wrong: Tensor, message: str) -> None:
     assert C is not None
     arguments = {
-        "cost": torch.zeros(1, 2, 3),
-        "first_row": rows(0, 1),
-        "last_row": rows(1, 2),
-        "column_of_row": torch.zeros(1, 2).long(),
-        "status": torch.zeros(1, 2).char(),
+        "cost": torch.zeros(2, 3, 4),
+        "num_rows": integers(1, 3),
+        "column_of_row": torch.zeros(2, 3).long(),
+        "status": torch.zeros(2, 1).char(),
     }
-    cost, *bounds = (arguments | {name: wrong}).values()
+    C.assign(**arguments, maximize=False, threads=1)
     with pytest.raises(ValueError, match=f"^assign: {message}"):
-        C.assign(cost, tuple(bounds), False, 1)
+        C.assign(**(arguments | {name: wrong}), maximize=False, threads=1)
 
 
 @needs_native
@@ -122,10 +120,8 @@ def test_what_is_no_tensor_is_a_short_type_error(wrong: object) -> None:
     assert C is not None
     answers = (torch.zeros(1, 2).long(), torch.zeros(1, 1).char())
     with pytest.raises(TypeError, match=r"expected a torch\.Tensor") as caught:
-        C.assign(wrong, (None, None, *answers), False, 1)
+        C.assign(wrong, None, *answers, False, 1)
     assert len(str(caught.value)) < 120
-    with pytest.raises(TypeError, match="bounds has 2 tensors, expected 4"):
-        C.assign(torch.zeros(1, 2, 2), answers, False, 1)
 
 
 MATCH = {
@@ -169,11 +165,14 @@ MATCH = {
 )
 def test_wrong_predictions_are_named(name: str, wrong: object, message: str) -> None:
     assert C is not None
-    answers = (torch.zeros(1, 4).long(), torch.zeros(1, 2).char())
-    bounds = (rows(0, 1), rows(1, 4), *answers)
-    C.match(MATCH, bounds, 1)
+    answers = (integers(0, 1, 4), torch.zeros(1, 4).long(), torch.zeros(1, 2).bool())
+    C.match(MATCH, *answers, 1)
     with pytest.raises(ValueError, match=f"^match: {message}"):
-        C.match(MATCH | {name: wrong}, bounds, 1)
+        C.match(MATCH | {name: wrong}, *answers, 1)
+    with pytest.raises(ValueError, match=r"^match: cu_targets has shape"):
+        C.match(MATCH, integers(0, 4), *answers[1:], 1)
+    with pytest.raises(ValueError, match=r"^match: problem 1 has the rows 3 to 2"):
+        C.match(MATCH, integers(0, 3, 2), *answers[1:], 1)
 
 
 @needs_native

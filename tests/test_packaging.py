@@ -158,7 +158,7 @@ import vlp_fast, vlp_fast._C, vlp_fast.benchmarks, vlp_fast.kernels, torch
 from importlib.metadata import version
 out, status = torch.empty(1, 2, dtype=torch.int64), torch.empty(1, 1, dtype=torch.int8)
 cost = torch.tensor([[[4.0, 1.0, 3.0], [2.0, 0.5, 5.0]]])
-vlp_fast._C.assign(cost, (None, None, out, status), False, 1)
+vlp_fast._C.assign(cost, None, out, status, False, 1)
 is_same = version("vlp-fast") == vlp_fast.__version__
 print(out[0].tolist(), vlp_fast._C.build_info()["cuda"], is_same)
 for module in (vlp_fast, vlp_fast._C, vlp_fast.benchmarks, vlp_fast.kernels):

@@ -15,7 +15,9 @@ class BuildInfo(TypedDict):
 def build_info() -> BuildInfo: ...
 def assign(
     cost: Tensor,
-    bounds: tuple[Tensor | None, Tensor | None, Tensor, Tensor],
+    num_rows: Tensor | None,
+    column_of_row: Tensor,
+    status: Tensor,
     maximize: bool,
     threads: int,
 ) -> None: ...
@@ -24,19 +26,20 @@ def assign_array(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], int]: ...
 def match(
     predictions: dict[str, object],
-    bounds: tuple[Tensor | None, Tensor | None, Tensor, Tensor],
+    cu_targets: Tensor,
+    query_of_target: Tensor,
+    status: Tensor,
     threads: int,
 ) -> None: ...
 def assign_cuda(
-    cost: Tensor,
-    bounds: tuple[Tensor | None, Tensor | None, Tensor, Tensor],
-    maximize: bool,
-    longest: int,
+    cost: Tensor, num_rows: Tensor | None, column_of_row: Tensor, status: Tensor, maximize: bool
 ) -> None: ...
 def fits_in_shared(rows: int, columns: int, device: int) -> bool: ...
 def match_cuda(
     predictions: dict[str, object],
-    bounds: tuple[Tensor | None, Tensor | None, Tensor, Tensor],
+    cu_targets: Tensor,
+    query_of_target: Tensor,
+    status: Tensor,
     longest: int,
     scratch: Tensor | None,
 ) -> None: ...

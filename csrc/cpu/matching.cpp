@@ -3,6 +3,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -13,8 +14,8 @@
 namespace vlp {
 namespace {
 
-constexpr int64_t kCellsPerThread = 1
-                                    << 15;  // starting a thread takes as long as reading some thousand costs
+// Starting a thread takes as long as reading some thousand costs.
+constexpr int64_t kCellsPerThread = 1 << 15;
 
 struct RowMajor {
   const double* values;
@@ -79,11 +80,11 @@ class Solver {
 // On a CPU the bounds can be read; on a GPU that would be a wait.
 void check_bounds(const char* name, const Problems& problems) {
   for (int32_t number = 0; number < problems.count(); ++number) {
-    const Problem problem = problems.at(number);
-    const int64_t last = int64_t{problem.first} + problem.height;
-    if (problem.first < 0 || problem.height < 0 || last > problems.rows)
-      fail(name, "problem " + std::to_string(number) + " has the rows " + std::to_string(problem.first) +
-                     " to " + std::to_string(last) + ", expected an ascending range within 0 to " +
+    const int32_t layer = number / problems.images, image = number % problems.images;
+    const int32_t first = problems.first_row.at(layer, image), last = problems.last_row.at(layer, image);
+    if (first < 0 || first > last || last > problems.rows)
+      fail(name, "problem " + std::to_string(number) + " has the rows " + std::to_string(first) + " to " +
+                     std::to_string(last) + ", expected an ascending range within 0 to " +
                      std::to_string(problems.rows));
   }
 }
@@ -105,7 +106,10 @@ void solve_all(const Source& source, const Problems& problems, int64_t threads) 
   const int64_t cells = static_cast<int64_t>(problems.layers) * problems.rows * problems.columns;
   const int64_t worth = std::min<int64_t>(1 + cells / kCellsPerThread, problems.count());
   std::vector<std::thread> helpers;
-  for (int64_t i = 1; i < std::min(threads, worth); ++i) helpers.emplace_back(work);
+  try {
+    for (int64_t i = 1; i < std::min(threads, worth); ++i) helpers.emplace_back(work);
+  } catch (const std::system_error&) {  // no more threads are to be had: those that are do the work
+  }
   work();
   for (std::thread& helper : helpers) helper.join();
   if (failure) std::rethrow_exception(failure);
@@ -113,18 +117,20 @@ void solve_all(const Source& source, const Problems& problems, int64_t threads) 
 
 }  // namespace
 
-void assign(const TensorView& cost, const Bounds& bounds, bool maximize, int64_t threads) {
-  const Problems problems = problems_of("assign", cost, bounds, kCPU);
+void assign(const TensorView& cost, const std::optional<TensorView>& num_rows, const Answers& answers,
+            bool maximize, int64_t threads) {
+  const Problems problems = problems_of("assign", cost, num_rows, answers, Device{kCPU, 0});
   check_bounds("assign", problems);
   dispatch_real("assign", "cost", cost,
                 [&](auto type) { solve_all(matrix_of(type, cost, maximize), problems, threads); });
 }
 
-void match(const MatchInput& in, const Bounds& bounds, int64_t threads) {
-  const Problems problems = problems_of("match", in, bounds, kCPU);
+void match(const MatchInput& in, const TensorView& cu_targets, const Answers& answers, int64_t threads) {
+  const Device cpu{kCPU, 0};
+  const Problems problems = problems_of("match", in, cu_targets, answers, cpu);
   check_bounds("match", problems);
   dispatch_precision(
-      in, [&](auto type) { solve_all(predictions_of(type, "match", in, kCPU), problems, threads); });
+      in, [&](auto type) { solve_all(predictions_of(type, "match", in, cpu), problems, threads); });
 }
 
 Status assign_one(const Matrix<double>& cost, int64_t rows, int64_t columns, int64_t* column_of_row) {

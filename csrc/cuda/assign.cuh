@@ -32,7 +32,7 @@ struct InPlace {
   T sign;
 
   VLP_HOST_DEVICE double operator()(int32_t row, int32_t column) const {
-    return static_cast<double>(sign * values[row * row_stride + column * column_stride]);
+    return static_cast<double>(sign * read_only(values + row * row_stride + column * column_stride));
   }
 };
 
@@ -68,6 +68,7 @@ __device__ __forceinline__ bool read(const Source& source, const Problem& proble
   bool is_good = true;
   for (int32_t j = threadIdx.x % kAbreast; j < problem.width; j += kAbreast) {
     const auto column = source.column(problem.layer, problem.image, j);
+#pragma unroll 2
     for (int32_t i = threadIdx.x / kAbreast; i < problem.height; i += kBlock / kAbreast) {
       const auto entry = column(problem.first + i);
       is_good = is_good && entry.is_good;
@@ -80,9 +81,9 @@ __device__ __forceinline__ bool read(const Source& source, const Problem& proble
 // Blocks of a kernel that a multiprocessor is to hold at a time, which bounds the registers of a thread: as
 // many as leave every kernel without spills (tests/csrc/cuda_resources.csv).
 template <typename Team, typename Source>
-constexpr int kResident = Team::kThreads > 32                                    ? 3
-                          : sizeof(typename Source::Precision) == sizeof(double) ? 6
-                                                                                 : 7;
+constexpr int kResident =
+    sizeof(typename Source::Precision) == sizeof(double) ? (Team::kThreads > 32 ? 2 : 4)
+                                                         : (Team::kThreads > 32 ? 3 : 6);
 
 // One block a problem. Shared memory: what the team needs, the workspace, and the tile if the rest has room.
 template <typename Team, typename Source>
@@ -113,22 +114,27 @@ __global__ void __launch_bounds__(Team::kBlock, kResident<Team, Source>)
                                ? shortest_paths(team, Tile<Value>{near_tile, columns}, rows, columns, work)
                                : shortest_paths(team, far_costs(source, problem, tile), rows, columns, work);
     status = !is_solved ? kInfeasible : is_good ? kSolved : kMended;
-    team.sync();
     if (is_solved) team.each(rows, [&](int32_t i) { problems.write(problem, i, work.column_of_row[i]); });
   }
-  if (threadIdx.x == 0) problems.status[blockIdx.x] = status;
+  // A bool if entries are mended: was anything not as it should be?
+  if (threadIdx.x == 0) problems.status[blockIdx.x] = Source::kMends ? status != kSolved : status;
 }
 
-// Logarithm of the sum of exponentials of each query's logits, a warp for each, where its image has targets.
+// Logits and where the logarithm of the sum of each query's exponentials goes.
 template <typename Real>
-__global__ void __launch_bounds__(32 * kNormalisers, 1)
-    normalise_kernel(const Predicted logits, const Problems problems, Real* normaliser) {
-  const int64_t number = static_cast<int64_t>(blockIdx.x) * kNormalisers + threadIdx.x / 32;
-  const int32_t lane = threadIdx.x % 32;
-  if (number >= static_cast<int64_t>(problems.count()) * problems.columns) return;
+struct Softmax {
+  Predicted logits;
+  Real* normaliser;  // (A, B, Q)
+};
+
+// By one warp.
+template <typename Real>
+__device__ __forceinline__ void normalise(const Softmax<Real>& softmax, const Problems& problems,
+                                          int64_t number) {
   const Problem problem = problems.at(static_cast<int32_t>(number / problems.columns));
-  if (problem.height == 0) return;
-  const auto row = logits.row<Real>(problem.layer, problem.image, number % problems.columns);
+  if (problem.height == 0) return;  // nobody asks
+  const auto row = softmax.logits.template row<Real>(problem.layer, problem.image, number % problems.columns);
+  const int32_t lane = threadIdx.x % 32;
 
   Real most = -static_cast<Real>(kFar);
   for (int64_t i = lane; i < row.size; i += 32) most = larger(most, row[i]);
@@ -139,7 +145,21 @@ __global__ void __launch_bounds__(32 * kNormalisers, 1)
   for (int64_t i = lane; i < row.size; i += 32) sum += exponential(row[i] - most);
 #pragma unroll
   for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(kAllLanes, sum, distance);
-  if (lane == 0) normaliser[number] = most + logarithm(sum);
+  if (lane == 0) softmax.normaliser[number] = most + logarithm(sum);
+}
+
+// A warp for each query of one softmax or two.
+template <typename Real>
+__global__ void __launch_bounds__(32 * kNormalisers, 1)
+    normalise_kernel(const Softmax<Real> first, const Softmax<Real> second, const Problems problems,
+                     const int64_t count) {
+  const int64_t number = static_cast<int64_t>(blockIdx.x) * kNormalisers + threadIdx.x / 32;
+  const int64_t queries = static_cast<int64_t>(problems.count()) * problems.columns;
+  if (number >= count) return;
+  if (number < queries)
+    normalise(first, problems, number);
+  else
+    normalise(second, problems, number - queries);
 }
 
 }  // namespace vlp

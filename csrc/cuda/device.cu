@@ -13,7 +13,7 @@ __global__ void nothing() {}
 }  // namespace
 
 void device_probe(StreamView tensor) {
-  check_device(kName, "tensor", tensor.view, kDevice);
+  check_device(kName, "tensor", tensor.view, Device{kDevice, tensor.view.device.index});
   const DeviceGuard guard(kName, tensor.view.device.index);
   Launch{kName, 1, 1, 0, tensor.stream}(nothing);
 }

@@ -38,24 +38,31 @@ void launch(const char* name, const Source& source, const Problems& problems, in
   run(assign_kernel<BlockTeam, Source>, BlockTeam::kBlock);
 }
 
+// Both softmaxes in one launch, if there are any.
 template <typename Real>
-void normalise(const char* name, const Predicted& logits, const Problems& problems, const Real* normaliser,
-               void* stream) {
-  if (normaliser == nullptr) return;
-  const int64_t queries = static_cast<int64_t>(problems.count()) * problems.columns;
+void normalise(const char* name, const Predictions<Real>& source, const MatchInput& in,
+               const Problems& problems, void* stream) {
+  Softmax<Real> softmaxes[2] = {};
+  int count = 0;
+  if (in.normaliser) softmaxes[count++] = {source.logits, in.normaliser->ptr<Real>()};
+  if (in.attribute_normaliser)
+    softmaxes[count++] = {source.attribute_logits, in.attribute_normaliser->ptr<Real>()};
+  const int64_t queries = count * static_cast<int64_t>(problems.count()) * problems.columns;
   const Launch launch{name, (queries + kNormalisers - 1) / kNormalisers, 32 * kNormalisers, 0, stream};
-  launch(normalise_kernel<Real>, logits, problems, const_cast<Real*>(normaliser));
+  launch(normalise_kernel<Real>, softmaxes[0], softmaxes[1], problems, queries);
 }
 
 }  // namespace
 
-void assign_cuda(const StreamView& cost, const Bounds& bounds, bool maximize, int64_t longest) {
+void assign_cuda(const StreamView& cost, const std::optional<TensorView>& num_rows, const Answers& answers,
+                 bool maximize) {
   constexpr const char* kName = "assign_cuda";
   const TensorView& view = cost.view;
-  const Problems problems = problems_of(kName, view, bounds, kDevice);
-  const DeviceGuard guard(kName, view.device.index);
+  const Device device{kDevice, view.device.index};
+  const Problems problems = problems_of(kName, view, num_rows, answers, device);
+  const DeviceGuard guard(kName, device.index);
   dispatch_real(kName, "cost", view, [&](auto type) {
-    launch(kName, matrix_of(type, view, maximize), problems, longest, nullptr, view.device.index,
+    launch(kName, matrix_of(type, view, maximize), problems, problems.rows, nullptr, device.index,
            cost.stream);
   });
 }
@@ -65,23 +72,22 @@ bool fits_in_shared(int64_t rows, int64_t columns, int device) {
   return shared_bytes(rows, columns, sizeof(float), limit + 1) <= limit;
 }
 
-void match_cuda(const MatchInput& in, const Bounds& bounds, int64_t longest,
+void match_cuda(const MatchInput& in, const TensorView& cu_targets, const Answers& answers, int64_t longest,
                 const std::optional<TensorView>& scratch, void* stream) {
   constexpr const char* kName = "match_cuda";
-  const Problems problems = problems_of(kName, in, bounds, kDevice);
-  const int device = in.logits.device.index;
-  const DeviceGuard guard(kName, device);
+  const Device device{kDevice, in.logits.device.index};
+  const Problems problems = problems_of(kName, in, cu_targets, answers, device);
+  const DeviceGuard guard(kName, device.index);
   if (scratch) {
-    check_vectors(kName, {{"scratch", &*scratch}}, kFloat32, kDevice);
+    check_vectors(kName, {{"scratch", &*scratch}}, kFloat32, device);
     check_shape(kName, "scratch", *scratch, {problems.layers, problems.rows, problems.columns});
-  } else if (!fits_in_shared(longest, problems.columns, device)) {
+  } else if (!fits_in_shared(longest, problems.columns, device.index)) {
     fail(kName, "scratch is None, expected (A, T, Q) float32: the costs do not fit in shared memory");
   }
   dispatch_precision(in, [&](auto type) {
-    const auto source = predictions_of(type, kName, in, kDevice);
-    normalise(kName, source.logits, problems, source.normaliser, stream);
-    normalise(kName, source.attribute_logits, problems, source.attribute_normaliser, stream);
-    launch(kName, source, problems, longest, scratch ? scratch->ptr<float>() : nullptr, device, stream);
+    const auto source = predictions_of(type, kName, in, device);
+    normalise(kName, source, in, problems, stream);
+    launch(kName, source, problems, longest, scratch ? scratch->ptr<float>() : nullptr, device.index, stream);
   });
 }
 

@@ -50,9 +50,12 @@ struct Launch {
   template <typename... Parameters, typename... Arguments>
   void operator()(void (*kernel)(Parameters...), const Arguments&... arguments) const {
     if (blocks == 0) return;
-    if (shared_bytes > kSharedUnasked)
+    if (shared_bytes > kSharedUnasked) {  // always the same number: another thread may be about to launch
+      int device = 0;
+      check_cuda(function, cudaGetDevice(&device));
       check_cuda(function, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                static_cast<int>(shared_bytes)));
+                                                static_cast<int>(shared_limit(function, device))));
+    }
     kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(
         arguments...);
     check_cuda(function, cudaGetLastError());

@@ -7,7 +7,11 @@ namespace vlp {
 
 constexpr unsigned kAllLanes = 0xffffffff;
 
-__device__ __forceinline__ Offer better(const Offer& a, const Offer& b) { return a.before(b) ? a : b; }
+// Without a branch.
+__device__ __forceinline__ Offer better(const Offer& a, const Offer& b) {
+  const bool wins = (a.distance < b.distance) | ((a.distance == b.distance) & (a.rank < b.rank));
+  return {wins ? a.distance : b.distance, wins ? a.rank : b.rank};
+}
 
 // The best offer of a warp, in every lane: three integer minima where the GPU has them as an instruction
 // (sm_80 and newer), for the upper and the lower half of the distance and for the rank; five rounds of swaps
@@ -56,7 +60,10 @@ struct Lanes {
   template <typename DistanceOf, typename RankOf>
   __device__ __forceinline__ Offer own_best(int32_t count, DistanceOf&& distance_of, RankOf&& rank_of) const {
     Offer best = Offer::none();
-    for (int32_t j = lane; j < count; j += kThreads) best = better({distance_of(j), rank_of(j)}, best);
+    for (int32_t j = lane; j < count; j += kThreads) {
+      const int32_t rank = rank_of(j);  // read before distance_of writes
+      best = better({distance_of(j), rank}, best);
+    }
     return best;
   }
 };
@@ -81,7 +88,7 @@ struct BlockTeam : Lanes<256> {
   static constexpr int kSharedBytes = 2 * kWarps * sizeof(Offer);
 
   Offer* best_of_warp;
-  mutable int32_t turn = 0;
+  mutable int32_t turn = 0;  // of the one copy that takes minima
 
   __device__ explicit BlockTeam(void* shared)
       : Lanes{static_cast<int32_t>(threadIdx.x)}, best_of_warp(static_cast<Offer*>(shared)) {}

@@ -11,7 +11,7 @@ template __global__ void assign_kernel<BlockTeam>(Matrix<float>, Problems, int64
 template __global__ void assign_kernel<BlockTeam>(Matrix<double>, Problems, int64_t, float*);
 template __global__ void assign_kernel<BlockTeam>(Predictions<float>, Problems, int64_t, float*);
 template __global__ void assign_kernel<BlockTeam>(Predictions<double>, Problems, int64_t, float*);
-template __global__ void normalise_kernel(Predicted, Problems, float*);
-template __global__ void normalise_kernel(Predicted, Problems, double*);
+template __global__ void normalise_kernel(Softmax<float>, Softmax<float>, Problems, int64_t);
+template __global__ void normalise_kernel(Softmax<double>, Softmax<double>, Problems, int64_t);
 
 }  // namespace vlp

@@ -42,6 +42,7 @@ struct Thread {
   ucontext_t context;
   std::vector<char> stack = std::vector<char>(kStackBytes);
   bool is_done;
+  bool may_go;             // its meeting was complete, and it has not been resumed since
   Meeting meeting;         // what it waits for
   const char* collective;  // under which name
   uint64_t value[2];       // given to the others, in turn: nobody is two collectives ahead
@@ -57,7 +58,9 @@ class Block {
     for (int i = 0; i < count; ++i) start(threads_[i]);
     for (std::vector<int> order = runnable(count); !order.empty(); order = runnable(count)) {
       std::shuffle(order.begin(), order.end(), random_);
-      for (int i : order) resume(i);
+      const int warp = order[0] / kLanes;  // one warp at a time: they drift apart
+      for (int i : order)
+        if (i / kLanes == warp) resume(i);
     }
   }
 
@@ -78,7 +81,7 @@ class Block {
 
  private:
   void start(Thread& thread) {
-    thread.is_done = false;
+    thread.is_done = thread.may_go = false;
     thread.meeting = Meeting::kNone;
     thread.turn = 0;
     getcontext(&thread.context);
@@ -96,6 +99,7 @@ class Block {
     current_ = i;
     threadIdx.x = i;
     threads_[i].meeting = Meeting::kNone;
+    threads_[i].may_go = false;
     swapcontext(&scheduler_, &threads_[i].context);
   }
 
@@ -107,11 +111,14 @@ class Block {
     for (int i = 0; i < count; ++i) {
       if (threads_[i].is_done) continue;
       somebody_waits = true;
-      if (is_complete(i)) found.push_back(i);
+      if (threads_[i].may_go || is_complete(i)) found.push_back(i);
     }
-    const auto at_block = [&](int i) { return threads_[i].meeting == Meeting::kBlock; };
+    const auto at_block = [&](int i) {
+      return threads_[i].meeting == Meeting::kBlock && !threads_[i].may_go;
+    };
     const auto one = std::find_if(found.begin(), found.end(), at_block);
     if (one != found.end()) remember((threads_[*one].turn - 1) % 2);
+    for (int i : found) threads_[i].may_go = true;
     if (found.empty() && somebody_waits) throw std::logic_error("cuda_on_cpu: threads wait for each other");
     return found;
   }
@@ -169,6 +176,11 @@ inline int __syncthreads_and(int predicate) {
   using namespace cuda_on_cpu;
   const unsigned turn = block.meet(Meeting::kBlock, "__syncthreads_and", predicate != 0);
   return block.nobody_gave_zero(turn);
+}
+
+template <typename T>
+T __ldg(const T* place) {
+  return *place;
 }
 
 inline void __syncwarp() { cuda_on_cpu::block.meet(cuda_on_cpu::Meeting::kWarp, "__syncwarp", 0); }

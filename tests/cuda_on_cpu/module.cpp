@@ -9,7 +9,11 @@ namespace vlp {
 Status assign_one(const Matrix<double>&, int64_t, int64_t, int64_t*) {
   throw std::logic_error("not in this build");
 }
-void assign(const TensorView&, const Bounds&, bool, int64_t) { throw std::logic_error("not in this build"); }
-void match(const MatchInput&, const Bounds&, int64_t) { throw std::logic_error("not in this build"); }
+void assign(const TensorView&, const std::optional<TensorView>&, const Answers&, bool, int64_t) {
+  throw std::logic_error("not in this build");
+}
+void match(const MatchInput&, const TensorView&, const Answers&, int64_t) {
+  throw std::logic_error("not in this build");
+}
 
 }  // namespace vlp

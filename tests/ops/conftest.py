@@ -25,7 +25,12 @@ def build_cuda_on_cpu(folder: Path, arch: int) -> ModuleType:
     includes = [ROOT / "tests/cuda_on_cpu", ROOT / "csrc", pybind11.get_include()]
     includes += [sysconfig.get_path("include")]
     command = [COMPILER, "-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-w"]
-    command += [f"-D__CUDA_ARCH__={arch}", *(f"-I{path}" for path in includes)]
+    command += [
+        "-include",
+        "cuda_on_cpu.h",
+        f"-D__CUDA_ARCH__={arch}",
+        *(f"-I{path}" for path in includes),
+    ]
     subprocess.run([*command, ROOT / "tests/cuda_on_cpu/module.cpp", "-o", binary], check=True)
     spec = importlib.util.spec_from_file_location("_C", binary)
     assert spec is not None and spec.loader is not None

@@ -166,6 +166,26 @@ def test_one_infinite_logit_spoils_the_whole_query(match) -> None:
     assert not match(logits, boxes, ops.make_targets(images))[1].any()
 
 
+@pytest.mark.parametrize("kind", ["sigmoid", "focal"])
+def test_an_infinite_logit_is_the_last_choice(kind, match) -> None:
+    check_infinite(match, kind)
+
+
+@on_gpu_source
+@pytest.mark.parametrize("kind", ["sigmoid", "focal"])
+def test_an_infinite_logit_in_the_gpus_source(kind, cuda_on_cpu) -> None:
+    check_infinite(match_on_gpu_source(cuda_on_cpu), kind)
+
+
+def check_infinite(run, kind) -> None:
+    logits, boxes, images, _ = make_problem((2,), layers=1, queries=3)
+    images[0][1][:] = 0
+    logits[0, 0, 1, 0] = float("inf")
+    matches, non_finite = run(logits, boxes, ops.make_targets(images), class_cost=kind)
+    assert non_finite.all()
+    assert sorted(matches[0].tolist()) == [0, 2]
+
+
 LABELS = [-1, 5, 2**40]
 
 
@@ -290,6 +310,25 @@ def test_costs_without_room_in_shared_memory(cuda_on_cpu, monkeypatch) -> None:
 
 
 @on_gpu_source
+def test_scratch_memory_is_each_problems_own(cuda_on_cpu, monkeypatch) -> None:
+    """No problem has room in shared memory: every cost is written, each to its own place."""
+    monkeypatch.setenv("CUDA_ON_CPU_SHARED_BYTES", "1400")
+    logits, boxes, images, _ = make_problem((20, 24, 22), queries=24)
+    targets = ops.make_targets(images)
+    call = matching._Call(
+        *(logits, boxes, None, targets.boxes, targets.labels, targets.attributes),
+        *(targets.cu_targets, 24, "sigmoid", [1.0, 5.0, 2.0, 1.0, 0.25, 2.0]),
+    )
+    no_softmax = {"are_probabilities": False, "normaliser": None, "attribute_normaliser": None}
+    matches, non_finite = call.empty()
+    scratch = torch.full((2, 66, 24), float("nan"))
+    inputs = call.inputs() | no_softmax
+    cuda_on_cpu.match_cuda(inputs, call.cu_targets, matches, non_finite, 24, scratch)
+    assert scratch.isfinite().all()
+    assert torch.equal(matches, match_on("cpp")(logits, boxes, targets, class_cost="sigmoid")[0])
+
+
+@on_gpu_source
 def test_too_little_room_is_told(cuda_on_cpu, monkeypatch) -> None:
     """Without scratch memory, or with too low a bound on the targets, nothing is written."""
     logits, boxes, images, _ = make_problem((17,), layers=1)
@@ -301,13 +340,12 @@ def test_too_little_room_is_told(cuda_on_cpu, monkeypatch) -> None:
     no_softmax = {"are_probabilities": False, "normaliser": None, "attribute_normaliser": None}
     predictions = call.inputs() | no_softmax
     matches, non_finite = call.empty()
-    bounds = call.bounds(matches, non_finite)
     monkeypatch.setenv("CUDA_ON_CPU_SHARED_BYTES", "1100")
     with pytest.raises(ValueError, match=r"scratch is None, expected \(A, T, Q\) float32"):
-        cuda_on_cpu.match_cuda(predictions, bounds, 17, None)
-    cuda_on_cpu.match_cuda(predictions, bounds, 4, None)
+        cuda_on_cpu.match_cuda(predictions, call.cu_targets, matches, non_finite, 17, None)
+    cuda_on_cpu.match_cuda(predictions, call.cu_targets, matches, non_finite, 4, None)
     assert (matches == -1).all()
-    assert bounds[-1].tolist() == [[3]]
+    assert non_finite.tolist() == [[True]]
 
 
 def test_autocast_costs_as_float32(match) -> None:

@@ -78,7 +78,7 @@ CALLS: dict[str, list[Callable[[], tuple[Any, ...]]]] = {
     ],
     "linear_sum_assignment": [
         lambda: (random(3, 4, 6), None, False),
-        lambda: (random(3, 6, 4), torch.tensor([[2], [0], [6]], dtype=torch.int32), True),
+        lambda: (random(3, 6, 4), torch.tensor([2, 0, 6], dtype=torch.int32), True),
     ],
 }
 

@@ -24,8 +24,8 @@ _assign.impl("reference")(reference.assign)
 
 def _on_host(cost: Tensor, num_rows: Tensor | None, maximize: bool) -> Tensor:
     columns, status = _unwritten(cost)
-    bounds = (None, num_rows, columns, status)
-    native.required().assign(_real(cost), bounds, maximize, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    native.required().assign(_real(cost), num_rows, columns, status, maximize, threads)
     worst = int(status.max()) if status.numel() else 0
     if worst in _REFUSALS:
         raise ValueError(f"linear_sum_assignment: {_REFUSALS[worst]}")
@@ -159,7 +159,7 @@ def _solve_array(cost: NDArray[Any], maximize: bool) -> tuple[NDArray[np.intp], 
 
 
 def _heights(num_rows: Tensor | Sequence[int], batch: Tensor) -> Tensor:
-    """`num_rows` as (B, 1) int32 on the device of the batch; checked where that is no wait."""
+    """`num_rows` as (B,) int32 on the device of the batch; checked where that is no wait."""
     given = num_rows if isinstance(num_rows, Tensor) else torch.from_numpy(_integers(num_rows))
     count, most = batch.shape[:2]
     if given.shape != (count,) or given.dtype not in INTEGERS:
@@ -177,7 +177,7 @@ def _heights(num_rows: Tensor | Sequence[int], batch: Tensor) -> Tensor:
             )
     device = batch.device
     given = given.to(device, torch.int32, non_blocking=device.type == "cuda")
-    return given.clamp(0, most)[:, None]
+    return given.clamp(0, most)
 
 
 def _integers(num_rows: Sequence[int]) -> NDArray[Any]:

@@ -60,10 +60,6 @@ class _Call(NamedTuple):
             "weights": self.weights,
         }
 
-    def bounds(self, matches: Tensor, non_finite: Tensor) -> tuple[Tensor, ...]:
-        """First and last target of each image, and where the answers go; a status is a byte."""
-        return self.cu_targets[:-1], self.cu_targets[1:], matches, non_finite.view(torch.int8)
-
 
 _match = Op(
     "match(Tensor logits, Tensor boxes, Tensor? attribute_logits, Tensor target_boxes,"
@@ -99,19 +95,23 @@ def _in_torch(*args: Any) -> tuple[Tensor, Tensor]:
 def _on_host(*args: Any) -> tuple[Tensor, Tensor]:
     call = _Call(*args)
     matches, non_finite = call.empty()
-    logits, attributes, precision = call.logits, call.attribute_logits, call.precision()
-    is_softmax = call.class_cost == "softmax"
+    precision, attributes = call.precision(), call.attribute_logits
+    logits = call.logits.to(precision)
     predictions = call.inputs() | {
-        "logits": logits.to(precision).softmax(-1)
-        if is_softmax
-        else logits.to(precision).sigmoid(),
+        "logits": logits.softmax(-1) if call.class_cost == "softmax" else _sigmoid(logits),
         "attribute_logits": None if attributes is None else attributes.to(precision).softmax(-1),
         "are_probabilities": True,
         "normaliser": None,
         "attribute_normaliser": None,
     }
-    native.required().match(predictions, call.bounds(matches, non_finite), torch.get_num_threads())
+    threads = torch.get_num_threads()
+    native.required().match(predictions, call.cu_targets, matches, non_finite, threads)
     return matches, non_finite
+
+
+def _sigmoid(logits: Tensor) -> Tensor:
+    """NaN for +inf, which must not win."""
+    return logits.masked_fill(logits == torch.inf, torch.nan).sigmoid()
 
 
 def _on_device(*args: Any) -> tuple[Tensor, Tensor]:
@@ -127,8 +127,8 @@ def _on_device(*args: Any) -> tuple[Tensor, Tensor]:
     scratch = None
     if not module.fits_in_shared(call.max_targets, queries, call.boxes.get_device()):
         scratch = call.boxes.new_empty((*matches.shape, queries), dtype=torch.float32)
-    bounds = call.bounds(matches, non_finite)
-    module.match_cuda(predictions, bounds, int(call.max_targets), scratch)
+    longest = int(call.max_targets)
+    module.match_cuda(predictions, call.cu_targets, matches, non_finite, longest, scratch)
     return matches, non_finite
 
 

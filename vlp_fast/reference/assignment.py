@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 def assign(cost: Tensor, num_rows: Tensor | None, maximize: bool) -> Tensor:
-    """Assign the first `num_rows` (B, 1) rows of each matrix of (B, n, m): (B, n), -1 for none."""
+    """Assign the first `num_rows` (B,) rows of each matrix of (B, n, m): (B, n), -1 for none."""
     count, height = cost.shape[:2]
-    heights = [height] * count if num_rows is None else num_rows.flatten().tolist()
+    heights = [height] * count if num_rows is None else num_rows.tolist()
     return _assign(cost, ((b, 0, stop) for b, stop in enumerate(heights)), maximize)
 
 

@@ -42,7 +42,8 @@ def matching_cost(
     if class_cost == "softmax":
         cost = cost - cost_class * _softmax_at(logits, image_of, labels)
     else:
-        p = _at(widen(logits).sigmoid(), image_of, labels)
+        wide = widen(logits)
+        p = _at(wide.masked_fill(wide == torch.inf, torch.nan).sigmoid(), image_of, labels)
         cost = cost + cost_class * (-p if class_cost == "sigmoid" else _focal(p, alpha, gamma))
     if attribute_logits is not None:
         probability = _softmax_at(attribute_logits, image_of, attributes.clamp(min=0))

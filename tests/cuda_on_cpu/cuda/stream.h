@@ -31,8 +31,11 @@ struct Launch {
 
   template <typename... Parameters, typename... Arguments>
   void operator()(void (*kernel)(Parameters...), const Arguments&... arguments) const {
-    for (int64_t i = 0; i < blocks; ++i) {
-      blockIdx.x = static_cast<unsigned>(i);
+    std::vector<unsigned> order(blocks);
+    std::iota(order.begin(), order.end(), 0u);
+    std::shuffle(order.begin(), order.end(), std::mt19937(static_cast<unsigned>(blocks)));
+    for (unsigned number : order) {
+      blockIdx.x = number;
       std::memset(shared, 0xff, sizeof(shared));  // NaN: nobody may count on zeros
       cuda_on_cpu::block.run(threads, [&] { kernel(arguments...); });
       check_end();
