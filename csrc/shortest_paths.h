@@ -147,12 +147,14 @@ class ShortestPaths {
     return team_.nearest(
         columns_,
         [&](int32_t j) {
+          // All loads, then all stores: a GPU waits for the former only once.
           const double barrier = work_.barrier[j], so_far = work_.distance[j];
+          const int32_t previous = work_.previous_row[j];
           const double through = start + (cost_(row, j) - work_.column_price[j]) + barrier;
           const bool is_nearer = through < so_far;
           const double distance = is_nearer ? through : so_far;
-          if (is_nearer) work_.previous_row[j] = row;
-          if (is_nearer) work_.distance[j] = distance;
+          work_.previous_row[j] = is_nearer ? row : previous;
+          work_.distance[j] = distance;
           return distance + barrier;
         },
         [&](int32_t j) { return rank(j); });
