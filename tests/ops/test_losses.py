@@ -165,6 +165,24 @@ def test_broken_query_that_nobody_matched_does_not_touch_the_box_losses() -> Non
     assert (leaf.grad[0, 0, 0] == 0).all()
 
 
+@pytest.mark.parametrize("box", [[0.5, 0.5, 0.0, 0.0], [0.0] * 4, [torch.nan] * 4])
+def test_a_target_left_over_does_not_touch_the_box_losses(box) -> None:
+    logits, boxes, _, images, matches = make_problem((3,), layers=1)
+    left = (torch.tensor([box]), torch.tensor([0]), torch.tensor([-1]))
+    with_left = [tuple(torch.cat(parts) for parts in zip(images[0], left, strict=True))]
+    answers = []
+    for annotations, queries in (
+        (images, matches),
+        (with_left, torch.cat([matches, torch.tensor([[-1]])], 1)),
+    ):
+        leaf = boxes.clone().requires_grad_()
+        losses = ours(logits, leaf, None, annotations, queries, num_boxes=3.0)[:, 1:3]
+        losses.sum().backward()
+        answers.append((losses, leaf.grad))
+    assert torch.equal(answers[1][0], answers[0][0])
+    assert torch.equal(answers[1][1], answers[0][1])
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype) -> None:
     problem = make_problem((2, 3), dtype=dtype)

@@ -20,6 +20,63 @@ def test_targets_are_packed_in_order() -> None:
     assert ops.make_targets([]).boxes.shape == (0, 4)
 
 
+def dtypes(targets: ops.Targets) -> dict[str, torch.dtype]:
+    return {name: x.dtype for name, x in vars(targets).items() if isinstance(x, torch.Tensor)}
+
+
+DTYPES = {
+    "boxes": torch.float32,
+    "labels": torch.int64,
+    "attributes": torch.int64,
+    "cu_targets": torch.int32,
+    "image_of": torch.int64,
+}
+
+
+@pytest.mark.parametrize("counts", [(2, 0, 3), (0,), ()])
+def test_dtypes_do_not_depend_on_those_of_the_annotations(counts) -> None:
+    images = [
+        (torch.rand(n, 4).double(), torch.arange(n).float(), torch.arange(n).half()) for n in counts
+    ]
+    assert dtypes(ops.make_targets(images)) == DTYPES
+    narrow = [(boxes.half(), labels.int(), x.to(torch.uint8)) for boxes, labels, x in images]
+    assert dtypes(ops.make_targets(narrow)) == DTYPES
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        assert dtypes(ops.make_targets(images)) == DTYPES
+    finally:
+        torch.set_default_dtype(default)
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "expected"),
+    [
+        ("cpu", {}, False),
+        (torch.device("cpu"), {}, False),
+        ("cuda", {}, True),
+        (torch.device("cuda", 0), {}, True),
+        ("cuda", {"non_blocking": False}, False),
+    ],
+)
+def test_a_copy_to_the_host_is_waited_for(device, options, expected, monkeypatch) -> None:
+    """One to a GPU is not: its stream knows the order, what reads on the host does not."""
+    targets = ops.make_targets([(torch.rand(2, 4), torch.arange(2), torch.arange(2))])
+    copies = []
+
+    def to(tensor, *args, **kwargs) -> torch.Tensor:
+        copies.append((args, kwargs))
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    moved = targets.to(device, **options)
+    assert len(copies) == len(DTYPES)
+    for args, kwargs in copies:
+        assert torch.device(args[0]) == torch.device(device)
+        assert kwargs.get("non_blocking", False) == expected
+    assert (moved.counts, moved.max_count) == (targets.counts, targets.max_count)
+
+
 def test_annotations_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="make_targets: received boxes"):
         ops.make_targets([(torch.zeros(2, 4), torch.zeros(3), torch.zeros(3))])

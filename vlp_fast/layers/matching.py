@@ -95,7 +95,6 @@ class HungarianMatcher(nn.Module):
         self.focal_gamma = focal_gamma
         self._warning = LateWarning(NOT_FINITE, stacklevel=5)  # the line that calls the module
 
-    @torch.no_grad()
     def forward(self, outputs: Outputs, targets: Annotations) -> list[tuple[Tensor, Tensor]]:
         """Matches the last layer.
 
@@ -110,10 +109,11 @@ class HungarianMatcher(nn.Module):
         Raises:
             ValueError: the shapes disagree.
         """
-        logits, boxes, attributes = stacked({**_in_detrs_names(outputs), "aux_outputs": []})
-        packed = pack_targets(targets, boxes.device)
-        matches_T = self.match(logits, boxes, attributes, packed)[0]
-        return _pairs(matches_T, packed, num_queries=boxes.shape[2])
+        with torch.no_grad():  # as a decorator it would be one more call below the warning's line
+            logits, boxes, attributes = stacked({**_in_detrs_names(outputs), "aux_outputs": []})
+            packed = pack_targets(targets, boxes.device)
+            matches_T = self.match(logits, boxes, attributes, packed)[0]
+            return _pairs(matches_T, packed, num_queries=boxes.shape[2])
 
     def match(
         self, logits: Tensor, boxes: Tensor, attributes: Tensor | None, targets: ops.Targets

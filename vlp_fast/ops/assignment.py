@@ -34,9 +34,7 @@ def _on_host(cost: Tensor, num_rows: Tensor | None, maximize: bool) -> Tensor:
 
 def _on_device(cost: Tensor, num_rows: Tensor | None, maximize: bool) -> Tensor:
     columns, status = _unwritten(cost)
-    native.required().assign_cuda(
-        _real(cost), (None, num_rows, columns, status), maximize, cost.shape[1]
-    )
+    native.required().assign_cuda(_real(cost), num_rows, columns, status, maximize)
     return columns
 
 
@@ -176,8 +174,7 @@ def _heights(num_rows: Tensor | Sequence[int], batch: Tensor) -> Tensor:
                 f"{most}, the rows of a matrix"
             )
     device = batch.device
-    given = given.to(device, torch.int32, non_blocking=device.type == "cuda")
-    return given.clamp(0, most)
+    return given.clamp(0, most).to(device, torch.int32, non_blocking=device.type == "cuda")
 
 
 def _integers(num_rows: Sequence[int]) -> NDArray[Any]:
