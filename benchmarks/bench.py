@@ -34,6 +34,8 @@ class Request:
     """The folder of DEVICE/OPERATOR.csv instead of the checkout's benchmarks/results."""
     report: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Measure nothing; turn the rows in DIR into DIR/report.md and a picture of each operator."""
+    merge: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Measure nothing; add rows measured elsewhere, in DIR/DEVICE/OPERATOR.csv, to the ledger."""
 
     def __post_init__(self) -> None:
         for operator in self.operators:
@@ -55,22 +57,31 @@ def bench(request: Request) -> None:
         for path in write_report(request.report):
             print(path)
         return
+    if request.merge is not None:
+        from . import ledger
+
+        root = request.out or ledger.results_folder()
+        for path, count in ledger.merge(request.merge, root).items():
+            print(f"{count} rows added to {path}")
+        return
     _measure(request)
 
 
 def _measure(request: Request) -> None:
     wait_passively()
-    from . import record, suite, table
+    from . import ledger, record, suite, table
+    from .comparison import comparisons
 
     where = suite.setting(request.device, is_quick=request.quick)
-    root = suite.destination(request.out, where)
+    operators = request.operators or OPERATORS
+    root = suite.destination(request.out, where, operators)
     print(table.machine({**record.environment(where.device), "date": ""}), flush=True)
     written: list[Path] = []
-    for operator in request.operators or OPERATORS:
+    for operator in operators:
         for make in suite.cases(operator, where).values():
             rows = suite.run(make, where)
-            print(f"\n{operator}: {table.text(table.comparisons(rows))}", flush=True)
-            written += record.append(rows, root) if root else []
+            print(f"\n{operator}: {table.text(comparisons(rows))}", flush=True)
+            written += ledger.append(rows, root) if root else []
     print(f"\n{table.LEGEND}")
     for path in dict.fromkeys(written):
         print(f"rows added to {path}")

@@ -83,6 +83,8 @@ def ours(
 ) -> dict[str, Provider]:
     """Our way as it runs by default on a device, and on each other backend of it that is built.
 
+    On a GPU not on the reference, which is made to be read, and takes seconds there.
+
     Args:
         run: calls these operators.
         operators: by name.
@@ -102,7 +104,11 @@ def _complete_backends(operators: Sequence[str], device: str) -> list[str]:
     """Backends of a device that have all these operators."""
     capability = torch.cuda.get_device_capability() if device == "cuda" else (0, 0)
     built = [ops.operators()[name].backends for name in operators]
-    wanted = preferred_backends(device, capability)
+    wanted = [
+        backend
+        for backend in preferred_backends(device, capability)
+        if device != "cuda" or backend != "reference"
+    ]
     return [backend for backend in wanted if all(backend in backends for backends in built)]
 
 

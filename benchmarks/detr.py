@@ -86,7 +86,7 @@ class Criterion:
         )
         wanted = torch.full(logits.shape[:2], self.num_classes, device=logits.device)
         wanted[place] = matched
-        loss = functional.cross_entropy(logits.transpose(1, 2), wanted, self.weight)
+        loss = functional.cross_entropy(logits.transpose(1, 2), wanted, self.weight.to(logits))
         counts = torch.tensor([len(t["labels"]) for t in annotations], device=logits.device)
         objects = (logits.argmax(-1) != self.num_classes).sum(1)
         cardinality = functional.l1_loss(objects.float(), counts.float())

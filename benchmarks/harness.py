@@ -7,20 +7,21 @@ disagrees with the truth ends the case before anything is timed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
-from .case import OURS, Case, Provider, Setting
+from .case import Case, Provider, Setting
 from .counters import CompilationCounter, count_synchronisations
 from .load import OtherLoad
+from .result import Result, Timing
 from .timing import (
+    ON_GPU,
     QUICK,
     Effort,
-    Run,
     Spread,
     Stopwatch,
     cold_stopwatch,
@@ -34,52 +35,12 @@ from .timing import (
 WARM_UP_RUNS = 2
 SLOW = 1.0
 """Seconds of a first run."""
+LONG = 0.01
+"""Seconds of a run beyond which it is not repeated with a hot cache."""
 
 
 class DisagreementError(AssertionError):
     """A provider's solution is not a solution."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Seconds for one call of the operator."""
-
-    cache: str
-    """`cold` or `hot` for the device's time by events; empty for the host's clock on a CPU."""
-    device: Spread
-    host: float
-    """Median until the call returns."""
-
-
-@dataclass(kw_only=True)
-class Result:
-    """What is known of one provider on one case."""
-
-    case: Case
-    provider: str
-    problem: str = ""
-    """Why it was not measured; empty if it was."""
-    error: float = float("nan")
-    first: float = float("nan")
-    """Seconds for a call in the first run, with everything that it compiles and loads."""
-    compilations: int = 0
-    """Over all runs, the first one included."""
-    synchronisations: float | None = None
-    """Waits for the device in one call; `None` on a CPU."""
-    timings: list[Timing] = field(default_factory=list)
-    others_cpu: float | None = None
-    """Share of the CPUs that other processes took while the case was timed."""
-
-    @property
-    def backend(self) -> str:
-        """Which of our backends ran; empty for others."""
-        provider = self.case.providers.get(self.provider)
-        return provider.backend if provider else ""
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it is one of our providers."""
-        return self.provider.split()[0] == OURS
 
 
 def measure(case: Case, setting: Setting, effort: Effort | None = None) -> list[Result]:
@@ -88,7 +49,7 @@ def measure(case: Case, setting: Setting, effort: Effort | None = None) -> list[
     Raises:
         DisagreementError: if a provider's solution is further from the truth than the tolerance.
     """
-    effort = effort or (QUICK if setting.is_quick else Effort())
+    effort = effort or _effort(setting)
     torch._dynamo.reset()
     contest = [_first_run(case, name) for name in case.providers]
     able = [attempt for attempt in contest if not attempt.result.problem]
@@ -107,13 +68,32 @@ def measure(case: Case, setting: Setting, effort: Effort | None = None) -> list[
     return [*(attempt.finished(others) for attempt in contest), *left_out]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Attempt:
     """A provider while it is measured."""
 
     result: Result
     run: Callable[[], Any]
     counter: CompilationCounter
+    host: float = float("nan")
+    wall: float = float("nan")
+    """Seconds, medians of one call."""
+
+    @property
+    def name(self) -> str:
+        return self.result.provider
+
+    @property
+    def calls(self) -> int:
+        return self.result.case.calls
+
+    def spread_of_call(self, runs: list[float]) -> Spread:
+        """Of one call of the operator, from seconds of whole runs."""
+        return spread([seconds / self.calls for seconds in runs])
+
+    def add(self, cache: str, device: Spread) -> None:
+        timing = Timing(cache=cache, device=device, host=self.host, wall=self.wall)
+        self.result.timings.append(timing)
 
     def finished(self, others_cpu: float | None) -> Result:
         self.result.compilations = self.counter.count
@@ -149,32 +129,38 @@ def _checked(case: Case, name: str, provider: Provider, solution: Any) -> float:
     return error
 
 
+def _effort(setting: Setting) -> Effort:
+    if setting.is_quick:
+        return QUICK
+    return ON_GPU if setting.device == "cuda" else Effort()
+
+
 def _time(able: list[_Attempt], setting: Setting, effort: Effort) -> None:
     """Fill in the timings of all, in turns."""
-    host = _spreads(able, host_stopwatch, effort)
+    returned: dict[str, list[float]] = {attempt.name: [] for attempt in able}
+    stopwatches = {a.name: host_stopwatch(a.run, returned[a.name]) for a in able}
+    walls = _spreads(able, stopwatches, effort)
+    hosts = [attempt.spread_of_call(returned[attempt.name]) for attempt in able]
+    for attempt, host, wall in zip(able, hosts, walls, strict=True):
+        attempt.host, attempt.wall = host.median, wall.median
     if setting.device != "cuda":
-        for attempt, measured in zip(able, host, strict=True):
-            attempt.result.timings = [Timing(cache="", device=measured, host=measured.median)]
+        for attempt, host in zip(able, hosts, strict=True):
+            attempt.add("", host)
         return
-    for cache, stopwatch in (("cold", cold_stopwatch), ("hot", hot_stopwatch)):
-        on_device = _spreads(able, stopwatch, effort)
-        for attempt, calls, measured in zip(able, host, on_device, strict=True):
-            timing = Timing(cache=cache, device=measured, host=calls.median)
-            attempt.result.timings.append(timing)
+    short = [attempt for attempt in able if attempt.wall * attempt.calls <= LONG]
+    for cache, stopwatch, timed in (("cold", cold_stopwatch, able), ("hot", hot_stopwatch, short)):
+        stopwatches = {attempt.name: stopwatch(attempt.run) for attempt in timed}
+        for attempt, device in zip(timed, _spreads(timed, stopwatches, effort), strict=True):
+            attempt.add(cache, device)
 
 
 def _spreads(
-    able: list[_Attempt], stopwatch: Callable[[Run], Stopwatch], effort: Effort
+    timed: list[_Attempt], stopwatches: Mapping[str, Stopwatch], effort: Effort
 ) -> list[Spread]:
-    """How long one call of the operator takes, by this stopwatch."""
-    stopwatches = {
-        attempt.result.provider: attempt.counter.watch(stopwatch(attempt.run)) for attempt in able
-    }
-    times = take_turns(stopwatches, effort)
-    return [
-        spread([seconds / attempt.result.case.calls for seconds in times[attempt.result.provider]])
-        for attempt in able
-    ]
+    """How long one call of the operator takes, by these stopwatches."""
+    watched = {attempt.name: attempt.counter.watch(stopwatches[attempt.name]) for attempt in timed}
+    times = take_turns(watched, effort)
+    return [attempt.spread_of_call(times[attempt.name]) for attempt in timed]
 
 
 def _first_line(error: Exception) -> str:

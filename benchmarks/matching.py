@@ -1,7 +1,8 @@
 """Matching: the assignment alone, and cost and assignment of all decoder layers together.
 
 Names of cases: `B` images with 1 to `T` targets each and 100 queries; `6x` decoder layers. `varied`
-is a run over batches of different counts, as training has them, and its times are for one batch.
+is a run over batches of different counts, as training has them: the most that an image has is drawn
+from `T3-30` for each, and with it the padded size. Its times are for one batch.
 """
 
 from __future__ import annotations
@@ -17,14 +18,23 @@ from torch import Tensor
 import vlp_fast
 
 from . import matchers, padded_matching, solvers
-from .case import Case, Cases, Provider, Setting, ours
+from .case import OURS, Case, Cases, Provider, Setting, ours
 from .peers import LAPX, TORCH_LINEAR_ASSIGNMENT
 from .problems import COSTS, Scene, draw_counts, draw_scene
 
 QUERIES, CLASSES, LAYERS = 100, 91, 6
 VARIED_BATCHES = 100
-TOLERANCE = 1e-5
-"""Of the total cost, relative: float32 does not tell nearer optima apart."""
+TOLERANCE = 1e-6
+"""Of the total of given costs, relative."""
+MATCH_TOLERANCE = 1e-5
+"""The same where costs are computed: in float32 they do not tell nearer optima apart."""
+FEWEST = 3
+"""Of targets that an image of `varied` has at most: 3 to 30."""
+DROP_IN = f"{OURS} HungarianMatcher"
+EAGER_COSTS = {
+    "padded batch": padded_matching.cost,
+    "padded batch, cdist": padded_matching.cost_by_cdist,
+}
 COMPILED = "padded batch, compiled cost"
 QUICK_ABSENCE = "left out of a quick run, because compiling takes long"
 
@@ -37,15 +47,15 @@ def cases(setting: Setting) -> Cases:
 def _makers(setting: Setting) -> dict[str, Callable[[Setting, str], Case]]:
     few, many = setting.batch(32), setting.batch(256)
     varied = setting.batch(32 if setting.device == "cuda" else 4)
-    makers: dict[str, Callable[[Setting, str], Case]] = {
-        "single-100x10": _single,
+    makers: dict[str, Callable[[Setting, str], Case]] = {  # the most telling first
+        f"match-6xB{few}-T30": partial(_match, batch=few, most=30),
+        f"match-6xB{many}-T100": partial(_match, batch=many, most=100),
         f"solve-boxes-B{many}-T100": partial(_solve, kind="boxes", batch=many, most=100),
     }
     for kind in ("uniform", "untrained", "trained"):
         makers[f"solve-{kind}-B{few}-T30"] = partial(_solve, kind=kind, batch=few, most=30)
-    makers[f"match-6xB{few}-T30"] = partial(_match, batch=few, most=30)
-    makers[f"match-varied-6xB{varied}-T30"] = partial(_match_varied, batch=varied, most=30)
-    makers[f"match-6xB{many}-T100"] = partial(_match, batch=many, most=100)
+    makers[f"match-varied-6xB{varied}-T{FEWEST}-30"] = partial(_match_varied, batch=varied, most=30)
+    makers["single-100x10"] = _single
     return makers
 
 
@@ -97,7 +107,7 @@ def _solve(setting: Setting, name: str, *, kind: str, batch: int, most: int) -> 
         providers["lapx"] = Provider(run=solvers.by_loop(solve, cost, counts))
     else:
         absent["lapx"] = LAPX.absence
-    peer, why = _torch_linear_assignment(setting)
+    peer, why = solvers.torch_linear_assignment(setting.device)
     if peer is not None:
         run, read = solvers.by_batch(peer, cost, counts)
         providers[TORCH_LINEAR_ASSIGNMENT.distribution] = Provider(run=run, read=read)
@@ -126,7 +136,9 @@ def _match(setting: Setting, name: str, *, batch: int, most: int) -> Case:
 def _match_varied(setting: Setting, name: str, *, batch: int, most: int) -> Case:
     """Other counts in each batch."""
     number = 5 if setting.is_quick else VARIED_BATCHES
-    scenes = [_scene(setting, batch, most, seed) for seed in range(number)]
+    generator = torch.Generator().manual_seed(0)
+    limits = torch.randint(FEWEST, most + 1, (number,), generator=generator).tolist()
+    scenes = [_scene(setting, batch, limit, seed) for seed, limit in enumerate(limits)]
     return _match_case(setting, name, scenes)
 
 
@@ -137,6 +149,9 @@ def _match_case(
         return lambda: [solve(scene) for scene in scenes]
 
     providers = ours(each(matchers.by_ours), ["match"], setting.device)
+    providers[DROP_IN] = Provider(
+        run=each(matchers.drop_in()), read=matchers.read_detr, backend=providers[OURS].backend
+    )
     absent = {}
     if setting.device == "cpu" and len(scenes[0].annotations) > 100:
         absent["DETR"] = "left out on a CPU, where its costs (B Q, T in all) need 10 GB"
@@ -144,8 +159,9 @@ def _match_case(
         providers["DETR"] = Provider(run=each(matchers.by_detr), read=matchers.read_detr)
     solver = padded_matching.solver_name(setting.device)
     read_padded = partial(matchers.read_padded, scenes)
-    run = each(partial(padded_matching.match, cost_of=padded_matching.cost))
-    providers[f"padded batch ({solver})"] = Provider(run=run, read=read_padded)
+    for name_of_cost, cost_of in EAGER_COSTS.items():
+        run = each(partial(padded_matching.match, cost_of=cost_of))
+        providers[f"{name_of_cost} ({solver})"] = Provider(run=run, read=read_padded)
     if setting.is_quick:
         absent[f"{COMPILED} ({solver})"] = QUICK_ABSENCE
     else:
@@ -157,7 +173,7 @@ def _match_case(
         providers=providers,
         absent=absent,
         error=lambda solutions: max(map(matchers.excess, scenes, solutions)),
-        tolerance=TOLERANCE,
+        tolerance=MATCH_TOLERANCE,
         calls=len(scenes),
         num_bytes=num_bytes,
     )
@@ -173,15 +189,3 @@ def _scene(setting: Setting, batch: int, most: int, seed: int) -> Scene:
         most=most,
         seed=seed,
     )
-
-
-def _torch_linear_assignment(
-    setting: Setting,
-) -> tuple[Callable[[Tensor], Tensor] | None, str]:
-    """The peer where it has a path of its own, or why not."""
-    found = TORCH_LINEAR_ASSIGNMENT.load()
-    if found is None:
-        return None, TORCH_LINEAR_ASSIGNMENT.absence
-    if setting.device != "cuda":
-        return None, "on a CPU it is the loop over SciPy"
-    return found, ""

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from .case import OURS
-from .record import Row
-from .table import Comparison, faster, is_ours, machine, name, ratio, time
+from .comparison import Comparison, is_ours, ratio
+from .ledger import Row
+from .table import faster, machine, name, time
 
 OURS_COLOUR, PEER_COLOUR, FAINT = "#c2410c", "#475569", "#94a3b8"
 ROW, GAP, MARGINS = 0.27, 0.2, 1.55
@@ -108,7 +109,7 @@ def _draw_time(axes: Any, row: Row, rows: Sequence[Row], height: float, colour: 
     face = colour if is_default or not is_ours(row) else "white"
     axes.plot(median, height, "o", color=colour, markerfacecolor=face, markersize=6.5)
     comparison = faster(ratio(row, rows))
-    words = time(row["median_us"]) + (f"   ours {comparison}" if comparison else "")
+    words = time(row["median_us"]) + (f"   vlp_fast {comparison}" if comparison else "")
     axes.annotate(
         words,
         (max(median, p80), height),
@@ -133,11 +134,12 @@ def _tick(microseconds: float) -> str:
 
 
 def _legend(found: Sequence[Comparison]) -> str:
-    backends = any(is_ours(row) and row["provider"] != OURS for c in found for row in c.rows)
-    hollow = (
-        " A hollow dot is vlp_fast on a backend that it does not choose itself." if backends else ""
+    others = any(is_ours(row) and row["provider"] != OURS for c in found for row in c.rows)
+    hollow = " A hollow dot is vlp_fast on another backend, or layer by layer." if others else ""
+    return (
+        "Median time of one call; the bar reaches from p20 to p80. Behind a provider's time, how "
+        f"vlp_fast does beside it.{hollow}"
     )
-    return f"Median time of one call; the bar reaches from p20 to p80.{hollow}"
 
 
 def _last(found: Sequence[Comparison]) -> Row:

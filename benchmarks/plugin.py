@@ -20,7 +20,7 @@ from .openmp import wait_passively
 
 if TYPE_CHECKING:
     from .case import Case
-    from .record import Row
+    from .ledger import Row
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -85,9 +85,9 @@ class _Benchmark:
         option = config.option
         try:
             self.setting = suite.setting(option.vlp_fast_device, is_quick=option.vlp_fast_quick)
+            self.root = suite.destination(option.vlp_fast_out, self.setting, OPERATORS)
         except InputError as error:
             raise pytest.UsageError(str(error)) from None
-        self.root = suite.destination(option.vlp_fast_out, self.setting)
         self.rows: list[Row] = []
         self.written: list[Path] = []
 
@@ -121,16 +121,17 @@ class _Benchmark:
 
     def measure(self, make: Callable[[], Case]) -> None:
         """Measure a case and keep its rows."""
-        from . import record, suite
+        from . import ledger, suite
 
         rows = suite.run(make, self.setting)
         self.rows += rows
         if self.root is not None:
-            self.written += record.append(rows, self.root)
+            self.written += ledger.append(rows, self.root)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the tables and say where the rows are."""
         from . import table
+        from .comparison import comparisons
 
         if not self.rows:
             return
@@ -138,7 +139,7 @@ class _Benchmark:
         terminalreporter.line(table.machine({**self.rows[0], "date": ""}))
         for operator in OPERATORS:
             of_operator = [row for row in self.rows if row["operator"] == operator]
-            for comparison in table.comparisons(of_operator):
+            for comparison in comparisons(of_operator):
                 terminalreporter.line(f"\n{operator}: {table.text([comparison])}")
         terminalreporter.line(f"\n{table.LEGEND}")
         for path in dict.fromkeys(self.written):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from vlp_fast.errors import InputError
 
-from .record import Row, read
-from .table import LEGEND, Comparison, comparisons, machine, markdown
+from .comparison import Comparison, comparisons
+from .ledger import Row, read
+from .table import LEGEND, machine, markdown
 
 
 def write_report(folder: Path) -> list[Path]:

@@ -17,6 +17,8 @@ from torch import Tensor
 
 import vlp_fast
 
+from .peers import TORCH_LINEAR_ASSIGNMENT
+
 Solve = Callable[[], Tensor]
 
 
@@ -53,6 +55,18 @@ def by_batch(
     batch, lengths = padded(cost, counts), torch.tensor(counts, device=cost.device)
     is_row = torch.arange(batch.shape[1], device=cost.device) < lengths[:, None]
     return lambda: solve(batch), lambda columns: columns[is_row]
+
+
+def torch_linear_assignment(
+    device: str,
+) -> tuple[Callable[[Tensor], Tensor] | None, str]:
+    """The peer where it has a path of its own, or why not."""
+    found = TORCH_LINEAR_ASSIGNMENT.load()
+    if found is None:
+        return None, TORCH_LINEAR_ASSIGNMENT.absence
+    if device != "cuda":
+        return None, "on a CPU it is the loop over SciPy"
+    return found, ""
 
 
 def ours(cost: Tensor, counts: Sequence[int]) -> tuple[Solve, Callable[[Any], Tensor]]:

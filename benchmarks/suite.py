@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import torch
 
 from vlp_fast.errors import InputError
 
-from . import record
+from . import ledger, record
 from .case import Case, Cases, Setting
 from .harness import measure
-from .record import Row
+from .ledger import Row
 
 
 def setting(device: str, *, is_quick: bool = False) -> Setting:
@@ -38,9 +38,18 @@ def cases(operator: str, where: Setting) -> Cases:
 
 def run(make: Callable[[], Case], where: Setting) -> list[Row]:
     """Draw a case, measure it and return its rows."""
-    return record.rows(measure(make(), where), where.device)
+    return record.rows(
+        measure(make(), where), where.device, note=ledger.QUICK if where.is_quick else ""
+    )
 
 
-def destination(out: Path | None, where: Setting) -> Path | None:
-    """The folder of the ledger; `None` for a quick run, whose figures mean little, without one."""
-    return out if where.is_quick else out or record.results_folder()
+def destination(out: Path | None, where: Setting, operators: Iterable[str]) -> Path | None:
+    """The folder of the ledger; `None` for a quick run, whose figures mean little, without one.
+
+    Raises:
+        InputError: if rows could not be kept there.
+    """
+    root = out if where.is_quick else out or ledger.results_folder()
+    if root is not None:
+        ledger.check_writable(root, record.environment(where.device)["device"], operators)
+    return root

@@ -4,7 +4,8 @@ Providers take turns, call by call, so that a slow phase of the machine hits all
 the device's time is taken between two events, once with its L2 cache overwritten before each call
 (cold) and once right after an untimed call (hot). Either way a large buffer is written first: it
 keeps the device busy for about 0.1 ms, so that launches are queued by the time they are due. What
-the host spends on a call is measured apart, from an idle device until the call returns.
+the host spends on a call is measured apart, from an idle device until the call returns, and until
+the device is idle again.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Effort:
         return calls >= self.fewest and seconds >= self.most_seconds
 
 
+ON_GPU = Effort(most_seconds=1.0)
+"""Time on a GPU is dear: peers that take long have few turns."""
 QUICK = Effort(calls=3, least_seconds=0.0, fewest=1, most_seconds=0.2)
 
 
@@ -78,13 +81,26 @@ def take_turns(stopwatches: Mapping[str, Stopwatch], effort: Effort) -> dict[str
     return times
 
 
-def host_stopwatch(run: Run, clock: Callable[[], float] = time.perf_counter) -> Stopwatch:
-    """By the host's clock, until the call returns; on a GPU starting from an idle device."""
+def host_stopwatch(
+    run: Run, returned: list[float], clock: Callable[[], float] = time.perf_counter
+) -> Stopwatch:
+    """By the host's clock, from an idle device until it is idle again.
+
+    Args:
+        run: the call.
+        returned: gets the seconds until the call returned; on a CPU they are the same.
+        clock: in seconds.
+    """
 
     def timed() -> float:
         wait_for_device()
         start = clock()
         run()
+        back = clock()
+        returned.append(back - start)
+        if not torch.cuda.is_initialized():
+            return back - start
+        wait_for_device()
         return clock() - start
 
     return timed

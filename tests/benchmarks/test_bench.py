@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from vlp_fast.benchmarks import OPERATORS, record
+from vlp_fast.benchmarks import OPERATORS, ledger
 
 Call = Callable[..., Any]
 
@@ -19,13 +19,32 @@ def test_a_quick_run_prints_tables_and_keeps_rows_where_told(call: Call, tmp_pat
     assert "cdist + argmin" in answer.out
     (path,) = tmp_path.glob("*/*.csv")
     assert answer.out.endswith(f"rows added to {path}\n")
-    assert {row["operator"] for row in record.read(path)} == {"dictionary"}
+    assert {row["operator"] for row in ledger.read(path)} == {"dictionary"}
 
     answer = call("bench", "--report", path.parent)
     assert answer.code == 0
     assert answer.out.split() == [
         str(path.parent / name) for name in ("report.md", "dictionary.png")
     ]
+
+
+def test_rows_from_elsewhere_are_merged_into_the_ledger(call: Call, tmp_path: Path) -> None:
+    known = {"operator": "matching", "provider": "vlp_fast", "device": "NVIDIA H200"}
+    row = {**dict.fromkeys(ledger.COLUMNS, ""), **known, "median_us": "3.5"}
+    ledger.append([row], tmp_path / "there")
+    answer = call("bench", "--merge", tmp_path / "there", "--out", tmp_path / "here")
+    path = tmp_path / "here" / "h200" / "matching.csv"
+    assert (answer.code, answer.out) == (0, f"1 rows added to {path}\n")
+    assert ledger.read(path) == [row]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlp_fast.benchmarks.suite.run", lambda *_: pytest.fail("measured"))
+    (tmp_path / "file").touch()
+    words = ("bench", "dictionary", "--device", "cpu", "--quick", "--out", tmp_path / "file")
+    call(*words).assert_refused("cannot be written", "--out")
 
 
 def test_without_matplotlib_the_page_says_so(

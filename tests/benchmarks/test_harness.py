@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from vlp_fast import ops
 from vlp_fast.benchmarks import harness
 from vlp_fast.benchmarks.case import Case, Provider, Setting, ours
-from vlp_fast.benchmarks.counters import CompilationCounter
 from vlp_fast.benchmarks.harness import DisagreementError, measure
 from vlp_fast.benchmarks.timing import Effort
 
@@ -76,11 +77,83 @@ def test_who_is_absent_is_told() -> None:
     assert (results[1].provider, results[1].problem) == ("peer", "not installed")
 
 
+@pytest.fixture
+def told_by_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stopwatch tells the answer of what it runs, in hundredths of a second."""
+
+    def stopwatch(run: Callable[[], float], returned: list[float] | None = None) -> object:
+        def timed() -> float:
+            seconds = run() / 100
+            if returned is not None:
+                returned.append(seconds / 2)
+            return seconds
+
+        return timed
+
+    monkeypatch.setattr(harness, "LONG", 1.0)
+    for name in ("host_stopwatch", "cold_stopwatch", "hot_stopwatch"):
+        monkeypatch.setattr(harness, name, stopwatch)
+
+
+@pytest.mark.usefixtures("told_by_the_answer")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_each_provider_has_the_time_of_its_own_calls(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "count_synchronisations", lambda run: run() or 0)
+    runs = {"vlp_fast": Counted(2.0), "peer": Counted(2.05), "other": Counted(1.95)}
+    results = measure(case(**runs), Setting(device=device, is_quick=True), EFFORT)
+    for result, expected in zip(results, (2.0, 2.05, 1.95), strict=True):
+        wall, host = expected / 100, expected / 200
+        on_device = [host] if device == "cpu" else [wall, wall]
+        assert [timing.device.median for timing in result.timings] == pytest.approx(on_device)
+        for timing in result.timings:
+            assert (timing.wall, timing.host) == pytest.approx((wall, host))
+
+
+@pytest.mark.usefixtures("told_by_the_answer")
+def test_what_takes_long_is_not_repeated_with_a_hot_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "count_synchronisations", lambda run: run() or 0)
+    monkeypatch.setattr(harness, "LONG", 0.0202)
+    told = case(vlp_fast=Counted(2.0), peer=Counted(2.05))
+    results = measure(told, Setting(device="cuda", is_quick=True), EFFORT)
+    caches = [[timing.cache for timing in result.timings] for result in results]
+    assert caches == [["cold", "hot"], ["cold"]]
+
+
+def test_waits_and_the_first_run_are_for_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "_time", lambda able, setting, effort: None)
+    readings = iter((10.0, 13.0))
+    monkeypatch.setattr(harness, "time", SimpleNamespace(perf_counter=lambda: next(readings)))
+    monkeypatch.setattr(harness, "count_synchronisations", lambda run: 12)
+    told = case(calls=4, vlp_fast=Counted(2.0))
+    (found,) = measure(told, Setting(device="cuda", is_quick=True), EFFORT)
+    assert (found.first, found.synchronisations) == (0.75, 3.0)
+
+
+@pytest.mark.parametrize(("first", "warm_up"), [(0.5, harness.WARM_UP_RUNS), (1.5, 0)])
+def test_warm_up_unless_the_first_run_was_slow(
+    first: float, warm_up: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = iter((0.0, first))
+    monkeypatch.setattr(harness, "time", SimpleNamespace(perf_counter=lambda: next(readings)))
+    before: list[int] = []
+    provider = Counted(2.0)
+    monkeypatch.setattr(
+        harness, "_time", lambda able, setting, effort: before.append(provider.calls)
+    )
+    measure(case(vlp_fast=provider), CPU, EFFORT)
+    assert before == [1 + warm_up]
+
+
 def test_a_run_of_several_calls_is_divided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness, "host_stopwatch", lambda run: lambda: 6.0)
+    monkeypatch.setattr(
+        harness, "host_stopwatch", lambda run, returned: lambda: returned.append(6.0) or 7.0
+    )
     (found,) = measure(case(calls=100, vlp_fast=Counted(2.0)), CPU, EFFORT)
     assert found.timings[0].device.median == pytest.approx(0.06)
     assert found.timings[0].host == pytest.approx(0.06)
+    assert found.timings[0].wall == pytest.approx(0.07)
 
 
 def test_solutions_are_read_before_they_are_checked() -> None:
@@ -97,8 +170,6 @@ def test_solutions_are_read_before_they_are_checked() -> None:
 
 def test_our_backends_are_those_of_the_device() -> None:
     cost = torch.rand(1, 3, 4)
-    from vlp_fast import ops
-
     found = ours(lambda: ops.linear_sum_assignment(cost)[1], ["linear_sum_assignment"], "cpu")
     assert [provider.backend for provider in found.values()] == ["cpp", "reference"]
     assert list(found) == ["vlp_fast", "vlp_fast reference"]
@@ -107,10 +178,9 @@ def test_our_backends_are_those_of_the_device() -> None:
     assert mixed["vlp_fast"].backend == "reference+cpp"
 
 
-def test_compilations_are_counted() -> None:
-    torch._dynamo.reset()
-    doubled = torch.compile(lambda x: 2 * x, backend="eager", dynamic=False)
-    counter = CompilationCounter()
-    for length in (3, 3, 4):
-        counter.watch(lambda length=length: doubled(torch.ones(length)))()
-    assert counter.count == 2
+def test_on_a_gpu_the_reference_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    backends = {"cuda": None, "triton": None, "reference": None}
+    monkeypatch.setattr(ops, "operators", lambda: {"match": SimpleNamespace(backends=backends)})
+    monkeypatch.setattr(ops, "backend_for", lambda *_: ("cuda", "preferred"))
+    assert list(ours(lambda: None, ["match"], "cuda")) == ["vlp_fast", "vlp_fast triton"]

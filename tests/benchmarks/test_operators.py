@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from vlp_fast.benchmarks import OPERATORS, detr, matchers, padded_matching, solvers, suite
+from vlp_fast import ops
+from vlp_fast.benchmarks import (
+    OPERATORS,
+    detr,
+    losses,
+    matchers,
+    matching,
+    padded_matching,
+    solvers,
+    suite,
+)
 from vlp_fast.benchmarks.case import Provider, Setting
 from vlp_fast.benchmarks.harness import DisagreementError, measure
 from vlp_fast.benchmarks.problems import COSTS, Scene, draw_scene
@@ -20,7 +30,8 @@ ALL = [(operator, name) for operator in OPERATORS for name in suite.cases(operat
 def test_a_quick_run_ends_in_rows(operator: str, name: str) -> None:
     rows = suite.run(suite.cases(operator, QUICK)[name], QUICK)
     assert {(row["operator"], row["case"]) for row in rows} == {(operator, name)}
-    timed = [row for row in rows if not row["note"]]
+    timed = [row for row in rows if row["median_us"]]
+    assert {row["note"] for row in timed} == {"quick"}
     assert timed[0]["provider"] == "vlp_fast"
     assert len(timed) >= 2  # ours and at least one peer
     for row in timed:
@@ -85,12 +96,15 @@ def test_every_matcher_finds_the_cheapest_of_all_assignments() -> None:
     of_detr = matchers.read_detr([matchers.by_detr(drawn)])[0]
     padded = padded_matching.match(drawn, padded_matching.cost)
     of_padded = matchers.read_padded([drawn], [padded])[0]
+    by_cdist = padded_matching.match(drawn, padded_matching.cost_by_cdist)
+    of_cdist = matchers.read_padded([drawn], [by_cdist])[0]
+    of_drop_in = matchers.read_detr([matchers.drop_in()(drawn)])[0]
     for layer, image in itertools.product(range(2), range(3)):
         cost = cost_by_hand(drawn, layer, image)
         rows = range(len(cost))
         best = min(itertools.permutations(range(5), len(cost)), key=lambda p: cost[rows, p].sum())
         start = int(drawn.targets.cu_targets[image])
-        for found in (ours, of_detr, of_padded):
+        for found in (ours, of_detr, of_padded, of_cdist, of_drop_in):
             assert tuple(found[layer, start : start + len(cost)].tolist()) == best
 
 
@@ -103,6 +117,41 @@ def test_costs_are_of_their_kind() -> None:
     assert len(own.unique()) == 8
     assert -2 <= drawn["boxes"].min() < drawn["boxes"].max() <= 5 * 3 + 2
     assert drawn["boxes"].std(1).min() > 0.5
+
+
+def test_batches_that_vary_are_padded_to_different_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Scene] = []
+    monkeypatch.setattr(
+        matching, "_match_case", lambda setting, name, scenes: drawn.extend(scenes) or name
+    )
+    monkeypatch.setattr(matching, "QUERIES", 1)
+    makers = suite.cases("matching", Setting(device="cpu"))
+    (name,) = (name for name in makers if "varied" in name)
+    assert makers[name]() == name
+    sizes = [one.targets.max_count for one in drawn]
+    assert len(sizes) == matching.VARIED_BATCHES
+    assert 1 <= min(sizes) <= 5
+    assert 27 <= max(sizes) <= 30
+    assert len(set(sizes)) > 15
+
+
+def test_the_truth_of_the_losses_is_in_float64() -> None:
+    case = losses.cases(QUICK)["criterion-6xB2-T30"]()
+    assert 0 < case.error(case.providers["DETR"].run()) < 1e-5
+
+
+def test_packing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: list[int] = []
+    make = ops.make_targets
+
+    def counted(images: list[tuple[Tensor, Tensor, Tensor]]) -> ops.Targets:
+        packed.append(len(images))
+        return make(images)
+
+    case = suite.cases("matching", QUICK)["match-6xB2-T30"]()
+    monkeypatch.setattr(ops, "make_targets", counted)
+    case.providers["vlp_fast"].run()
+    assert packed == [2]
 
 
 def test_problems_are_the_same_in_every_run() -> None:

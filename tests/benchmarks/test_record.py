@@ -1,15 +1,16 @@
-"""The ledger: rows that come back as they were written, and are only ever added to."""
+"""A row says all that a measurement depends on."""
 
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from vlp_fast.benchmarks import record
+from vlp_fast.benchmarks import ledger, record
 from vlp_fast.benchmarks.case import Case, Provider
-from vlp_fast.benchmarks.harness import Result, Timing
 from vlp_fast.benchmarks.limits import limit_fraction
+from vlp_fast.benchmarks.result import Result, Timing
 from vlp_fast.benchmarks.timing import Spread
-from vlp_fast.errors import InputError
 
 
 def result(provider: str = "vlp_fast", **changes: object) -> Result:
@@ -23,24 +24,16 @@ def result(provider: str = "vlp_fast", **changes: object) -> Result:
         num_bytes=10**9,
         flops=6 * 10**9,
     )
-    timing = Timing(cache="cold", device=Spread(median=3e-3, p20=2.5e-3, p80=4e-3), host=12.3456e-6)
+    timing = Timing(
+        cache="cold", device=Spread(median=3e-3, p20=2.5e-3, p80=4e-3), host=12.3456e-6, wall=0.25
+    )
     told = {"error": 1.5e-7, "first": 2.0, "compilations": 1, "synchronisations": 0.0}
     return Result(case=case, provider=provider, **{**told, "timings": [timing], **changes})
 
 
-def test_rows_come_back_as_written_and_are_only_added(tmp_path: Path) -> None:
-    missing = Result(case=result().case, provider="peer", problem='not here: "pip", x | y')
-    rows = record.rows([result(), missing], "cpu")
-    (path,) = record.append(rows[:1], tmp_path)
-    assert record.append(rows[1:], tmp_path) == [path]
-    assert path == tmp_path / record.device_folder(rows[0]["device"]) / "reading.csv"
-    assert record.read(path) == rows
-    assert path.read_text().count("operator,case") == 1
-
-
 def test_a_row_says_all_that_it_depends_on() -> None:
     (row,) = record.rows([result()], "cpu")
-    assert tuple(sorted(row)) == tuple(sorted(record.COLUMNS))
+    assert tuple(sorted(row)) == tuple(sorted(ledger.COLUMNS))
     expected = {
         "backend": "cuda",
         "cache": "cold",
@@ -48,6 +41,7 @@ def test_a_row_says_all_that_it_depends_on() -> None:
         "p20_us": "2500",
         "p80_us": "4000",
         "host_us": "12.35",
+        "wall_us": "250000",
         "first_us": "2000000",
         "compilations": "1",
         "synchronisations": "0",
@@ -62,39 +56,21 @@ def test_a_row_says_all_that_it_depends_on() -> None:
         assert row[column], column
 
 
+def test_rows_of_a_quick_run_say_so_and_hot_ones_know_no_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(record, "limit_fraction", lambda *_: 0.5)
+    (cold,) = result().timings
+    both = result(timings=[cold, replace(cold, cache="hot")])
+    rows = record.rows([both, result("peer", problem="why", timings=[])], "cpu", note="quick")
+    assert [row["note"] for row in rows] == ["quick", "quick", "why"]
+    assert [row["limit_fraction"] for row in rows] == ["0.5000", "", ""]
+
+
 def test_what_was_not_measured_has_a_note_and_no_figures() -> None:
     (row,) = record.rows([Result(case=result().case, provider="peer", problem="why")], "cpu")
     assert row["note"] == "why"
     assert not any(row[c] for c in ("median_us", "host_us", "compilations", "max_error"))
-
-
-def test_other_columns_are_refused_and_kept(tmp_path: Path) -> None:
-    rows = record.rows([result()], "cpu")
-    path = tmp_path / record.device_folder(rows[0]["device"]) / "reading.csv"
-    path.parent.mkdir()
-    path.write_text("operator,microseconds\nreading,3\n")
-    with pytest.raises(InputError, match="has not the columns"):
-        record.append(rows, tmp_path)
-    assert path.read_text() == "operator,microseconds\nreading,3\n"
-
-
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"cannot be written .*--out"):
-        record.append(record.rows([result()], "cpu"), tmp_path / "file")
-
-
-@pytest.mark.parametrize(
-    ("device", "folder"),
-    [
-        ("NVIDIA H200", "h200"),
-        ("AMD EPYC, 2 cores", "cpu-2-cores"),
-        ("Intel(R) Xeon(R), 1 core", "cpu-1-cores"),
-        ("Tesla V100-SXM2-32GB", "tesla-v100-sxm2-32gb"),
-    ],
-)
-def test_device_folders(device: str, folder: str) -> None:
-    assert record.device_folder(device) == folder
 
 
 @pytest.mark.parametrize(
@@ -119,12 +95,38 @@ def test_numbers_have_four_digits(value: float | None, written: str) -> None:
 def test_without_a_checkout_rows_go_to_the_current_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert record.results_folder() == record.HERE / "results"
-    monkeypatch.setattr(record, "HERE", tmp_path / "site-packages" / "vlp_fast" / "benchmarks")
-    assert record.results_folder() == Path("benchmarks/results")
+    assert ledger.results_folder() == ledger.HERE / "results"
+    monkeypatch.setattr(ledger, "HERE", tmp_path / "site-packages" / "vlp_fast" / "benchmarks")
+    assert ledger.results_folder() == Path("benchmarks/results")
     record.environment.cache_clear()
     assert record.environment("cpu")["commit"] == ""
     record.environment.cache_clear()
+
+
+def test_a_commit_with_changes_ends_in_a_plus(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false")
+        done = subprocess.run(
+            ["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    monkeypatch.setattr(ledger, "HERE", tmp_path / "benchmarks")
+    (tmp_path / "pyproject.toml").write_text("")
+    monkeypatch.setenv(record.COMMIT, "told")
+    assert record._commit() == "told"
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "all")
+    commit = git("rev-parse", "--short", "HEAD")
+    assert record._commit() == commit
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "results" / "new.csv").touch()  # rows are no change of the code
+    assert record._commit() == commit
+    (tmp_path / "pyproject.toml").write_text("changed")
+    assert record._commit() == f"{commit}+"
 
 
 def test_the_limit_is_the_slower_of_memory_and_arithmetic() -> None:

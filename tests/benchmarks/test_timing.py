@@ -1,9 +1,12 @@
 """Statistics and turns on clocks that the test turns by hand."""
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from vlp_fast.benchmarks import timing
 from vlp_fast.benchmarks.timing import Effort, host_stopwatch, spread, take_turns
 
 
@@ -18,11 +21,27 @@ def test_spread_is_median_and_fifths() -> None:
     assert (found.p20, found.median, found.p80) == (3.0, 6.0, 9.0)
 
 
-def test_the_host_stopwatch_counts_the_call_and_nothing_else() -> None:
-    called: list[str] = []
-    stopwatch = host_stopwatch(lambda: called.append("x"), clock_of(10.0, 10.5, 90.0, 92.0))
-    assert (stopwatch(), stopwatch()) == (0.5, 2.0)
-    assert called == ["x", "x"]
+@pytest.mark.parametrize(
+    ("has_gpu", "readings", "walls"),
+    [
+        (False, (10.0, 10.5, 90.0, 92.0), (0.5, 2.0)),
+        (True, (10.0, 10.5, 14.0, 90.0, 92.0, 93.0), (4.0, 3.0)),
+    ],
+)
+def test_the_host_stopwatch_tells_the_return_and_the_end(
+    has_gpu: bool,
+    readings: tuple[float, ...],
+    walls: tuple[float, float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: has_gpu)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append("idle"))
+    returned: list[float] = []
+    stopwatch = host_stopwatch(lambda: done.append("run"), returned, clock_of(*readings))
+    assert (stopwatch(), stopwatch()) == walls
+    assert returned == [0.5, 2.0]
+    assert done == (["idle", "run", "idle"] * 2 if has_gpu else ["run", "run"])
 
 
 def test_providers_take_turns_until_each_has_enough() -> None:
@@ -71,3 +90,39 @@ def test_garbage_is_not_collected_meanwhile_and_is_afterwards() -> None:
     take_turns({"one": stopwatch}, Effort(calls=1, least_seconds=0.0))
     assert states == [False]
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("stopwatch", "order"),
+    [
+        (timing.cold_stopwatch, "flush record run record synchronize"),
+        (timing.hot_stopwatch, "flush run record run record synchronize"),
+    ],
+)
+def test_the_cache_is_flushed_before_the_first_event(
+    stopwatch: Callable[..., timing.Stopwatch], order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            done.append("record")
+
+        def synchronize(self) -> None:
+            done.append("synchronize")
+
+        def elapsed_time(self, other: "Event") -> float:
+            assert other is not self
+            return 4.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    buffer = SimpleNamespace(zero_=lambda: done.append("flush"))
+    monkeypatch.setattr(timing, "_flush_buffer", lambda: buffer)
+    timed = stopwatch(lambda: done.append("run"))
+    for _ in range(2):
+        done.clear()
+        assert timed() == 4e-3
+        assert done == order.split()

@@ -1,0 +1,49 @@
+"""The command for machines with a GPU, where something is missing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "on_gpu.sh"
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+
+
+def on_gpu(*words: str | Path, **variables: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the script with this Python."""
+    changed = {"PYTHON": sys.executable, **{name: str(value) for name, value in variables.items()}}
+    return subprocess.run(
+        ["bash", str(SCRIPT), *map(str, words)],
+        env={**os.environ, **changed},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_torch_that_does_not_import_is_not_a_missing_gpu(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('broken on purpose')")
+    (tmp_path / "wheels").mkdir()
+    done = on_gpu(tmp_path / "out", tmp_path / "wheels", PYTHONPATH=tmp_path)
+    summary = done.stdout.partition("===== summary")[2]
+    assert done.returncode == 1
+    assert "broken on purpose" in (tmp_path / "out" / "log.txt").read_text()
+    assert "torch                    FAILED: does not import" in summary
+    assert f"FAILED: {tmp_path / 'wheels'} holds no .whl" in summary
+    assert "CUDA" not in summary
+
+
+def test_time_that_is_up_ends_it(tmp_path: Path) -> None:
+    done = on_gpu(tmp_path / "out", LIMIT="3")
+    assert done.returncode == 1
+    assert "FAILED: no time left" in done.stdout
+
+
+def test_wrong_words_are_told_the_usage(tmp_path: Path) -> None:
+    done = on_gpu()
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "benchmarks/on_gpu.sh OUTDIR [WHEELS_DIR]" in done.stdout
+    assert on_gpu(tmp_path, tmp_path / "missing").returncode == 2
