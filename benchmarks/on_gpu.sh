@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Everything there is to learn on a machine with a GPU, without network, in one command of nine minutes by default:
 #
-#   [LIMIT=535] [MOST_FILES=8] [VLP_FAST_COMMIT=abc1234] benchmarks/on_gpu.sh OUTDIR [WHEELS_DIR]
+#   [LIMIT=535] [MOST_FILES=8] [VLP_FAST_COMMIT=abc1234] benchmarks/on_gpu.sh DESTDIR [WHEELS_DIR]
 #
 # Builds for the visible GPU, runs the tests that need one, every benchmark, and compute-sanitizer over the tests
 # of the CUDA kernels. The most important comes first; a step that fails or runs out of time does not stop the
 # rest, but for torch that does not import and the build. LIMIT is the time for all in seconds, MOST_FILES how many
-# files may be left in OUTDIR. VLP_FAST_COMMIT is written into the rows where there is no .git to ask.
+# files may be left in DESTDIR. VLP_FAST_COMMIT is written into the rows where there is no .git to ask.
 #
 # WHEELS_DIR holds packages that the machine lacks; those in it win over installed ones. Needed are torch and what
 # pyproject.toml lists, pytest and hypothesis, and setuptools, pybind11, cmake, ninja for the build; tyro brings
 # docstring-parser and typeguard. matplotlib, lapx and torch-linear-assignment are used where they are.
 #
-# OUTDIR gets log.txt, report.md, results/DEVICE/OPERATOR.csv, and as many pictures as MOST_FILES leaves room for.
-# `vlp-fast bench --merge OUTDIR/results`, in a checkout, adds to its ledger the rows that are not in it yet.
+# DESTDIR gets log.txt, report.md, results/DEVICE/OPERATOR.csv, and as many pictures as MOST_FILES leaves room for.
+# `vlp-fast bench --merge DESTDIR/results`, in a checkout, adds to its ledger the rows that are not in it yet.
 # Without a GPU the benchmarks run in their quick form and leave no rows. The exit code is 1 if a step failed.
 set -uo pipefail
 
@@ -27,10 +27,10 @@ MOST_FILES=${MOST_FILES:-8}  # log and report, then rows, then pictures
 # Which kernels compute-sanitizer looks at: those of the namespace vlp. Set it empty if a version knows it not.
 SANITIZER_FILTER=${SANITIZER_FILTER---kernel-regex kns=vlp}
 mkdir -p "$1" || exit 2
-OUT=$(cd "$1" && pwd)
+DEST=$(cd "$1" && pwd)
 WHEELS=${2:+$(cd "$2" && pwd)} || exit 2
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
-LOG=$OUT/log.txt
+LOG=$DEST/log.txt
 SUMMARY=()
 FAILED=0
 WORK=$(mktemp -d)
@@ -105,16 +105,16 @@ bench() { # OPERATOR SECONDS
 finish() { # keep rows and pictures, as many files as allowed; say how each step went
     local file count=2 # the log and the report
     local pictures=("$ROWS"/*/matching.png "$ROWS"/*/losses.png "$ROWS"/*/[!lm]*.png)
-    mv "$ROWS"/*/report.md "$OUT" 2>/dev/null
+    mv "$ROWS"/*/report.md "$DEST" 2>/dev/null
     for file in "$ROWS"/*/*.csv "${pictures[@]}"; do
         if [ ! -e "$file" ]; then continue; fi
         if [ $((++count)) -gt "$MOST_FILES" ]; then
             note "$(basename "$file")" "left out, MOST_FILES is $MOST_FILES"
         elif [ "${file##*.}" = png ]; then
-            mv "$file" "$OUT"
+            mv "$file" "$DEST"
         else
-            mkdir -p "$OUT/results/$(basename "$(dirname "$file")")"
-            mv "$file" "$OUT/results/$(basename "$(dirname "$file")")"
+            mkdir -p "$DEST/results/$(basename "$(dirname "$file")")"
+            mv "$file" "$DEST/results/$(basename "$(dirname "$file")")"
         fi
     done
     printf '\n===== summary, %d s\n' "$SECONDS" | tee -a "$LOG"

@@ -76,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _Benchmark:
-    """The session of a benchmark."""
+    """Collects the cases in place of tests, runs them, and prints the tables."""
 
     def __init__(self, config: pytest.Config) -> None:
         wait_passively()

@@ -45,5 +45,5 @@ def test_time_that_is_up_ends_it(tmp_path: Path) -> None:
 def test_wrong_words_are_told_the_usage(tmp_path: Path) -> None:
     done = on_gpu()
     assert (done.returncode, done.stderr) == (2, "")
-    assert "benchmarks/on_gpu.sh OUTDIR [WHEELS_DIR]" in done.stdout
+    assert "benchmarks/on_gpu.sh DESTDIR [WHEELS_DIR]" in done.stdout
     assert on_gpu(tmp_path, tmp_path / "missing").returncode == 2

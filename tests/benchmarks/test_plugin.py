@@ -13,7 +13,7 @@ PYTEST = (sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider")
 
 
 def run_pytest(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """pytest --benchmark --benchmark-quick in a folder, without this session's settings."""
+    """pytest --benchmark --benchmark-quick in a folder, without the settings of the tests."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "OMP_"))}
     return subprocess.run(
         [*PYTEST, "--benchmark", "--benchmark-quick", *map(str, words)],
