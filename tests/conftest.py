@@ -25,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What is drawn without a generator is the same in every run and any order of tests."""
+    torch.manual_seed(0)
+
+
 class Answer(NamedTuple):
     """What a command of vlp-fast left behind."""
 
