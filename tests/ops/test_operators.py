@@ -43,6 +43,15 @@ def match_arguments(attribute_logits: Tensor | None, class_cost: str) -> tuple[A
     return (*predictions, *packed, class_cost, [1.0, 5.0, 2.0, 1.0, 0.25, 2.0])
 
 
+def prepared() -> ops.PreparedCodes:
+    return ops.prepare_codes(random(5, 4), torch.float32)
+
+
+def laplace_arguments() -> tuple[Any, ...]:
+    averages = (random(5, 4), random(5, 4, seed=1), torch.ones(5))
+    return (*averages, random(5, 4, seed=2), torch.arange(5.0), 0.4, 1e-5)
+
+
 CALLS: dict[str, list[Callable[[], tuple[Any, ...]]]] = {
     "attention": [
         lambda: attention_arguments(causal=False, dropout_p=0.0),
@@ -53,24 +62,21 @@ CALLS: dict[str, list[Callable[[], tuple[Any, ...]]]] = {
         lambda: backward_arguments(causal=True, dropout_p=0.3),
     ],
     "nearest_code": [
-        lambda: (random(9, 4), random(5, 4), None),
-        lambda: (random(9, 4), random(5, 4), torch.arange(9) > 3),
+        lambda: (random(9, 4), random(5, 4), None, 0, []),
+        lambda: (random(9, 4), random(5, 4), torch.arange(9) > 3, -1, list(prepared())),
     ],
+    "prepare_codes": [lambda: (random(5, 4), random(4), torch.bfloat16)],
     "code_statistics": [
-        lambda: (random(9, 4), torch.arange(9) % 5, 5, None),
-        lambda: (random(9, 4), torch.arange(9) % 5, 6, torch.arange(9) > 3),
+        lambda: (random(9, 4), torch.arange(9) % 5, 5, None, True, True),
+        lambda: (random(9, 4), torch.arange(9) % 5, 6, torch.arange(9) > 3, False, True),
     ],
-    "ema_update": [lambda: (random(5, 4), random(5, 4, seed=1), torch.arange(5.0), 0.9)],
+    "ema_update": [
+        lambda: (random(5, 4), random(5, 4, seed=1), torch.arange(5.0), 0.9, None, None, None),
+        lambda: (random(5, 4), random(5, 4, seed=1), torch.arange(5.0), 0.9, *prepared()),
+    ],
     "laplace_ema_update": [
-        lambda: (
-            random(5, 4),
-            random(5, 4, seed=1),
-            torch.ones(5),
-            random(5, 4, seed=2),
-            torch.arange(5.0),
-            0.4,
-            1e-5,
-        )
+        lambda: (*laplace_arguments(), None, None, None),
+        lambda: (*laplace_arguments(), *prepared()),
     ],
     "match": [
         lambda: match_arguments(None, "focal"),
@@ -186,7 +192,7 @@ def test_compiled_dictionary() -> None:
         codes = codes.detach().clone()
         valid = torch.arange(x.shape[0]) > 1
         indices = ops.nearest_code(x, codes, valid)
-        statistics = ops.code_statistics(x, indices, codes.shape[0], valid)
+        statistics = ops.code_statistics(x, indices, codes.shape[0], valid)[:2]
         ops.ema_update(codes, *statistics, momentum=0.9)
         average, size = torch.zeros_like(codes), torch.zeros_like(codes[:, 0])
         other = torch.zeros_like(codes)
@@ -202,7 +208,7 @@ def test_compiled_dictionary_mutates_a_buffer() -> None:
 
     def step(codes: Tensor) -> Tensor:
         indices = ops.nearest_code(x, codes)
-        ops.ema_update(codes, *ops.code_statistics(x, indices, 5), momentum=0.5)
+        ops.ema_update(codes, *ops.code_statistics(x, indices, 5)[:2], momentum=0.5)
         return codes.sum()
 
     total = step(codes[0])
@@ -282,7 +288,7 @@ def test_use_nests_and_ends_with_its_block() -> None:
 
 def test_the_preferred_built_backend_runs_even_in_a_compiled_graph(monkeypatch) -> None:
     op = ops.operators()["nearest_code"]
-    seven = lambda x, codes, valid: torch.full((x.shape[0],), 7)
+    seven = lambda x, *_: torch.full((x.shape[0],), 7)
     x = random(3, 4)
     torch._dynamo.reset()
     compiled = torch.compile(ops.nearest_code, fullgraph=True, backend="aot_eager")

@@ -48,11 +48,10 @@ def kmeans(
     x = x.detach().float()
     centres = _seed(x, num_codes, seed)
     for _ in range(iterations):
-        sums, counts = code_statistics(x, nearest_code(x, centres), num_codes)
-        means = sums / counts.clamp(min=1)[:, None]
-        centres = torch.where(counts[:, None] > 0, means, centres)
-    _, counts = code_statistics(x, nearest_code(x, centres), num_codes)
-    return centres, counts
+        found = code_statistics(x, nearest_code(x, centres), num_codes)
+        means = found.sums / found.counts.clamp(min=1)[:, None]
+        centres = torch.where(found.counts[:, None] > 0, means, centres)
+    return centres, code_statistics(x, nearest_code(x, centres), num_codes).counts
 
 
 def _seed(x: Tensor, num_codes: int, seed: int) -> Tensor:

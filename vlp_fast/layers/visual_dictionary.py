@@ -185,7 +185,7 @@ class VisualDictionary(nn.Module):
         return indices, old_codes if self.semantics == "paper" else self.embed[indices]
 
     def _update(self, rows: Tensor, indices: Tensor, valid: Tensor | None) -> None:
-        sums, counts = code_statistics(rows, indices, self.num_codes, valid)
+        sums, counts, *_ = code_statistics(rows, indices, self.num_codes, valid)
         if self.revival is not None:
             self._grant(self.embed, (self.step == 0).expand(self.num_codes), counts)
         if self.embed_avg is None:

@@ -6,11 +6,12 @@
 from vlp_fast.ops import boxes
 from vlp_fast.ops.assignment import linear_sum_assignment
 from vlp_fast.ops.attention import attention
-from vlp_fast.ops.dictionary import (
+from vlp_fast.ops.dictionary import PreparedCodes, nearest_code, prepare_codes
+from vlp_fast.ops.dictionary_update import (
+    CodeStatistics,
     code_statistics,
     ema_update,
     laplace_ema_update,
-    nearest_code,
 )
 from vlp_fast.ops.losses import SetLosses, set_losses
 from vlp_fast.ops.matching import match
@@ -30,8 +31,10 @@ from vlp_fast.ops.registry import backend_for, operators, use
 from vlp_fast.ops.targets import Targets, make_targets
 
 __all__ = [
+    "CodeStatistics",
     "Grid",
     "Packing",
+    "PreparedCodes",
     "SetLosses",
     "Targets",
     "attention",
@@ -49,6 +52,7 @@ __all__ = [
     "nearest_code",
     "operators",
     "pack",
+    "prepare_codes",
     "scatter_cells",
     "select_sequences",
     "set_losses",

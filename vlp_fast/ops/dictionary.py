@@ -1,8 +1,14 @@
-"""Operators of the visual dictionary: nearest code, statistics, moving averages.
+"""The visual dictionary's search: the nearest of K codes to each of N rows, exactly.
 
-SOHO (CVPR 2021), section 3.2, eq. 2 to 4. Not differentiable; the straight-through gradient is the
+SOHO (CVPR 2021), section 3.2, eq. 2. Not differentiable; the straight-through gradient is the
 layer's. Padded rows and rows with NaN or infinity never reach a code, unlike in the public code.
+
+The fast backends take products in half precision, and prove the answer: a code whose product leads
+by more than the rounding could have moved both is the nearest. `PreparedCodes` is what they need of
+the codes. Rows whose leader is not proved are compared again in float64, among the codes in doubt.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,49 +16,72 @@ from torch import Tensor
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import dictionary as reference
 
-_nearest_code = Op(
-    "nearest_code(Tensor x, Tensor codes, Tensor? valid) -> Tensor",
-    fake=lambda x, codes, valid: x.new_empty(x.shape[0], dtype=torch.int64),
-)
-_code_statistics = Op(
-    "code_statistics(Tensor x, Tensor indices, SymInt num_codes, Tensor? valid)"
-    " -> (Tensor, Tensor)",
-    fake=lambda x, indices, num_codes, valid: (
-        x.new_empty((num_codes, x.shape[1]), dtype=torch.float32),
-        x.new_empty(num_codes, dtype=torch.float32),
+
+class PreparedCodes(NamedTuple):
+    """Codes as a search takes products with them, and how far these are from the codes.
+
+    A search with codes that have changed since is wrong: prepare them again, or let `ema_update`
+    and `laplace_ema_update` do so in the pass that moves them.
+
+    Attributes:
+        operand: (K, D) of the products' dtype: the codes minus `centre`, rounded.
+        terms: (4, K) float32: |d - c|^2 / 2; (|d|^2 - |c|^2) / 2; a bound of |d - c - operand|;
+            a bound of |d - c|. Rows that are centred take the first as their bias, others the
+            second.
+        centre: (D,) float32, c: near the codes' mean when they were prepared in full. The search
+            is right for any; differences from a near one are small, and so is their rounding.
+    """
+
+    operand: Tensor
+    terms: Tensor
+    centre: Tensor
+
+
+_prepare_codes = Op(
+    "prepare_codes(Tensor codes, Tensor centre, ScalarType dtype) -> (Tensor, Tensor)",
+    fake=lambda codes, centre, dtype: (
+        codes.new_empty(codes.shape, dtype=dtype),
+        codes.new_empty((4, codes.shape[0]), dtype=torch.float32),
     ),
 )
-_ema_update = Op(
-    "ema_update(Tensor(a!) codes, Tensor sums, Tensor counts, float momentum) -> ()",
-    fake=lambda codes, sums, counts, momentum: None,
-)
-_laplace_ema_update = Op(
-    "laplace_ema_update(Tensor(a!) codes, Tensor(b!) embed_avg, Tensor(c!) cluster_size,"
-    " Tensor sums, Tensor counts, float momentum, float eps) -> ()",
-    fake=lambda codes, embed_avg, cluster_size, sums, counts, momentum, eps: None,
+_nearest_code = Op(
+    "nearest_code(Tensor x, Tensor codes, Tensor? valid, int excluded, Tensor[] prepared)"
+    " -> Tensor",
+    fake=lambda x, codes, valid, excluded, prepared: x.new_empty(x.shape[0], dtype=torch.int64),
 )
 
+_prepare_codes.impl("reference")(reference.prepare_codes)
 _nearest_code.impl("reference")(reference.nearest_code)
-_code_statistics.impl("reference")(reference.code_statistics)
-_ema_update.impl("reference")(reference.ema_update)
-_laplace_ema_update.impl("reference")(reference.laplace_ema_update)
 
 
-def nearest_code(x: Tensor, codes: Tensor, valid: Tensor | None = None) -> Tensor:
+@torch.no_grad()
+def nearest_code(
+    x: Tensor,
+    codes: Tensor,
+    valid: Tensor | None = None,
+    *,
+    excluded: int = 0,
+    prepared: PreparedCodes | None = None,
+) -> Tensor:
     """Find the code nearest to each row: `argmin_j |x - d_j|`, the lowest index of equal ones.
 
-    The result is that of float64 arithmetic, whatever the dtype and whatever autocast says.
+    The result is that of float64 arithmetic, whatever the dtype and whatever autocast says. Codes
+    whose distances float64 does not tell apart count as equal. No backend holds the distances of
+    all rows at once, and none waits for the device.
 
     Args:
         x: (N, D) floating point, any strides; N may be 0.
         codes: (K, D) floating point, finite, K at least 1.
         valid: (N,) bool, True for rows that count; `None` means all.
+        excluded: the index given to rows that are not valid or not finite.
+        prepared: of these very codes, if they are at hand; made anew if `None`.
 
     Returns:
-        (N,) int64 in `[0, K)`; 0 for rows that are not valid or not finite.
+        (N,) int64 in `[0, K)`, or `excluded`.
 
     Raises:
-        ValueError: the widths differ, there is no code, or `valid` is not one bool for a row.
+        ValueError: the widths differ, there is no code, `valid` is not one bool for a row, or
+            `prepared` is of other codes' shape.
 
     Source: SOHO, eq. 2.
     """
@@ -61,110 +90,48 @@ def nearest_code(x: Tensor, codes: Tensor, valid: Tensor | None = None) -> Tenso
             f"nearest_code: received x {tuple(x.shape)} and codes {tuple(codes.shape)}, expected "
             "(N, D) and (K, D) of one width with K at least 1"
         )
-    _check_valid("nearest_code", x, valid)
-    result: Tensor = _nearest_code(x.detach(), codes.detach(), valid)
-    return result
-
-
-def code_statistics(
-    x: Tensor, indices: Tensor, num_codes: int, valid: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Sum and count the rows of each code.
-
-    Args:
-        x: (N, D) floating point.
-        indices: (N,) int64 in `[0, num_codes)`.
-        num_codes: K.
-        valid: (N,) bool, True for rows that count; `None` means all. Rows with a NaN or an
-            infinity never count.
-
-    Returns:
-        `(sums, counts)`: (K, D) and (K,) float32. Over several processes, add both up.
-
-    Raises:
-        ValueError: there is not one index, or not one bool of `valid`, for each row.
-
-    Source: SOHO, eq. 4.
-    """
-    if x.ndim != 2 or indices.shape != x.shape[:1]:
+    check_valid("nearest_code", x, valid)
+    if prepared is not None and prepared.operand.shape != codes.shape:
         raise ValueError(
-            f"code_statistics: received x {tuple(x.shape)} and indices {tuple(indices.shape)}, "
-            "expected (N, D) and (N,)"
+            f"nearest_code: received codes prepared of shape {tuple(prepared.operand.shape)}, "
+            f"expected {tuple(codes.shape)}; call prepare_codes"
         )
-    _check_valid("code_statistics", x, valid)
-    result: tuple[Tensor, Tensor] = _code_statistics(x.detach(), indices, num_codes, valid)
+    result: Tensor = _nearest_code(x, codes, valid, excluded, list(prepared or ()))
     return result
 
 
 @torch.no_grad()
-def ema_update(codes: Tensor, sums: Tensor, counts: Tensor, *, momentum: float) -> None:
-    """Move each code towards the mean of its rows, in place.
-
-    `d_j <- momentum * d_j + (1 - momentum) * sums_j / counts_j` where `counts_j > 0`; the other
-    codes keep their vector.
+def prepare_codes(codes: Tensor, rows_dtype: torch.dtype) -> PreparedCodes:
+    """Prepare codes for searches: centred, in the dtype that products with such rows take.
 
     Args:
-        codes: (K, D) float32, written to.
-        sums: (K, D) float32, of `code_statistics`.
-        counts: (K,) float32.
-        momentum: weight of the old vector, in [0, 1].
-
-    Raises:
-        ValueError: the shapes disagree.
-
-    Source: SOHO, eq. 4.
+        codes: (K, D) floating point, finite.
+        rows_dtype: of the rows that will be searched for; others are found too, if slower.
     """
-    _check_statistics("ema_update", codes, sums, counts)
-    _ema_update(codes, sums, counts, float(momentum))
+    centre = codes.mean(0, dtype=torch.float32)
+    operand, terms = _prepare_codes(codes, centre, operand_dtype(rows_dtype, codes.device))
+    return PreparedCodes(operand, terms, centre)
 
 
-@torch.no_grad()
-def laplace_ema_update(
-    codes: Tensor,
-    embed_avg: Tensor,
-    cluster_size: Tensor,
-    sums: Tensor,
-    counts: Tensor,
-    *,
-    momentum: float,
-    eps: float = 1e-5,
-) -> None:
-    """Move averages of sums and counts and divide them, in place, as the public SOHO code does.
+def operand_dtype(rows_dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """Return the dtype of products with rows of a dtype on a device.
 
-    `n <- momentum n + (1 - momentum) counts`, `e <- momentum e + (1 - momentum) sums`,
-    `d_j <- e_j / ((n_j + eps) / (N + K eps) N)` with `N = sum n`. It is not eq. 4: averages that
-    start at 0 turn every code without rows into the zero vector.
-
-    Args:
-        codes: (K, D) float32, written to.
-        embed_avg: (K, D) float32, e, written to.
-        cluster_size: (K,) float32, n, written to.
-        sums: (K, D) float32, of `code_statistics`.
-        counts: (K,) float32.
-        momentum: weight of the old averages, in [0, 1].
-        eps: Laplace smoothing, in rows.
-
-    Raises:
-        ValueError: the shapes disagree.
-
-    Source: the dictionary of the public SOHO code.
+    Half precision where a device multiplies it faster: Volta and Turing only float16; float16 has
+    three more bits than bfloat16, so that fewer rows stay in doubt.
     """
-    _check_statistics("laplace_ema_update", codes, sums, counts)
-    _check_statistics("laplace_ema_update", codes, embed_avg, cluster_size)
-    _laplace_ema_update(codes, embed_avg, cluster_size, sums, counts, float(momentum), float(eps))
+    if device.type == "cuda":
+        is_brain = rows_dtype == torch.bfloat16 and torch.cuda.get_device_capability(device) >= (
+            8,
+            0,
+        )
+        return torch.bfloat16 if is_brain else torch.float16
+    return torch.float32
 
 
-def _check_valid(function: str, x: Tensor, valid: Tensor | None) -> None:
+def check_valid(function: str, x: Tensor, valid: Tensor | None) -> None:
+    """Refuse anything but one bool for a row."""
     if valid is not None and (valid.shape != x.shape[:1] or valid.dtype != torch.bool):
         raise ValueError(
             f"{function}: received valid {tuple(valid.shape)} of {valid.dtype}, expected "
             f"({x.shape[0]},) of torch.bool"
-        )
-
-
-def _check_statistics(function: str, codes: Tensor, sums: Tensor, counts: Tensor) -> None:
-    if sums.shape != codes.shape or counts.shape != codes.shape[:1]:
-        raise ValueError(
-            f"{function}: received codes {tuple(codes.shape)}, sums {tuple(sums.shape)} and counts "
-            f"{tuple(counts.shape)}, expected (K, D), (K, D) and (K,)"
         )

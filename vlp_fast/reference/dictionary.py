@@ -11,7 +11,9 @@ from torch import Tensor
 _CHUNK_SCORES = 2**21
 
 
-def nearest_code(x: Tensor, codes: Tensor, valid: Tensor | None) -> Tensor:
+def nearest_code(
+    x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
+) -> Tensor:
     """Index of the nearest code in Euclidean distance, the lowest one of equals.
 
     `|x - d|^2` is ordered by `|d|^2 / 2 - x.d`, computed in float64 around the mean code: there
@@ -31,27 +33,56 @@ def nearest_code(x: Tensor, codes: Tensor, valid: Tensor | None) -> Tensor:
         tolerance = rounding * largest * (largest + centred.norm(dim=1, keepdim=True))
         best = scores.amin(1, keepdim=True) + tolerance
         out.copy_((scores <= best).to(torch.uint8).argmax(1))
-    return indices if valid is None else indices.masked_fill_(~valid, 0)
+    keep = x.isfinite().all(1) if valid is None else x.isfinite().all(1) & valid
+    return indices.masked_fill_(~keep, excluded)
+
+
+def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Codes around a centre in a dtype of less precision, and norms that bound what it loses."""
+    wide, around = codes.double(), centre.double()
+    shifted = wide - around
+    largest = torch.finfo(dtype).max
+    operand = shifted.clamp(-largest, largest).to(dtype)
+    residual = (shifted - operand.double()).norm(dim=1)
+    squares, bias = shifted.square().sum(1), wide.square().sum(1) - around.square().sum()
+    up = 1 + 2 * torch.finfo(torch.float32).eps  # bounds stay bounds when they are rounded
+    terms = torch.stack((squares / 2, bias / 2, residual * up, squares.sqrt() * up))
+    return operand, terms.float()
 
 
 def code_statistics(
-    x: Tensor, indices: Tensor, num_codes: int, valid: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Sum and number of the rows of each code; rows with a NaN or infinity do not count."""
-    keep = x.isfinite().all(1)
-    if valid is not None:
-        keep = keep & valid
+    x: Tensor,
+    indices: Tensor,
+    num_codes: int,
+    valid: Tensor | None,
+    check_finite: bool,
+    deterministic: bool,
+) -> Tensor:
+    """Sum and number of the rows of each code, and how many rows a NaN or infinity keeps out."""
+    is_valid = torch.ones_like(indices, dtype=torch.bool) if valid is None else valid
+    keep = is_valid & x.isfinite().all(1) & (indices >= 0)
+    non_finite = (is_valid & ~x.isfinite().all(1)).sum()
     rows = x.double().masked_fill(~keep[:, None], 0)
-    sums = rows.new_zeros(num_codes, x.shape[1]).index_add_(0, indices, rows)
-    counts = rows.new_zeros(num_codes).index_add_(0, indices, keep.double())
-    return sums.float(), counts.float()
+    codes = indices.clamp(min=0)
+    sums = rows.new_zeros(num_codes, x.shape[1]).index_add_(0, codes, rows)
+    counts = rows.new_zeros(num_codes).index_add_(0, codes, keep.double())
+    return torch.cat((sums.flatten(), counts, non_finite.double()[None])).float()
 
 
-def ema_update(codes: Tensor, sums: Tensor, counts: Tensor, momentum: float) -> None:
+def ema_update(
+    codes: Tensor,
+    sums: Tensor,
+    counts: Tensor,
+    momentum: float,
+    operand: Tensor | None = None,
+    terms: Tensor | None = None,
+    centre: Tensor | None = None,
+) -> None:
     """Eq. 4, in place: `d_j <- momentum d_j + (1 - momentum) mean of its rows`, if it has any."""
     means = sums / counts.clamp(min=1)[:, None]
     moved = torch.lerp(means, codes.float(), momentum)
     codes.copy_(torch.where(counts[:, None] > 0, moved, codes.float()))
+    _prepare_again(codes, operand, terms, centre)
 
 
 def laplace_ema_update(
@@ -62,6 +93,9 @@ def laplace_ema_update(
     counts: Tensor,
     momentum: float,
     eps: float,
+    operand: Tensor | None = None,
+    terms: Tensor | None = None,
+    centre: Tensor | None = None,
 ) -> None:
     """The public code's rule, in place: both averages decay, sizes are Laplace-smoothed."""
     cluster_size.mul_(momentum).add_(counts, alpha=1 - momentum)
@@ -70,6 +104,16 @@ def laplace_ema_update(
     smoothed = (cluster_size + eps) / (total + len(codes) * eps) * total
     # Before the first finite row there is nothing to divide by: the codes stay.
     codes.copy_(torch.where(total > 0, embed_avg / smoothed[:, None], codes))
+    _prepare_again(codes, operand, terms, centre)
+
+
+def _prepare_again(
+    codes: Tensor, operand: Tensor | None, terms: Tensor | None, centre: Tensor | None
+) -> None:
+    if operand is not None and terms is not None and centre is not None:
+        new_operand, new_terms = prepare_codes(codes, centre, operand.dtype)
+        operand.copy_(new_operand)
+        terms.copy_(new_terms)
 
 
 def _chunks(rows: Tensor, num_codes: int) -> tuple[Tensor, ...]:
