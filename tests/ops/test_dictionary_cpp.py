@@ -1,4 +1,4 @@
-"""What is particular to the dictionary's native code on the CPU: operands, chunks, threads, memory."""
+"""What is particular to the native dictionary on the CPU: operands, chunks, threads, memory."""
 
 from collections.abc import Iterator
 from types import ModuleType

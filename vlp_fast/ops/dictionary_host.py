@@ -11,8 +11,8 @@ from torch import Tensor
 from vlp_fast import native
 from vlp_fast.reference import dictionary as reference
 
-# A chunk's scores, and its rows, for each thread: 1 MiB in bfloat16 on two. Beyond the most they would
-# fall out of the cache; fewer rows are multiplied less fast.
+# A chunk's scores, and its rows, for each thread: 1 MiB in bfloat16 on two. Beyond the most they
+# would fall out of the cache; fewer rows are multiplied less fast.
 NUMBERS_PER_THREAD = 2**18
 MOST_NUMBERS = 2**22
 FEWEST_ROWS = 128
