@@ -208,3 +208,11 @@ def test_operands_are_what_the_cpu_multiplies(monkeypatch, extension: ModuleType
     assert ops.prepare_codes(codes, torch.float16).operand.dtype == wanted
     monkeypatch.setattr(native, "extension", lambda: None)
     assert host.operand_dtype() == torch.float32
+
+
+def test_a_score_that_overflows_rules_no_code_out(extension: ModuleType) -> None:
+    products, bounds = torch.tensor([[-3e38, -2e38]]), torch.tensor([[0.0, 1e38]])
+    terms = torch.tensor([[0.0, 2e38], [0, 0], [0, 0], [0, 2]])
+    x, codes, found = torch.tensor([[1.0]]), torch.tensor([[3.0], [1.0]]), torch.tensor([-1])
+    extension.decide_rows(products, bounds, x, codes, terms, None, 0, 0.0, found, 1)
+    assert found.tolist() == [1]
