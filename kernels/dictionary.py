@@ -99,8 +99,8 @@ def _row_norms(
             centre = tl.load(centre_ptr + at, mask=at < width, other=0.0)
             lost = x - centre[None, :] - h
             lost_squares += tl.sum(lost * lost, 1)
-    # The sums are rounded once for each of their terms, at most.
-    up = 1.0 + width * ROUNDING
+    # The sums are rounded once for each of their terms, at most; roots are approximate.
+    up = 1.0 + (width + 8) * ROUNDING
     slack = width * LOST_NORM
     norm = tl.sqrt(squares) * up + slack
     lost_norm = tl.zeros((BLOCK_N,), tl.float32)
