@@ -28,10 +28,10 @@ CHECKED_ROWS = 16
 CODES_BLOCK = 1024
 BLOCK_D = 128
 STEP = 16
-RANK_STEP = 32
+RANK_STEP = 8
 
 
-@triton.jit(do_not_specialize=["num_rows"])
+@triton.jit(do_not_specialize=["num_rows", "num_blocks"])
 def label_kernel(
     x_ptr,
     indices_ptr,
@@ -76,7 +76,7 @@ def label_kernel(
     tl.atomic_add(bins, 1, mask=counts, sem="relaxed")
 
 
-@triton.jit(do_not_specialize=["num_rows"])
+@triton.jit(do_not_specialize=["num_rows", "num_blocks"])
 def place_kernel(
     labels_ptr,
     histogram_ptr,
@@ -106,7 +106,7 @@ def place_kernel(
     tl.store(order_ptr + start + rank, rows, mask=counts)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_blocks"])
 def plan_kernel(
     ends_ptr,
     non_finite_ptr,
@@ -133,7 +133,7 @@ def plan_kernel(
     tl.store(counts_ptr + num_codes, tl.load(non_finite_ptr).to(tl.float32))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_blocks"])
 def sum_chunks_kernel(
     x_ptr,
     order_ptr,
