@@ -24,7 +24,7 @@ _LARGEST = {dtype: torch.finfo(dtype).max for dtype in _TYPES}
 @triton.jit
 def _rounded(value, DTYPE: tl.constexpr):
     """float32 values, rounded to a dtype to nearest even, as float32."""
-    if DTYPE == tl.bfloat16:  # by hand: Triton's interpreter cuts
+    if tl.bfloat16 == DTYPE:  # by hand: Triton's interpreter cuts
         bits = value.to(tl.int32, bitcast=True)
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
         value = bits.to(tl.float32, bitcast=True)

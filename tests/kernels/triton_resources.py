@@ -75,12 +75,8 @@ def variants(arch: int) -> Iterator[Variant]:
         name = "centred" if is_centred else "as they are"
         types = {"x": TYPES[rows], "operand": TYPES[operand]}
         constants = {"CENTRED": is_centred}
-        yield Variant(
-            dictionary.assign_kernel, name, types, constants | tile.assign_options()
-        )
-        yield Variant(
-            dictionary.resolve_kernel, name, types, constants | tile.resolve_options()
-        )
+        yield Variant(dictionary.assign_kernel, name, types, constants | tile.assign_options())
+        yield Variant(dictionary.resolve_kernel, name, types, constants | tile.resolve_options())
     yield from update_variants()
     yield from statistics_variants()
 

@@ -92,7 +92,6 @@ if find_spec("triton") is not None:
         return found
 
 
-
 @torch.no_grad()
 def nearest_code(
     x: Tensor,

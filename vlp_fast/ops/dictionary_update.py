@@ -80,7 +80,6 @@ if find_spec("triton") is not None:
         of.laplace_ema_update(codes, *arguments)
 
 
-
 @torch.no_grad()
 def code_statistics(
     x: Tensor,
