@@ -18,7 +18,12 @@ from triton.backends import nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from vlp_fast.kernels import dictionary, dictionary_statistics, dictionary_update
+from vlp_fast.kernels import (
+    dictionary,
+    dictionary_gather,
+    dictionary_statistics,
+    dictionary_update,
+)
 from vlp_fast.kernels.tiling import search_tile
 
 TABLE = Path(__file__).with_suffix(".csv")
@@ -77,8 +82,16 @@ def variants(arch: int) -> Iterator[Variant]:
         constants = {"CENTRED": is_centred}
         yield Variant(dictionary.assign_kernel, name, types, constants | tile.assign_options())
         yield Variant(dictionary.resolve_kernel, name, types, constants | tile.resolve_options())
+    yield gather_variant()
     yield from update_variants()
     yield from statistics_variants()
+
+
+def gather_variant() -> Variant:
+    """The program that writes the quantised rows."""
+    module = dictionary_gather
+    constants = {"ROWS": module.ROWS, "BLOCK_D": module.BLOCK_D}
+    return Variant(module.gather_kernel, "", {"out": "bf16"}, constants)
 
 
 def update_variants() -> Iterator[Variant]:

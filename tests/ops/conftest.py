@@ -23,6 +23,7 @@ COMPILER = next((name for name in ("g++", "c++", "clang++") if shutil.which(name
 DICTIONARY = (
     "nearest_code",
     "prepare_codes",
+    "gather_codes",
     "code_statistics",
     "ema_update",
     "laplace_ema_update",

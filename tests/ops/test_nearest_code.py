@@ -226,6 +226,28 @@ def test_bounds_of_prepared_codes_hold(dtype, shape, scale) -> None:
     assert (terms[3] <= 1.01 * exact[3]).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALF_DTYPES])
+@pytest.mark.parametrize("rows", [0, 1, 37])
+@pytest.mark.parametrize("width", [1, 5, 300])
+def test_gathered_codes(dtype, rows, width) -> None:
+    codes = draw(width, 9, seed=1).T
+    indices = torch.arange(rows) % 10 - 1
+    valid = torch.arange(rows) % 20 != 10
+    found = ops.gather_codes(codes, indices, dtype, valid)
+    assert (found.dtype, found.shape) == (dtype, (rows, width))
+    for row in range(rows):
+        expected = codes[max(int(indices[row]), 0)].to(dtype)
+        if indices[row] < 0 and valid[row]:
+            expected = torch.full_like(expected, torch.nan)
+        torch.testing.assert_close(found[row], expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_gathered_codes_of_rows_without_a_mask() -> None:
+    found = ops.gather_codes(draw(4, 3), torch.tensor([3, -1, 0]), torch.float32)
+    assert torch.equal(found[[0, 2]], draw(4, 3)[[3, 0]])
+    assert found[1].isnan().all()
+
+
 def test_wrong_input_is_refused() -> None:
     x, codes = draw(4, 6), draw(3, 6)
     with pytest.raises(ValueError, match=r"nearest_code: received x \(4, 6\) and codes \(3, 5\)"):

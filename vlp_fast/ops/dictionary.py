@@ -80,6 +80,16 @@ if find_spec("triton") is not None:
             return reference.prepare_codes(codes, centre, dtype)
         return kernels.prepare_codes(codes, centre, dtype)
 
+    @_gather_codes.impl("triton")
+    def _gather_in_triton(
+        codes: Tensor, indices: Tensor, dtype: torch.dtype, valid: Tensor | None
+    ) -> Tensor:
+        from vlp_fast.kernels import dictionary_gather as kernels
+
+        of = reference if torch.float64 in (codes.dtype, dtype) else kernels
+        found: Tensor = of.gather_codes(codes, indices, dtype, valid)
+        return found
+
     @_nearest_code.impl("triton")
     def _nearest_in_triton(
         x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
