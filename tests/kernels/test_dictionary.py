@@ -116,6 +116,17 @@ def test_rounding_of_the_bias_counts() -> None:
     assert torch.equal(found, brute_force(x, codes))
 
 
+@pytest.mark.parametrize("columns", [(0, 1), (1, 0)])
+def test_the_nearest_code_overflows_on_the_way(columns) -> None:
+    # x.d' is -3.45e38 + 1.2e38 for the nearest code: minus infinity, if the sum begins so.
+    centre = torch.tensor([1.46e19, 0.0])[list(columns)]
+    shifted = torch.tensor([[-1e19, -1.4e19], [-2.3e19, 1.2e19]])[:, list(columns)]
+    x, codes = torch.tensor([[1.5e19, 1e19]])[:, list(columns)], centre + shifted
+    prepared = [*reference.prepare_codes(codes, centre, torch.float32), centre]
+    assert brute_force(x, codes).tolist() == [1]
+    assert dictionary.nearest_code(x, codes, None, -1, prepared).tolist() == [1]
+
+
 @pytest.mark.parametrize("codes_dtype", [torch.bfloat16, torch.float16])
 def test_codes_of_half_precision(codes_dtype) -> None:
     x, codes = draw(60, 20), draw(40, 20, seed=1).to(codes_dtype)
