@@ -1,11 +1,15 @@
 """Where Triton programs may run: GPUs, or the CPU if they are interpreted."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+# Triton multiplies without tensor cores on Volta and Turing.
+OLDEST = 80
 
 # Programs of the interpreter run one after another; a few show whether work is shared out right.
 _INTERPRETED_PROGRAMS = 3
@@ -24,9 +28,15 @@ def on_device_of(function: str, tensor: Tensor) -> AbstractContextManager[object
     """Make a tensor's GPU the current one, which is where Triton launches.
 
     Raises:
-        ValueError: the tensor is not on a GPU, and programs are compiled.
+        ValueError: the GPU is older than Ampere; there is none, and programs are compiled.
     """
     if tensor.is_cuda:
+        if architecture(tensor.device) < OLDEST:
+            raise ValueError(
+                f"{function}: received tensors on {tensor.device} of compute capability "
+                f"{architecture(tensor.device) / 10} for Triton, expected {OLDEST / 10} or newer; "
+                "there the backend is `cuda`"
+            )
         return torch.cuda.device(tensor.device)
     if IS_INTERPRETED:
         return nullcontext()
@@ -61,6 +71,7 @@ def persistent_programs(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
+@cache
 def architecture(device: torch.device) -> int:
     """Compute capability as one number: 90 for Hopper; 0 for the interpreter."""
     if device.type != "cuda":

@@ -108,12 +108,31 @@ def test_the_best_of_the_candidates_may_lie_in_any_tile(dtypes) -> None:
 
 
 def test_rounding_of_the_bias_counts() -> None:
-    # Around a far centre, scores of 1e9 differ by less than float32 tells apart.
+    # Biases around a far centre are about 9e6, where float32 counts in ones.
     codes, x = draw(50, 8), draw(90, 8, seed=1)
-    centre = torch.full((8,), 3e4)
+    centre = torch.full((8,), 1500.0)
     prepared = [*reference.prepare_codes(codes, centre, torch.float32), centre]
     found = dictionary.nearest_code(x, codes, None, -1, prepared)
     assert torch.equal(found, brute_force(x, codes))
+
+
+def test_products_that_vanish_in_float32() -> None:
+    x, codes = 1e-20 * draw(60, 8), 1e-25 * draw(50, 8, seed=1)
+    centre = torch.zeros(8)
+    prepared = [*reference.prepare_codes(codes, centre, torch.float32), centre]
+    found = dictionary.nearest_code(x, codes, None, -1, prepared)
+    assert torch.equal(found, brute_force(x, codes))
+
+
+@pytest.mark.parametrize("columns", [(0, 1), (1, 0)])
+def test_the_nearest_code_overflows_on_the_way(columns) -> None:
+    # x.d' is -3.45e38 + 1.2e38 for the nearest code: minus infinity, if the sum begins so.
+    centre = torch.tensor([1.46e19, 0.0])[list(columns)]
+    shifted = torch.tensor([[-1e19, -1.4e19], [-2.3e19, 1.2e19]])[:, list(columns)]
+    x, codes = torch.tensor([[1.5e19, 1e19]])[:, list(columns)], centre + shifted
+    prepared = [*reference.prepare_codes(codes, centre, torch.float32), centre]
+    assert brute_force(x, codes).tolist() == [1]
+    assert dictionary.nearest_code(x, codes, None, -1, prepared).tolist() == [1]
 
 
 @pytest.mark.parametrize("codes_dtype", [torch.bfloat16, torch.float16])

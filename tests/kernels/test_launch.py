@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("triton")
+
+from vlp_fast.kernels import launch
 
 COMPILED = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
 
@@ -55,6 +58,17 @@ def test_compiled_programs_refuse_tensors_of_the_cpu() -> None:
     for line in lines:
         assert "received tensors on cpu for Triton, expected a CUDA device; move them" in line
         assert "TRITON_INTERPRET=1" in line
+
+
+def test_volta_and_turing_are_refused(monkeypatch) -> None:
+    class Elsewhere(torch.Tensor):
+        is_cuda = True
+        device = torch.device("cuda", 5)
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    message = "f: received tensors on cuda:5 of compute capability 7.5 for Triton, expected 8.0"
+    with pytest.raises(ValueError, match=message):
+        launch.on_device_of("f", Elsewhere())
 
 
 def test_without_triton_there_is_no_such_backend() -> None:
