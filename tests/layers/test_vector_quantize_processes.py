@@ -12,7 +12,8 @@ import vlp_fast
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "k-means and dead codes": {"kmeans_init": True, "threshold_ema_dead_code": 6},
+    "k-means": {"kmeans_init": True},
+    "dead codes": {"threshold_ema_dead_code": 6},
 }
 RANK = """
 import sys
