@@ -50,7 +50,7 @@ def by_ours(x: Tensor, codes: Tensor, *, deterministic: bool = True) -> Step:
 
     def step() -> Solution:
         found = ops.nearest_code(x, book.codes, excluded=-1, prepared=prepared)
-        quantised = book.codes[found.clamp(min=0)].to(x.dtype)
+        quantised = ops.gather_codes(book.codes, found, x.dtype)
         statistics = ops.code_statistics(
             x, found, len(codes), check_finite=False, deterministic=deterministic
         )

@@ -112,7 +112,7 @@ def _assign(setting: Setting, name: str, dtype: torch.dtype, shape: Shape) -> Ca
 def _step(setting: Setting, name: str, dtype: torch.dtype, shape: Shape) -> Case:
     x, codes = _draw(setting, dtype, shape)
     truth = Truth(x, codes)
-    used = ["nearest_code", "code_statistics", "laplace_ema_update"]
+    used = ["nearest_code", "gather_codes", "code_statistics", "laplace_ema_update"]
     providers = ours(codebook_steps.by_ours(x, codes), used, setting.device)
     backend = providers[OURS].backend
     if setting.device == "cuda":

@@ -1,5 +1,6 @@
 """VectorQuantize beside the package whose place it takes: the same numbers step after step."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -184,12 +185,11 @@ def test_other_precisions(dtype: torch.dtype) -> None:
     layers = pair()
     spread_codes(*layers)
     theirs, ours = both(layers, draw(2, 40, DIM).to(dtype))
-    for mine, other in zip(ours, theirs, strict=True):
-        assert (mine.dtype, mine.shape) == (other.dtype, other.shape)
+    assert [part.dtype for part in ours] == [dtype, torch.int64, torch.float32, dtype]
     assert torch.equal(ours[1], theirs[1])
     rough = {"rtol": 3e-2, "atol": 3e-2} if dtype != torch.float64 else {}
     for mine, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine, other, **rough)
+        torch.testing.assert_close(mine, other, check_dtype=False, **rough)
     assert_same_state(*layers)
 
 
@@ -250,8 +250,11 @@ def test_rows_that_are_not_finite_reach_nothing() -> None:
     clean.load_state_dict(layer.state_dict())
     x = draw(8, DIM)
     spoilt = torch.cat((x, torch.full((1, DIM), float("nan")), torch.full((1, DIM), float("inf"))))
-    indices = layer(spoilt)[1]
+    quantised, indices, loss = layer(spoilt)
     assert torch.equal(indices[:8], clean(x)[1])
+    assert quantised[8:].isnan().all()  # which tells it to whoever looks at a loss behind
+    assert quantised[:8].isfinite().all()
+    assert loss.isfinite()
     assert torch.equal(layer.codebook, clean.codebook)
 
 
@@ -282,6 +285,33 @@ def test_a_mask_of_nothing() -> None:
     assert (x.grad == 0).all()
     assert before.isfinite().all()
     assert layer.codebook.isfinite().all()
+
+
+def test_autocast_changes_nothing() -> None:
+    layers = pair()[1], pair()[1]
+    spread_codes(*layers)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = layers[0](draw(40, DIM))
+    fine = layers[1](draw(40, DIM))
+    assert all(torch.equal(a, b) for a, b in zip(rough, fine, strict=True))
+    assert torch.equal(layers[0].codebook, layers[1].codebook)
+
+
+def test_codes_that_were_set_are_searched() -> None:
+    """What was prepared of the old ones is not used: neither after a copy nor after loading."""
+    _, layer = pair()
+    x = draw(40, DIM)
+    for seed in range(3):
+        layer(x)
+        codes = draw(CODES, DIM, seed=seed)
+        layer.codebook = codes
+        nearest = torch.cdist(x.double(), codes.double()).argmin(1)
+        assert torch.equal(layer.eval()(x)[1], nearest)
+        layer.train()
+    copied = copy.deepcopy(layer)
+    copied.codebook = x[:CODES]
+    assert torch.equal(copied.eval()(x)[1][:CODES], torch.arange(CODES))
+    assert not torch.equal(layer.codebook, copied.codebook)
 
 
 def test_dead_codes_move_onto_rows_of_the_batch() -> None:

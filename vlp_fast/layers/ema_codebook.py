@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from vlp_fast.layers.kmeans import kmeans
-from vlp_fast.ops import code_statistics, laplace_ema_update, nearest_code
+from vlp_fast.layers.prepared_codes import PreparedCache
+from vlp_fast.layers.processes import Processes
+from vlp_fast.ops import (
+    PreparedCodes,
+    code_statistics,
+    gather_codes,
+    laplace_ema_update,
+    nearest_code,
+)
 
 
 class EmaCodebook(nn.Module):
@@ -26,7 +34,7 @@ class EmaCodebook(nn.Module):
         kmeans_init: start from the rows of the first call, by k-means.
         kmeans_iters: its iterations.
         threshold_ema_dead_code: codes whose moving number of rows falls below it are replaced.
-        sync_codebook: one codebook for all processes; if None, where there are several.
+        sync_codebook: one codebook for all processes, unless False.
 
     Attributes (buffers):
         embed: (1, K, D) float32 codes.
@@ -58,7 +66,7 @@ class EmaCodebook(nn.Module):
         self.eps = eps
         self.kmeans_iters = kmeans_iters
         self.threshold_ema_dead_code = threshold_ema_dead_code
-        self.sync_codebook = sync_codebook
+        self.processes = Processes(is_alone=sync_codebook is False)
         embed = torch.zeros(1, codebook_size, dim)
         if not kmeans_init:
             nn.init.kaiming_uniform_(embed)
@@ -68,6 +76,8 @@ class EmaCodebook(nn.Module):
         self.register_buffer("initted", torch.tensor(not kmeans_init))
         # The same on the host, so that no step has to ask the device.
         self._needs_start = kmeans_init
+        self._prepared = PreparedCache()
+        self._view: Tensor | None = None
         self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
             EmaCodebook._on_loaded
         )
@@ -84,31 +94,44 @@ class EmaCodebook(nn.Module):
 
         Returns:
             codes: (N, D) in the rows' dtype, as they were before the update.
-            indices: (N,) int64 in [0, K); 0 for rows that are not valid or not finite.
+            found: (N,) int64 in [0, K); -1 for rows that are not valid or not finite.
         """
         if self._needs_start:
             self._start(rows, valid)
-        found = nearest_code(rows, self.embed[0], valid, excluded=-1)
-        indices = found.clamp(min=0)
-        codes = self.embed[0][indices].to(rows.dtype)
+        prepared = self._prepared.get(self.codes, rows)
+        found = nearest_code(rows, self.codes, valid, excluded=-1, prepared=prepared)
+        codes = gather_codes(self.codes, found, rows.dtype, valid)
         if self.training and not freeze:
-            self._update(rows, found, valid)
-        return codes, indices
+            self._update(rows, found, valid, prepared)
+        return codes, found
 
-    def _update(self, rows: Tensor, found: Tensor, valid: Tensor | None) -> None:
+    @property
+    def codes(self) -> Tensor:
+        """The codes as (K, D); one view for as long as the buffer is the same."""
+        if self._view is None or self._view._base is not self.embed:
+            self._view = self.embed[0]
+        return self._view
+
+    def _update(
+        self, rows: Tensor, found: Tensor, valid: Tensor | None, prepared: PreparedCodes | None
+    ) -> None:
         # Rows that are not finite have no index already.
         statistics = code_statistics(rows, found, self.codebook_size, valid, check_finite=False)
-        if self._is_shared():
-            torch.distributed.all_reduce(statistics.buffer)
+        work = self.processes.add_up(statistics.buffer)
+        if work is not None:
+            work.wait()
         laplace_ema_update(
-            self.embed[0],
+            self.codes,
             self.embed_avg[0],
             self.cluster_size[0],
             statistics.sums,
             statistics.counts,
             momentum=self.decay,
             eps=self.eps,
+            prepared=prepared,
         )
+        if prepared is not None:
+            self._prepared.has_moved(self.codes)
         if self.threshold_ema_dead_code > 0 and len(rows) > 0:
             self._replace_dead(rows, found >= 0)
 
@@ -120,27 +143,25 @@ class EmaCodebook(nn.Module):
         rank = turn.argsort().argsort()  # those that are dead come first, in random order
         chosen = is_dead & (rank < is_candidate.sum())
         vectors = rows[order[rank.clamp(max=len(rows) - 1)]].float()
-        if self._is_shared():
-            from_first = torch.cat((vectors, chosen[:, None].float()), dim=1)
-            torch.distributed.broadcast(from_first, 0)
-            vectors, chosen = from_first[:, :-1], from_first[:, -1] > 0
+        from_first = torch.cat((vectors, chosen[:, None].float()), dim=1)
+        self.processes.copy_from_first(from_first)
+        vectors, chosen = from_first[:, :-1], from_first[:, -1] > 0
         size = torch.full_like(self.cluster_size[0], self.threshold_ema_dead_code)
         self._set(chosen, vectors, size)
 
     def _start(self, rows: Tensor, valid: Tensor | None) -> None:
-        """Starts from k-means over rows; it runs once, and may wait for the device."""
+        """Starts from k-means over the rows of all; it runs once, and may wait for the device."""
         keep = rows.isfinite().all(dim=1)
         if valid is not None:
             keep &= valid
         codes, counts = kmeans(
-            rows[keep],
+            self.processes.gather_rows(rows[keep]),
             self.codebook_size,
             seed=torch.initial_seed(),
             iterations=self.kmeans_iters,
         )
-        if self._is_shared():
-            torch.distributed.broadcast(codes, 0)
-            torch.distributed.broadcast(counts, 0)
+        self.processes.copy_from_first(codes)
+        self.processes.copy_from_first(counts)
         self._set(torch.ones_like(counts, dtype=torch.bool), codes, counts)
         self.initted.fill_(True)
         self._needs_start = False
@@ -151,16 +172,6 @@ class EmaCodebook(nn.Module):
         self.embed.copy_(torch.where(wanted, vectors, self.embed))
         self.embed_avg.copy_(torch.where(wanted, vectors * size[:, None], self.embed_avg))
         self.cluster_size.copy_(torch.where(chosen, size, self.cluster_size))
-
-    def _is_shared(self) -> bool:
-        if self.sync_codebook is not None:
-            return self.sync_codebook
-        distributed = torch.distributed
-        return bool(
-            distributed.is_available()
-            and distributed.is_initialized()
-            and distributed.get_world_size() > 1
-        )
 
     def _on_loaded(self, _: object) -> None:
         self._needs_start = not bool(self.initted)

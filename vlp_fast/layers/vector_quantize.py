@@ -7,11 +7,11 @@ both ways. What is different on purpose:
 
   * The search is exact: among codes that float32 does not tell apart that package takes any.
   * Nothing of size N x K is held, and no step waits for the device (but k-means in the first).
-  * Rows that are not finite, or masked, never reach a code, a loss or a gradient.
-  * A loss over no row at all is 0, there NaN. The loss of half precision is in float32.
+  * Rows that are not finite, or masked, never reach a code or a loss; of the former NaN comes out.
+  * A loss over no row at all is 0, there NaN. The loss is float32 for every precision of x.
   * With the rotation trick the output is the code itself, there the code up to rounding.
   * Which rows replace dead codes, and where k-means starts, is drawn otherwise. Over several
-    processes both draw from the rows of the first one.
+    processes dead codes move onto rows of the first one.
   * k-means wants at least one row for each code, and says so.
 
 Shape suffixes: B batch, N rows of an item, D width, K codes.
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from vlp_fast.layers.ema_codebook import EmaCodebook
 from vlp_fast.layers.rotation_trick import rotate_to
+from vlp_fast.layers.straight_through import commitment_loss, straight_through
 from vlp_fast.layers.vector_quantize_options import check_call, check_options
 
 
@@ -122,8 +123,8 @@ class VectorQuantize(nn.Module):
         Returns:
             quantised: as x, in shape and dtype; in training with a gradient to x. Masked: 0.
             indices: as x without D, int64. Masked: -1.
-            commitment_loss: () float32 (float64 of such x), weight times the mean square of x minus
-                its code; 0 in evaluation.
+            commitment_loss: () float32, weight times the mean square of x minus its code; 0 in
+                evaluation.
 
         Raises:
             ValueError: for another shape, or an option that is not implemented here.
@@ -175,24 +176,13 @@ class VectorQuantize(nn.Module):
         with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
             found = rows.detach()
             found = found.float() if found.dtype == torch.float64 else found
-            codes, indices = self._codebook(found, valid, freeze=freeze)
-        codes = codes.to(rows.dtype)
+            codes, found = self._codebook(found, valid, freeze=freeze)
+        codes, indices = codes.to(rows.dtype), found.clamp(min=0)
         if not self.training:
             return codes, indices, torch.zeros((), device=rows.device)
-        loss = self._commitment_loss(rows, codes, valid)
-        if self.rotation_trick:
-            return rotate_to(rows, codes), indices, loss
-        return codes + (rows - rows.detach()), indices, loss
-
-    def _commitment_loss(self, rows: Tensor, codes: Tensor, valid: Tensor | None) -> Tensor:
-        wide = torch.promote_types(rows.dtype, torch.float32)
-        difference = rows.to(wide) - codes.to(wide)
-        if valid is None:
-            count = torch.tensor(len(rows), device=rows.device)
-        else:
-            difference, count = torch.where(valid[:, None], difference, 0), valid.sum()
-        mean = difference.square().sum() / (count * self.dim).clamp(min=1)
-        return self.commitment_weight * mean
+        loss = self.commitment_weight * commitment_loss(rows, codes, found >= 0)
+        replace = rotate_to if self.rotation_trick else straight_through
+        return replace(rows, codes), indices, loss
 
     def _width_last(self, x: Tensor) -> Tensor:
         is_first = x.ndim == 3 and not self.channel_last if self.map_dims is None else True
