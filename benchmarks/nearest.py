@@ -119,7 +119,9 @@ def _by_half(best_of: Callable[..., Tensor], x: Tensor, codes: Tensor) -> Tensor
 
 
 def _best_of(part: Tensor, operand: Tensor, bias: Tensor) -> Tensor:
-    return (torch.mm(part, operand, out_dtype=torch.float32) - bias).argmax(1)
+    if part.is_cuda:
+        return (torch.mm(part, operand, out_dtype=torch.float32) - bias).argmax(1)
+    return (part.float() @ operand.float() - bias).argmax(1)  # the same, where there is no such mm
 
 
 @contextmanager

@@ -49,7 +49,9 @@ def steppers(setting: Setting, x: Tensor, codes: Tensor) -> dict[str, Provider |
                 continue
             summed = torch.compile(sums, dynamic=True) if name == COMPILED else sums
             run = steps.composed(assign, summed, x, codes)
-            found[f"{name}, {sums_name}"] = Provider(run=run, tolerance=tolerance)
+            found[f"{name.replace(', chunked', '')}, {sums_name}"] = Provider(
+                run=run, tolerance=tolerance
+            )
     found[FLASH_ASSIGN.distribution] = _flash_step(setting, x, codes)
     package, name = VECTOR_QUANTIZE.load(), VECTOR_QUANTIZE.distribution
     if package is None:
