@@ -90,6 +90,12 @@ def test_a_step_that_is_wrong_in_one_part(part: int) -> None:
     assert steps.error(Truth(X, CODES), solution) > 1e-4
 
 
+def test_a_step_with_other_codes_than_the_nearest() -> None:
+    farthest = lambda x, codes: torch.cdist(x, codes).argmax(1)
+    step = steps.composed(farthest, steps.sums_by_index_add, X, CODES)
+    assert steps.error(Truth(X, CODES), step()) > 0.5
+
+
 def test_tf32_is_for_one_call_only() -> None:
     before = torch.get_float32_matmul_precision()
     assert nearest.in_tf32(torch.get_float32_matmul_precision)() == "high" != before

@@ -28,11 +28,15 @@ def at_once(device: str = "cpu") -> Tensor:
     return block(48, device) + 1
 
 
+def many_small(device: str = "cpu") -> list[Tensor]:
+    return [torch.ones(2**14, device=device) for _ in range(16 * 48)]
+
+
 def nothing(device: str = "cpu") -> None:
     gc.collect()
 
 
-CALLS = [(one_after_the_other, 48), (at_once, 96), (nothing, 0)]
+CALLS = [(one_after_the_other, 48), (at_once, 96), (many_small, 48), (nothing, 0)]
 
 
 @NEEDS_LINUX
