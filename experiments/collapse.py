@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 STEPS = 900
+TAGGING = 60  # steps of soho_tiny in which only the CNN learns
 CODES = 256
 MODEL = ["--model.num-codes", str(CODES)]
 TRAIN = ["--steps", str(STEPS), "--train.evaluate-every", "50", "--train.held-out-images", "120"]
@@ -47,7 +48,7 @@ def perplexities(folder: Path) -> tuple[list[int], list[float]]:
     """Steps, and perplexity over held-out pictures after each."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if row["kind"] == "held_out"]
-    rows = [row for row in rows if "perplexity" in row]
+    rows = [row for row in rows if "perplexity" in row and row["step"] > TAGGING]
     return [row["step"] for row in rows], [row["perplexity"] for row in rows]
 
 
@@ -67,7 +68,7 @@ def draw(folders: dict[str, Path], path: Path) -> None:
     axes.set_xlabel("step")
     axes.set_ylabel(f"perplexity on held-out pictures, of {CODES}")
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", frameon=False)
+    axes.legend(loc="center right", bbox_to_anchor=(1, 0.57), frameon=False)
     figure.savefig(path, dpi=150)
 
 

@@ -8,11 +8,14 @@ by more than the rounding could have moved both is the nearest. `PreparedCodes` 
 the codes. Rows whose leader is not proved are compared again in float64, among the codes in doubt.
 """
 
-from typing import NamedTuple
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vlp_fast import native
+from vlp_fast.ops import dictionary_host as host
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import dictionary as reference
 
@@ -60,6 +63,39 @@ _gather_codes = Op(
 _gather_codes.impl("reference")(reference.gather_codes)
 _prepare_codes.impl("reference")(reference.prepare_codes)
 _nearest_code.impl("reference")(reference.nearest_code)
+if native.extension() is not None:
+    _prepare_codes.impl("cpp")(host.prepare_codes)
+    _nearest_code.impl("cpp")(host.nearest_code)
+    _gather_codes.impl("cpp")(reference.gather_codes)  # PyTorch's own gather
+
+# The kernels are imported at the first call: importing Triton takes time, and whether programs are
+# interpreted is decided then.
+if find_spec("triton") is not None:
+
+    @_prepare_codes.impl("triton")
+    def _prepare_in_triton(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> Any:
+        from vlp_fast.kernels import dictionary_update as kernels
+
+        if torch.float64 in (codes.dtype, centre.dtype, dtype):
+            return reference.prepare_codes(codes, centre, dtype)
+        return kernels.prepare_codes(codes, centre, dtype)
+
+    @_nearest_code.impl("triton")
+    def _nearest_in_triton(
+        x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
+    ) -> Tensor:
+        from vlp_fast.kernels import dictionary as kernels
+        from vlp_fast.kernels import dictionary_update
+
+        # Nobody trains in float64: the definition serves those who check with it.
+        if torch.float64 in (x.dtype, codes.dtype):
+            return reference.nearest_code(x, codes, valid, excluded, prepared)
+        if not prepared:
+            centre = codes.mean(0, dtype=torch.float32)
+            dtype = torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float16
+            prepared = [*dictionary_update.prepare_codes(codes, centre, dtype), centre]
+        found: Tensor = kernels.nearest_code(x, codes, valid, excluded, prepared)
+        return found
 
 
 @torch.no_grad()
@@ -151,7 +187,8 @@ def operand_dtype(rows_dtype: torch.dtype, device: torch.device) -> torch.dtype:
     """Return the dtype of products with rows of a dtype on a device.
 
     Half precision where a device multiplies it faster: Volta and Turing only float16; float16 has
-    three more bits than bfloat16, so that fewer rows stay in doubt.
+    three more bits than bfloat16, so that fewer rows stay in doubt. CPUs may have instructions for
+    bfloat16.
     """
     if device.type == "cuda":
         is_brain = rows_dtype == torch.bfloat16 and torch.cuda.get_device_capability(device) >= (
@@ -159,7 +196,7 @@ def operand_dtype(rows_dtype: torch.dtype, device: torch.device) -> torch.dtype:
             0,
         )
         return torch.bfloat16 if is_brain else torch.float16
-    return torch.float32
+    return host.operand_dtype() if device.type == "cpu" else torch.float32
 
 
 def check_valid(function: str, x: Tensor, valid: Tensor | None) -> None:
