@@ -113,7 +113,10 @@ def _step(setting: Setting, name: str, dtype: torch.dtype, shape: Shape) -> Case
     x, codes = _draw(setting, dtype, shape)
     truth = Truth(x, codes)
     used = ["nearest_code", "gather_codes", "code_statistics", "laplace_ema_update"]
-    providers = ours(codebook_steps.by_ours(x, codes), used, setting.device)
+    providers = {  # each with a codebook of its own, which its runs move on
+        name: ours(codebook_steps.by_ours(x, codes), used, setting.device)[name]
+        for name in ours(lambda: None, used, setting.device)
+    }
     backend = providers[OURS].backend
     if setting.device == "cuda":
         run = codebook_steps.by_ours(x, codes, deterministic=False)
