@@ -45,6 +45,8 @@ class Provider:
     """Brings a solution into the form that the case checks; not timed."""
     backend: str = ""
     """Of ours: the backends that run."""
+    tolerance: float | None = None
+    """Of one that is not meant to be as near to the truth as the case asks for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ class Case:
     error: Callable[[Any], float]
     """How far a solution is from the truth, in the unit of `tolerance`."""
     tolerance: float
+    wrong: Callable[[Any], float] | None = None
+    """Share of the parts of a solution that are not the best there is; `None`: not counted."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Providers that are left out, and why."""
     dtype: str = "float32"
@@ -69,6 +73,8 @@ class Case:
     """The least a call has to read and write in the memory of the device; `None`: not counted."""
     flops: int | None = None
     """The least a call has to compute; `None`: not counted."""
+    arithmetic: str = ""
+    """The least dtype that computes it, where a proof makes up for it; `dtype` if empty."""
 
 
 Cases = Mapping[str, Callable[[], Case]]

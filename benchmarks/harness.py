@@ -1,5 +1,7 @@
 """The measurement of a case: providers agree first, then their calls are counted and timed.
 
+Once a provider is warm, one run more tells what memory it takes.
+
 A provider of another package that fails is reported with its error; ours must run. Whoever
 disagrees with the truth ends the case before anything is timed.
 """
@@ -17,6 +19,7 @@ import torch
 from .case import Case, Provider, Setting
 from .counters import CompilationCounter, count_synchronisations
 from .load import OtherLoad
+from .memory import extra_memory
 from .result import Result, Timing
 from .timing import (
     ON_GPU,
@@ -61,6 +64,8 @@ def measure(case: Case, setting: Setting, effort: Effort | None = None) -> list[
         if attempt.result.first * case.calls < SLOW:  # others are warm after the first run
             for _ in range(WARM_UP_RUNS):
                 attempt.counter.watch(attempt.run)()
+        watched = attempt.counter.watch(attempt.run)
+        attempt.result.extra_bytes = extra_memory(watched, setting.device)
     load = OtherLoad()
     _time(able, setting, effort)
     others = load.share()
@@ -115,16 +120,19 @@ def _first_run(case: Case, name: str) -> _Attempt:
         attempt.result.problem = f"failed: {_first_line(error)}"
         return attempt
     attempt.result.first = (time.perf_counter() - start) / case.calls
+    solution = provider.read(solution)
     attempt.result.error = _checked(case, name, provider, solution)
+    attempt.result.wrong = case.wrong(solution) if case.wrong else None
     return attempt
 
 
 def _checked(case: Case, name: str, provider: Provider, solution: Any) -> float:
-    error = case.error(provider.read(solution))
-    if not error <= case.tolerance:  # NaN is no agreement
+    error = case.error(solution)
+    tolerance = case.tolerance if provider.tolerance is None else provider.tolerance
+    if not error <= tolerance:  # NaN is no agreement
         raise DisagreementError(
             f"{case.operator} {case.name}: {name} is {error:.3g} from the truth, expected at most "
-            f"{case.tolerance:.3g}"
+            f"{tolerance:.3g}"
         )
     return error
 

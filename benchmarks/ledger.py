@@ -20,9 +20,11 @@ HERE = Path(__file__).resolve().parent
 FIGURES = (
     *("median_us", "p20_us", "p80_us", "host_us", "wall_us"),
     *("first_us", "compilations", "synchronisations"),
-    *("gb_per_s", "tflop_per_s", "limit_fraction", "max_error"),
+    *("gb_per_s", "tflop_per_s", "limit_fraction", "max_error", "wrong_share", "extra_mib"),
 )
 """Columns of numbers; empty where there is none."""
+ADDED = ("wrong_share", "extra_mib")
+"""Columns that files of before lack: read as empty, written with the next row."""
 COLUMNS = (
     *("operator", "case", "provider", "backend", "direction", "dtype", "cache"),
     *FIGURES,
@@ -33,10 +35,11 @@ COLUMNS = (
 )
 """`host_us` is the time until the call returns, `wall_us` until the device is idle again, the same
 on a CPU. `first_us` is a call of the first run, with all that the process compiles and loads.
-`note` says why a provider was not measured, or that the run was a `quick` one. `others_cpu` is the
-share of the CPUs that other processes took meanwhile; `synchronisations` are waits for the device
-in a call; `commit` ends in + if anything was uncommitted; `date` (UTC, to the second) is the same
-for all that ran side by side."""
+`wrong_share` of a solution's parts are not the best; `extra_mib` is the memory that a run takes at
+its peak. `note` says why a provider was not measured, or that the run was a `quick` one.
+`others_cpu` is the share of the CPUs that other processes took meanwhile; `synchronisations` are
+waits for the device in a call; `commit` ends in + if anything was uncommitted; `date` (UTC, to the
+second) is the same for all that ran side by side."""
 
 QUICK = "quick"
 """Note of a row with figures that mean little."""
@@ -115,7 +118,9 @@ def read(path: Path) -> list[Row]:
             columns = tuple(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
-    if columns != COLUMNS:
+    missing = [column for column in ADDED if column not in columns]
+    found = [{**dict.fromkeys(missing, ""), **row} for row in found]
+    if columns != tuple(column for column in COLUMNS if column not in missing):
         why = "has not the columns of a measurement" if columns else "is empty"
         raise InputError(f"{path}: {why}; move it away")
     for number, row in enumerate(found, start=2):
@@ -151,7 +156,7 @@ def _append(row: Row, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.exists() or not path.stat().st_size
     if not is_new:
-        _check_old(path)
+        _add_columns(path)
     with path.open("a+b") as old:
         old.seek(max(0, old.seek(0, 2) - 1))
         if old.read() not in (b"", b"\n"):  # else the row would be glued to the last one
@@ -161,6 +166,20 @@ def _append(row: Row, path: Path) -> None:
         if is_new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def _add_columns(path: Path) -> None:
+    """Give a file of before the columns that it lacks, all at once or not at all."""
+    rows = read(path)
+    with path.open(newline="") as file:
+        if tuple(next(csv.reader(file))) == COLUMNS:
+            return
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, newline="", delete=False) as new:
+        writer = csv.DictWriter(new, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    Path(new.name).chmod(path.stat().st_mode)
+    Path(new.name).replace(path)
 
 
 def _check_old(path: Path) -> None:

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Everything there is to learn on a machine with a GPU, without network, in one command of nine minutes by default:
 #
-#   [LIMIT=535] [MOST_FILES=8] [VLP_FAST_COMMIT=abc1234] benchmarks/on_gpu.sh DESTDIR [WHEELS_DIR]
+#   [LIMIT=535] [MOST_FILES=8] [OPERATORS="dictionary matching"] [VLP_FAST_COMMIT=abc1234] \
+#       benchmarks/on_gpu.sh DESTDIR [WHEELS_DIR]
 #
 # Builds for the visible GPU, runs the tests that need one, every benchmark, and compute-sanitizer over the tests
 # of the CUDA kernels. The most important comes first; a step that fails or runs out of time does not stop the
 # rest, but for torch that does not import and the build. LIMIT is the time for all in seconds, MOST_FILES how many
-# files may be left in DESTDIR. VLP_FAST_COMMIT is written into the rows where there is no .git to ask.
+# files may be left in DESTDIR, OPERATORS which benchmarks run and in which order. VLP_FAST_COMMIT is written into the rows where there is no .git to ask.
 #
 # WHEELS_DIR holds packages that the machine lacks; those in it win over installed ones. Needed are torch and what
 # pyproject.toml lists, pytest and hypothesis, and setuptools, pybind11, cmake, ninja for the build; tyro brings
-# docstring-parser and typeguard. matplotlib, lapx and torch-linear-assignment are used where they are.
+# docstring-parser and typeguard. matplotlib, lapx, torch-linear-assignment, flash-kmeans and vector-quantize-pytorch
+# (with einops, einx, frozendict, loguru, torch-einops-utils; the tests want it too) are used where they are.
 #
 # DESTDIR gets log.txt, report.md, results/DEVICE/OPERATOR.csv, and as many pictures as MOST_FILES leaves room for.
 # `vlp-fast bench --merge DESTDIR/results`, in a checkout, adds to its ledger the rows that are not in it yet.
@@ -18,11 +20,12 @@
 set -uo pipefail
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
-    sed -n '2,4s/^# \{0,1\}//p' "$0"
+    sed -n '2,5s/^# \{0,1\}//p' "$0"
     exit 2
 fi
 LIMIT=${LIMIT:-535}          # seconds for all
 RESERVE=${RESERVE:-30}       # of them for the report
+OPERATORS=${OPERATORS-dictionary matching losses attention}
 MOST_FILES=${MOST_FILES:-8}  # log and report, then rows, then pictures
 # Which kernels compute-sanitizer looks at: those of the namespace vlp. Set it empty if a version knows it not.
 SANITIZER_FILTER=${SANITIZER_FILTER---kernel-regex kns=vlp}
@@ -95,16 +98,22 @@ sanitizer() { # TOOL SECONDS: over some tests; without torch's cache of memory, 
     options+=($SANITIZER_FILTER)
     step "$1" "$2" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer "${options[@]}" \
         "$PY" -m pytest -q -p no:cacheprovider -m gpu -k "not graph and not never_waits and not hundred" \
-        tests/ops/test_matching_gpu.py
+        tests/ops/test_*_gpu.py
 }
 
-bench() { # OPERATOR SECONDS
-    step "bench $1" "$2" vlp-fast bench "$1" "${BENCH[@]}"
+bench() { # OPERATOR: with the time that it needs
+    local seconds=170
+    case $1 in
+        dictionary) seconds=260 ;;
+        losses) seconds=40 ;;
+        attention) seconds=20 ;;
+    esac
+    step "bench $1" "$seconds" vlp-fast bench "$1" "${BENCH[@]}"
 }
 
 finish() { # keep rows and pictures, as many files as allowed; say how each step went
     local file count=2 # the log and the report
-    local pictures=("$ROWS"/*/matching.png "$ROWS"/*/losses.png "$ROWS"/*/[!lm]*.png)
+    local pictures=("$ROWS"/*/{dictionary,matching,losses,attention}*.png)
     mv "$ROWS"/*/report.md "$DEST" 2>/dev/null
     for file in "$ROWS"/*/*.csv "${pictures[@]}"; do
         if [ ! -e "$file" ]; then continue; fi
@@ -166,11 +175,8 @@ if [ -n "$DEVICE" ]; then
 else
     skip tests "no CUDA device"
 fi
-bench matching 170
-bench losses 40
+for operator in $OPERATORS; do bench "$operator"; done
 sanitizer memcheck 90
-bench attention 20
-bench dictionary 20
 sanitizer racecheck 60
 sanitizer synccheck 60
 if ! compgen -G "$ROWS/*/*.csv" >/dev/null; then skip report "no rows"; fi

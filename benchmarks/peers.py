@@ -37,7 +37,22 @@ TORCH_LINEAR_ASSIGNMENT = Peer(
     module="torch_linear_assignment",
     function="batch_linear_assignment",
 )
-PEERS = (LAPX, TORCH_LINEAR_ASSIGNMENT)
+VECTOR_QUANTIZE = Peer(
+    distribution="vector-quantize-pytorch",
+    module="vector_quantize_pytorch",
+    function="VectorQuantize",
+)
+FLASH_ASSIGN = Peer(
+    distribution="flash-kmeans",
+    module="flash_kmeans.assign_euclid_triton",
+    function="euclid_assign_triton",
+)
+FLASH_UPDATE = Peer(
+    distribution="flash-kmeans",
+    module="flash_kmeans.centroid_update_triton",
+    function="triton_centroid_update_sorted_euclid",
+)
+PEERS = (LAPX, TORCH_LINEAR_ASSIGNMENT, VECTOR_QUANTIZE, FLASH_ASSIGN)
 
 
 def versions() -> str:

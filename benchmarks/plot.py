@@ -58,7 +58,7 @@ def _prepare(axes: Any, found: Sequence[Comparison], height: float) -> None:
     axes.set_xscale("log")
     axes.set_xlim(low, high * (max(high / low, 10.0)) ** 0.42)
     axes.set_ylim(height, 0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: time_tick(value)))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_visible(False)
@@ -126,7 +126,8 @@ def _sorted(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: float(row["median_us"] or "inf"))
 
 
-def _tick(microseconds: float) -> str:
+def time_tick(microseconds: float) -> str:
+    """A round number and the unit that suits it."""
     for unit, size in (("s", 1e6), ("ms", 1e3), ("us", 1.0)):
         if microseconds >= size:
             return f"{microseconds / size:g} {unit}"

@@ -84,6 +84,8 @@ def _identity(result: Result) -> Row:
         "synchronisations": number(result.synchronisations),
         "first_us": number(1e6 * result.first),
         "max_error": number(result.error),
+        "wrong_share": number(result.wrong),
+        "extra_mib": number(None if result.extra_bytes is None else result.extra_bytes / 2**20),
         "others_cpu": number(None if result.others_cpu is None else round(result.others_cpu, 3)),
     }
 
@@ -103,7 +105,8 @@ _TIMED = (
 
 def _timed(result: Result, timing: Timing, device: str) -> list[str]:
     case, seconds = result.case, timing.device.median
-    share = limit_fraction(device, case.dtype, seconds, case.num_bytes, case.flops)
+    arithmetic = case.arithmetic or case.dtype
+    share = limit_fraction(device, arithmetic, seconds, case.num_bytes, case.flops)
     if timing.cache == "hot":
         share = None  # what is read lies in the cache, which the limit of the memory does not bind
     return [

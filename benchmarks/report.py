@@ -1,4 +1,7 @@
-"""A folder of the ledger as a page: report.md with a table and a picture of each operator."""
+"""A folder of the ledger as a page: report.md with a table and a picture of each operator.
+
+Cases that differ in one size only get a second picture, of curves over it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from vlp_fast.errors import InputError
 
 from .comparison import Comparison, comparisons
 from .ledger import Row, read
+from .sweep import Sweep, sweeps
 from .table import LEGEND, machine, markdown
 
 
 def write_report(folder: Path) -> list[Path]:
-    """Write report.md and a PNG of each operator into the folder of a device; return the files.
+    """Write report.md and PNGs of each operator into the folder of a device; return the files.
 
     Pictures need matplotlib; without it the page says so.
 
@@ -30,6 +34,9 @@ def write_report(folder: Path) -> list[Path]:
             if pictures:
                 written.append(_draw(operator, found, folder / f"{operator}.png"))
                 sections.append(f"![{operator}]({operator}.png)")
+            if pictures and (curves := sweeps(found)):
+                written.append(_draw_sweeps(operator, curves, folder / f"{operator}-sweeps.png"))
+                sections.append(f"![{operator} over its sizes]({operator}-sweeps.png)")
             sections.append(markdown(found))
         if not pictures:
             sections.append("No pictures: they need matplotlib, pip install 'vlp-fast[viz]'.")
@@ -65,6 +72,13 @@ def _draw(operator: str, found: Sequence[Comparison], path: Path) -> Path:
     from .plot import draw
 
     draw(operator, found, path)
+    return path
+
+
+def _draw_sweeps(operator: str, found: Sequence[Sweep], path: Path) -> Path:
+    from .sweep_plot import draw_sweeps
+
+    draw_sweeps(operator, found, path)
     return path
 
 

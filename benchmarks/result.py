@@ -30,12 +30,16 @@ class Result:
     problem: str = ""
     """Why it was not measured; empty if it was."""
     error: float = float("nan")
+    wrong: float | None = None
+    """Share of the solution's parts that are not the best; `None` where that is not counted."""
     first: float = float("nan")
     """Seconds for a call in the first run, with everything that it compiles and loads."""
     compilations: int = 0
     """Over all runs, the first one included."""
     synchronisations: float | None = None
     """Waits for the device in one call; `None` on a CPU."""
+    extra_bytes: int | None = None
+    """That a run takes at its peak beyond what was there before; `None` if the system hides it."""
     timings: list[Timing] = field(default_factory=list)
     others_cpu: float | None = None
     """Share of the CPUs that other processes took while the case was timed."""

@@ -10,14 +10,15 @@ from .ledger import Row
 
 HEAD = (
     *("provider", "time", "p20 to p80", "vlp_fast is", "host", "wall"),
-    *("first", "compiled", "waits", "limit"),
+    *("first", "compiled", "waits", "limit", "memory", "wrong"),
 )
 LEGEND = """\
 time: median of one call. vlp_fast is: how much faster or slower vlp_fast's default backend is than
 the provider of that row. host: until the call returns. wall: until the device is idle again.
 first: a call of the first run, with what this process compiles and loads; what a compiler found in
 its caches on disk, from an earlier process, is not in it. compiled: graphs and kernels compiled.
-waits: for the device, in a call. limit: share of the device's nominal rates."""
+waits: for the device, in a call. limit: share of the device's nominal rates. memory: of a run at
+its peak, beyond what was there before. wrong: share of a solution's parts that are not the best."""
 
 
 def text(found: Sequence[Comparison]) -> str:
@@ -63,6 +64,19 @@ def time(microseconds: str) -> str:
     raise AssertionError
 
 
+def memory(mib: str) -> str:
+    """Three digits and the unit that suits them; empty for an empty cell."""
+    if not mib:
+        return ""
+    value = float(mib)
+    return f"{three_digits(value / 1024)} GiB" if value >= 1024 else f"{three_digits(value)} MiB"
+
+
+def percent(share: str) -> str:
+    """Two digits; empty for an empty cell."""
+    return f"{100 * float(share):.2g} %" if share else ""
+
+
 def three_digits(value: float) -> str:
     """1.23, 12.3, 123, 1234."""
     return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
@@ -77,7 +91,7 @@ def faster(value: float | None) -> str:
 
 def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
     span = f"{time(row['p20_us'])} to {time(row['p80_us'])}" if row["p20_us"] else ""
-    share = f"{100 * float(row['limit_fraction']):.2g} %" if row["limit_fraction"] else ""
+    share = percent(row["limit_fraction"])
     return [
         name(row),
         time(row["median_us"]) or row["note"],
@@ -89,6 +103,8 @@ def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
         row["compilations"],
         row["synchronisations"],
         share,
+        memory(row["extra_mib"]),
+        percent(row["wrong_share"]),
     ]
 
 

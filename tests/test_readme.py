@@ -122,6 +122,22 @@ def test_transformers_snippet(auxiliary_loss: bool) -> None:
             )
 
 
+def test_vector_quantize_snippet() -> None:
+    """The swapped layer and the stock one, one step from one seed: equal outputs and gradients."""
+    torch.manual_seed(0)
+    names = run_snippet(USES[0], "import vlp_fast  # was: from vector_quantize_pytorch")
+    snippets = blocks(section(README, USES[0]), "python")
+    (swapped,) = [snippet for snippet in snippets if snippet.startswith("import vlp_fast  #")]
+    stock: dict[str, Any] = {}
+    swapped = swapped.replace("vlp_fast", "vector_quantize_pytorch")
+    torch.manual_seed(0)
+    exec(compile(swapped, "README.md, stock", "exec"), stock)
+    assert type(stock["quantizer"]) is not type(names["quantizer"])
+    for name in ("quantised", "indices", "commitment_loss"):
+        torch.testing.assert_close(names[name], stock[name])
+    torch.testing.assert_close(names["latents"].grad, stock["latents"].grad)
+
+
 def two_steps(model: Any) -> list[dict[str, torch.Tensor]]:
     """The total, the losses and all gradients of two optimiser steps as DETR takes them."""
     torch.manual_seed(1)

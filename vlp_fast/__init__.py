@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vlp_fast.layers.attention import GridAttention
     from vlp_fast.layers.criterion import SetCriterion
     from vlp_fast.layers.matching import HungarianMatcher
+    from vlp_fast.layers.vector_quantize import VectorQuantize
     from vlp_fast.layers.visual_dictionary import VisualDictionary
     from vlp_fast.models import create_model
     from vlp_fast.ops.assignment import linear_sum_assignment
@@ -22,6 +23,7 @@ __all__ = [
     "GridAttention",
     "HungarianMatcher",
     "SetCriterion",
+    "VectorQuantize",
     "VisualDictionary",
     "__version__",
     "create_model",
@@ -33,6 +35,7 @@ _MODULE_OF = {
     "GridAttention": "vlp_fast.layers.attention",
     "HungarianMatcher": "vlp_fast.layers.matching",
     "SetCriterion": "vlp_fast.layers.criterion",
+    "VectorQuantize": "vlp_fast.layers.vector_quantize",
     "VisualDictionary": "vlp_fast.layers.visual_dictionary",
     "create_model": "vlp_fast.models",
     "linear_sum_assignment": "vlp_fast.ops.assignment",

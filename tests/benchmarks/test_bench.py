@@ -15,7 +15,7 @@ Call = Callable[..., Any]
 def test_a_quick_run_prints_tables_and_keeps_rows_where_told(call: Call, tmp_path: Path) -> None:
     answer = call("bench", "dictionary", "--device", "cpu", "--quick", "--out", tmp_path)
     assert (answer.code, answer.err) == (0, "")
-    assert "\ndictionary: nearest-N128-K512-D128 (forward, float32" in answer.out
+    assert "\ndictionary: assign-N128-K512-D128 (forward, float32" in answer.out
     assert "cdist + argmin" in answer.out
     (path,) = tmp_path.glob("*/*.csv")
     assert answer.out.endswith(f"rows added to {path}\n")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -101,6 +102,7 @@ def test_each_provider_has_the_time_of_its_own_calls(
     device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(harness, "count_synchronisations", lambda run: run() or 0)
+    monkeypatch.setattr(harness, "extra_memory", lambda run, device: None)
     runs = {"vlp_fast": Counted(2.0), "peer": Counted(2.05), "other": Counted(1.95)}
     results = measure(case(**runs), Setting(device=device, is_quick=True), EFFORT)
     for result, expected in zip(results, (2.0, 2.05, 1.95), strict=True):
@@ -114,6 +116,7 @@ def test_each_provider_has_the_time_of_its_own_calls(
 @pytest.mark.usefixtures("told_by_the_answer")
 def test_what_takes_long_is_not_repeated_with_a_hot_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "count_synchronisations", lambda run: run() or 0)
+    monkeypatch.setattr(harness, "extra_memory", lambda run, device: None)
     monkeypatch.setattr(harness, "LONG", 0.0202)
     told = case(vlp_fast=Counted(2.0), peer=Counted(2.05))
     results = measure(told, Setting(device="cuda", is_quick=True), EFFORT)
@@ -126,6 +129,7 @@ def test_waits_and_the_first_run_are_for_one_call(monkeypatch: pytest.MonkeyPatc
     readings = iter((10.0, 13.0))
     monkeypatch.setattr(harness, "time", SimpleNamespace(perf_counter=lambda: next(readings)))
     monkeypatch.setattr(harness, "count_synchronisations", lambda run: 12)
+    monkeypatch.setattr(harness, "extra_memory", lambda run, device: None)
     told = case(calls=4, vlp_fast=Counted(2.0))
     (found,) = measure(told, Setting(device="cuda", is_quick=True), EFFORT)
     assert (found.first, found.synchronisations) == (0.75, 3.0)
@@ -143,7 +147,7 @@ def test_warm_up_unless_the_first_run_was_slow(
         harness, "_time", lambda able, setting, effort: before.append(provider.calls)
     )
     measure(case(vlp_fast=provider), CPU, EFFORT)
-    assert before == [1 + warm_up]
+    assert before == [1 + warm_up + 1]  # the last one for its memory
 
 
 def test_a_run_of_several_calls_is_divided(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +170,29 @@ def test_solutions_are_read_before_they_are_checked() -> None:
         tolerance=0.0,
     )
     assert measure(told, CPU, EFFORT)[0].error == 0
+
+
+def test_a_peer_may_be_allowed_to_be_rougher() -> None:
+    told = case(vlp_fast=Counted(2.0), peer=Counted(2.4))
+    rough = Provider(run=told.providers["peer"].run, tolerance=0.5)
+    told = replace(told, providers={**told.providers, "peer": rough})
+    assert measure(told, CPU, EFFORT)[1].error == pytest.approx(0.4)
+    strict = replace(rough, tolerance=0.0)
+    with pytest.raises(DisagreementError, match=r"peer is 0\.4 from the truth, expected at most 0"):
+        measure(replace(told, providers={**told.providers, "peer": strict}), CPU, EFFORT)
+
+
+def test_the_share_of_wrong_parts_is_of_each_solution() -> None:
+    told = case(vlp_fast=Counted(2.0), peer=Counted(2.05))
+    assert [result.wrong for result in measure(told, CPU, EFFORT)] == [None, None]
+    told = replace(told, wrong=lambda answer: float(answer != 2))
+    assert [result.wrong for result in measure(told, CPU, EFFORT)] == [0.0, 1.0]
+
+
+def test_memory_is_of_each_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "extra_memory", lambda run, device: (int(100 * run()), device)[0])
+    results = measure(case(vlp_fast=Counted(2.0), peer=Counted(2.05)), CPU, EFFORT)
+    assert [result.extra_bytes for result in results] == [200, 204]
 
 
 def test_our_backends_are_those_of_the_device() -> None:

@@ -48,8 +48,8 @@ def test_a_file_without_a_last_newline_or_without_anything_gets_its_row(
     [
         (",3.5,", ",quick,", "row 2 has 'quick' as median_us, which is no number"),
         (",3.5,", ",nan,", "row 2 has 'nan' as median_us"),
-        (",3.5,", ",", "row 2 has not 33 entries"),
-        (",3.5,", ",3.5,,", "row 2 has not 33 entries"),
+        (",3.5,", ",", "row 2 has not 35 entries"),
+        (",3.5,", ",3.5,,", "row 2 has not 35 entries"),
         (",3.5,", ',"3.5,', "cannot be read"),
         ("operator,case", "operator,shape", "has not the columns"),
     ],
@@ -57,7 +57,7 @@ def test_a_file_without_a_last_newline_or_without_anything_gets_its_row(
 def test_a_damaged_file_is_one_line_and_stays(
     path: Path, tmp_path: Path, old: str, new: str, complaint: str
 ) -> None:
-    assert len(ledger.COLUMNS) == 33
+    assert len(ledger.COLUMNS) == 35
     damaged = path.read_text().replace(old, new, 1)
     path.write_text(damaged)
     for use in (
@@ -69,6 +69,25 @@ def test_a_damaged_file_is_one_line_and_stays(
             use()
         assert "\n" not in str(caught.value)
     assert path.read_text() == damaged
+
+
+@pytest.mark.parametrize("known", [(), ("wrong_share",)])
+def test_a_file_of_before_a_column_was_added(
+    path: Path, tmp_path: Path, known: tuple[str, ...]
+) -> None:
+    columns = [name for name in ledger.COLUMNS if name in known or name not in ledger.ADDED]
+    lines = [columns, [row().get(name, "") for name in columns]]
+    path.write_text("".join(",".join(line) + "\n" for line in lines))
+    before = path.read_text()
+    assert ledger.read(path) == [row()]
+    assert path.read_text() == before  # who only reads does not write
+    mode = path.stat().st_mode
+    newer = row("peer", extra_mib="12.5")
+    ledger.append([newer], tmp_path)
+    assert ledger.read(path) == [row(), newer]
+    assert path.read_text().splitlines()[0] == ",".join(ledger.COLUMNS)
+    assert path.stat().st_mode == mode
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_an_empty_file_is_told_to_readers_only(path: Path, tmp_path: Path) -> None:

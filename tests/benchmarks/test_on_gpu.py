@@ -1,12 +1,15 @@
 """The command for machines with a GPU, where something is missing."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from vlp_fast.benchmarks import OPERATORS
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "on_gpu.sh"
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -42,8 +45,19 @@ def test_time_that_is_up_ends_it(tmp_path: Path) -> None:
     assert "FAILED: no time left" in done.stdout
 
 
+def test_every_benchmark_runs_unless_told_otherwise() -> None:
+    script = SCRIPT.read_text()
+    (default,) = re.findall(r"^OPERATORS=\$\{OPERATORS-(.*)\}$", script, re.M)
+    assert sorted(default.split()) == sorted(OPERATORS)
+    assert 'for operator in $OPERATORS; do bench "$operator"; done' in script
+    pictures = re.findall(r'"\$ROWS"/\*/\{(.*)\}\*\.png', script)
+    assert sorted(pictures[0].split(",")) == sorted(OPERATORS)
+
+
 def test_wrong_words_are_told_the_usage(tmp_path: Path) -> None:
     done = on_gpu()
     assert (done.returncode, done.stderr) == (2, "")
     assert "benchmarks/on_gpu.sh DESTDIR [WHEELS_DIR]" in done.stdout
+    assert "OPERATORS=" in done.stdout
+    assert len(done.stdout.splitlines()) == 4  # the head of the file and no more
     assert on_gpu(tmp_path, tmp_path / "missing").returncode == 2

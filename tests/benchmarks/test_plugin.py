@@ -32,7 +32,7 @@ def test_the_entry_point_is_installed() -> None:
 def test_cases_are_measured_anywhere_and_nothing_else_is(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text("raise RuntimeError('not mine')")
     (tmp_path / "test_other.py").write_text("def test_other(): assert False")
-    done = run_pytest(tmp_path, "-k", "single or nearest-N128-K512", "--benchmark-out", "rows")
+    done = run_pytest(tmp_path, "-k", "single or assign-N128-K512-D128", "--benchmark-out", "rows")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
     assert re.search(r"^matching: single-100x10 \(forward, float32", done.stdout, re.M)

@@ -27,7 +27,14 @@ def result(provider: str = "vlp_fast", **changes: object) -> Result:
     timing = Timing(
         cache="cold", device=Spread(median=3e-3, p20=2.5e-3, p80=4e-3), host=12.3456e-6, wall=0.25
     )
-    told = {"error": 1.5e-7, "first": 2.0, "compilations": 1, "synchronisations": 0.0}
+    told = {
+        "error": 1.5e-7,
+        "wrong": 0.25,
+        "extra_bytes": 3 * 2**19,
+        "first": 2.0,
+        "compilations": 1,
+        "synchronisations": 0.0,
+    }
     return Result(case=case, provider=provider, **{**told, "timings": [timing], **changes})
 
 
@@ -49,6 +56,8 @@ def test_a_row_says_all_that_it_depends_on() -> None:
         "tflop_per_s": "2.000",
         "limit_fraction": "",  # nobody has written down what this CPU can do
         "max_error": "1.5e-07",
+        "wrong_share": "0.2500",
+        "extra_mib": "1.500",
         "note": "",
     }
     assert {column: row[column] for column in expected} == expected
@@ -67,10 +76,19 @@ def test_rows_of_a_quick_run_say_so_and_hot_ones_know_no_limit(
     assert [row["limit_fraction"] for row in rows] == ["0.5000", "", ""]
 
 
+def test_the_limit_is_that_of_the_least_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(record, "limit_fraction", lambda _, dtype, *__: asked.append(dtype))
+    plain = result()
+    halves = replace(plain, case=replace(plain.case, arithmetic="float16"))
+    record.rows([plain, halves], "cpu")
+    assert asked == ["float32", "float16"]
+
+
 def test_what_was_not_measured_has_a_note_and_no_figures() -> None:
     (row,) = record.rows([Result(case=result().case, provider="peer", problem="why")], "cpu")
     assert row["note"] == "why"
-    assert not any(row[c] for c in ("median_us", "host_us", "compilations", "max_error"))
+    assert not any(row[c] for c in ("median_us", "compilations", "max_error", "extra_mib"))
 
 
 @pytest.mark.parametrize(

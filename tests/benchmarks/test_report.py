@@ -24,6 +24,7 @@ def row(provider: str, median: float | None, **changes: str) -> Row:
             "wall_us": "60",
             "compilations": "3",
             "limit_fraction": "0.125",
+            "extra_mib": "3174.4",
         }
     return values | changes
 
@@ -82,6 +83,7 @@ def test_ours_stands_beside_each_peer() -> None:
     assert "2.00x slower" in text[4]
     assert text[5].split(None, 1) == ["lapx", "not installed: pip install lapx"]
     assert "12 %" in text[2]
+    assert "3.10 GiB" in text[2]
     assert "waits" not in text[1]  # a column that nobody fills is left out
 
 
@@ -145,3 +147,17 @@ def test_a_folder_without_measurements_is_one_line(folder: Path, tmp_path: Path)
 )
 def test_times_are_readable(microseconds: str, written: str) -> None:
     assert table.time(microseconds) == written
+
+
+@pytest.mark.parametrize(
+    ("mib", "written"),
+    [
+        ("", ""),
+        ("0", "0.00 MiB"),
+        ("12.34", "12.3 MiB"),
+        ("1023", "1023 MiB"),
+        ("1536", "1.50 GiB"),
+    ],
+)
+def test_memory_is_readable(mib: str, written: str) -> None:
+    assert table.memory(mib) == written

@@ -1,0 +1,67 @@
+"""Two processes with half of the vectors each hold the codebook of one that has them all."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import vlp_fast
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "k-means": {"kmeans_init": True},
+    "dead codes": {"threshold_ema_dead_code": 6},
+}
+RANK = """
+import sys
+import torch
+from torch import distributed
+import vlp_fast
+
+folder, rank = sys.argv[1], int(sys.argv[2])
+distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+x, options = torch.load(f"{folder}/problem.pt")
+torch.manual_seed(0)
+layer = vlp_fast.VectorQuantize(4, 8, **options)
+torch.manual_seed(rank)
+for half in x.chunk(2, dim=1)[rank]:
+    layer(half)
+torch.save(layer.state_dict(), f"{folder}/{rank}.pt")
+distributed.destroy_process_group()
+"""
+
+
+def run_both(folder: Path, problem: Any) -> list[dict[str, torch.Tensor]]:
+    """The states of rank 0 and 1 after three steps."""
+    torch.save(problem, folder / "problem.pt")
+    processes = [
+        subprocess.Popen([sys.executable, "-c", RANK, folder, str(rank)]) for rank in (0, 1)
+    ]
+    try:
+        assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("name", OPTIONS)
+def test_two_processes_hold_one_codebook(tmp_path: Path, name: str) -> None:
+    options = OPTIONS[name]
+    x = torch.randn(3, 40, 4)
+    first, second = run_both(tmp_path, (x, options))
+    assert all(torch.equal(first[part], second[part]) for part in first)
+    torch.manual_seed(0)
+    alone = vlp_fast.VectorQuantize(4, 8, **options)
+    for rows in x:
+        alone(rows)
+    if options:  # what was drawn is another; the rows of both count all the same
+        assert abs(first["_codebook.cluster_size"].sum() - 40) < 20
+        assert not torch.equal(first["_codebook.embed"], alone.state_dict()["_codebook.embed"])
+        return
+    for part, value in alone.state_dict().items():
+        torch.testing.assert_close(first[part], value)

@@ -1,0 +1,177 @@
+"""A codebook of moving averages, stored and updated as vector-quantize-pytorch does it.
+
+It shares the rule of `VisualDictionary(semantics="official")`, the smoothed quotient of averages of
+sums and counts, and differs in three ways: averages start as one row for each code, not at zero;
+rows become the codes as they were before the update; and codes of little use are given rows of the
+batch as that package does it.
+
+Shape suffixes: N rows, D width, K codes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from vlp_fast.layers.kmeans import kmeans
+from vlp_fast.layers.prepared_codes import PreparedCache
+from vlp_fast.layers.processes import Processes
+from vlp_fast.ops import (
+    PreparedCodes,
+    code_statistics,
+    gather_codes,
+    laplace_ema_update,
+    nearest_code,
+)
+
+
+class EmaCodebook(nn.Module):
+    """Finds the nearest code of each row, and in training moves the codes towards their rows.
+
+    Args:
+        dim: D.
+        codebook_size: K.
+        decay: weight of the old averages.
+        eps: Laplace smoothing, in rows.
+        kmeans_init: start from the rows of the first call, by k-means.
+        kmeans_iters: its iterations.
+        threshold_ema_dead_code: codes whose moving number of rows falls below it are replaced.
+        sync_codebook: one codebook for all processes, unless False.
+
+    Attributes (buffers):
+        embed: (1, K, D) float32 codes.
+        embed_avg: (1, K, D) float32 moving sums of their rows.
+        cluster_size: (1, K) float32 moving numbers of their rows.
+        initted: () bool, False until k-means has run.
+    """
+
+    embed: Tensor
+    embed_avg: Tensor
+    cluster_size: Tensor
+    initted: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        *,
+        decay: float,
+        eps: float,
+        kmeans_init: bool,
+        kmeans_iters: int,
+        threshold_ema_dead_code: float,
+        sync_codebook: bool | None,
+    ) -> None:
+        super().__init__()
+        self.codebook_size = codebook_size
+        self.decay = decay
+        self.eps = eps
+        self.kmeans_iters = kmeans_iters
+        self.threshold_ema_dead_code = threshold_ema_dead_code
+        self.processes = Processes(is_alone=sync_codebook is False)
+        embed = torch.zeros(1, codebook_size, dim)
+        if not kmeans_init:
+            nn.init.kaiming_uniform_(embed)
+        self.register_buffer("embed", embed)
+        self.register_buffer("embed_avg", embed.clone())
+        self.register_buffer("cluster_size", torch.ones(1, codebook_size))
+        self.register_buffer("initted", torch.tensor(not kmeans_init))
+        # The same on the host, so that no step has to ask the device.
+        self._needs_start = kmeans_init
+        self._prepared = PreparedCache()
+        self._view: Tensor | None = None
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            EmaCodebook._on_loaded
+        )
+
+    def forward(
+        self, rows: Tensor, valid: Tensor | None, *, freeze: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Looks up rows, and in training updates the codes from them.
+
+        Args:
+            rows: (N, D) floating point, without a gradient.
+            valid: (N,) bool, True on rows that may enter the state; all if None.
+            freeze: leave the codes as they are.
+
+        Returns:
+            codes: (N, D) in the rows' dtype, as they were before the update.
+            found: (N,) int64 in [0, K); -1 for rows that are not valid or not finite.
+        """
+        if self._needs_start:
+            self._start(rows, valid)
+        prepared = self._prepared.get(self.codes, rows)
+        found = nearest_code(rows, self.codes, valid, excluded=-1, prepared=prepared)
+        codes = gather_codes(self.codes, found, rows.dtype, valid)
+        if self.training and not freeze:
+            self._update(rows, found, valid, prepared)
+        return codes, found
+
+    @property
+    def codes(self) -> Tensor:
+        """The codes as (K, D); one view for as long as the buffer is the same."""
+        if self._view is None or self._view._base is not self.embed:
+            self._view = self.embed[0]
+        return self._view
+
+    def _update(
+        self, rows: Tensor, found: Tensor, valid: Tensor | None, prepared: PreparedCodes | None
+    ) -> None:
+        # Rows that are not finite have no index already.
+        statistics = code_statistics(rows, found, self.codebook_size, valid, check_finite=False)
+        work = self.processes.add_up(statistics.buffer)
+        if work is not None:
+            work.wait()
+        laplace_ema_update(
+            self.codes,
+            self.embed_avg[0],
+            self.cluster_size[0],
+            statistics.sums,
+            statistics.counts,
+            momentum=self.decay,
+            eps=self.eps,
+            prepared=prepared,
+        )
+        if prepared is not None:
+            self._prepared.has_moved(self.codes)
+        if self.threshold_ema_dead_code > 0 and len(rows) > 0:
+            self._replace_dead(rows, found >= 0)
+
+    def _replace_dead(self, rows: Tensor, is_candidate: Tensor) -> None:
+        """Moves codes of little use onto random rows of the batch, each onto a row of its own."""
+        is_dead = self.cluster_size[0] < self.threshold_ema_dead_code
+        order = torch.rand(len(rows), device=rows.device).masked_fill(~is_candidate, 2).argsort()
+        turn = torch.rand(len(is_dead), device=rows.device).masked_fill(~is_dead, 2)
+        rank = turn.argsort().argsort()  # those that are dead come first, in random order
+        chosen = is_dead & (rank < is_candidate.sum())
+        vectors = rows[order[rank.clamp(max=len(rows) - 1)]].float()
+        from_first = torch.cat((vectors, chosen[:, None].float()), dim=1)
+        self.processes.copy_from_first(from_first)
+        vectors, chosen = from_first[:, :-1], from_first[:, -1] > 0
+        size = torch.full_like(self.cluster_size[0], self.threshold_ema_dead_code)
+        self._set(chosen, vectors, size)
+
+    def _start(self, rows: Tensor, valid: Tensor | None) -> None:
+        """Starts from k-means over the rows of all; it runs once, and may wait for the device."""
+        keep = rows.isfinite().all(dim=1)
+        if valid is not None:
+            keep &= valid
+        codes, counts = kmeans(
+            self.processes.gather_rows(rows[keep]),
+            self.codebook_size,
+            seed=torch.initial_seed(),
+            iterations=self.kmeans_iters,
+        )
+        self.processes.copy_from_first(codes)
+        self.processes.copy_from_first(counts)
+        self._set(torch.ones_like(counts, dtype=torch.bool), codes, counts)
+        self.initted.fill_(True)
+        self._needs_start = False
+
+    def _set(self, chosen: Tensor, vectors: Tensor, size: Tensor) -> None:
+        """Gives chosen codes a vector, and averages as if `size` rows had lain on it."""
+        wanted = chosen[:, None]
+        self.embed.copy_(torch.where(wanted, vectors, self.embed))
+        self.embed_avg.copy_(torch.where(wanted, vectors * size[:, None], self.embed_avg))
+        self.cluster_size.copy_(torch.where(chosen, size, self.cluster_size))
+
+    def _on_loaded(self, _: object) -> None:
+        self._needs_start = not bool(self.initted)
