@@ -5,15 +5,40 @@ import os
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from vlp_fast import native
+from vlp_fast import native, ops
 
 ROOT = Path(__file__).parents[2]
 COMPILER = next((name for name in ("g++", "c++", "clang++") if shutil.which(name)), None)
+
+
+DICTIONARY = (
+    "nearest_code",
+    "prepare_codes",
+    "code_statistics",
+    "ema_update",
+    "laplace_ema_update",
+)
+
+
+def dictionary_backends() -> list[object]:
+    """Those that this machine can run, one way or the other."""
+    found: list[object] = [
+        name
+        for name in ("reference", "cpp", "triton")
+        if name in ops.operators()[DICTIONARY[0]].backends
+    ]
+    if find_spec("vlp_fast.ops.dictionary_device") is not None:
+        found.append(pytest.param("cuda", marks=pytest.mark.xdist_group("cuda_on_cpu")))
+    return found
 
 
 def build_cuda_on_cpu(folder: Path, arch: int) -> ModuleType:
@@ -39,14 +64,37 @@ def build_cuda_on_cpu(folder: Path, arch: int) -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="session", params=[700, 900], ids=["sm_70", "sm_90"])
-def cuda_on_cpu(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> ModuleType:
-    """The extension's CUDA functions, run on the CPU as for this architecture."""
+@pytest.fixture(scope="session")
+def cuda_modules(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], ModuleType]:
+    """cuda_modules(900): the extension's CUDA functions, run on the CPU as for an architecture."""
     if COMPILER is None or os.name != "posix":
         pytest.skip("no C++ compiler")
-    return build_cuda_on_cpu(tmp_path_factory.mktemp("cuda_on_cpu"), request.param)
+    return cache(lambda arch: build_cuda_on_cpu(tmp_path_factory.mktemp(f"sm_{arch}"), arch))
+
+
+@pytest.fixture(params=[700, 900], ids=["sm_70", "sm_90"])
+def cuda_on_cpu(
+    request: pytest.FixtureRequest, cuda_modules: Callable[[int], ModuleType]
+) -> ModuleType:
+    """The extension's CUDA functions, run on the CPU as for this architecture."""
+    return cuda_modules(request.param)
+
+
+@pytest.fixture(params=dictionary_backends())
+def dictionary_backend(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Every operator of the dictionary on one backend; `cuda` is its source, run on the CPU."""
+    backend = request.param
+    if backend == "cuda":
+        module = request.getfixturevalue("cuda_modules")(700)
+        monkeypatch.setattr(native, "required", lambda: module)
+        device = import_module("vlp_fast.ops.dictionary_device")
+        for name in DICTIONARY:
+            implementation = getattr(device, name)
+            monkeypatch.setitem(ops.operators()[name].backends, "cuda", implementation)
+    with ops.use(backend):
+        yield backend
 
 
 @pytest.fixture

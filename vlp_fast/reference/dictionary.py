@@ -23,16 +23,16 @@ def nearest_code(
     wide = codes.double()
     centre = wide.mean(0)
     wide = wide - centre
-    squares = wide.square().sum(1)
-    largest = squares.amax().sqrt()
-    rounding = 4 * torch.finfo(torch.float64).eps * wide.shape[1] ** 0.5
+    norms = wide.norm(dim=1)
+    rounding = 4 * torch.finfo(torch.float64).eps * wide.shape[1] ** 0.5 * norms
     indices = x.new_empty(x.shape[0], dtype=torch.int64)
     for rows, out in zip(_chunks(x, len(codes)), _chunks(indices, len(codes)), strict=True):
         centred = rows.double() - centre
-        scores = torch.addmm(squares / 2, centred, wide.T, alpha=-1)
-        tolerance = rounding * largest * (largest + centred.norm(dim=1, keepdim=True))
-        best = scores.amin(1, keepdim=True) + tolerance
-        out.copy_((scores <= best).to(torch.uint8).argmax(1))
+        scores = torch.addmm(norms.square() / 2, centred, wide.T, alpha=-1)
+        # Of each pair: one code far away must not make equals of all the others.
+        tolerance = rounding * (norms + centred.norm(dim=1, keepdim=True))
+        best = (scores + tolerance).amin(1, keepdim=True)
+        out.copy_((scores - tolerance <= best).to(torch.uint8).argmax(1))
     keep = x.isfinite().all(1) if valid is None else x.isfinite().all(1) & valid
     return indices.masked_fill_(~keep, excluded)
 
