@@ -2,6 +2,8 @@
 #define VLP_CUDA
 #include "bindings.cpp"
 #include "cuda/device.cu"
+#include "cuda/dictionary.cu"
+#include "cuda/dictionary_update.cu"
 #include "cuda/matching.cu"
 
 namespace vlp {
