@@ -65,6 +65,10 @@ CALLS: dict[str, list[Callable[[], tuple[Any, ...]]]] = {
         lambda: (random(9, 4), random(5, 4), None, 0, []),
         lambda: (random(9, 4), random(5, 4), torch.arange(9) > 3, -1, list(prepared())),
     ],
+    "gather_codes": [
+        lambda: (random(5, 4), torch.arange(9) % 5, torch.bfloat16, None),
+        lambda: (random(5, 4), torch.arange(9) % 6 - 1, torch.float32, torch.arange(9) % 6 > 0),
+    ],
     "prepare_codes": [lambda: (random(5, 4), random(4), torch.bfloat16)],
     "code_statistics": [
         lambda: (random(9, 4), torch.arange(9) % 5, 5, None, True, True),

@@ -32,7 +32,7 @@ def start_codebook(experiment: Experiment, say: Callable[[str], None]) -> None:
             break
     model.train()
     rows = torch.cat(features)
-    per_step = len(rows) / len(features)
+    per_step = len(rows) / len(features) * model.dictionary.processes.count
     rows = rows[:wanted]
     rows = rows[rows.isfinite().all(dim=1)]
     if len(rows) < model.config.num_codes:

@@ -10,27 +10,54 @@ at zero, their Laplace-smoothed quotient as the codes, and rows quantised with t
 the old index. There a code that is not hit turns to zero: at once if it never was; if it was, with
 gamma = 0.4, it begins to shrink after some ten steps and is zero after thirty.
 
-In neither source, and off by default: `normalize_input`, `revival`, `initialise_from`.
+In neither source, and off by default: `normalize_input`, `revival`, `initialise_from`, and the
+commitment loss of `quantise`.
 
 Everything about the state is float32, whatever the input and the autocast, and nothing waits for
 the device. Rows that are not valid or not finite never enter the state.
 
+Several processes share one state: the statistics of all of them are added up in one all-reduce,
+which runs beside what follows the layer, and move the codes when the gradient comes back to it.
+
 Shape suffixes: N rows, D width, K codes.
 """
 
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup, Work
 
+from vlp_fast.layers.code_revival import propose
 from vlp_fast.layers.kmeans import kmeans
-from vlp_fast.ops import code_statistics, ema_update, laplace_ema_update, nearest_code
+from vlp_fast.layers.late_warning import LateWarning
+from vlp_fast.layers.prepared_codes import PreparedCache
+from vlp_fast.layers.processes import Processes
+from vlp_fast.layers.straight_through import Quantised, commitment_loss, straight_through
+from vlp_fast.ops import (
+    CodeStatistics,
+    PreparedCodes,
+    code_statistics,
+    ema_update,
+    gather_codes,
+    laplace_ema_update,
+    nearest_code,
+)
 
 Semantics = Literal["paper", "official"]
 
 LAPLACE_EPSILON = 1e-5
 """Pseudo-count per code of the official rule."""
+
+
+class _Update(NamedTuple):
+    """A step of the codes that waits for other processes."""
+
+    statistics: CodeStatistics
+    is_dead: Tensor | None
+    prepared: PreparedCodes | None
+    work: Work | None
 
 
 class VisualDictionary(nn.Module):
@@ -48,12 +75,21 @@ class VisualDictionary(nn.Module):
         revival: codes whose moving number of hits per step falls below this are replaced by rows of
             the batch; None never. The mean number is N / K, so sensible values lie well below it.
         seed: of the rows that revival picks.
+        deterministic: the same bits in every run. False allows a GPU to add rows up in the order in
+            which its threads come.
+        process_group: of the processes whose statistics are added up; the default group of
+            `torch.distributed` if None, as soon as it is initialised. All of them must call
+            the layer equally often.
+        synchronise: False keeps to this process's statistics.
 
     Attributes (buffers, float32):
-        embed: (K, D) codes, N(0, 1) at first.
+        embed: (K, D) codes, N(0, 1) at first. Between forward and backward of several processes
+            these are the old ones; `finish_update` waits for the new.
         cluster_size: (K,) moving average of each code's hits per step.
         cluster_sum: (K,) hits since the start.
         embed_avg: (K, D) moving average of each code's sum of rows; official semantics only.
+        non_finite_rows: () int64, valid rows with a NaN or an infinity that were left out since the
+            module was made. They also raise a warning, on a GPU one step later.
 
     Raises:
         ValueError: for an unknown semantics or a momentum outside [0, 1].
@@ -65,6 +101,7 @@ class VisualDictionary(nn.Module):
     cluster_size: Tensor
     cluster_sum: Tensor
     embed_avg: Tensor | None
+    non_finite_rows: Tensor
     step: Tensor
 
     def __init__(
@@ -77,6 +114,9 @@ class VisualDictionary(nn.Module):
         normalize_input: bool = False,
         revival: float | None = None,
         seed: int = 0,
+        deterministic: bool = True,
+        process_group: ProcessGroup | None = None,
+        synchronise: bool = True,
     ) -> None:
         super().__init__()
         _check(momentum, semantics)
@@ -87,6 +127,8 @@ class VisualDictionary(nn.Module):
         self.normalize_input = normalize_input
         self.revival = revival
         self.seed = seed
+        self.deterministic = deterministic
+        self.processes = Processes(process_group, is_alone=not synchronise)
         self.register_buffer("embed", torch.randn(num_codes, width))
         self.register_buffer("cluster_size", torch.zeros(num_codes))
         self.register_buffer("cluster_sum", torch.zeros(num_codes))
@@ -94,6 +136,17 @@ class VisualDictionary(nn.Module):
         self.register_buffer("embed_avg", average)
         if revival is not None:
             self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer(
+            "non_finite_rows", torch.zeros((), dtype=torch.int64), persistent=False
+        )
+        self._warning = LateWarning(
+            "VisualDictionary: received rows with NaN or infinity, expected finite features; they "
+            "were left out of the codes. Look for what overflows in front of the dictionary."
+        )
+        self._update: _Update | None = None
+        self._prepared = PreparedCache()
+        self.register_state_dict_pre_hook(_finish_update)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_finish_update)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Quantises rows, and in training updates the codes from them.
@@ -110,46 +163,63 @@ class VisualDictionary(nn.Module):
         Raises:
             ValueError: if x is not (N, width).
         """
-        if x.dim() != 2 or x.shape[1] != self.width:
-            raise ValueError(
-                f"VisualDictionary: received rows of shape {tuple(x.shape)}, expected "
-                f"(N, {self.width})"
-            )
-        rows = self._normalise(x)
-        # Autocast would take products of the search and of the update in half precision.
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            indices, codes = self._look_up(rows.detach().float(), valid)
-        # The bracket is zero: the value is exactly the code's, the gradient passes to the rows.
-        quantised = codes.to(rows.dtype) + (rows - rows.detach())
+        quantised, indices, _ = self._replace(self._rows(x), valid)
         return quantised, indices
+
+    def quantise(self, x: Tensor, valid: Tensor | None = None) -> Quantised:
+        """Does what `forward` does, and computes the commitment loss too."""
+        rows = self._rows(x)
+        quantised, indices, counts = self._replace(rows, valid)
+        return Quantised(quantised, indices, commitment_loss(rows, quantised.detach(), counts))
+
+    def finish_update(self) -> None:
+        """Waits for the statistics of the other processes, if any are on their way, and uses them.
+
+        The gradient's return does so, as does the next call of the layer, `eval()`, `state_dict()`
+        and whatever the layer tells about itself. On a GPU no host waits.
+        """
+        update, self._update = self._update, None
+        if update is not None:
+            if update.work is not None:
+                update.work.wait()
+            with torch.no_grad():
+                self._move(update)
+
+    def train(self, mode: bool = True) -> "VisualDictionary":
+        """Switches between training and evaluation; an update on its way comes first."""
+        self.finish_update()
+        return super().train(mode)
 
     def initialise_from(
         self, x: Tensor, *, rows_per_step: float | None = None, seed: int = 0, iterations: int = 10
     ) -> None:
-        """Starts the codes from data: k-means over rows, and fresh statistics.
+        """Starts the codes from data: k-means over the rows of all processes, fresh statistics.
 
-        For once before training, on the features of a few batches; it may wait for the device.
+        For once before training, on the features of a few batches; it may wait for the device, and
+        gathers the rows on every process.
 
         Args:
-            x: (N, D) float, as `forward` takes them, N >= num_codes; rows that are not finite are
-                left out.
-            rows_per_step: rows that a training step will bring; the moving number of hits starts
-                from k-means' counts, scaled to it (`revival` levels it in the first step). If x has
-                as many, None.
+            x: (N, D) float, as `forward` takes them, of all processes N >= num_codes; rows that
+                are not finite are left out.
+            rows_per_step: rows that a training step will bring, of all processes; the moving number
+                of hits starts from k-means' counts, scaled to it (`revival` levels it in the first
+                step). If x has as many, None.
             seed: same rows and seed, same codes.
             iterations: of Lloyd's algorithm.
 
         Raises:
             ValueError: for fewer finite rows than codes.
         """
+        self.finish_update()
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             rows = self._normalise(x.detach().float())
-            rows = rows[rows.isfinite().all(dim=1)]
+            rows = self.processes.gather_rows(rows[rows.isfinite().all(dim=1)])
             codes, counts = kmeans(rows, self.num_codes, seed=seed, iterations=iterations)
             if rows_per_step is not None:
                 counts = counts * (rows_per_step / len(rows))
-            self.embed.copy_(codes)
-            self.cluster_size.copy_(counts)
+            for found, state in ((codes, self.embed), (counts, self.cluster_size)):
+                self.processes.copy_from_first(found)
+                state.copy_(found)
             self.cluster_sum.zero_()
             if self.embed_avg is not None:
                 self.embed_avg.copy_(codes * counts[:, None])
@@ -158,6 +228,7 @@ class VisualDictionary(nn.Module):
 
     def perplexity(self) -> Tensor:
         """Returns the perplexity of recent use, a scalar tensor on the device: K if use is even."""
+        self.finish_update()
         return perplexity(self.cluster_size)
 
     def used_codes(self) -> Tensor:
@@ -165,6 +236,7 @@ class VisualDictionary(nn.Module):
 
         Recently: the moving count exceeds that of one hit 1 / (1 - momentum) steps ago.
         """
+        self.finish_update()
         rest = 1 - self.momentum
         threshold = rest * self.momentum ** (1 / rest) if rest > 0 else 0.0
         return (self.cluster_size > threshold).sum()
@@ -176,20 +248,89 @@ class VisualDictionary(nn.Module):
     def _normalise(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, (self.width,)) if self.normalize_input else x
 
-    def _look_up(self, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-        indices = nearest_code(rows, self.embed, valid)
-        if not self.training:
-            return indices, self.embed[indices]
-        old_codes = self.embed[indices]
-        self._update(rows, indices, valid)
-        return indices, old_codes if self.semantics == "paper" else self.embed[indices]
+    def _rows(self, x: Tensor) -> Tensor:
+        if x.dim() != 2 or x.shape[1] != self.width:
+            raise ValueError(
+                f"VisualDictionary: received rows of shape {tuple(x.shape)}, expected "
+                f"(N, {self.width})"
+            )
+        return self._normalise(x)
 
-    def _update(self, rows: Tensor, indices: Tensor, valid: Tensor | None) -> None:
-        sums, counts, *_ = code_statistics(rows, indices, self.num_codes, valid)
+    def _replace(self, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns rows with the value of codes, their indices, and which rows count."""
+        # Autocast would take products of the search and of the update in half precision.
+        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+            labels, codes = self._look_up(rows.detach(), valid)
+        quantised = straight_through(rows, codes)
+        if self._update is not None and quantised.requires_grad:
+            quantised.register_hook(lambda gradient: self.finish_update())
+        return quantised, labels.clamp(min=0), labels >= 0
+
+    def _look_up(self, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns the index of each row, -1 for those left out, and its code in the rows' dtype."""
+        self.finish_update()
+        prepared = self._prepared.get(self.embed, rows)
+        labels = nearest_code(rows, self.embed, valid, excluded=-1, prepared=prepared)
+        if not self.training:
+            return labels, gather_codes(self.embed, labels, rows.dtype, valid)
+        if self.semantics == "paper":
+            codes = gather_codes(self.embed, labels, rows.dtype, valid)
+            self._begin_update(rows, labels, valid, prepared)
+            return labels, codes
+        self._begin_update(rows, labels, valid, prepared)
+        self.finish_update()
+        return labels, gather_codes(self.embed, labels, rows.dtype, valid)
+
+    def _begin_update(
+        self,
+        rows: Tensor,
+        labels: Tensor,
+        valid: Tensor | None,
+        prepared: PreparedCodes | None,
+    ) -> None:
+        statistics = code_statistics(
+            rows,
+            labels,
+            self.num_codes,
+            valid,
+            check_finite=False,
+            deterministic=self.deterministic,
+        )
+        is_dead = None
         if self.revival is not None:
-            self._grant(self.embed, (self.step == 0).expand(self.num_codes), counts)
+            is_dead = (self.cluster_size < self.revival) & (self.step > 0)
+            propose(
+                statistics,
+                rows,
+                labels >= 0,
+                is_dead,
+                step=self.step,
+                seed=self.seed,
+                rank=self.processes.rank,
+                processes=self.processes.count,
+            )
+        work = self.processes.add_up(statistics.buffer)
+        self._update = _Update(statistics, is_dead, prepared, work)
+        if work is None:
+            self.finish_update()
+
+    def _move(self, update: _Update) -> None:
+        sums, counts, non_finite, _ = update.statistics
+        if update.is_dead is None:
+            self._average(sums, counts, update.prepared)
+        else:
+            hits = counts.masked_fill(update.is_dead, 0)
+            self._grant(self.embed, (self.step == 0).expand(self.num_codes), hits.mean())
+            self._average(sums.masked_fill(update.is_dead[:, None], 0), hits, update.prepared)
+            self._grant(sums, update.is_dead & (counts > 0), hits.mean())
+            self.step.add_(1)
+        self.non_finite_rows.add_(non_finite.long())
+        self._warning.watch(non_finite > 0)
+
+    def _average(self, sums: Tensor, counts: Tensor, prepared: PreparedCodes | None) -> None:
+        self.cluster_sum.add_(counts)
         if self.embed_avg is None:
-            ema_update(self.embed, sums, counts, momentum=self.momentum)
+            ema_update(self.embed, sums, counts, momentum=self.momentum, prepared=prepared)
             self.cluster_size.lerp_(counts, 1 - self.momentum)
         else:
             laplace_ema_update(
@@ -200,32 +341,27 @@ class VisualDictionary(nn.Module):
                 counts,
                 momentum=self.momentum,
                 eps=LAPLACE_EPSILON,
+                prepared=prepared,
             )
-        self.cluster_sum.add_(counts)
-        if self.revival is not None:
-            self._revive(rows, valid, counts, self.revival)
-            self.step.add_(1)
+        if prepared is not None:
+            self._prepared.has_moved(self.embed)
 
-    def _revive(self, rows: Tensor, valid: Tensor | None, counts: Tensor, threshold: float) -> None:
-        """Moves codes of little use onto rows of the batch, each onto a row of its own."""
-        is_candidate = rows.isfinite().all(dim=1)
-        if valid is not None:
-            is_candidate &= valid
-        num_candidates = is_candidate.sum()
-        keys = _hash(torch.arange(len(rows), device=rows.device), self.step, self.seed)
-        # Rows that must not be picked sort last; ranks stay below the number of candidates.
-        order = torch.where(is_candidate, keys, 1 << 32).argsort(stable=True)
-        is_dead = (self.cluster_size < threshold) & (num_candidates > 0)
-        rank = (is_dead.cumsum(0) - 1).clamp(min=0) % num_candidates.clamp(min=1)
-        self._grant(rows[order[rank]], is_dead, counts)
-
-    def _grant(self, vectors: Tensor, chosen: Tensor, counts: Tensor) -> None:
+    def _grant(self, vectors: Tensor, chosen: Tensor, mean: Tensor) -> None:
         """Gives chosen codes a vector and the mean use, so that each has time to find its rows."""
-        mean = counts.mean()
         self.embed.copy_(torch.where(chosen[:, None], vectors, self.embed))
         self.cluster_size.copy_(torch.where(chosen, mean, self.cluster_size))
         if self.embed_avg is not None:
             self.embed_avg.copy_(torch.where(chosen[:, None], vectors * mean, self.embed_avg))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied or pickled: the state after the step."""
+        self.finish_update()
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return state
+
+
+def _finish_update(dictionary: VisualDictionary, *_: object) -> None:
+    dictionary.finish_update()
 
 
 def perplexity(counts: Tensor) -> Tensor:
@@ -234,15 +370,6 @@ def perplexity(counts: Tensor) -> Tensor:
     shares = counts / counts.sum().clamp(min=torch.finfo(torch.float32).tiny)
     entropy: Tensor = torch.special.entr(shares).sum()
     return entropy.exp()
-
-
-def _hash(numbers: Tensor, step: Tensor, seed: int) -> Tensor:
-    """Mixes int64 numbers with a step and a seed into [0, 2^32): a counter-based random draw."""
-    mask = 0xFFFFFFFF
-    mixed = (numbers * 0x9E3779B1 + step * 0x85EBCA6B + seed * 0xC2B2AE35) & mask
-    for multiplier in (0x7FEB352D, 0x846CA68B):
-        mixed = ((mixed ^ (mixed >> 16)) * multiplier) & mask
-    return mixed ^ (mixed >> 16)
 
 
 def _check(momentum: float, semantics: str) -> None:

@@ -239,6 +239,7 @@ class Soho(nn.Module):
         [-1, 1], so the loss cannot fall far below ln K (published code; no temperature).
         """
         if self.code_head is None:
+            self.dictionary.finish_update()
             codes = F.normalize(self.dictionary.embed, dim=1)
             return F.linear(F.normalize(hidden, dim=1), codes.to(hidden.dtype))
         logits: Tensor = self.code_head(hidden)

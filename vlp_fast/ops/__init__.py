@@ -6,7 +6,12 @@
 from vlp_fast.ops import boxes
 from vlp_fast.ops.assignment import linear_sum_assignment
 from vlp_fast.ops.attention import attention
-from vlp_fast.ops.dictionary import PreparedCodes, nearest_code, prepare_codes
+from vlp_fast.ops.dictionary import (
+    PreparedCodes,
+    gather_codes,
+    nearest_code,
+    prepare_codes,
+)
 from vlp_fast.ops.dictionary_update import (
     CodeStatistics,
     code_statistics,
@@ -43,6 +48,7 @@ __all__ = [
     "code_statistics",
     "ema_update",
     "gather_cells",
+    "gather_codes",
     "laplace_ema_update",
     "linear_sum_assignment",
     "make_grid",

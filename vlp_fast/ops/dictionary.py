@@ -50,6 +50,14 @@ _nearest_code = Op(
     fake=lambda x, codes, valid, excluded, prepared: x.new_empty(x.shape[0], dtype=torch.int64),
 )
 
+_gather_codes = Op(
+    "gather_codes(Tensor codes, Tensor indices, ScalarType dtype, Tensor? valid) -> Tensor",
+    fake=lambda codes, indices, dtype, valid: codes.new_empty(
+        (indices.shape[0], codes.shape[1]), dtype=dtype
+    ),
+)
+
+_gather_codes.impl("reference")(reference.gather_codes)
 _prepare_codes.impl("reference")(reference.prepare_codes)
 _nearest_code.impl("reference")(reference.nearest_code)
 
@@ -111,6 +119,32 @@ def prepare_codes(codes: Tensor, rows_dtype: torch.dtype) -> PreparedCodes:
     centre = codes.mean(0, dtype=torch.float32)
     operand, terms = _prepare_codes(codes, centre, operand_dtype(rows_dtype, codes.device))
     return PreparedCodes(operand, terms, centre)
+
+
+@torch.no_grad()
+def gather_codes(
+    codes: Tensor, indices: Tensor, dtype: torch.dtype, valid: Tensor | None = None
+) -> Tensor:
+    """Return the code of each row, `codes[indices]`, in another dtype in the same pass.
+
+    Args:
+        codes: (K, D) floating point.
+        indices: (N,) int64 below K. Negative ones are of rows that were left out: NaN where the
+            row is valid, which says that it was not finite; code 0 where it is not.
+        dtype: of the result, floating point.
+        valid: (N,) bool; `None` means all.
+
+    Returns:
+        (N, D).
+
+    Raises:
+        ValueError: `valid` is not one bool for a row.
+
+    Source: SOHO, eq. 5.
+    """
+    check_valid("gather_codes", indices, valid)
+    result: Tensor = _gather_codes(codes, indices, dtype, valid)
+    return result
 
 
 def operand_dtype(rows_dtype: torch.dtype, device: torch.device) -> torch.dtype:

@@ -50,6 +50,15 @@ def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Te
     return operand, terms.float()
 
 
+def gather_codes(
+    codes: Tensor, indices: Tensor, dtype: torch.dtype, valid: Tensor | None
+) -> Tensor:
+    """The code of each row; NaN for rows that are valid and were left out."""
+    found = codes.to(dtype).index_select(0, indices.clamp(min=0))
+    is_broken = indices < 0 if valid is None else (indices < 0) & valid
+    return found.masked_fill_(is_broken[:, None], torch.nan)
+
+
 def code_statistics(
     x: Tensor,
     indices: Tensor,
