@@ -117,6 +117,36 @@ void match(const py::dict& predictions, vlp::TensorView cu_targets, vlp::TensorV
   vlp::match(in, cu_targets, {query_of_target, status}, threads);
 }
 
+using OptionalView = std::optional<vlp::TensorView>;
+
+std::optional<vlp::PreparedView> prepared_view(const OptionalView& operand, const OptionalView& terms,
+                                               const OptionalView& centre) {
+  if (!operand || !terms || !centre) return std::nullopt;
+  return vlp::PreparedView{*operand, *terms, *centre};
+}
+
+void prepare_codes(vlp::TensorView codes, vlp::TensorView operand, vlp::TensorView terms,
+                   vlp::TensorView centre, int64_t threads) {
+  const py::gil_scoped_release without_gil;
+  vlp::prepare_codes(codes, {operand, terms, centre}, threads);
+}
+
+void ema_update(vlp::TensorView codes, vlp::TensorView sums, vlp::TensorView counts, double momentum,
+                const OptionalView& operand, const OptionalView& terms, const OptionalView& centre,
+                int64_t threads) {
+  const py::gil_scoped_release without_gil;
+  vlp::ema_update(codes, sums, counts, momentum, prepared_view(operand, terms, centre), threads);
+}
+
+void laplace_ema_update(vlp::TensorView codes, vlp::TensorView embed_avg, vlp::TensorView cluster_size,
+                        vlp::TensorView sums, vlp::TensorView counts, double momentum, double eps,
+                        const OptionalView& operand, const OptionalView& terms, const OptionalView& centre,
+                        int64_t threads) {
+  const py::gil_scoped_release without_gil;
+  vlp::laplace_ema_update(codes, embed_avg, cluster_size, sums, counts, momentum, eps,
+                          prepared_view(operand, terms, centre), threads);
+}
+
 #ifdef VLP_CUDA
 void assign_cuda(vlp::StreamView cost, const std::optional<vlp::TensorView>& num_rows,
                  vlp::TensorView column_of_row, vlp::TensorView status, bool maximize) {
@@ -130,14 +160,6 @@ void match_cuda(const py::dict& predictions, vlp::TensorView cu_targets, vlp::Te
   void* stream = predictions["logits"].cast<vlp::StreamView>().stream;
   const py::gil_scoped_release without_gil;
   vlp::match_cuda(in, cu_targets, {query_of_target, status}, longest, scratch, stream);
-}
-
-using OptionalView = std::optional<vlp::TensorView>;
-
-std::optional<vlp::PreparedView> prepared_view(const OptionalView& operand, const OptionalView& terms,
-                                               const OptionalView& centre) {
-  if (!operand || !terms || !centre) return std::nullopt;
-  return vlp::PreparedView{*operand, *terms, *centre};
 }
 
 void nearest_code_cuda(const vlp::StreamView& x, const vlp::TensorView& codes, const vlp::TensorView& operand,
@@ -210,6 +232,37 @@ PYBIND11_MODULE(_C, module) {
       "of class, L1, GIoU, attribute, and alpha and gamma of the focal cost. cu_targets (B + 1,) int32.\n"
       "Writes query_of_target (A, T) int64, -1 if left over, and status (A, B) int8 or bool: 1 where\n"
       "something was not finite, and cost as much as possible.");
+  const auto without_gil = py::call_guard<py::gil_scoped_release>();
+  module.def("multiplies_brain", &vlp::multiplies_brain, "Whether this CPU has instructions for bfloat16.");
+  module.def("centre_rows", &vlp::centre_rows, py::arg("x"), py::arg("centre"), py::arg("operand"),
+             py::arg("bounds"), py::arg("threads"), without_gil,
+             "Write rows x (R, D) floating point, any strides, minus centre (D,) float32 to operand (R, D) "
+             "bfloat16\n"
+             "or float32; and bounds (R, 2) float32, of the operand's norm and of its distance from the row, "
+             "NaN for\n"
+             "a row that is not finite.");
+  module.def("decide_rows", &vlp::decide_rows, py::arg("products"), py::arg("bounds"), py::arg("x"),
+             py::arg("codes"), py::arg("terms"), py::arg("valid"), py::arg("excluded"), py::arg("rounding"),
+             py::arg("indices"), py::arg("threads"), without_gil,
+             "Write indices (R,) int64 of the codes (K, D) float32 nearest to rows x, or excluded.\n\n"
+             "products (R, K) of the rows' operand, as of centre_rows with bounds, and of the codes', of its "
+             "dtype;\n"
+             "terms (4, K) of PreparedCodes; valid (R,) bool or None; rounding of the factors beyond the\n"
+             "operands', in parts of the product of their norms.");
+  module.def("code_statistics", &vlp::code_statistics, py::arg("x"), py::arg("indices"), py::arg("num_codes"),
+             py::arg("valid"), py::arg("check_finite"), py::arg("buffer"), py::arg("threads"), without_gil,
+             "Write sums, counts and the number of rows that are not finite to buffer (K * D + K + 1,) "
+             "float32.");
+  module.def("prepare_codes", &prepare_codes, py::arg("codes"), py::arg("operand"), py::arg("terms"),
+             py::arg("centre"), py::arg("threads"),
+             "Write operand (K, D) float32, bfloat16 or float16 and terms (4, K) of PreparedCodes.");
+  module.def("ema_update", &ema_update, py::arg("codes"), py::arg("sums"), py::arg("counts"),
+             py::arg("momentum"), py::arg("operand"), py::arg("terms"), py::arg("centre"), py::arg("threads"),
+             "Move codes towards the means of their rows, and prepare them, if there is an operand.");
+  module.def("laplace_ema_update", &laplace_ema_update, py::arg("codes"), py::arg("embed_avg"),
+             py::arg("cluster_size"), py::arg("sums"), py::arg("counts"), py::arg("momentum"), py::arg("eps"),
+             py::arg("operand"), py::arg("terms"), py::arg("centre"), py::arg("threads"),
+             "Move averages of sums and counts, divide them, and prepare the codes, if there is an operand.");
 #ifdef VLP_CUDA
   module.def("device_probe", &vlp::device_probe, py::arg("tensor"), py::call_guard<py::gil_scoped_release>(),
              "Launch an empty kernel on the tensor's device and current stream, or raise RuntimeError.");
@@ -223,7 +276,6 @@ PYBIND11_MODULE(_C, module) {
              "The same as match, on the current stream of a GPU. Writes both normalisers. longest bounds the "
              "targets\n"
              "of an image; scratch (A, T, Q) float32 or None, for costs that do not fit in shared memory.");
-  const auto without_gil = py::call_guard<py::gil_scoped_release>();
   module.def(
       "nearest_code_cuda", &nearest_code_cuda, py::arg("x"), py::arg("codes"), py::arg("operand"),
       py::arg("terms"), py::arg("centre"), py::arg("valid"), py::arg("excluded"), py::arg("indices"),

@@ -11,6 +11,30 @@ void assign(const TensorView& cost, const std::optional<TensorView>& num_rows, c
 Status assign_one(const Matrix<double>& cost, int64_t rows, int64_t columns, int64_t* column_of_row);
 void match(const MatchInput& in, const TensorView& cu_targets, const Answers& answers, int64_t threads);
 
+// cpu/dictionary.cpp
+bool multiplies_brain();
+void centre_rows(const TensorView& x, const TensorView& centre, const TensorView& operand,
+                 const TensorView& bounds, int64_t threads);
+void decide_rows(const TensorView& products, const TensorView& bounds, const TensorView& x,
+                 const TensorView& codes, const TensorView& terms, const std::optional<TensorView>& valid,
+                 int64_t excluded, double rounding, const TensorView& indices, int64_t threads);
+
+// cpu/code_statistics.cpp
+void code_statistics(const TensorView& x, const TensorView& indices, int64_t num_codes,
+                     const std::optional<TensorView>& valid, bool check_finite, const TensorView& buffer,
+                     int64_t threads);
+
+// cpu/dictionary_update.cpp
+struct PreparedView {
+  TensorView operand, terms, centre;
+};
+void prepare_codes(const TensorView& codes, const PreparedView& prepared, int64_t threads);
+void ema_update(const TensorView& codes, const TensorView& sums, const TensorView& counts, double momentum,
+                const std::optional<PreparedView>& prepared, int64_t threads);
+void laplace_ema_update(const TensorView& codes, const TensorView& embed_avg, const TensorView& cluster_size,
+                        const TensorView& sums, const TensorView& counts, double momentum, double eps,
+                        const std::optional<PreparedView>& prepared, int64_t threads);
+
 #ifdef VLP_CUDA
 // cuda/device.cu
 void device_probe(StreamView tensor);
@@ -21,10 +45,6 @@ void assign_cuda(const StreamView& cost, const std::optional<TensorView>& num_ro
 bool fits_in_shared(int64_t rows, int64_t columns, int device);
 void match_cuda(const MatchInput& in, const TensorView& cu_targets, const Answers& answers, int64_t longest,
                 const std::optional<TensorView>& scratch, void* stream);
-
-struct PreparedView {
-  TensorView operand, terms, centre;
-};
 
 // cuda/dictionary.cu
 void nearest_code_cuda(const StreamView& x, const TensorView& codes, const PreparedView& prepared,

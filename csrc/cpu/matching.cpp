@@ -1,14 +1,10 @@
 // Matching and assignment of many small problems on the CPU: threads take one problem after the other.
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <mutex>
-#include <system_error>
-#include <thread>
 #include <vector>
 
 #include "cpu/prediction_costs.h"
 #include "cpu/thread_team.h"
+#include "cpu/threads.h"
 #include "ops.h"
 
 namespace vlp {
@@ -91,28 +87,16 @@ void check_bounds(const char* name, const Problems& problems) {
 
 template <typename Source>
 void solve_all(const Source& source, const Problems& problems, int64_t threads) {
-  std::atomic<int32_t> next{0};
-  std::exception_ptr failure;  // memory that is not to be had, say
-  std::once_flag first;
-  const auto work = [&] {
-    try {
-      Solver solver;
-      for (int32_t number = next++; number < problems.count(); number = next++)
-        problems.status[number] = solver(source, problems, problems.at(number));
-    } catch (...) {
-      std::call_once(first, [&] { failure = std::current_exception(); });
-    }
-  };
   const int64_t cells = static_cast<int64_t>(problems.layers) * problems.rows * problems.columns;
   const int64_t worth = std::min<int64_t>(1 + cells / kCellsPerThread, problems.count());
-  std::vector<std::thread> helpers;
-  try {
-    for (int64_t i = 1; i < std::min(threads, worth); ++i) helpers.emplace_back(work);
-  } catch (const std::system_error&) {  // no more threads are to be had: those that are do the work
-  }
-  work();
-  for (std::thread& helper : helpers) helper.join();
-  if (failure) std::rethrow_exception(failure);
+  Shares shares(problems.count(), 1);
+  on_threads(std::min(threads, worth), [&] {
+    Solver solver;
+    shares.each([&](int64_t number) {
+      const auto place = static_cast<int32_t>(number);
+      problems.status[place] = solver(source, problems, problems.at(place));
+    });
+  });
 }
 
 }  // namespace

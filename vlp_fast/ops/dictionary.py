@@ -13,6 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vlp_fast import native
+from vlp_fast.ops import dictionary_device as on_device
+from vlp_fast.ops import dictionary_host as host
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import dictionary as reference
 
@@ -60,6 +63,12 @@ _gather_codes = Op(
 _gather_codes.impl("reference")(reference.gather_codes)
 _prepare_codes.impl("reference")(reference.prepare_codes)
 _nearest_code.impl("reference")(reference.nearest_code)
+if native.extension() is not None:
+    _prepare_codes.impl("cpp")(host.prepare_codes)
+    _nearest_code.impl("cpp")(host.nearest_code)
+if native.has_cuda():
+    _prepare_codes.impl("cuda")(on_device.prepare_codes)
+    _nearest_code.impl("cuda")(on_device.nearest_code)
 
 
 @torch.no_grad()
@@ -151,7 +160,8 @@ def operand_dtype(rows_dtype: torch.dtype, device: torch.device) -> torch.dtype:
     """Return the dtype of products with rows of a dtype on a device.
 
     Half precision where a device multiplies it faster: Volta and Turing only float16; float16 has
-    three more bits than bfloat16, so that fewer rows stay in doubt.
+    three more bits than bfloat16, so that fewer rows stay in doubt. CPUs may have instructions for
+    bfloat16.
     """
     if device.type == "cuda":
         is_brain = rows_dtype == torch.bfloat16 and torch.cuda.get_device_capability(device) >= (
@@ -159,7 +169,7 @@ def operand_dtype(rows_dtype: torch.dtype, device: torch.device) -> torch.dtype:
             0,
         )
         return torch.bfloat16 if is_brain else torch.float16
-    return torch.float32
+    return host.operand_dtype() if device.type == "cpu" else torch.float32
 
 
 def check_valid(function: str, x: Tensor, valid: Tensor | None) -> None:

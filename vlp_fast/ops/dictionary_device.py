@@ -62,9 +62,7 @@ def code_statistics(
 ) -> Tensor:
     """Sums, counts and the number of rows that are not finite, in one buffer."""
     if x.dtype == torch.float64:
-        return reference.code_statistics(
-            x, indices, num_codes, valid, check_finite, deterministic
-        )
+        return reference.code_statistics(x, indices, num_codes, valid, check_finite, deterministic)
     indices = indices.contiguous()
     if not deterministic and x.shape[0] < _FLOAT32_COUNTS:
         return _add(x, indices, num_codes, valid, check_finite)
@@ -80,16 +78,12 @@ def _sort_and_sum(
     code_of = x.new_empty(rows, dtype=torch.int32)
     histogram = x.new_zeros(num_codes * blocks + 1, dtype=torch.int32)
     module = native.required()
-    module.count_rows_cuda(
-        x, indices, valid, check_finite, num_codes, blocks, code_of, histogram
-    )
+    module.count_rows_cuda(x, indices, valid, check_finite, num_codes, blocks, code_of, histogram)
     ends = histogram[:-1].cumsum(0)
     order = torch.empty_like(indices)
     partial = x.new_empty((2 * -(-rows // _PIECE), width), dtype=torch.float32)
     buffer = x.new_empty(num_codes * (width + 1) + 1, dtype=torch.float32)
-    module.sum_rows_cuda(
-        x, num_codes, blocks, code_of, histogram, ends, order, partial, buffer
-    )
+    module.sum_rows_cuda(x, num_codes, blocks, code_of, histogram, ends, order, partial, buffer)
     return buffer
 
 

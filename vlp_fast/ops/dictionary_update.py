@@ -8,6 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vlp_fast import native
+from vlp_fast.ops import dictionary_device as on_device
+from vlp_fast.ops import dictionary_host as host
 from vlp_fast.ops.dictionary import PreparedCodes, check_valid
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import dictionary as reference
@@ -51,6 +54,14 @@ _laplace_ema_update = Op(
 _code_statistics.impl("reference")(reference.code_statistics)
 _ema_update.impl("reference")(reference.ema_update)
 _laplace_ema_update.impl("reference")(reference.laplace_ema_update)
+if native.extension() is not None:
+    _code_statistics.impl("cpp")(host.code_statistics)
+    _ema_update.impl("cpp")(host.ema_update)
+    _laplace_ema_update.impl("cpp")(host.laplace_ema_update)
+if native.has_cuda():
+    _code_statistics.impl("cuda")(on_device.code_statistics)
+    _ema_update.impl("cuda")(on_device.ema_update)
+    _laplace_ema_update.impl("cuda")(on_device.laplace_ema_update)
 
 
 @torch.no_grad()

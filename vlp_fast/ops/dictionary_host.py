@@ -1,0 +1,136 @@
+"""The visual dictionary's operators on the CPU, around the native code.
+
+The search takes PyTorch's matrix product of a chunk of rows, whose scores stay in the cache; the
+native code rounds the rows before and decides after it. Beyond its inputs it holds the codes'
+operand and two buffers of a chunk.
+"""
+
+import torch
+from torch import Tensor
+
+from vlp_fast import native
+from vlp_fast.reference import dictionary as reference
+
+# Of a chunk's scores, and of its rows: 1 MiB in bfloat16. Fewer rows are multiplied less fast.
+CHUNK_NUMBERS = 2**19
+FEWEST_ROWS = 128
+# Of both factors together, where PyTorch may round them to bfloat16 for a float32 product.
+_ROUNDED_FACTORS = 2.0**-6
+
+
+def operand_dtype() -> torch.dtype:
+    """Return the dtype that this CPU multiplies fastest."""
+    module = native.extension()
+    is_half = module is not None and module.multiplies_brain()
+    return torch.bfloat16 if is_half else torch.float32
+
+
+def nearest_code(
+    x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
+) -> Tensor:
+    """Index of the nearest code; float64 is searched by the definition."""
+    if torch.float64 in (x.dtype, codes.dtype):
+        return reference.nearest_code(x, codes, valid, excluded, [])
+    codes = codes.float().contiguous()
+    operand, terms, centre = _prepared(codes, prepared)
+    indices = x.new_empty(len(x), dtype=torch.int64)
+    size = min(len(x), max(FEWEST_ROWS, CHUNK_NUMBERS // max(codes.shape)))
+    rows, products = operand.new_empty(size, x.shape[1]), operand.new_empty(size, len(codes))
+    bounds = terms.new_empty(size, 2)
+    module, threads, rounding = native.required(), _threads(), _rounding(operand)
+    for start in range(0, len(x), max(size, 1)):
+        end = min(start + size, len(x))
+        some, here = x[start:end], slice(end - start)
+        keep = None if valid is None else valid[start:end]
+        module.centre_rows(some, centre, rows[here], bounds[here], threads)
+        torch.mm(rows[here], operand.T, out=products[here])
+        module.decide_rows(
+            products[here],
+            bounds[here],
+            some,
+            codes,
+            terms,
+            keep,
+            excluded,
+            rounding,
+            indices[start:end],
+            threads,
+        )
+    return indices
+
+
+def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Operand and terms; codes in float64 are prepared by the definition."""
+    if codes.dtype == torch.float64 or centre.dtype != torch.float32:
+        return reference.prepare_codes(codes, centre, dtype)
+    operand = torch.empty(codes.shape, dtype=dtype)
+    terms = torch.empty(4, len(codes), dtype=torch.float32)
+    codes, centre, threads = codes.float().contiguous(), centre.contiguous(), _threads()
+    native.required().prepare_codes(codes, operand, terms, centre, threads)
+    return operand, terms
+
+
+def code_statistics(
+    x: Tensor,
+    indices: Tensor,
+    num_codes: int,
+    valid: Tensor | None,
+    check_finite: bool,
+    deterministic: bool,
+) -> Tensor:
+    """Sums, counts and rows that are not finite, in one buffer; deterministic in any case."""
+    buffer = x.new_empty(num_codes * (x.shape[1] + 1) + 1, dtype=torch.float32)
+    module = native.required()
+    module.code_statistics(x, indices, num_codes, valid, check_finite, buffer, _threads())
+    return buffer
+
+
+def ema_update(
+    codes: Tensor, sums: Tensor, counts: Tensor, momentum: float, *prepared: Tensor | None
+) -> None:
+    """Eq. 4, in place."""
+    statistics = sums.contiguous(), counts.contiguous()
+    native.required().ema_update(codes, *statistics, momentum, *prepared, _threads())
+
+
+def laplace_ema_update(
+    codes: Tensor,
+    embed_avg: Tensor,
+    cluster_size: Tensor,
+    sums: Tensor,
+    counts: Tensor,
+    momentum: float,
+    eps: float,
+    *prepared: Tensor | None,
+) -> None:
+    """The public code's rule, in place."""
+    native.required().laplace_ema_update(
+        codes,
+        embed_avg,
+        cluster_size,
+        sums.contiguous(),
+        counts.contiguous(),
+        momentum,
+        eps,
+        *prepared,
+        _threads(),
+    )
+
+
+def _prepared(codes: Tensor, prepared: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """What was prepared, or, where nothing was, or for another device, what is prepared now."""
+    if prepared and prepared[0].dtype != torch.float16:
+        operand, terms, centre = (tensor.contiguous() for tensor in prepared)
+        return operand, terms, centre
+    centre = prepared[2] if prepared else codes.mean(0)
+    return *prepare_codes(codes, centre, operand_dtype()), centre
+
+
+def _rounding(operand: Tensor) -> float:
+    """What `torch.set_float32_matmul_precision` may take from a product, in parts of |x| |d|."""
+    is_whole = operand.dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest"
+    return 0.0 if is_whole else _ROUNDED_FACTORS
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
