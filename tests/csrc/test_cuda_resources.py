@@ -1,6 +1,7 @@
 """No kernel spills on any GPU, and its registers are those of the table."""
 
 import csv
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from cuda_resources import (
     find_nvcc,
     find_nvrtc_12,
     nvcc_archs,
+    readable,
 )
 
-KERNELS = 10
+KERNELS = 10 + 17  # of matching, of the dictionary
+ON_TENSOR_CORES = {f"assign_codes_kernel<{kind}>" for kind in ("half", "brain", "single")}
 
 
 def expected(compiler: str) -> list[Usage]:
@@ -46,10 +49,23 @@ def test_kernels_of_every_architecture_of_the_toolkit(tmp_path: Path) -> None:
     assert nvcc is not None
     archs = nvcc_archs(nvcc)
     check(compile_with_nvcc(nvcc, archs, tmp_path), len(archs))
+    disassembler = Path(nvcc).resolve().with_name("cuobjdump")
+    if disassembler.exists():
+        command = [disassembler, "-sass", "-arch", "sm_75", tmp_path / "dictionary_kernels.fatbin"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        counts = {
+            readable(part.split()[0]): part.count("HMMA.1688.F32")
+            for part in done.stdout.split("Function : ")[1:]
+        }
+        assert {name for name, count in counts.items() if count} == ON_TENSOR_CORES
 
 
 @pytest.mark.skipif(find_nvrtc_12() is None, reason="no wheel of NVRTC 12: see constraints.txt")
 def test_kernels_of_volta() -> None:
     folder = find_nvrtc_12()
     assert folder is not None
-    check(compile_with_nvrtc(folder, "sm_70"), 1)
+    found, ptx = compile_with_nvrtc(folder, "sm_70")
+    check(found, 1)
+    entries = ptx.split(".entry ")[1:]
+    multiplies = {readable(entry) for entry in entries if "wmma.mma.sync" in entry}
+    assert multiplies == ON_TENSOR_CORES

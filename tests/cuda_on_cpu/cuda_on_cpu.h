@@ -12,11 +12,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <numeric>
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #define __global__
@@ -33,6 +35,9 @@ struct Index {
 inline Index threadIdx, blockIdx, gridDim;
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
 };
 
 namespace cuda_on_cpu {
@@ -98,7 +103,11 @@ class Block {
   }
   static void enter();
   void body() {
-    body_();
+    try {
+      body_();
+    } catch (...) {  // it may not leave the stack of a coroutine
+      error_ = std::current_exception();
+    }
     threads_[current_].is_done = true;
   }
   void resume(int i) {
@@ -107,6 +116,7 @@ class Block {
     threads_[i].meeting = kNone;
     threads_[i].may_go = false;
     swapcontext(&scheduler_, &threads_[i].context);
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
   // Threads whose meeting is complete. If there are none but some wait, the kernel would hang.
@@ -148,6 +158,7 @@ class Block {
   }
 
   std::function<void()> body_;
+  std::exception_ptr error_;
   std::vector<Thread> threads_;
   ucontext_t scheduler_;
   std::mt19937 random_{0};
