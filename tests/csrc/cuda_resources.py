@@ -41,6 +41,20 @@ def find_nvcc() -> str | None:
     return shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
 
 
+def find_cuobjdump() -> Path | None:
+    """The disassembler that comes with Triton."""
+    path = Path(sysconfig.get_path("purelib"), "triton/backends/nvidia/bin/cuobjdump")
+    return path if path.exists() else None
+
+
+def on_tensor_cores(cuobjdump: Path, binary: Path, arch: str) -> set[str]:
+    """Kernels of a binary whose machine code multiplies matrices of half precision."""
+    command = [cuobjdump, "-sass", "-arch", arch, binary]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    functions = done.stdout.split("Function : ")[1:]
+    return {readable(f.split()[0]) for f in functions if re.search(r"HMMA\.\w+\.F32", f)}
+
+
 def nvcc_version(nvcc: str) -> str:
     answer = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True)
     found = re.search(r"V([\d.]+)", answer.stdout)
