@@ -37,6 +37,8 @@ struct AssignTile {
   int32_t is_finite_row[kRows], candidates[kRows];
 };
 
+static_assert(2 * sizeof(AssignTile) <= 64 << 10, "Turing has room for two blocks");
+
 // What a thread carries from memory to a buffer: a segment of one row and of two codes.
 template <FloatKind kKind>
 struct Staging {
