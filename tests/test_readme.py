@@ -145,7 +145,8 @@ def two_steps(model: Any) -> list[dict[str, torch.Tensor]]:
 
 def test_benchmark_snippet(capsys: pytest.CaptureFixture[str]) -> None:
     results = run_snippet(USES[1])["results"]
-    assert [result.provider for result in results] == ["vlp_fast", "cdist"]
+    names = [result.provider for result in results if result.provider != "vlp_fast reference"]
+    assert names == ["vlp_fast", "cdist"]  # and the definition, where another backend runs
     assert results[0].error == 0
     printed = capsys.readouterr().out
     for name in ("vlp_fast", "cdist"):

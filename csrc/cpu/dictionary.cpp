@@ -24,16 +24,18 @@ template <typename Operand>
 VLP_HOST_DEVICE RowBounds centre(const FloatRows& x, int64_t row, const float* centre, float* values,
                                  typename Operand::Stored* operand) {
   const bool is_good = x.read(row, values);
+  const int64_t width = x.width;
   float squares = 0, lost = 0;
 #pragma omp simd reduction(+ : squares, lost)
-  for (int64_t i = 0; i < x.width; ++i) {
-    const float shifted = values[i] - centre[i];
-    operand[i] = Operand::round(shifted);
-    const float kept = Operand::widen(operand[i]);
+  for (int64_t k = 0; k < width; ++k) {
+    const float shifted = values[k] - centre[k];
+    const auto rounded = Operand::round(shifted);
+    const float kept = Operand::widen(rounded);
+    operand[k] = rounded;
     squares += kept * kept;
     lost += (shifted - kept) * (shifted - kept);
   }
-  const RowBounds bounds = RowBounds::of(squares, lost, x.width, false);
+  const RowBounds bounds = RowBounds::of(squares, lost, width, false);
   return is_good ? bounds : RowBounds{kNaN, kNaN};
 }
 VLP_VECTOR_CLONES RowBounds centre_row(const FloatRows& x, int64_t row, const float* around, float* values,
@@ -51,34 +53,48 @@ struct Codes {
   int64_t count, width;
 };
 
+// Integers in the order of floats, whose maximum compilers turn into vector instructions as they do not with
+// that of floats. NaN is below or above all.
+VLP_HOST_DEVICE int32_t ordered(float value) {
+  const auto bits = static_cast<int32_t>(to_bits(value));
+  return bits ^ (bits >> 31 & INT32_MAX);
+}
+VLP_HOST_DEVICE float unordered(int32_t rank) {
+  return from_bits(static_cast<uint32_t>(rank ^ (rank >> 31 & INT32_MAX)));
+}
+
 // Writes the codes that may be the nearest, judging by the products of a row, and returns how many. Where
 // something is not finite no bound holds, and all may be.
 template <typename Operand>
 VLP_HOST_DEVICE int64_t in_doubt(const typename Operand::Stored* products, const Codes& codes,
                                  const ProductError& error, float* highest, int32_t* found) {
+  const float *bias = codes.bias, *residuals = codes.residuals, *norms = codes.norms;
+  const int64_t count = codes.count;
   constexpr float kRelative = Operand::kStoredProduct + kSubtraction;
-  float lead = -static_cast<float>(kInfinity), zero = 0;
+  int32_t lead = INT32_MIN;
+  float zero = 0;
 #pragma omp simd reduction(max : lead) reduction(+ : zero)
-  for (int64_t j = 0; j < codes.count; ++j) {
-    const float product = Operand::widen(products[j]), score = product - codes.bias[j];
-    const float radius = error(codes.norms[j], codes.residuals[j]) + kRelative * std::abs(product) +
-                         kSubtraction * codes.bias[j];
+  for (int64_t j = 0; j < count; ++j) {
+    const float product = Operand::widen(products[j]), score = product - bias[j];
+    const float radius =
+        error(norms[j], residuals[j]) + kRelative * std::abs(product) + kSubtraction * bias[j];
     highest[j] = score + radius;
     zero += 0 * highest[j];
-    lead = larger(lead, score - radius);
+    const int32_t lowest = ordered(score - radius);
+    lead = lowest > lead ? lowest : lead;
   }
-  if (zero != 0) lead = -static_cast<float>(kInfinity);
+  const float limit = zero == 0 ? unordered(lead) : -static_cast<float>(kInfinity);
   constexpr int64_t kBlock = 64;
-  int64_t count = 0;
-  for (int64_t first = 0; first < codes.count; first += kBlock) {
-    const int64_t last = smaller(first + kBlock, codes.count);
+  int64_t doubts = 0;
+  for (int64_t first = 0; first < count; first += kBlock) {
+    const int64_t last = smaller(first + kBlock, count);
     int32_t any = 0;
 #pragma omp simd reduction(| : any)
-    for (int64_t j = first; j < last; ++j) any |= !(highest[j] < lead);
+    for (int64_t j = first; j < last; ++j) any |= !(highest[j] < limit);
     for (int64_t j = first; any && j < last; ++j)
-      if (!(highest[j] < lead)) found[count++] = static_cast<int32_t>(j);
+      if (!(highest[j] < limit)) found[doubts++] = static_cast<int32_t>(j);
   }
-  return count;
+  return doubts;
 }
 VLP_VECTOR_CLONES int64_t codes_in_doubt(const uint16_t* products, const Codes& codes,
                                          const ProductError& error, float* highest, int32_t* found) {

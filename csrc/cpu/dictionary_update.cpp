@@ -21,9 +21,11 @@ VLP_HOST_DEVICE CodeSums prepare(const float* code, const float* centre, int64_t
 #pragma omp simd reduction(+ : shifted, bias, residual)
   for (int64_t k = 0; k < width; ++k) {
     const double shift = CodeSums::shift(code[k], centre[k]);
-    operand[k] = Operand::round(static_cast<float>(larger(smaller(shift, kLargest), -kLargest)));
+    const double below = shift < kLargest ? shift : kLargest;
+    const auto rounded = Operand::round(static_cast<float>(below > -kLargest ? below : -kLargest));
+    operand[k] = rounded;
     CodeSums one;
-    one.add(code[k], centre[k], Operand::widen(operand[k]));
+    one.add(code[k], centre[k], Operand::widen(rounded));
     shifted += one.shifted;
     bias += one.bias;
     residual += one.residual;

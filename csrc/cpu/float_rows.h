@@ -40,29 +40,32 @@ struct FloatRows {
   // Writes a row's numbers and returns whether all are finite.
   template <typename Real>
   VLP_HOST_DEVICE bool read(int64_t row, Real* out) const {
-    if (stride != 1) return read_as(row, out, kind, stride);
+    const int64_t start = row * row_stride;
     switch (kind) {  // constants, so that each case becomes vector instructions
       case FloatKind::kHalf:
-        return read_as(row, out, FloatKind::kHalf, 1);
+        return read_as(static_cast<const uint16_t*>(data) + start, FloatKind::kHalf, out);
       case FloatKind::kBrain:
-        return read_as(row, out, FloatKind::kBrain, 1);
+        return read_as(static_cast<const uint16_t*>(data) + start, FloatKind::kBrain, out);
       case FloatKind::kSingle:
-        return read_as(row, out, FloatKind::kSingle, 1);
+        return read_as(static_cast<const float*>(data) + start, FloatKind::kSingle, out);
       default:
-        return read_as(row, out, FloatKind::kDouble, 1);
+        return read_as(static_cast<const double*>(data) + start, FloatKind::kDouble, out);
     }
   }
 
  private:
-  template <typename Real>
-  VLP_HOST_DEVICE bool read_as(int64_t row, Real* out, FloatKind kind, int64_t stride) const {
-    const int64_t start = row * row_stride;
+  template <typename Stored, typename Real>
+  VLP_HOST_DEVICE bool read_as(const Stored* first, FloatKind kind, Real* out) const {
+    const int64_t count = width, step = stride;
+    if (step == 1) {
+#pragma GCC ivdep
+      for (int64_t i = 0; i < count; ++i) out[i] = load<Real>(first, kind, i);
+    } else {
+      for (int64_t i = 0; i < count; ++i) out[i] = load<Real>(first, kind, i * step);
+    }
     Real zero = 0;  // NaN once something is not finite
 #pragma omp simd reduction(+ : zero)
-    for (int64_t i = 0; i < width; ++i) {
-      out[i] = load<Real>(data, kind, start + i * stride);
-      zero += 0 * out[i];
-    }
+    for (int64_t i = 0; i < count; ++i) zero += 0 * out[i];
     return zero == 0;
   }
 };

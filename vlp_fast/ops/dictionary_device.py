@@ -24,7 +24,7 @@ def nearest_code(
     x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
 ) -> Tensor:
     """Index of the nearest code; rows in doubt are listed and looked at again on the device."""
-    if _is_wide(x, codes):
+    if torch.float64 in (x.dtype, codes.dtype):
         return reference.nearest_code(x, codes, valid, excluded, prepared)
     codes = codes.float().contiguous()
     if not prepared or prepared[0].dtype != torch.float16:
@@ -42,7 +42,7 @@ def nearest_code(
 
 def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Codes around a centre, rounded, and norms that bound what is lost."""
-    if codes.dtype == torch.float64 or dtype == torch.float64:
+    if torch.float64 in (codes.dtype, centre.dtype, dtype):
         return reference.prepare_codes(codes, centre, dtype)
     operand = codes.new_empty(codes.shape, dtype=dtype)
     terms = codes.new_empty((4, codes.shape[0]), dtype=torch.float32)
@@ -106,6 +106,9 @@ def ema_update(
     centre: Tensor | None,
 ) -> None:
     """Eq. 4, and the codes prepared again, in one pass."""
+    if codes.dtype == torch.float64:
+        reference.ema_update(codes, sums, counts, momentum, operand, terms, centre)
+        return
     native.required().ema_update_cuda(
         codes, sums.contiguous(), counts.contiguous(), momentum, operand, terms, centre
     )
@@ -124,6 +127,10 @@ def laplace_ema_update(
     centre: Tensor | None,
 ) -> None:
     """The public code's rule, and the codes prepared again, in one pass."""
+    if codes.dtype == torch.float64:
+        state = (codes, embed_avg, cluster_size, sums, counts)
+        reference.laplace_ema_update(*state, momentum, eps, operand, terms, centre)
+        return
     native.required().laplace_ema_update_cuda(
         codes,
         embed_avg,
@@ -137,7 +144,3 @@ def laplace_ema_update(
         centre,
         codes.new_empty(1),
     )
-
-
-def _is_wide(*tensors: Tensor) -> bool:
-    return any(tensor.dtype == torch.float64 for tensor in tensors)

@@ -11,8 +11,10 @@ from torch import Tensor
 from vlp_fast import native
 from vlp_fast.reference import dictionary as reference
 
-# Of a chunk's scores, and of its rows: 1 MiB in bfloat16. Fewer rows are multiplied less fast.
-CHUNK_NUMBERS = 2**19
+# A chunk's scores, and its rows, for each thread: 1 MiB in bfloat16 on two. Beyond the most they
+# would fall out of the cache; fewer rows are multiplied less fast.
+NUMBERS_PER_THREAD = 2**18
+MOST_NUMBERS = 2**22
 FEWEST_ROWS = 128
 # Of both factors together, where PyTorch may round them to bfloat16 for a float32 product.
 _ROUNDED_FACTORS = 2.0**-6
@@ -34,7 +36,7 @@ def nearest_code(
     codes = codes.float().contiguous()
     operand, terms, centre = _prepared(codes, prepared)
     indices = x.new_empty(len(x), dtype=torch.int64)
-    size = min(len(x), max(FEWEST_ROWS, CHUNK_NUMBERS // max(codes.shape)))
+    size = min(len(x), rows_per_chunk(codes.shape, _threads()))
     rows, products = operand.new_empty(size, x.shape[1]), operand.new_empty(size, len(codes))
     bounds = terms.new_empty(size, 2)
     module, threads, rounding = native.required(), _threads(), _rounding(operand)
@@ -57,6 +59,12 @@ def nearest_code(
             threads,
         )
     return indices
+
+
+def rows_per_chunk(codes: torch.Size, threads: int) -> int:
+    """Return how many rows are multiplied by codes of a shape at once."""
+    numbers = min(threads * NUMBERS_PER_THREAD, MOST_NUMBERS)
+    return max(FEWEST_ROWS, numbers // max(codes))
 
 
 def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

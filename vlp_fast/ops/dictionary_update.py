@@ -3,7 +3,8 @@
 SOHO (CVPR 2021), section 3.2, eq. 4, and the rule of its public code. Everything is float32.
 """
 
-from typing import NamedTuple
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,6 +63,32 @@ if native.has_cuda():
     _code_statistics.impl("cuda")(on_device.code_statistics)
     _ema_update.impl("cuda")(on_device.ema_update)
     _laplace_ema_update.impl("cuda")(on_device.laplace_ema_update)
+
+# Imported at the first call, and float64 left to the definition: see the search.
+if find_spec("triton") is not None:
+
+    @_code_statistics.impl("triton")
+    def _statistics_in_triton(x: Tensor, *arguments: Any) -> Tensor:
+        from vlp_fast.kernels import dictionary_statistics as kernels
+
+        if x.dtype == torch.float64:
+            return reference.code_statistics(x, *arguments)
+        found: Tensor = kernels.code_statistics(x, *arguments)
+        return found
+
+    @_ema_update.impl("triton")
+    def _ema_in_triton(codes: Tensor, *arguments: Any) -> None:
+        from vlp_fast.kernels import dictionary_update as kernels
+
+        of = reference if codes.dtype == torch.float64 else kernels
+        of.ema_update(codes, *arguments)
+
+    @_laplace_ema_update.impl("triton")
+    def _laplace_in_triton(codes: Tensor, *arguments: Any) -> None:
+        from vlp_fast.kernels import dictionary_update as kernels
+
+        of = reference if codes.dtype == torch.float64 else kernels
+        of.laplace_ema_update(codes, *arguments)
 
 
 @torch.no_grad()

@@ -1,0 +1,69 @@
+"""Where Triton programs may run: GPUs, or the CPU if they are interpreted."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+# Programs of the interpreter run one after another; a few show whether work is shared out right.
+_INTERPRETED_PROGRAMS = 3
+
+
+@triton.jit
+def _nothing() -> None:
+    pass
+
+
+# Decided by TRITON_INTERPRET when the programs are decorated: later changes of it do nothing.
+IS_INTERPRETED = not isinstance(_nothing, triton.runtime.JITFunction)
+
+
+def on_device_of(function: str, tensor: Tensor) -> AbstractContextManager[object]:
+    """Make a tensor's GPU the current one, which is where Triton launches.
+
+    Raises:
+        ValueError: the tensor is not on a GPU, and programs are compiled.
+    """
+    if tensor.is_cuda:
+        return torch.cuda.device(tensor.device)
+    if IS_INTERPRETED:
+        return nullcontext()
+    raise ValueError(
+        f"{function}: received tensors on {tensor.device} for Triton, expected a CUDA device; "
+        "move them, or set TRITON_INTERPRET=1 before Python starts to interpret on the CPU"
+    )
+
+
+def bound(count: int) -> object:
+    """A number that a program's loops run up to.
+
+    With NumPy 2.4 the interpreter of Triton 3.6 takes none but constants there (triton-lang/triton
+    issue 9171). Compiled programs get a run-time number.
+    """
+    return tl.constexpr(count) if IS_INTERPRETED else count
+
+
+def readable(tensor: Tensor) -> Tensor:
+    """A tensor as programs read it: the same one when they are compiled.
+
+    The interpreter of Triton 3.6 takes the bits of bfloat16 for integers in products, and cuts
+    instead of rounding to it: there bfloat16 crosses as float32, which is exact.
+    """
+    return tensor.float() if IS_INTERPRETED and tensor.dtype == torch.bfloat16 else tensor
+
+
+def persistent_programs(device: torch.device) -> int:
+    """Number of programs that share out work whose amount only the device knows."""
+    if device.type != "cuda":
+        return _INTERPRETED_PROGRAMS
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def architecture(device: torch.device) -> int:
+    """Compute capability as one number: 90 for Hopper; 0 for the interpreter."""
+    if device.type != "cuda":
+        return 0
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor

@@ -1,0 +1,66 @@
+"""How many times Triton would compile each program for batches of many sizes; no GPU takes part.
+
+Launches are recorded instead of run, and keyed as Triton keys what it has compiled. Writes one
+line for each program: its name, its launches, its keys.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import make_backend
+from triton.runtime.jit import create_function_from_signature
+
+from vlp_fast.kernels import dictionary, dictionary_statistics, dictionary_update
+
+MODULES = (dictionary, dictionary_statistics, dictionary_update)
+TARGET = make_backend(GPUTarget("cuda", 90, 32))
+# One, multiples of 16 and others: what Triton tells apart in an integer.
+SIZES = (1, 2, 16, 48, 256, 512, 513, 8192, *range(1000, 1092))
+
+keys: dict[str, list[str]] = {}
+
+
+def record(kernel: Any) -> None:
+    """Make a program's launches add to `keys`."""
+    bind = create_function_from_signature(kernel.signature, kernel.params, TARGET)
+
+    def run(*args: object, grid: object, warmup: bool, **options: object) -> None:
+        _, specialisation, options = bind(*args, debug=False, **options)
+        keys.setdefault(kernel.__name__, []).append(f"{specialisation} {options}")
+
+    kernel.run = run
+
+
+def programs() -> Iterator[Any]:
+    for module in MODULES:
+        for name, value in vars(module).items():
+            if isinstance(value, triton.runtime.JITFunction) and name.endswith("_kernel"):
+                yield value
+
+
+def main() -> None:
+    """Search and statistics of 100 sizes."""
+    for kernel in programs():
+        record(kernel)
+    for module in MODULES:
+        module.on_device_of = lambda *_: nullcontext()
+    codes, centre = torch.randn(64, 48), torch.zeros(48)
+    prepared = [torch.zeros(64, 48, dtype=torch.bfloat16), torch.zeros(4, 64), centre]
+    for rows in SIZES:
+        x, valid = torch.zeros(rows, 48, dtype=torch.bfloat16), torch.ones(rows).bool()
+        for excluded in (-1, 0, 1):
+            dictionary.nearest_code(x, codes, valid, excluded, prepared)
+        indices = torch.zeros(rows, dtype=torch.int64)
+        for deterministic in (True, False):
+            dictionary_statistics.code_statistics(x, indices, 64, valid, True, deterministic)
+    for name, found in keys.items():
+        sys.stdout.write(f"{name} {len(found)} {len(set(found))}\n")
+
+
+if __name__ == "__main__":
+    main()

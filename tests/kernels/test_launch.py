@@ -1,0 +1,73 @@
+"""What decides where programs run, and how often they are compiled."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+COMPILED = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+
+
+def run_python(*words: str, env: dict[str, str]) -> str:
+    done = subprocess.run([sys.executable, *words], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_a_hundred_batch_sizes_compile_once() -> None:
+    script = Path(__file__).with_name("specialisations.py")
+    lines = [line.split() for line in run_python(str(script), env=COMPILED).splitlines()]
+    found = {name: (int(launches), int(keys)) for name, launches, keys in lines}
+    one_pass = {"place_kernel", "plan_kernel", "sum_chunks_kernel", "add_chunks_kernel"}
+    assert {name for name, (launches, _) in found.items() if launches == 100} == {
+        *one_pass,
+        "add_rows_kernel",
+    }
+    assert found["assign_kernel"] == found["resolve_kernel"] == (300, 1)
+    assert found["label_kernel"] == (200, 2)  # one for each way of adding
+    assert all(keys == 1 for name, (_, keys) in found.items() if name != "label_kernel")
+
+
+def test_compiled_programs_refuse_tensors_of_the_cpu() -> None:
+    code = (
+        "import torch\n"
+        "from vlp_fast import ops\n"
+        "x = torch.randn(4, 3)\n"
+        "calls = [\n"
+        "    lambda: ops.nearest_code(x, x),\n"
+        "    lambda: ops.code_statistics(x, torch.zeros(4, dtype=torch.int64), 2),\n"
+        "    lambda: ops.ema_update(x, x, torch.ones(4), momentum=0.5),\n"
+        "    lambda: ops.laplace_ema_update(x, x, x[:, 0], x, x[:, 0], momentum=0.5),\n"
+        "]\n"
+        "for call in calls:\n"
+        "    with ops.use('triton'):\n"
+        "        try:\n"
+        "            call()\n"
+        "        except ValueError as error:\n"
+        "            print(error)\n"
+    )
+    lines = run_python("-c", code, env=COMPILED).splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        assert "received tensors on cpu for Triton, expected a CUDA device; move them" in line
+        assert "TRITON_INTERPRET=1" in line
+
+
+def test_without_triton_there_is_no_such_backend() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['triton'] = None\n"
+        "import vlp_fast.kernels\n"
+        "from vlp_fast import ops\n"
+        "print([n for n, op in ops.operators().items() if 'triton' in op.backends])\n"
+    )
+    assert run_python("-c", code, env=COMPILED).strip() == "[]"
+
+
+def test_importing_the_operators_does_not_import_the_programs() -> None:
+    code = "import sys, vlp_fast.ops; print('vlp_fast.kernels.dictionary' in sys.modules)"
+    assert run_python("-c", code, env=COMPILED).strip() == "False"
