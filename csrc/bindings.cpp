@@ -161,6 +161,45 @@ void match_cuda(const py::dict& predictions, vlp::TensorView cu_targets, vlp::Te
   const py::gil_scoped_release without_gil;
   vlp::match_cuda(in, cu_targets, {query_of_target, status}, longest, scratch, stream);
 }
+
+void nearest_code_cuda(const vlp::StreamView& x, const vlp::TensorView& codes, const vlp::TensorView& operand,
+                       const vlp::TensorView& terms, const vlp::TensorView& centre, const OptionalView& valid,
+                       int64_t excluded, const vlp::TensorView& indices, const vlp::TensorView& doubtful) {
+  vlp::nearest_code_cuda(x, codes, {operand, terms, centre}, valid, excluded, indices, doubtful);
+}
+
+void count_rows_cuda(const vlp::StreamView& x, const vlp::TensorView& indices, const OptionalView& valid,
+                     bool check_finite, int64_t num_codes, int64_t blocks, const vlp::TensorView& code_of,
+                     const vlp::TensorView& histogram) {
+  vlp::count_rows_cuda(x, valid, indices, {code_of, histogram, num_codes, blocks}, check_finite);
+}
+
+void sum_rows_cuda(const vlp::StreamView& x, int64_t num_codes, int64_t blocks,
+                   const vlp::TensorView& code_of, const vlp::TensorView& histogram,
+                   const vlp::TensorView& ends, const vlp::TensorView& order, const vlp::TensorView& partial,
+                   const vlp::TensorView& buffer) {
+  vlp::sum_rows_cuda(x, {code_of, histogram, num_codes, blocks}, ends, order, partial, buffer);
+}
+
+void prepare_codes_cuda(const vlp::StreamView& codes, const vlp::TensorView& operand,
+                        const vlp::TensorView& terms, const vlp::TensorView& centre) {
+  vlp::prepare_codes_cuda(codes, {operand, terms, centre});
+}
+
+void ema_update_cuda(const vlp::StreamView& codes, const vlp::TensorView& sums, const vlp::TensorView& counts,
+                     double momentum, const OptionalView& operand, const OptionalView& terms,
+                     const OptionalView& centre) {
+  vlp::ema_update_cuda(codes, sums, counts, momentum, prepared_view(operand, terms, centre));
+}
+
+void laplace_ema_update_cuda(const vlp::StreamView& codes, const vlp::TensorView& embed_avg,
+                             const vlp::TensorView& cluster_size, const vlp::TensorView& sums,
+                             const vlp::TensorView& counts, double momentum, double eps,
+                             const OptionalView& operand, const OptionalView& terms,
+                             const OptionalView& centre, const vlp::TensorView& total) {
+  vlp::laplace_ema_update_cuda(codes, embed_avg, cluster_size, sums, counts, momentum, eps, total,
+                               prepared_view(operand, terms, centre));
+}
 #endif
 
 }  // namespace
@@ -237,5 +276,44 @@ PYBIND11_MODULE(_C, module) {
              "The same as match, on the current stream of a GPU. Writes both normalisers. longest bounds the "
              "targets\n"
              "of an image; scratch (A, T, Q) float32 or None, for costs that do not fit in shared memory.");
+  module.def(
+      "nearest_code_cuda", &nearest_code_cuda, py::arg("x"), py::arg("codes"), py::arg("operand"),
+      py::arg("terms"), py::arg("centre"), py::arg("valid"), py::arg("excluded"), py::arg("indices"),
+      py::arg("doubtful"), without_gil,
+      "Write indices (N,) int64 of the codes (K, D) float32 nearest to rows x (N, D), of 32 bits or less, "
+      "any\n"
+      "strides, or excluded. operand (K, D) float16, terms and centre of PreparedCodes; doubtful (N + 1,) "
+      "int64,\n"
+      "the first of which is 0: its scratch.");
+  module.def("count_rows_cuda", &count_rows_cuda, py::arg("x"), py::arg("indices"), py::arg("valid"),
+             py::arg("check_finite"), py::arg("num_codes"), py::arg("blocks"), py::arg("code_of"),
+             py::arg("histogram"), without_gil,
+             "Write code_of (N,) int32, the code that a row counts for or -1, and add to histogram (K * "
+             "blocks + 1,) "
+             "int32\n"
+             "how many rows each block of rows has of each code; its last is the number that is not finite.");
+  module.def(
+      "sum_rows_cuda", &sum_rows_cuda, py::arg("x"), py::arg("num_codes"), py::arg("blocks"),
+      py::arg("code_of"), py::arg("histogram"), py::arg("ends"), py::arg("order"), py::arg("partial"),
+      py::arg("buffer"), without_gil,
+      "Write the statistics of what count_rows_cuda counted to buffer (K * D + K + 1,) float32. ends (K * "
+      "blocks,)\n"
+      "int64 is the histogram added up; the histogram, order (N,) int64 and partial (2 ceil(N / 128), D) "
+      "float32\n"
+      "are scratch.");
+  module.def("add_rows_cuda", &vlp::add_rows_cuda, py::arg("x"), py::arg("valid"), py::arg("indices"),
+             py::arg("num_codes"), py::arg("check_finite"), py::arg("buffer"), without_gil,
+             "Add the statistics of rows to buffer (K * D + K + 1,) float32, in any order.");
+  module.def("prepare_codes_cuda", &prepare_codes_cuda, py::arg("codes"), py::arg("operand"),
+             py::arg("terms"), py::arg("centre"), without_gil,
+             "The same as prepare_codes, on the current stream of a GPU.");
+  module.def("ema_update_cuda", &ema_update_cuda, py::arg("codes"), py::arg("sums"), py::arg("counts"),
+             py::arg("momentum"), py::arg("operand"), py::arg("terms"), py::arg("centre"), without_gil,
+             "The same as ema_update, on the current stream of a GPU.");
+  module.def(
+      "laplace_ema_update_cuda", &laplace_ema_update_cuda, py::arg("codes"), py::arg("embed_avg"),
+      py::arg("cluster_size"), py::arg("sums"), py::arg("counts"), py::arg("momentum"), py::arg("eps"),
+      py::arg("operand"), py::arg("terms"), py::arg("centre"), py::arg("total"), without_gil,
+      "The same as laplace_ema_update, on the current stream of a GPU; total (1,) float32 is its scratch.");
 #endif
 }

@@ -45,6 +45,32 @@ void assign_cuda(const StreamView& cost, const std::optional<TensorView>& num_ro
 bool fits_in_shared(int64_t rows, int64_t columns, int device);
 void match_cuda(const MatchInput& in, const TensorView& cu_targets, const Answers& answers, int64_t longest,
                 const std::optional<TensorView>& scratch, void* stream);
+
+// cuda/dictionary.cu
+void nearest_code_cuda(const StreamView& x, const TensorView& codes, const PreparedView& prepared,
+                       const std::optional<TensorView>& valid, int64_t excluded, const TensorView& indices,
+                       const TensorView& doubtful);
+
+// What a counting sort of rows is done with.
+struct SortInput {
+  TensorView code_of, histogram;
+  int64_t num_codes, blocks;
+};
+
+// cuda/dictionary_update.cu
+void count_rows_cuda(const StreamView& x, const std::optional<TensorView>& valid, const TensorView& indices,
+                     const SortInput& in, bool check_finite);
+void sum_rows_cuda(const StreamView& x, const SortInput& in, const TensorView& ends, const TensorView& order,
+                   const TensorView& partial, const TensorView& out);
+void add_rows_cuda(const StreamView& x, const std::optional<TensorView>& valid, const TensorView& indices,
+                   int64_t num_codes, bool check_finite, const TensorView& out);
+void prepare_codes_cuda(const StreamView& codes, const PreparedView& prepared);
+void ema_update_cuda(const StreamView& codes, const TensorView& sums, const TensorView& counts,
+                     double momentum, const std::optional<PreparedView>& prepared);
+void laplace_ema_update_cuda(const StreamView& codes, const TensorView& averages,
+                             const TensorView& cluster_sizes, const TensorView& sums,
+                             const TensorView& counts, double momentum, double eps, const TensorView& total,
+                             const std::optional<PreparedView>& prepared);
 #endif
 
 }  // namespace vlp

@@ -95,3 +95,66 @@ def match_cuda(
     scratch: Tensor | None,
 ) -> None: ...
 def device_probe(tensor: Tensor) -> None: ...
+def nearest_code_cuda(
+    x: Tensor,
+    codes: Tensor,
+    operand: Tensor,
+    terms: Tensor,
+    centre: Tensor,
+    valid: Tensor | None,
+    excluded: int,
+    indices: Tensor,
+    doubtful: Tensor,
+) -> None: ...
+def count_rows_cuda(
+    x: Tensor,
+    indices: Tensor,
+    valid: Tensor | None,
+    check_finite: bool,
+    num_codes: int,
+    blocks: int,
+    code_of: Tensor,
+    histogram: Tensor,
+) -> None: ...
+def sum_rows_cuda(
+    x: Tensor,
+    num_codes: int,
+    blocks: int,
+    code_of: Tensor,
+    histogram: Tensor,
+    ends: Tensor,
+    order: Tensor,
+    partial: Tensor,
+    buffer: Tensor,
+) -> None: ...
+def add_rows_cuda(
+    x: Tensor,
+    valid: Tensor | None,
+    indices: Tensor,
+    num_codes: int,
+    check_finite: bool,
+    buffer: Tensor,
+) -> None: ...
+def prepare_codes_cuda(codes: Tensor, operand: Tensor, terms: Tensor, centre: Tensor) -> None: ...
+def ema_update_cuda(
+    codes: Tensor,
+    sums: Tensor,
+    counts: Tensor,
+    momentum: float,
+    operand: Tensor | None,
+    terms: Tensor | None,
+    centre: Tensor | None,
+) -> None: ...
+def laplace_ema_update_cuda(
+    codes: Tensor,
+    embed_avg: Tensor,
+    cluster_size: Tensor,
+    sums: Tensor,
+    counts: Tensor,
+    momentum: float,
+    eps: float,
+    operand: Tensor | None,
+    terms: Tensor | None,
+    centre: Tensor | None,
+    total: Tensor,
+) -> None: ...

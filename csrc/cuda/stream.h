@@ -40,6 +40,13 @@ inline int64_t shared_limit(const char* function, int device) {
   return bytes;
 }
 
+// Streaming multiprocessors, of which each runs some blocks at a time.
+inline int num_processors(const char* function, int device) {
+  int count = 0;
+  check_cuda(function, cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return count;
+}
+
 struct Launch {
   const char* function;
   int64_t blocks;

@@ -1,11 +1,10 @@
 // Warps and blocks as the team of shortest_paths.h: columns are dealt out in turn, lane after lane.
 #pragma once
 
+#include "cuda/warp.cuh"
 #include "shortest_paths.h"
 
 namespace vlp {
-
-constexpr unsigned kAllLanes = 0xffffffff;
 
 // Without a branch.
 __device__ __forceinline__ Offer better(const Offer& a, const Offer& b) {

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-KERNELS = ROOT / "tests/csrc/assign_kernels.cu"
+SOURCES = tuple(ROOT / f"tests/csrc/{name}_kernels.cu" for name in ("assign", "dictionary"))
 TABLE = ROOT / "tests/csrc/cuda_resources.csv"
+KINDS = ("half", "brain", "single")  # FloatKind of csrc/any_float.h
 REPORT = re.compile(
     r"Compiling entry function '(?P<kernel>\w+)' for '(?P<arch>\w+)'.*?"
     r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
@@ -40,6 +41,20 @@ def find_nvcc() -> str | None:
     return shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
 
 
+def find_cuobjdump() -> Path | None:
+    """The disassembler that comes with Triton."""
+    path = Path(sysconfig.get_path("purelib"), "triton/backends/nvidia/bin/cuobjdump")
+    return path if path.exists() else None
+
+
+def on_tensor_cores(cuobjdump: Path, binary: Path, arch: str) -> set[str]:
+    """Kernels of a binary whose machine code multiplies matrices of half precision."""
+    command = [cuobjdump, "-sass", "-arch", arch, binary]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    functions = done.stdout.split("Function : ")[1:]
+    return {readable(f.split()[0]) for f in functions if re.search(r"HMMA\.\w+\.F32", f)}
+
+
 def nvcc_version(nvcc: str) -> str:
     answer = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True)
     found = re.search(r"V([\d.]+)", answer.stdout)
@@ -54,13 +69,16 @@ def nvcc_archs(nvcc: str) -> list[str]:
 
 
 def compile_with_nvcc(nvcc: str, archs: Sequence[str], folder: Path) -> list[Usage]:
-    """Compile the kernels for all these architectures."""
+    """Compile the kernels for all these architectures, to a file for each source."""
     targets = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
     command = [nvcc, "-std=c++17", "-O3", f"-I{ROOT / 'csrc'}", "--threads=0", "-Xptxas=-v"]
-    command += [*targets, "-fatbin", str(KERNELS), "-o", str(folder / "kernels.fatbin")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return usages(done.stderr, nvcc_version(nvcc))
+    report = ""
+    for source in SOURCES:
+        files = ["-fatbin", str(source), "-o", str(folder / f"{source.stem}.fatbin")]
+        done = subprocess.run([*command, *targets, *files], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        report += done.stderr
+    return usages(report, nvcc_version(nvcc))
 
 
 def find_nvrtc_12() -> Path | None:
@@ -70,24 +88,33 @@ def find_nvrtc_12() -> Path | None:
     return folder if all((folder / part).exists() for part in parts) else None
 
 
-def compile_with_nvrtc(folder: Path, arch: str) -> list[Usage]:
-    """Compile the kernels with NVRTC 12, which needs no GPU."""
+def compile_with_nvrtc(folder: Path, arch: str) -> tuple[list[Usage], str]:
+    """Compile the kernels with NVRTC 12, which needs no GPU; their usage and their PTX."""
     nvrtc = ctypes.CDLL(str(folder / "cuda_nvrtc/lib/libnvrtc.so.12"))
     major, minor = ctypes.c_int(), ctypes.c_int()
     nvrtc.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
     words = [f"-arch={arch}", "-std=c++17", f"-I{ROOT / 'csrc'}", "--ptxas-options=-v"]
     words += [f"-I{folder / 'cuda_runtime/include'}"]
     options = (ctypes.c_char_p * len(words))(*(word.encode() for word in words))
-    program = ctypes.c_void_p()
-    source = KERNELS.read_bytes()
-    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"kernels.cu", 0, None, None)
-    failed = nvrtc.nvrtcCompileProgram(program, len(words), options)
+    report, ptx = "", ""
+    for source in SOURCES:
+        program = ctypes.c_void_p()
+        code, name = source.read_bytes(), source.name.encode()
+        nvrtc.nvrtcCreateProgram(ctypes.byref(program), code, name, 0, None, None)
+        failed = nvrtc.nvrtcCompileProgram(program, len(words), options)
+        log = text_of(nvrtc, program, "ProgramLog")
+        assert not failed, log
+        report += log
+        ptx += text_of(nvrtc, program, "PTX")
+    return usages(report, f"nvrtc {major.value}.{minor.value}"), ptx
+
+
+def text_of(nvrtc: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> str:
     size = ctypes.c_size_t()
-    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    nvrtc.nvrtcGetProgramLog(program, log)
-    assert not failed, log.value.decode()
-    return usages(log.value.decode(), f"nvrtc {major.value}.{minor.value}")
+    getattr(nvrtc, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+    text = ctypes.create_string_buffer(size.value)
+    getattr(nvrtc, f"nvrtcGet{what}")(program, text)
+    return text.value.decode()
 
 
 def usages(report: str, compiler: str) -> list[Usage]:
@@ -108,12 +135,16 @@ def usages(report: str, compiler: str) -> list[Usage]:
 
 def readable(symbol: str) -> str:
     """_ZN3vlp13assign_kernelINS_8WarpTeamE...: assign_kernel<WarpTeam Matrix float>."""
-    name = re.search(r"\d+([a-z]+_kernel)", symbol)
+    name = re.search(r"\d+([a-z_]+_kernel)", symbol)
     assert name is not None, symbol
-    words = re.findall(r"\d(WarpTeam|BlockTeam|Matrix|Predictions)", symbol)
+    words = re.findall(
+        r"\d(WarpTeam|BlockTeam|Matrix|Predictions|AsTheyAre|Paper|Official)", symbol
+    )
     types = {"f": "float", "d": "double"}
     words += [types[letter] for letter in re.findall(r"I([fd])E", symbol)]
-    return f"{name[1]}<{' '.join(words)}>"
+    words += [KINDS[int(kind)] for kind in re.findall(r"ILNS_9FloatKindE(\d)E", symbol)]
+    words += [("false", "true")[int(value)] for value in re.findall(r"ILb([01])E", symbol)]
+    return f"{name[1]}<{' '.join(words)}>" if words else name[1]
 
 
 def all_usages(folder: Path) -> list[Usage]:
@@ -121,7 +152,7 @@ def all_usages(folder: Path) -> list[Usage]:
     found: list[Usage] = []
     nvrtc, nvcc = find_nvrtc_12(), find_nvcc()
     if nvrtc is not None:
-        found += compile_with_nvrtc(nvrtc, "sm_70")
+        found += compile_with_nvrtc(nvrtc, "sm_70")[0]
     if nvcc is not None:
         found += compile_with_nvcc(nvcc, nvcc_archs(nvcc), folder)
     return found

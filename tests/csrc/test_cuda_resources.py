@@ -12,12 +12,16 @@ from cuda_resources import (
     Usage,
     compile_with_nvcc,
     compile_with_nvrtc,
+    find_cuobjdump,
     find_nvcc,
     find_nvrtc_12,
     nvcc_archs,
+    on_tensor_cores,
+    readable,
 )
 
-KERNELS = 10
+KERNELS = 10 + 17  # of matching, of the dictionary
+ON_TENSOR_CORES = {f"assign_codes_kernel<{kind}>" for kind in ("half", "brain", "single")}
 
 
 def expected(compiler: str) -> list[Usage]:
@@ -46,10 +50,19 @@ def test_kernels_of_every_architecture_of_the_toolkit(tmp_path: Path) -> None:
     assert nvcc is not None
     archs = nvcc_archs(nvcc)
     check(compile_with_nvcc(nvcc, archs, tmp_path), len(archs))
+    cuobjdump = find_cuobjdump()
+    if cuobjdump is not None:
+        binary = tmp_path / "dictionary_kernels.fatbin"
+        for arch in ("sm_75", "sm_90"):
+            assert on_tensor_cores(cuobjdump, binary, arch) == ON_TENSOR_CORES
 
 
 @pytest.mark.skipif(find_nvrtc_12() is None, reason="no wheel of NVRTC 12: see constraints.txt")
 def test_kernels_of_volta() -> None:
     folder = find_nvrtc_12()
     assert folder is not None
-    check(compile_with_nvrtc(folder, "sm_70"), 1)
+    found, ptx = compile_with_nvrtc(folder, "sm_70")
+    check(found, 1)
+    entries = ptx.split(".entry ")[1:]
+    multiplies = {readable(e.partition("(")[0]) for e in entries if "wmma.mma.sync" in e}
+    assert multiplies == ON_TENSOR_CORES

@@ -12,11 +12,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <numeric>
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #define __global__
@@ -24,19 +26,26 @@
 #define __host__
 #define __shared__
 #define __launch_bounds__(...)
+#define __align__(bytes) __attribute__((aligned(bytes)))
 #define __forceinline__ inline __attribute__((always_inline))
 
 struct Index {
   unsigned x;
 };
-inline Index threadIdx, blockIdx;
+inline Index threadIdx, blockIdx, gridDim;
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
 
 namespace cuda_on_cpu {
 
 constexpr int kLanes = 32, kMostThreads = 1024;
 constexpr size_t kStackBytes = 256 << 10;
 
-enum class Meeting { kNone, kWarp, kBlock };
+enum Meeting { kWarp, kBlock, kNone };
 
 struct Thread {
   ucontext_t context;
@@ -45,8 +54,8 @@ struct Thread {
   bool may_go;             // its meeting was complete, and it has not been resumed since
   Meeting meeting;         // what it waits for
   const char* collective;  // under which name
-  uint64_t value[2];       // given to the others, in turn: nobody is two collectives ahead
-  unsigned turn;
+  uint64_t value[2][2];    // given to the others in a warp or block, in turn: nobody is two meetings ahead
+  unsigned turn[2];        // how many of either it has been to: warps need not meet equally often
 };
 
 // Runs one block of threads at a time.
@@ -67,23 +76,25 @@ class Block {
   // Waits until all threads of the meeting are here, and returns the turn whose values are theirs.
   unsigned meet(Meeting meeting, const char* collective, uint64_t value) {
     Thread& self = threads_[current_];
-    const unsigned turn = self.turn++ % 2;
-    self.value[turn] = value;
+    const unsigned turn = self.turn[meeting]++ % 2;
+    self.value[meeting][turn] = value;
     self.meeting = meeting;
     self.collective = collective;
     swapcontext(&self.context, &scheduler_);
     return turn;
   }
-  uint64_t value(int thread, unsigned turn) const { return threads_[thread].value[turn]; }
+  uint64_t value(int thread, unsigned turn) const { return threads_[thread].value[kWarp][turn]; }
   // Whether no thread of a block's meeting gave 0; some of them may have left since.
   bool nobody_gave_zero(unsigned turn) const { return nobody_gave_zero_[turn]; }
   int current() const { return current_; }
+  // How many of its warp the thread that runs has been to: in a meeting the same number for all.
+  unsigned meetings() const { return threads_[current_].turn[kWarp]; }
 
  private:
   void start(Thread& thread) {
     thread.is_done = thread.may_go = false;
-    thread.meeting = Meeting::kNone;
-    thread.turn = 0;
+    thread.meeting = kNone;
+    thread.turn[kWarp] = thread.turn[kBlock] = 0;
     getcontext(&thread.context);
     thread.context.uc_stack.ss_sp = thread.stack.data();
     thread.context.uc_stack.ss_size = thread.stack.size();
@@ -92,15 +103,20 @@ class Block {
   }
   static void enter();
   void body() {
-    body_();
+    try {
+      body_();
+    } catch (...) {  // it may not leave the stack of a coroutine
+      error_ = std::current_exception();
+    }
     threads_[current_].is_done = true;
   }
   void resume(int i) {
     current_ = i;
     threadIdx.x = i;
-    threads_[i].meeting = Meeting::kNone;
+    threads_[i].meeting = kNone;
     threads_[i].may_go = false;
     swapcontext(&scheduler_, &threads_[i].context);
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
   // Threads whose meeting is complete. If there are none but some wait, the kernel would hang.
@@ -113,11 +129,9 @@ class Block {
       somebody_waits = true;
       if (threads_[i].may_go || is_complete(i)) found.push_back(i);
     }
-    const auto at_block = [&](int i) {
-      return threads_[i].meeting == Meeting::kBlock && !threads_[i].may_go;
-    };
+    const auto at_block = [&](int i) { return threads_[i].meeting == kBlock && !threads_[i].may_go; };
     const auto one = std::find_if(found.begin(), found.end(), at_block);
-    if (one != found.end()) remember((threads_[*one].turn - 1) % 2);
+    if (one != found.end()) remember((threads_[*one].turn[kBlock] - 1) % 2);
     for (int i : found) threads_[i].may_go = true;
     if (found.empty() && somebody_waits) throw std::logic_error("cuda_on_cpu: threads wait for each other");
     return found;
@@ -125,18 +139,18 @@ class Block {
   void remember(unsigned turn) {
     nobody_gave_zero_[turn] = true;
     for (int j = 0; j < size_; ++j)
-      if (!threads_[j].is_done && threads_[j].value[turn] == 0) nobody_gave_zero_[turn] = false;
+      if (!threads_[j].is_done && threads_[j].value[kBlock][turn] == 0) nobody_gave_zero_[turn] = false;
   }
   bool is_complete(int i) const {
     const Thread& self = threads_[i];
-    if (self.meeting == Meeting::kNone) return true;
-    const bool in_warp = self.meeting == Meeting::kWarp;
+    if (self.meeting == kNone) return true;
+    const bool in_warp = self.meeting == kWarp;
     const int first = in_warp ? i / kLanes * kLanes : 0, last = in_warp ? first + kLanes : size_;
     for (int j = first; j < last; ++j) {
       const Thread& other = threads_[j];
       if (other.is_done && in_warp) throw std::logic_error("cuda_on_cpu: a lane left before its warp met");
       if (other.is_done) continue;
-      if (other.meeting != self.meeting || other.turn != self.turn) return false;
+      if (other.meeting != self.meeting || other.turn[self.meeting] != self.turn[self.meeting]) return false;
       if (std::strcmp(other.collective, self.collective) != 0)
         throw std::logic_error(std::string("cuda_on_cpu: ") + self.collective + " met " + other.collective);
     }
@@ -144,6 +158,7 @@ class Block {
   }
 
   std::function<void()> body_;
+  std::exception_ptr error_;
   std::vector<Thread> threads_;
   ucontext_t scheduler_;
   std::mt19937 random_{0};
@@ -170,11 +185,11 @@ T unpack(uint64_t bits) {
 
 }  // namespace cuda_on_cpu
 
-inline void __syncthreads() { cuda_on_cpu::block.meet(cuda_on_cpu::Meeting::kBlock, "__syncthreads", 0); }
+inline void __syncthreads() { cuda_on_cpu::block.meet(cuda_on_cpu::kBlock, "__syncthreads", 0); }
 
 inline int __syncthreads_and(int predicate) {
   using namespace cuda_on_cpu;
-  const unsigned turn = block.meet(Meeting::kBlock, "__syncthreads_and", predicate != 0);
+  const unsigned turn = block.meet(kBlock, "__syncthreads_and", predicate != 0);
   return block.nobody_gave_zero(turn);
 }
 
@@ -183,19 +198,55 @@ T __ldg(const T* place) {
   return *place;
 }
 
-inline void __syncwarp() { cuda_on_cpu::block.meet(cuda_on_cpu::Meeting::kWarp, "__syncwarp", 0); }
+inline void __syncwarp() { cuda_on_cpu::block.meet(cuda_on_cpu::kWarp, "__syncwarp", 0); }
 
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int distance) {
   using namespace cuda_on_cpu;
-  const unsigned turn = block.meet(Meeting::kWarp, "__shfl_xor_sync", pack(value));
+  const unsigned turn = block.meet(kWarp, "__shfl_xor_sync", pack(value));
   return unpack<T>(block.value(block.current() ^ distance, turn));
+}
+
+template <typename T>
+T __shfl_sync(unsigned, T value, int lane) {
+  using namespace cuda_on_cpu;
+  const unsigned turn = block.meet(kWarp, "__shfl_sync", pack(value));
+  return unpack<T>(block.value(block.current() / kLanes * kLanes + lane, turn));
+}
+
+// Bit i is set if lane i's value passes.
+template <typename Predicate>
+unsigned lanes_that(const char* collective, uint64_t value, Predicate&& passes) {
+  using namespace cuda_on_cpu;
+  const unsigned turn = block.meet(kWarp, collective, value);
+  unsigned found = 0;
+  for (int i = 0; i < kLanes; ++i)
+    if (passes(block.value(block.current() / kLanes * kLanes + i, turn))) found |= 1u << i;
+  return found;
+}
+inline int __all_sync(unsigned mask, int predicate) {
+  return lanes_that("__all_sync", predicate != 0, [](uint64_t other) { return other != 0; }) == mask;
+}
+template <typename T>
+unsigned __match_any_sync(unsigned, T value) {
+  const uint64_t own = cuda_on_cpu::pack(value);
+  return lanes_that("__match_any_sync", own, [&](uint64_t other) { return other == own; });
+}
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline int __ffs(int bits) { return __builtin_ffs(bits); }
+
+// Threads take turns at meetings only: nobody comes between.
+template <typename T>
+T atomicAdd(T* place, T value) {
+  const T old = *place;
+  *place += value;
+  return old;
 }
 
 template <typename T>
 T __reduce_min_sync(unsigned, T value) {
   using namespace cuda_on_cpu;
-  const unsigned turn = block.meet(Meeting::kWarp, "__reduce_min_sync", pack(value));
+  const unsigned turn = block.meet(kWarp, "__reduce_min_sync", pack(value));
   const int first = block.current() / kLanes * kLanes;
   for (int i = first; i < first + kLanes; ++i) value = std::min(value, unpack<T>(block.value(i, turn)));
   return value;

@@ -2,18 +2,30 @@
 #define VLP_CUDA
 #include "bindings.cpp"
 #include "cuda/device.cu"
+#include "cuda/dictionary.cu"
+#include "cuda/dictionary_update.cu"
 #include "cuda/matching.cu"
 
 namespace vlp {
+namespace {
 
-Status assign_one(const Matrix<double>&, int64_t, int64_t, int64_t*) {
-  throw std::logic_error("not in this build");
-}
-void assign(const TensorView&, const std::optional<TensorView>&, const Answers&, bool, int64_t) {
-  throw std::logic_error("not in this build");
-}
-void match(const MatchInput&, const TensorView&, const Answers&, int64_t) {
-  throw std::logic_error("not in this build");
-}
+[[noreturn]] void absent() { throw std::logic_error("not in this build"); }
+
+}  // namespace
+
+using View = const TensorView&;
+using OptionalView = const std::optional<TensorView>&;
+using OptionalCodes = const std::optional<PreparedView>&;
+
+Status assign_one(const Matrix<double>&, int64_t, int64_t, int64_t*) { absent(); }
+void assign(View, OptionalView, const Answers&, bool, int64_t) { absent(); }
+void match(const MatchInput&, View, const Answers&, int64_t) { absent(); }
+bool multiplies_brain() { absent(); }
+void centre_rows(View, View, View, View, int64_t) { absent(); }
+void decide_rows(View, View, View, View, View, OptionalView, int64_t, double, View, int64_t) { absent(); }
+void code_statistics(View, View, int64_t, OptionalView, bool, View, int64_t) { absent(); }
+void prepare_codes(View, const PreparedView&, int64_t) { absent(); }
+void ema_update(View, View, View, double, OptionalCodes, int64_t) { absent(); }
+void laplace_ema_update(View, View, View, View, View, double, double, OptionalCodes, int64_t) { absent(); }
 
 }  // namespace vlp

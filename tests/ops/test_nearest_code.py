@@ -132,6 +132,15 @@ def test_one_code_takes_all() -> None:
     assert ops.nearest_code(0.1 * draw(77, 10, seed=1), codes).tolist() == [20] * 77
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF_DTYPES])
+@pytest.mark.parametrize("num_codes", [4, 63, 126, 127])
+def test_rows_between_codes_that_are_far_away(num_codes, dtype) -> None:
+    # All scores are far below those of zeros beyond the last code of a tile, be they one or many.
+    directions = draw(num_codes, 12)
+    codes = 30 * directions / directions.norm(dim=1, keepdim=True)
+    check((0.5 * draw(40, 12, seed=1)).to(dtype), codes)
+
+
 def test_strided_and_expanded_inputs() -> None:
     x = draw(20, 40).T[::2]
     codes = draw(20, 34, seed=1).T[::2]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vlp_fast import native
+from vlp_fast.ops import dictionary_device as on_device
 from vlp_fast.ops import dictionary_host as host
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import dictionary as reference
@@ -67,6 +68,10 @@ if native.extension() is not None:
     _prepare_codes.impl("cpp")(host.prepare_codes)
     _nearest_code.impl("cpp")(host.nearest_code)
     _gather_codes.impl("cpp")(reference.gather_codes)  # PyTorch's own gather
+if native.has_cuda():
+    _prepare_codes.impl("cuda")(on_device.prepare_codes)
+    _nearest_code.impl("cuda")(on_device.nearest_code)
+    _gather_codes.impl("cuda")(reference.gather_codes)
 
 # The kernels are imported at the first call: importing Triton takes time, and whether programs are
 # interpreted is decided then.

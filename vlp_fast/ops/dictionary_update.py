@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vlp_fast import native
+from vlp_fast.ops import dictionary_device as on_device
 from vlp_fast.ops import dictionary_host as host
 from vlp_fast.ops.dictionary import PreparedCodes, check_valid
 from vlp_fast.ops.registry import Op
@@ -58,6 +59,10 @@ if native.extension() is not None:
     _code_statistics.impl("cpp")(host.code_statistics)
     _ema_update.impl("cpp")(host.ema_update)
     _laplace_ema_update.impl("cpp")(host.laplace_ema_update)
+if native.has_cuda():
+    _code_statistics.impl("cuda")(on_device.code_statistics)
+    _ema_update.impl("cuda")(on_device.ema_update)
+    _laplace_ema_update.impl("cuda")(on_device.laplace_ema_update)
 
 # Imported at the first call, and float64 left to the definition: see the search.
 if find_spec("triton") is not None:

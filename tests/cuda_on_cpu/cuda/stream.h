@@ -10,7 +10,7 @@ namespace vlp {
 
 constexpr DeviceType kDevice = kCPU;
 
-inline double shared[(1 << 20) / sizeof(double)];  // of the block that runs
+alignas(128) inline double shared[(1 << 20) / sizeof(double)];  // of the block that runs
 
 struct DeviceGuard {
   DeviceGuard(const char*, int) {}
@@ -21,6 +21,8 @@ inline int64_t shared_limit(const char*, int) {
   const char* asked = std::getenv("CUDA_ON_CPU_SHARED_BYTES");
   return asked == nullptr ? 227 * 1024 : std::atoll(asked);
 }
+
+inline int num_processors(const char*, int) { return 2; }
 
 struct Launch {
   const char* function;
@@ -36,6 +38,7 @@ struct Launch {
     std::shuffle(order.begin(), order.end(), std::mt19937(static_cast<unsigned>(blocks)));
     for (unsigned number : order) {
       blockIdx.x = number;
+      gridDim.x = static_cast<unsigned>(blocks);
       std::memset(shared, 0xff, sizeof(shared));  // NaN: nobody may count on zeros
       cuda_on_cpu::block.run(threads, [&] { kernel(arguments...); });
       check_end();

@@ -1,0 +1,35 @@
+// Which of the codes in doubt is nearest: differences in float64, of the rows and codes as they were given.
+#pragma once
+
+#include "certificate.h"
+#include "cuda/rows.cuh"
+
+namespace vlp {
+
+struct Nearest {
+  double distance;  // squared
+  int64_t code;
+
+  VLP_HOST_DEVICE static Nearest none() { return {kInfinity, INT64_MAX}; }
+};
+
+// The lower index of those that float64 does not tell apart.
+VLP_HOST_DEVICE Nearest nearer(const Nearest& a, const Nearest& b, double tolerance) {
+  const double smallest = smaller(a.distance, b.distance);
+  if (a.distance > smallest + smallest * tolerance) return b;
+  if (b.distance > smallest + smallest * tolerance) return a;
+  return {smallest, smaller(a.code, b.code)};
+}
+
+// By one warp. No float32 overflows or vanishes as a square in float64.
+template <FloatKind kKind>
+__device__ __forceinline__ double exact_distance(const Rows& rows, int64_t row, const float* code) {
+  double sum = 0;
+  for (int32_t d = threadIdx.x % kWarp; d < rows.width; d += kWarp) {
+    const double difference = static_cast<double>(rows.at<kKind>(row, d)) - read_only(code + d);
+    sum += difference * difference;
+  }
+  return warp_sum(sum);
+}
+
+}  // namespace vlp
