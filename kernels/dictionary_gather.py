@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from vlp_fast.kernels.dictionary_update import TYPES, rounded
 from vlp_fast.kernels.launch import on_device_of
 
 ROWS, BLOCK_D = 16, 256
@@ -20,6 +21,7 @@ def gather_kernel(
     width,
     stride_ck,
     stride_cd,
+    DTYPE: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
@@ -36,7 +38,7 @@ def gather_kernel(
     code = tl.load(codes_ptr + places, mask=mask, other=0.0)
     code = tl.where(is_broken[:, None], float("nan"), code.to(tl.float32))
     out = out_ptr + rows[:, None] * width + columns[None, :]
-    tl.store(out, code.to(out_ptr.dtype.element_ty), mask=mask)
+    tl.store(out, rounded(code, DTYPE), mask=mask)
 
 
 def gather_codes(
@@ -57,6 +59,7 @@ def gather_codes(
                 width,
                 codes.stride(0),
                 codes.stride(1),
+                DTYPE=TYPES[dtype],
                 ROWS=ROWS,
                 BLOCK_D=BLOCK_D,
             )

@@ -17,12 +17,12 @@ SIZES_BLOCK = 1024
 # Bounds stay bounds when they are rounded to float32.
 UP = tl.constexpr(1.0 + 2.0**-22)
 
-_TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
-_LARGEST = {dtype: torch.finfo(dtype).max for dtype in _TYPES}
+TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+_LARGEST = {dtype: torch.finfo(dtype).max for dtype in TYPES}
 
 
 @triton.jit
-def _rounded(value, DTYPE: tl.constexpr):
+def rounded(value, DTYPE: tl.constexpr):
     """float32 values, rounded to a dtype to nearest even, as float32."""
     if tl.bfloat16 == DTYPE:  # by hand: Triton's interpreter cuts
         bits = value.to(tl.int32, bitcast=True)
@@ -40,7 +40,7 @@ def _write_operand(code, centre_ptr, operand_ptr, at, inside, largest, DTYPE: tl
     centre = tl.load(centre_ptr + at, mask=inside, other=0.0).to(tl.float64)
     shifted = tl.where(inside, code - centre, 0.0)
     clamped = tl.minimum(tl.maximum(shifted, -largest), largest)
-    operand = _rounded(clamped.to(tl.float32), DTYPE)
+    operand = rounded(clamped.to(tl.float32), DTYPE)
     tl.store(operand_ptr + at, operand, mask=inside)
     lost = shifted - operand.to(tl.float64)
     uncentred = tl.where(inside, code * code - centre * centre, 0.0)
@@ -187,7 +187,7 @@ def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Te
             bound(codes.shape[1]),
             *codes.stride(),
             _LARGEST[dtype],
-            DTYPE=_TYPES[dtype],
+            DTYPE=TYPES[dtype],
             BLOCK_D=BLOCK_D,
         )
     _copy_back(written, operand)
@@ -271,7 +271,7 @@ def _move(
         1 - momentum,
         eps,
         _LARGEST[dtype],
-        DTYPE=_TYPES[dtype],
+        DTYPE=TYPES[dtype],
         BLOCK_D=BLOCK_D,
     )
     _copy_back(written, operand)

@@ -90,7 +90,7 @@ def variants(arch: int) -> Iterator[Variant]:
 def gather_variant() -> Variant:
     """The program that writes the quantised rows."""
     module = dictionary_gather
-    constants = {"ROWS": module.ROWS, "BLOCK_D": module.BLOCK_D}
+    constants = {"ROWS": module.ROWS, "BLOCK_D": module.BLOCK_D, "DTYPE": triton.language.bfloat16}
     return Variant(module.gather_kernel, "", {"out": "bf16"}, constants)
 
 
