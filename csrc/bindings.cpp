@@ -241,6 +241,11 @@ PYBIND11_MODULE(_C, module) {
              "or float32; and bounds (R, 2) float32, of the operand's norm and of its distance from the row, "
              "NaN for\n"
              "a row that is not finite.");
+  module.def("multiplies_single", &vlp::multiplies_single,
+             "Whether multiply_rows is likely faster on this CPU than PyTorch's product.");
+  module.def("multiply_rows", &vlp::multiply_rows, py::arg("rows"), py::arg("codes"), py::arg("products"),
+             py::arg("threads"), without_gil,
+             "Write products (R, K) of rows (R, D) and codes (K, D), all float32 and contiguous.");
   module.def("decide_rows", &vlp::decide_rows, py::arg("products"), py::arg("bounds"), py::arg("x"),
              py::arg("codes"), py::arg("terms"), py::arg("valid"), py::arg("excluded"), py::arg("rounding"),
              py::arg("indices"), py::arg("threads"), without_gil,

@@ -19,6 +19,11 @@ void decide_rows(const TensorView& products, const TensorView& bounds, const Ten
                  const TensorView& codes, const TensorView& terms, const std::optional<TensorView>& valid,
                  int64_t excluded, double rounding, const TensorView& indices, int64_t threads);
 
+// cpu/products.cpp
+bool multiplies_single();
+void multiply_rows(const TensorView& rows, const TensorView& codes, const TensorView& products,
+                   int64_t threads);
+
 // cpu/code_statistics.cpp
 void code_statistics(const TensorView& x, const TensorView& indices, int64_t num_codes,
                      const std::optional<TensorView>& valid, bool check_finite, const TensorView& buffer,

@@ -13,6 +13,7 @@ from vlp_fast.ops import dictionary_host as host
 pytestmark = pytest.mark.skipif(native.extension() is None, reason="no native code")
 
 DTYPES = [torch.float32, torch.bfloat16]
+PRODUCTS = [(torch.float32, False), (torch.float32, True), (torch.bfloat16, False)]
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -62,16 +63,18 @@ KINDS = ["plain", "pairs", "equal", "far", "huge", "tiny", "last"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_either_operand_is_exact(kind, dtype) -> None:
+@pytest.mark.parametrize(("dtype", "is_own"), PRODUCTS)
+def test_every_product_is_exact_enough(monkeypatch, kind, dtype, is_own) -> None:
+    monkeypatch.setattr(host, "_multiplies_here", lambda _: is_own)
     x, codes = hostile(kind)
     indices = ops.nearest_code(x, codes, prepared=prepared(codes, dtype))
     assert torch.equal(indices, by_definition(x, codes))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("dtype", "is_own"), PRODUCTS)
 @pytest.mark.parametrize("chunk", [1, 7, 64, 149, 150, 151])
-def test_chunks_make_no_difference(monkeypatch, dtype, chunk) -> None:
+def test_chunks_make_no_difference(monkeypatch, dtype, is_own, chunk) -> None:
+    monkeypatch.setattr(host, "_multiplies_here", lambda _: is_own)
     x, codes = draw(150, 24), draw(77, 24, seed=1)
     monkeypatch.setattr(host, "rows_per_chunk", lambda *_: chunk)
     valid = torch.arange(150) % 7 != 3
@@ -183,6 +186,64 @@ def test_rows_of_any_dtype_are_centred_alike(extension: ModuleType) -> None:
             assert (bounds[:, 1] <= 1.01 * lost).all()
 
 
+SHAPES = [
+    (1, 1, 1),
+    (3, 5, 0),
+    (0, 4, 3),
+    (31, 7, 17),
+    (32, 8, 16),
+    (33, 9, 15),
+    (65, 511, 40),
+    (40, 513, 3),
+    (300, 1025, 64),
+]
+
+
+@pytest.mark.parametrize(("rows", "codes", "width"), SHAPES)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_own_products_of_integers_are_exact(
+    extension: ModuleType, rows, codes, width, threads
+) -> None:
+    x, others = (8 * draw(rows, width)).round(), (8 * draw(codes, width, seed=1)).round()
+    beyond = torch.full((rows * codes + 64,), -7.5)
+    products = beyond[: rows * codes].view(rows, codes)
+    extension.multiply_rows(x, others, products, threads)
+    assert torch.equal(products.double(), x.double() @ others.double().T)
+    assert (beyond[rows * codes :] == -7.5).all()
+
+
+def test_own_products_depend_on_one_row_only(extension: ModuleType) -> None:
+    x, codes = draw(200, 100), draw(600, 100, seed=1)
+    together, alone, beside = torch.empty(200, 600), torch.empty(1, 600), torch.empty(200, 600)
+    extension.multiply_rows(x, codes, together, 2)
+    extension.multiply_rows(x[77:78], codes, alone, 1)
+    assert torch.equal(alone[0], together[77])
+    x[78], x[76] = torch.nan, torch.inf
+    extension.multiply_rows(x, codes, beside, 1)
+    others = torch.arange(200).sub(77).abs() != 1
+    assert torch.equal(beside[others], together[others])
+    assert beside[78].isnan().all()
+
+
+def test_own_products_refuse_other_operands(extension: ModuleType) -> None:
+    x, codes, products = draw(4, 6), draw(5, 6), torch.empty(4, 5)
+    for wrong in ((x.bfloat16(), codes, products), (x, codes[:, :5], products)):
+        with pytest.raises((ValueError, TypeError), match="multiply_rows"):
+            extension.multiply_rows(*wrong, 1)
+    with pytest.raises(ValueError, match="multiply_rows"):
+        extension.multiply_rows(x, codes, products.T, 1)
+
+
+def test_the_native_product_is_taken_of_float32_only(monkeypatch, extension: ModuleType) -> None:
+    taken = []
+    monkeypatch.setattr(extension, "multiplies_single", lambda: True)
+    monkeypatch.setattr(extension, "multiply_rows", lambda *given: taken.append(given[0].dtype))
+    x, codes = draw(3, 8), draw(5, 8, seed=1)
+    for dtype in DTYPES:
+        ops.nearest_code(x, codes, prepared=prepared(codes, dtype))
+    assert taken == [torch.float32]
+
+
 def test_products_that_pytorch_may_round_are_not_trusted(monkeypatch) -> None:
     x, codes = draw(200, 64), draw(300, 64, seed=1)
     known, exact = prepared(codes, torch.float32), torch.mm
@@ -190,6 +251,7 @@ def test_products_that_pytorch_may_round_are_not_trusted(monkeypatch) -> None:
     def rounded(rows: Tensor, others: Tensor, out: Tensor) -> Tensor:
         return exact(rows.bfloat16().float(), others.bfloat16().float(), out=out)
 
+    monkeypatch.setattr(host, "_multiplies_here", lambda _: False)
     monkeypatch.setattr(torch, "mm", rounded)
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
     assert torch.equal(ops.nearest_code(x, codes, prepared=known), by_definition(x, codes))

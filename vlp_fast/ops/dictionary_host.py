@@ -1,8 +1,11 @@
 """The visual dictionary's operators on the CPU, around the native code.
 
-The search takes PyTorch's matrix product of a chunk of rows, whose scores stay in the cache; the
-native code rounds the rows before and decides after it. Beyond its inputs it holds the codes'
-operand and two buffers of a chunk.
+The search takes the matrix product of a chunk of rows, whose scores stay in the cache; the native
+code rounds the rows before and decides after it. Beyond its inputs it holds the codes' operand and
+two buffers of a chunk.
+
+The product is PyTorch's, or, in float32 on AMD's CPUs, the native code's own: measured 2.2 times as
+fast as MKL's on an EPYC of Zen 5 (`csrc/cpu/products.cpp`). Other CPUs' libraries may be faster.
 """
 
 import torch
@@ -45,7 +48,7 @@ def nearest_code(
         some, here = x[start:end], slice(end - start)
         keep = None if valid is None else valid[start:end]
         module.centre_rows(some, centre, rows[here], bounds[here], threads)
-        torch.mm(rows[here], operand.T, out=products[here])
+        _multiply(rows[here], operand, products[here])
         module.decide_rows(
             products[here],
             bounds[here],
@@ -134,10 +137,24 @@ def _prepared(codes: Tensor, prepared: list[Tensor]) -> tuple[Tensor, Tensor, Te
     return *prepare_codes(codes, centre, operand_dtype()), centre
 
 
+def _multiply(rows: Tensor, operand: Tensor, products: Tensor) -> None:
+    """Write `rows @ operand.T`."""
+    if _multiplies_here(operand):
+        native.required().multiply_rows(rows, operand, products, _threads())
+    else:
+        torch.mm(rows, operand.T, out=products)
+
+
+def _multiplies_here(operand: Tensor) -> bool:
+    """Whether the native code's product is likely faster than PyTorch's."""
+    return operand.dtype == torch.float32 and native.required().multiplies_single()
+
+
 def _rounding(operand: Tensor) -> float:
     """What `torch.set_float32_matmul_precision` may take from a product, in parts of |x| |d|."""
-    is_whole = operand.dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest"
-    return 0.0 if is_whole else _ROUNDED_FACTORS
+    if operand.dtype != torch.float32 or _multiplies_here(operand):
+        return 0.0
+    return 0.0 if torch.get_float32_matmul_precision() == "highest" else _ROUNDED_FACTORS
 
 
 def _threads() -> int:
