@@ -128,17 +128,13 @@ def resolve_kernel(
     width,
     stride_xn,
     stride_ck,
-    tie,
     CENTRED: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_EXACT: tl.constexpr,
 ):
-    """Persistent programs share out the rows in doubt: float64 decides among the codes in doubt.
-
-    Distances whose ratio is within `1 + tie` are equal: float64 does not tell them apart.
-    """
+    """Persistent programs share out the rows in doubt: float64 decides among the codes in doubt."""
     num_doubtful = tl.load(num_doubtful_ptr)
     columns = tl.arange(0, BLOCK_K)
     first_entry = tl.program_id(0) * BLOCK_N
@@ -175,7 +171,7 @@ def resolve_kernel(
                 distance = _squared_distance(
                     x_rows, code_rows, width, is_wanted, BLOCK_N, BLOCK_EXACT
                 )
-                is_nearer = is_wanted & (distance + distance * tie < nearest)
+                is_nearer = is_wanted & (distance < nearest)
                 index = tl.where(is_nearer, candidate, index)
                 nearest = tl.where(is_nearer, distance, nearest)
                 later = in_doubt & (codes[None, :] > candidate[:, None])
@@ -242,7 +238,6 @@ def nearest_code(
             bound(width),
             x.stride(0),
             codes.stride(0),
-            4 * torch.finfo(torch.float64).eps * width**0.5,
             CENTRED=is_centred,
             **tile.resolve_options(),
         )

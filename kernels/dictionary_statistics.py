@@ -161,10 +161,11 @@ def _label(
     valid: Tensor | None,
     check_finite: bool,
     histogram: Tensor,
+    non_finite: Tensor,
     block: int,
     num_codes: int,
 ) -> Tensor:
-    """Labels (N,) int32. `histogram` ends with the number of rows that are not finite."""
+    """Labels (N,) int32; counts rows into `histogram`, those that are not finite beside it."""
     rows, width = x.shape
     labels = torch.empty_like(indices, dtype=torch.int32)
     rows_at_once = CHECKED_ROWS if check_finite else BLOCK
@@ -174,7 +175,7 @@ def _label(
         None if valid is None else valid.contiguous(),
         labels,
         histogram,
-        histogram[-1:],
+        non_finite,
         rows,
         num_codes,
         bound(width),
@@ -198,9 +199,11 @@ def _in_fixed_order(
 ) -> None:
     rows, width = x.shape
     num_codes, blocks = len(counts) - 1, triton.cdiv(rows, BLOCK)
-    histogram = x.new_zeros(num_codes * blocks + 1, dtype=torch.int32)
-    labels = _label(x, indices, valid, check_finite, histogram, BLOCK, num_codes)
-    ends = histogram[:-1].cumsum(0, dtype=torch.int32)
+    histogram = x.new_zeros(num_codes * blocks, dtype=torch.int32)
+    # Tensors of their own: the alignment of a slice would depend on N, and compile anew.
+    non_finite = x.new_zeros(1, dtype=torch.int32)
+    labels = _label(x, indices, valid, check_finite, histogram, non_finite, BLOCK, num_codes)
+    ends = histogram.cumsum(0, dtype=torch.int32)
     order = torch.empty_like(indices, memory_format=torch.contiguous_format)
     place_kernel[(blocks,)](
         labels, histogram, ends, order, rows, blocks, BLOCK=BLOCK, RANK_STEP=RANK_STEP, num_warps=8
@@ -208,7 +211,7 @@ def _in_fixed_order(
     chunk_ends = histogram.new_empty(num_codes)
     plan_kernel[(1,)](
         ends,
-        histogram[-1:],
+        non_finite,
         chunk_ends,
         counts,
         bound(num_codes),
@@ -246,10 +249,12 @@ def _in_any_order(
     counts: Tensor,
 ) -> None:
     rows, width = x.shape
-    histogram = torch.zeros_like(counts, dtype=torch.int32)
+    num_codes = len(counts) - 1
+    histogram = torch.zeros_like(counts[:-1], dtype=torch.int32)
+    non_finite = x.new_zeros(1, dtype=torch.int32)
     # One block: its histogram is the counts.
-    labels = _label(x, indices, valid, check_finite, histogram, 2**30, len(counts) - 1)
-    counts.copy_(histogram)
+    labels = _label(x, indices, valid, check_finite, histogram, non_finite, 2**30, num_codes)
+    torch.cat((histogram, non_finite), out=counts)
     add_rows_kernel[(triton.cdiv(rows, STEP), triton.cdiv(width, BLOCK_D))](
         x, labels, sums, rows, width, x.stride(0), ROWS=STEP, BLOCK_D=BLOCK_D
     )

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -26,8 +25,9 @@ void on_threads(int64_t count, Work&& work) {
   };
   std::vector<std::thread> helpers;
   try {
+    helpers.reserve(std::max<int64_t>(count - 1, 0));
     for (int64_t i = 1; i < count; ++i) helpers.emplace_back(guarded);
-  } catch (const std::system_error&) {  // no more threads are to be had: those that are do the work
+  } catch (...) {  // no more threads, or memory for them, are to be had: those that are do the work
   }
   guarded();
   for (std::thread& helper : helpers) helper.join();

@@ -79,7 +79,7 @@ __device__ __forceinline__ void compare(const Rows& rows, const Codes& codes, co
   for (int i = 0; i < candidates; ++i) {
     const int32_t code = leaders.code[i];
     const float* exact = codes.exact + static_cast<int64_t>(code) * codes.width;
-    nearest = nearer(nearest, {exact_distance<kKind>(rows, row, exact), code}, equal_distances(rows.width));
+    nearest = nearer(nearest, {exact_distance<kKind>(rows, row, exact), code});
   }
   if (threadIdx.x % kWarp == 0) found.indices[row] = nearest.code;
 }

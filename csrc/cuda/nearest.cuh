@@ -13,12 +13,10 @@ struct Nearest {
   VLP_HOST_DEVICE static Nearest none() { return {kInfinity, INT64_MAX}; }
 };
 
-// The lower index of those that float64 does not tell apart.
-VLP_HOST_DEVICE Nearest nearer(const Nearest& a, const Nearest& b, double tolerance) {
-  const double smallest = smaller(a.distance, b.distance);
-  if (a.distance > smallest + smallest * tolerance) return b;
-  if (b.distance > smallest + smallest * tolerance) return a;
-  return {smallest, smaller(a.code, b.code)};
+// The lower index of equals. No tolerance: a chain of near ties would lead away from the nearest.
+VLP_HOST_DEVICE Nearest nearer(const Nearest& a, const Nearest& b) {
+  if (a.distance != b.distance) return a.distance < b.distance ? a : b;
+  return a.code < b.code ? a : b;
 }
 
 // By one warp. No float32 overflows or vanishes as a square in float64.

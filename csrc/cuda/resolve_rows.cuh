@@ -45,7 +45,7 @@ __device__ __forceinline__ void consider(const Rows& rows, const Codes& codes, i
   if (error.low(sum) > search.high) return;  // NaN goes on
   if (sum == search.sum && is_same_code(codes, code, search.nearest.code)) return;
   const double distance = exact_distance<kKind>(rows, row, codes.exact + code * codes.width);
-  const Nearest nearest = nearer(search.nearest, {distance, code}, equal_distances(codes.width));
+  const Nearest nearest = nearer(search.nearest, {distance, code});
   if (nearest.code == code) search.sum = sum;
   search.nearest = nearest;
   search.high = smaller(error.high(sum), search.high);
@@ -89,7 +89,7 @@ __device__ __forceinline__ void resolve(const Rows& rows, const Codes& codes, co
   if (threadIdx.x < kCount && first + threadIdx.x < count) {
     Nearest nearest = of_warp[threadIdx.x];
     for (int warp = 1; warp < kResolveWarps; ++warp)
-      nearest = nearer(nearest, of_warp[warp * kCount + threadIdx.x], equal_distances(codes.width));
+      nearest = nearer(nearest, of_warp[warp * kCount + threadIdx.x]);
     found.indices[found.doubtful[first + threadIdx.x]] = nearest.code;
   }
   __syncthreads();

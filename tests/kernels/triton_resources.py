@@ -45,7 +45,7 @@ POINTERS = {
     "chunk_ends": "i32",
     "total": "fp64",
 }
-SCALARS = dict.fromkeys(("tie", "largest", "kept", "added", "eps"), "fp32")
+SCALARS = dict.fromkeys(("largest", "kept", "added", "eps"), "fp32")
 # Rows and columns that lie together, and numbers of rows, which are whatever they are.
 NOT_DIVISIBLE = {"num_rows", "excluded", "stride_cd", "stride_ad", "stride_s", "num_blocks"}
 

@@ -59,7 +59,6 @@ CHANGES: dict[str, Callable[[VisualDictionary], object]] = {
     "state": lambda dictionary: dictionary.load_state_dict(VisualDictionary(20, 6).state_dict()),
     "data": lambda dictionary: dictionary.initialise_from(torch.randn(50, 6)),
     "buffer": lambda dictionary: setattr(dictionary, "embed", torch.randn(20, 6)),
-    "dtype": lambda dictionary: dictionary.double().float(),
 }
 
 
@@ -70,6 +69,22 @@ def test_every_change_of_the_codes_is_seen(change, times) -> None:
     CHANGES[change](dictionary)
     assert_exact(dictionary)
     assert len(times) == 2
+
+
+def test_changes_that_pytorch_does_not_count_are_told(times) -> None:
+    dictionary = VisualDictionary(20, 6)
+    dictionary(torch.randn(10, 6))
+    dictionary.embed.data.copy_(torch.randn(20, 6))
+    dictionary.codes_changed()
+    assert_exact(dictionary)
+    assert len(times) == 2
+
+
+def test_a_layer_that_is_made_for_inference() -> None:
+    with torch.inference_mode():
+        dictionary = VisualDictionary(20, 6).eval()
+        for _ in range(2):
+            assert_exact(dictionary)
 
 
 @pytest.mark.parametrize("semantics", ["paper", "official"])

@@ -39,7 +39,8 @@ def propose(
         rank: of this process, of so many `processes`.
     """
     mine = is_dead & ((is_dead.cumsum(0) - 1) % processes == rank) & counts.any()
-    keys = _hash(torch.arange(len(rows), device=rows.device), step, seed + rank)
+    salt = seed * 0xC2B2AE35 ^ rank * 0x27D4EB2F
+    keys = _hash(torch.arange(len(rows), device=rows.device), step, salt & 0xFFFFFFFF)
     # Rows that must not be picked sort last; ranks stay below the number of the others.
     order = torch.where(counts, keys, 1 << 32).argsort(stable=True)
     place = (mine.cumsum(0) - 1).clamp(min=0) % counts.sum().clamp(min=1)
@@ -50,10 +51,10 @@ def propose(
     statistics.counts.copy_(torch.where(is_dead, mine.float(), statistics.counts))
 
 
-def _hash(numbers: Tensor, step: Tensor, seed: int) -> Tensor:
-    """Mixes int64 numbers with a step and a seed into [0, 2^32): a counter-based random draw."""
+def _hash(numbers: Tensor, step: Tensor, salt: int) -> Tensor:
+    """Mixes int64 numbers, a step and a salt into [0, 2^32): a counter-based random draw."""
     mask = 0xFFFFFFFF
-    mixed = (numbers * 0x9E3779B1 + step * 0x85EBCA6B + seed * 0xC2B2AE35) & mask
+    mixed = (numbers * 0x9E3779B1 + step * 0x85EBCA6B + salt) & mask
     for multiplier in (0x7FEB352D, 0x846CA68B):
         mixed = ((mixed ^ (mixed >> 16)) * multiplier) & mask
     return mixed ^ (mixed >> 16)

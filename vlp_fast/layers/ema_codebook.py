@@ -132,7 +132,7 @@ class EmaCodebook(nn.Module):
         )
         if prepared is not None:
             self._prepared.has_moved(self.codes)
-        if self.threshold_ema_dead_code > 0 and len(rows) > 0:
+        if self.threshold_ema_dead_code > 0:
             self._replace_dead(rows, found >= 0)
 
     def _replace_dead(self, rows: Tensor, is_candidate: Tensor) -> None:
@@ -142,7 +142,9 @@ class EmaCodebook(nn.Module):
         turn = torch.rand(len(is_dead), device=rows.device).masked_fill(~is_dead, 2)
         rank = turn.argsort().argsort()  # those that are dead come first, in random order
         chosen = is_dead & (rank < is_candidate.sum())
-        vectors = rows[order[rank.clamp(max=len(rows) - 1)]].float()
+        # A process without rows chooses nothing, but takes part: the others wait for it.
+        picked = order[rank.clamp(max=len(rows) - 1)] if len(rows) else rank[:0]
+        vectors = rows[picked].float() if len(rows) else torch.zeros_like(self.codes)
         from_first = torch.cat((vectors, chosen[:, None].float()), dim=1)
         self.processes.copy_from_first(from_first)
         vectors, chosen = from_first[:, :-1], from_first[:, -1] > 0

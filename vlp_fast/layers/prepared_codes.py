@@ -13,7 +13,8 @@ class PreparedCache:
     """The prepared codes of a dictionary, made anew after any change but its own update.
 
     Whether the codes have changed is read off the version that PyTorch counts up for every tensor:
-    loading a state, a broadcast or an assignment to a slice is seen, without a look at a value.
+    loading a state or an assignment to a slice is seen, without a look at a value. Not counted, and
+    not seen, are changes through `.data` and in-place collectives of `torch.distributed`.
     """
 
     def __init__(self) -> None:
@@ -25,7 +26,7 @@ class PreparedCache:
     def get(self, codes: Tensor, rows: Tensor) -> PreparedCodes | None:
         """Returns codes (K, D) prepared for rows (N, D); None where that would be of no use."""
         # Graphs and fake tensors must not leave anything behind; the reference wants nothing.
-        if torch.compiler.is_compiling() or type(rows) is not Tensor:
+        if torch.compiler.is_compiling() or type(rows) is not Tensor or codes.is_inference():
             return None
         if backend_for("nearest_code", rows.device)[0] == "reference":
             return None
@@ -36,7 +37,7 @@ class PreparedCache:
         return self._kept
 
     def has_moved(self, codes: Tensor) -> None:
-        """Takes note that an update has moved these codes and prepared them in the same pass."""
+        """Takes note that an update has moved codes (K, D) and prepared them in the same pass."""
         if self._source is codes:
             self._version = codes._version
             self._updates += 1

@@ -127,10 +127,16 @@ class VectorQuantize(nn.Module):
                 evaluation.
 
         Raises:
-            ValueError: for another shape, or an option that is not implemented here.
+            ValueError: for another shape, both `mask` and `lens`, or an option that is not
+                implemented here.
         """
         check_call(others)
         vectors = self._width_last(x)
+        if lens is not None and mask is not None:
+            raise ValueError(
+                "VectorQuantize: received both mask and lens, expected one of them; lens counts "
+                "the vectors that are there, from the first"
+            )
         if lens is not None:
             mask = torch.arange(vectors.shape[1], device=lens.device) < lens[:, None]
         rows, valid = vectors.reshape(-1, self.dim), self._flat_mask(mask, x, vectors)

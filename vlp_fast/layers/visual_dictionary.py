@@ -26,10 +26,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed import ProcessGroup, Work
 
 from vlp_fast.layers.code_revival import propose
+from vlp_fast.layers.float32_state import Float32State
 from vlp_fast.layers.kmeans import kmeans
 from vlp_fast.layers.late_warning import LateWarning
 from vlp_fast.layers.prepared_codes import PreparedCache
@@ -58,9 +59,10 @@ class _Update(NamedTuple):
     is_dead: Tensor | None
     prepared: PreparedCodes | None
     work: Work | None
+    version: int  # of the codes when it began
 
 
-class VisualDictionary(nn.Module):
+class VisualDictionary(Float32State):
     """Replaces each row by the nearest code, and moves the codes towards their rows in training.
 
     >>> dictionary = vlp_fast.VisualDictionary(2048, 768)
@@ -79,11 +81,17 @@ class VisualDictionary(nn.Module):
             which its threads come.
         process_group: of the processes whose statistics are added up; the default group of
             `torch.distributed` if None, as soon as it is initialised. All of them must call
-            the layer equally often.
+            the layer equally often. `DistributedDataParallel` gets `broadcast_buffers=False`: the
+            layer itself keeps the state the same, and a broadcast between a step and its update
+            is an error.
         synchronise: False keeps to this process's statistics.
 
-    Attributes (buffers, float32):
-        embed: (K, D) codes, N(0, 1) at first. Between forward and backward of several processes
+    A forward in training mode is a step of the codes, with and without a gradient: activation
+    checkpointing around the layer, which repeats it, would count rows twice.
+
+    Attributes (buffers, float32 whatever becomes of the model's dtype):
+        embed: (K, D) codes, N(0, 1) at first. Change them by PyTorch's own operations, or call
+            `codes_changed`. Between forward and backward of several processes
             these are the old ones; `finish_update` waits for the new.
         cluster_size: (K,) moving average of each code's hits per step.
         cluster_sum: (K,) hits since the start.
@@ -92,7 +100,8 @@ class VisualDictionary(nn.Module):
             module was made. They also raise a warning, on a GPU one step later.
 
     Raises:
-        ValueError: for an unknown semantics or a momentum outside [0, 1].
+        ValueError: for an unknown semantics, a momentum outside [0, 1], no code, no width, or a
+            revival that is not positive.
 
     Source: SOHO section 3.2; van den Oord et al. 2017 for the straight-through gradient.
     """
@@ -119,7 +128,7 @@ class VisualDictionary(nn.Module):
         synchronise: bool = True,
     ) -> None:
         super().__init__()
-        _check(momentum, semantics)
+        _check(num_codes, width, momentum, semantics, revival)
         self.num_codes = num_codes
         self.width = width
         self.momentum = momentum
@@ -145,8 +154,8 @@ class VisualDictionary(nn.Module):
         )
         self._update: _Update | None = None
         self._prepared = PreparedCache()
-        self.register_state_dict_pre_hook(_finish_update)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_finish_update)  # type: ignore[no-untyped-call]
+        self.register_state_dict_pre_hook(_before_saving)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_before_loading)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Quantises rows, and in training updates the codes from them.
@@ -182,8 +191,16 @@ class VisualDictionary(nn.Module):
         if update is not None:
             if update.work is not None:
                 update.work.wait()
+                _check_untouched(self.embed, update.version)
             with torch.no_grad():
                 self._move(update)
+
+    def codes_changed(self) -> None:
+        """Forgets what was prepared of the codes; for changes that PyTorch does not count.
+
+        These are in-place collectives of `torch.distributed`, and changes through `.data`.
+        """
+        self._prepared = PreparedCache()
 
     def train(self, mode: bool = True) -> "VisualDictionary":
         """Switches between training and evaluation; an update on its way comes first."""
@@ -208,11 +225,11 @@ class VisualDictionary(nn.Module):
             iterations: of Lloyd's algorithm.
 
         Raises:
-            ValueError: for fewer finite rows than codes.
+            ValueError: for fewer finite rows than codes, or rows of another width.
         """
         self.finish_update()
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            rows = self._normalise(x.detach().float())
+            rows = self._rows(x.detach().float())
             rows = self.processes.gather_rows(rows[rows.isfinite().all(dim=1)])
             codes, counts = kmeans(rows, self.num_codes, seed=seed, iterations=iterations)
             if rows_per_step is not None:
@@ -249,10 +266,10 @@ class VisualDictionary(nn.Module):
         return F.layer_norm(x, (self.width,)) if self.normalize_input else x
 
     def _rows(self, x: Tensor) -> Tensor:
-        if x.dim() != 2 or x.shape[1] != self.width:
+        if x.dim() != 2 or x.shape[1] != self.width or not x.is_floating_point():
             raise ValueError(
-                f"VisualDictionary: received rows of shape {tuple(x.shape)}, expected "
-                f"(N, {self.width})"
+                f"VisualDictionary: received rows of shape {tuple(x.shape)} and {x.dtype}, "
+                f"expected (N, {self.width}), floating point"
             )
         return self._normalise(x)
 
@@ -310,20 +327,29 @@ class VisualDictionary(nn.Module):
                 processes=self.processes.count,
             )
         work = self.processes.add_up(statistics.buffer)
-        self._update = _Update(statistics, is_dead, prepared, work)
+        self._update = _Update(statistics, is_dead, prepared, work, _version(self.embed))
         if work is None:
             self.finish_update()
 
     def _move(self, update: _Update) -> None:
         sums, counts, non_finite, _ = update.statistics
-        if update.is_dead is None:
+        # Rows that are finite, but huge: their sum is not.
+        is_broken = ~sums.sum(1).isfinite()
+        non_finite = non_finite + counts.masked_fill(~is_broken, 0).sum()
+        counts = counts.masked_fill(is_broken, 0)
+        sums = sums.masked_fill_(is_broken[:, None], 0)
+        if update.is_dead is None or self.revival is None:
             self._average(sums, counts, update.prepared)
         else:
             hits = counts.masked_fill(update.is_dead, 0)
-            self._grant(self.embed, (self.step == 0).expand(self.num_codes), hits.mean())
+            # Whoever is granted less than the threshold would be dead again in the next step.
+            use = hits.mean().clamp(min=self.revival)
+            is_first = (self.step == 0) & (counts.sum() > 0)
+            self._grant(self.embed, is_first.expand(self.num_codes), use)
             self._average(sums.masked_fill(update.is_dead[:, None], 0), hits, update.prepared)
-            self._grant(sums, update.is_dead & (counts > 0), hits.mean())
-            self.step.add_(1)
+            self._grant(sums, update.is_dead & (counts > 0), use)
+            # A step without rows is none: the first one that has some is still to come.
+            self.step.add_((counts.sum() > 0).long())
         self.non_finite_rows.add_(non_finite.long())
         self._warning.watch(non_finite > 0)
 
@@ -360,8 +386,34 @@ class VisualDictionary(nn.Module):
         return state
 
 
-def _finish_update(dictionary: VisualDictionary, *_: object) -> None:
+def _before_saving(dictionary: VisualDictionary, *_: object) -> None:
     dictionary.finish_update()
+
+
+def _before_loading(
+    dictionary: VisualDictionary, state: dict[str, Any], prefix: str, *_: object
+) -> None:
+    """Lets a state in that was saved with other semantics or without revival."""
+    dictionary.finish_update()
+    if dictionary.revival is None:
+        state.pop(f"{prefix}step", None)
+    elif f"{prefix}embed" in state:
+        state.setdefault(f"{prefix}step", dictionary.step)
+    if dictionary.embed_avg is None:
+        state.pop(f"{prefix}embed_avg", None)
+
+
+def _version(codes: Tensor) -> int:
+    return 0 if torch.compiler.is_compiling() or codes.is_inference() else codes._version
+
+
+def _check_untouched(codes: Tensor, version: int) -> None:
+    if _version(codes) != version:
+        raise RuntimeError(
+            "VisualDictionary: received other codes while statistics of other processes were on "
+            "their way, expected those of the step; give DistributedDataParallel "
+            "broadcast_buffers=False, or call finish_update() before the codes are changed"
+        )
 
 
 def perplexity(counts: Tensor) -> Tensor:
@@ -372,7 +424,15 @@ def perplexity(counts: Tensor) -> Tensor:
     return entropy.exp()
 
 
-def _check(momentum: float, semantics: str) -> None:
+def _check(num_codes: int, width: int, momentum: float, semantics: str, revival: object) -> None:
+    if num_codes < 1 or width < 1:
+        raise ValueError(
+            f"VisualDictionary: received {num_codes} codes of width {width}, expected at least 1"
+        )
+    if isinstance(revival, int | float) and not revival > 0:
+        raise ValueError(
+            f"VisualDictionary: received revival {revival}, expected hits per step above 0 or None"
+        )
     if semantics not in ("paper", "official"):
         raise ValueError(
             f"VisualDictionary: received semantics {semantics!r}, expected 'paper' or 'official'"

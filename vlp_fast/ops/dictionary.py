@@ -124,8 +124,9 @@ def nearest_code(
 ) -> Tensor:
     """Find the code nearest to each row: `argmin_j |x - d_j|`, the lowest index of equal ones.
 
-    The result is that of float64 arithmetic, whatever the dtype and whatever autocast says. Codes
-    whose distances float64 does not tell apart count as equal. No backend holds the distances of
+    The result is that of float64 arithmetic, whatever the dtype and whatever autocast says. Of
+    codes whose distances float64 does not tell apart any may be found; duplicates give the lowest
+    index. No backend holds the distances of
     all rows at once, and none waits for the device.
 
     Args:
@@ -139,8 +140,8 @@ def nearest_code(
         (N,) int64 in `[0, K)`, or `excluded`.
 
     Raises:
-        ValueError: the widths differ, there is no code, `valid` is not one bool for a row, or
-            `prepared` is of other codes' shape.
+        ValueError: the widths differ, there is no code, `valid` is not one bool for a row,
+            `prepared` is of other codes' shape, or tensors are on different devices.
 
     Source: SOHO, eq. 2.
     """
@@ -150,11 +151,13 @@ def nearest_code(
             "(N, D) and (K, D) of one width with K at least 1"
         )
     check_valid("nearest_code", x, valid)
-    if prepared is not None and prepared.operand.shape != codes.shape:
+    shapes = (codes.shape, (4, codes.shape[0]), codes.shape[1:])
+    if prepared is not None and tuple(part.shape for part in prepared) != shapes:
         raise ValueError(
             f"nearest_code: received codes prepared of shape {tuple(prepared.operand.shape)}, "
             f"expected {tuple(codes.shape)}; call prepare_codes"
         )
+    check_devices("nearest_code", x, codes, valid, *(prepared or ()))
     result: Tensor = _nearest_code(x, codes, valid, excluded, list(prepared or ()))
     return result
 
@@ -194,6 +197,7 @@ def gather_codes(
     Source: SOHO, eq. 5.
     """
     check_valid("gather_codes", indices, valid)
+    check_devices("gather_codes", codes, indices, valid)
     result: Tensor = _gather_codes(codes, indices, dtype, valid)
     return result
 
@@ -212,6 +216,15 @@ def operand_dtype(rows_dtype: torch.dtype, device: torch.device) -> torch.dtype:
         )
         return torch.bfloat16 if is_brain else torch.float16
     return host.operand_dtype() if device.type == "cpu" else torch.float32
+
+
+def check_devices(function: str, *tensors: Tensor | None) -> None:
+    """Refuse tensors that are not all on one device: kernels get addresses."""
+    devices = {str(tensor.device): None for tensor in tensors if tensor is not None}
+    if len(devices) > 1:
+        raise ValueError(
+            f"{function}: received tensors on {', '.join(devices)}, expected one device"
+        )
 
 
 def check_valid(function: str, x: Tensor, valid: Tensor | None) -> None:

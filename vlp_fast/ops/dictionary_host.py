@@ -154,7 +154,11 @@ def _rounding(operand: Tensor) -> float:
     """What `torch.set_float32_matmul_precision` may take from a product, in parts of |x| |d|."""
     if operand.dtype != torch.float32 or _multiplies_here(operand):
         return 0.0
-    return 0.0 if torch.get_float32_matmul_precision() == "highest" else _ROUNDED_FACTORS
+    try:
+        is_whole = torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # set backend by backend, which PyTorch does not sum up
+        is_whole = False
+    return 0.0 if is_whole else _ROUNDED_FACTORS
 
 
 def _threads() -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from vlp_fast import native
 from vlp_fast.ops import dictionary_device as on_device
 from vlp_fast.ops import dictionary_host as host
-from vlp_fast.ops.dictionary import PreparedCodes, check_valid
+from vlp_fast.ops.dictionary import PreparedCodes, check_devices, check_valid
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import dictionary as reference
 
@@ -23,7 +23,8 @@ class CodeStatistics(NamedTuple):
     Attributes:
         sums: (K, D) float32, sum of the rows of each code.
         counts: (K,) float32, their number.
-        non_finite: () float32, number of rows that were valid, but not finite.
+        non_finite: () float32, number of rows that were valid, but not finite; without
+            `check_finite`, that were valid and have a negative index.
         buffer: (K * D + K + 1,) float32, the three of them.
     """
 
@@ -128,6 +129,7 @@ def code_statistics(
             "expected (N, D) and (N,)"
         )
     check_valid("code_statistics", x, valid)
+    check_devices("code_statistics", x, indices, valid)
     buffer: Tensor = _code_statistics(x, indices, num_codes, valid, check_finite, deterministic)
     sums, counts, non_finite = buffer.split((num_codes * x.shape[1], num_codes, 1))
     return CodeStatistics(sums.view(num_codes, -1), counts, non_finite[0], buffer)
@@ -189,7 +191,7 @@ def laplace_ema_update(
         sums: (K, D) float32, of `code_statistics`.
         counts: (K,) float32.
         momentum: weight of the old averages, in [0, 1].
-        eps: Laplace smoothing, in rows.
+        eps: Laplace smoothing, in rows, above 0.
         prepared: of these codes, written to in the same pass; its centre stays.
 
     Raises:
@@ -197,6 +199,8 @@ def laplace_ema_update(
 
     Source: the dictionary of the public SOHO code.
     """
+    if not eps > 0:
+        raise ValueError(f"laplace_ema_update: received eps {eps}, expected a number above 0")
     _check_statistics("laplace_ema_update", codes, sums, counts)
     _check_statistics("laplace_ema_update", codes, embed_avg, cluster_size)
     _laplace_ema_update(
@@ -224,3 +228,4 @@ def _check_statistics(function: str, codes: Tensor, sums: Tensor, counts: Tensor
             f"{function}: received codes {tuple(codes.shape)}, sums {tuple(sums.shape)} and counts "
             f"{tuple(counts.shape)}, expected (K, D), (K, D) and (K,)"
         )
+    check_devices(function, codes, sums, counts)

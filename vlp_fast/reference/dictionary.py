@@ -7,7 +7,8 @@ update is what the public SOHO code does instead of eq. 4.
 import torch
 from torch import Tensor
 
-# Scores of one chunk of rows against all codes: 16 MiB in float64.
+DIFFERENCES = "donot_use_mm_for_euclid_dist"
+# Distances of one chunk of rows to all codes: 16 MiB in float64.
 _CHUNK_SCORES = 2**21
 
 
@@ -16,23 +17,16 @@ def nearest_code(
 ) -> Tensor:
     """Index of the nearest code in Euclidean distance, the lowest one of equals.
 
-    `|x - d|^2` is ordered by `|d|^2 / 2 - x.d`, computed in float64 around the mean code: there
-    float32 inputs are exact, and codes within its rounding of the minimum count as equal. A matrix
-    product does not round equal columns alike, so a plain arg-min would not take the lowest.
+    Distances are those of the differences in float64, not of products: these cancel far from the
+    origin. Codes within their rounding of the nearest count as equal, and so do duplicates.
     """
     wide = codes.double()
-    centre = wide.mean(0)
-    wide = wide - centre
-    norms = wide.norm(dim=1)
-    rounding = 4 * torch.finfo(torch.float64).eps * wide.shape[1] ** 0.5 * norms
+    equal = 1 + torch.finfo(torch.float64).eps * max(wide.shape[1], 1) ** 0.5
     indices = x.new_empty(x.shape[0], dtype=torch.int64)
     for rows, out in zip(_chunks(x, len(codes)), _chunks(indices, len(codes)), strict=True):
-        centred = rows.double() - centre
-        scores = torch.addmm(norms.square() / 2, centred, wide.T, alpha=-1)
-        # Of each pair: one code far away must not make equals of all the others.
-        tolerance = rounding * (norms + centred.norm(dim=1, keepdim=True))
-        best = (scores + tolerance).amin(1, keepdim=True)
-        out.copy_((scores - tolerance <= best).to(torch.uint8).argmax(1))
+        distances = torch.cdist(rows.double(), wide, compute_mode=DIFFERENCES)
+        limit = distances.amin(1, keepdim=True) * equal
+        out.copy_((distances <= limit).to(torch.uint8).argmax(1))
     keep = x.isfinite().all(1) if valid is None else x.isfinite().all(1) & valid
     return indices.masked_fill_(~keep, excluded)
 
@@ -70,7 +64,8 @@ def code_statistics(
     """Sum and number of the rows of each code, and how many rows a NaN or infinity keeps out."""
     is_valid = torch.ones_like(indices, dtype=torch.bool) if valid is None else valid
     keep = is_valid & x.isfinite().all(1) & (indices >= 0)
-    non_finite = (is_valid & ~x.isfinite().all(1)).sum()
+    is_left_out = ~x.isfinite().all(1) if check_finite else indices < 0
+    non_finite = (is_valid & is_left_out).sum()
     rows = x.double().masked_fill(~keep[:, None], 0)
     codes = indices.clamp(min=0)
     sums = rows.new_zeros(num_codes, x.shape[1]).index_add_(0, codes, rows)
