@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 
 from . import OPERATORS
@@ -108,5 +107,5 @@ def _rows(case: str, run: Callable[[], list[Row]]) -> list[Row] | None:
         told = str(error)
     except Exception as error:  # the other cases go on
         told = f"{case}: {first_line(error)}"
-    print(f"vlp-fast: {printable(told)}", file=sys.stderr, flush=True)
+    print(f"vlp-fast: {told}", file=sys.stderr, flush=True)
     return None

@@ -222,7 +222,7 @@ def test_our_backends_are_those_of_the_device() -> None:
     assert [provider.backend for provider in found.values()] == ["cpp", "reference"]
     assert list(found) == ["vlp_fast", "vlp_fast reference"]
     assert torch.equal(found["vlp_fast"].run(), found["vlp_fast reference"].run())
-    mixed = ours(lambda: None, ["nearest_code", "linear_sum_assignment"], "cpu")
+    mixed = ours(lambda: None, ["attention", "linear_sum_assignment"], "cpu")
     assert mixed["vlp_fast"].backend == "reference+cpp"
 
 
