@@ -22,7 +22,7 @@ PANEL, COLUMNS = (7.6, 4.0), 2
 MARGINS = 1.1
 PEER_COLOURS = ("#1d4ed8", "#047857", "#7c3aed", "#0f172a", "#0891b2", "#a16207", "#be185d")
 MARKERS = "s^Dv<>PX*phd8"
-"""A number that shares no factor with that of the colours: pairs repeat late. Our default is `o`."""
+"""Their number shares no factor with that of the colours: pairs repeat late. Our default is `o`."""
 
 
 def draw_sweeps(title: str, found: Sequence[Sweep], path: Path) -> None:
