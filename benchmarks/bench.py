@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -12,6 +15,9 @@ from vlp_fast.errors import InputError
 
 from . import OPERATORS
 from .openmp import wait_passively
+
+if TYPE_CHECKING:
+    from .ledger import Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +51,8 @@ class Request:
                 )
 
 
-def bench(request: Request) -> None:
-    """Do what was asked for.
+def bench(request: Request) -> int:
+    """Do what was asked for, and return the exit code: 1 if a case of ours failed.
 
     Raises:
         InputError: if there is no such device, or a folder cannot be read or written.
@@ -56,18 +62,18 @@ def bench(request: Request) -> None:
 
         for path in write_report(request.report):
             print(path)
-        return
+        return 0
     if request.merge is not None:
         from . import ledger
 
         root = request.out or ledger.results_folder()
         for path, count in ledger.merge(request.merge, root).items():
             print(f"{count} rows added to {path}")
-        return
-    _measure(request)
+        return 0
+    return _measure(request)
 
 
-def _measure(request: Request) -> None:
+def _measure(request: Request) -> int:
     wait_passively()
     from . import ledger, record, suite, table
     from .comparison import comparisons
@@ -77,11 +83,29 @@ def _measure(request: Request) -> None:
     root = suite.destination(request.out, where, operators)
     print(table.machine({**record.environment(where.device), "date": ""}), flush=True)
     written: list[Path] = []
+    failed = 0
     for operator in operators:
-        for make in suite.cases(operator, where).values():
-            rows = suite.run(make, where)
-            print(f"\n{operator}: {table.text(comparisons(rows))}", flush=True)
-            written += ledger.append(rows, root) if root else []
+        for name, make in suite.cases(operator, where).items():
+            rows = _rows(f"{operator} {name}", partial(suite.run, make, where))
+            failed += rows is None
+            if rows:
+                print(f"\n{operator}: {table.text(comparisons(rows))}", flush=True)
+                written += ledger.append(rows, root) if root else []
     print(f"\n{table.LEGEND}")
     for path in dict.fromkeys(written):
         print(f"rows added to {path}")
+    return 1 if failed else 0
+
+
+def _rows(case: str, run: Callable[[], list[Row]]) -> list[Row] | None:
+    """The rows of a case; `None` if ours disagrees or fails, told by one line on stderr."""
+    from .harness import DisagreementError, first_line
+
+    try:
+        return run()
+    except DisagreementError as error:
+        told = str(error)
+    except Exception as error:  # the other cases go on
+        told = f"{case}: {first_line(error)}"
+    print(f"vlp-fast: {told}", file=sys.stderr, flush=True)
+    return None

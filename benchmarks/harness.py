@@ -2,14 +2,15 @@
 
 Once a provider is warm, one run more tells what memory it takes.
 
-A provider of another package that fails is reported with its error; ours must run. Whoever
-disagrees with the truth ends the case before anything is timed.
+A provider of another package that fails, or disagrees with the truth, is reported with the reason
+and not timed; ours must run. If ours disagrees, the case ends before anything is timed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -43,29 +44,27 @@ LONG = 0.01
 
 
 class DisagreementError(AssertionError):
-    """A provider's solution is not a solution."""
+    """A solution is not a solution: whose, how far from the truth, and what is allowed."""
+
+    def __init__(self, who: str, error: float, tolerance: float) -> None:
+        self.short = f"{error:.3g} from the truth, allowed {tolerance:.3g}"
+        super().__init__(f"{who} disagrees: {self.short}")
 
 
 def measure(case: Case, setting: Setting, effort: Effort | None = None) -> list[Result]:
     """Check, count and time every provider of a case.
 
     Raises:
-        DisagreementError: if a provider's solution is further from the truth than the tolerance.
+        DisagreementError: if a solution of ours is further from the truth than the tolerance.
     """
     effort = effort or _effort(setting)
     torch._dynamo.reset()
     contest = [_first_run(case, name) for name in case.providers]
-    able = [attempt for attempt in contest if not attempt.result.problem]
-    if setting.device == "cuda":
-        for attempt in able:
-            waits = attempt.counter.watch(partial(count_synchronisations, attempt.run))()
-            attempt.result.synchronisations = waits / case.calls
-    for attempt in able:
-        if attempt.result.first * case.calls < SLOW:  # others are warm after the first run
-            for _ in range(WARM_UP_RUNS):
-                attempt.counter.watch(attempt.run)()
-        watched = attempt.counter.watch(attempt.run)
-        attempt.result.extra_bytes = extra_memory(watched, setting.device)
+    for prepare in (_count_synchronisations, _warm_up):
+        for attempt in _able(contest):
+            with _told(attempt):
+                prepare(attempt, setting)
+    able = _able(contest)
     load = OtherLoad()
     _time(able, setting, effort)
     others = load.share()
@@ -110,30 +109,55 @@ def _first_run(case: Case, name: str) -> _Attempt:
     """Run for the first time and compare with the truth."""
     provider, counter = case.providers[name], CompilationCounter()
     attempt = _Attempt(result=Result(case=case, provider=name), run=provider.run, counter=counter)
-    start = time.perf_counter()
-    try:
+    with _told(attempt):
+        start = time.perf_counter()
         solution = counter.watch(provider.run)()
         wait_for_device()
+        attempt.result.first = (time.perf_counter() - start) / case.calls
+        solution = provider.read(solution)
+        attempt.result.error = _checked(case, name, provider, solution)
+        attempt.result.wrong = case.wrong(solution) if case.wrong else None
+    return attempt
+
+
+@contextmanager
+def _told(attempt: _Attempt) -> Iterator[None]:
+    """What a peer raises becomes its problem; what ours raises is raised."""
+    try:
+        yield
     except Exception as error:
         if attempt.result.is_ours:
             raise
-        attempt.result.problem = f"failed: {_first_line(error)}"
-        return attempt
-    attempt.result.first = (time.perf_counter() - start) / case.calls
-    solution = provider.read(solution)
-    attempt.result.error = _checked(case, name, provider, solution)
-    attempt.result.wrong = case.wrong(solution) if case.wrong else None
-    return attempt
+        if isinstance(error, DisagreementError):
+            attempt.result.problem = f"disagrees: {error.short}"
+        else:
+            attempt.result.problem = f"failed: {first_line(error)}"
+
+
+def _able(contest: list[_Attempt]) -> list[_Attempt]:
+    return [attempt for attempt in contest if not attempt.result.problem]
+
+
+def _count_synchronisations(attempt: _Attempt, setting: Setting) -> None:
+    if setting.device == "cuda":
+        waits = attempt.counter.watch(partial(count_synchronisations, attempt.run))()
+        attempt.result.synchronisations = waits / attempt.calls
+
+
+def _warm_up(attempt: _Attempt, setting: Setting) -> None:
+    """Run until all is compiled and loaded, and once more for the memory."""
+    if attempt.result.first * attempt.calls < SLOW:  # others are warm after the first run
+        for _ in range(WARM_UP_RUNS):
+            attempt.counter.watch(attempt.run)()
+    watched = attempt.counter.watch(attempt.run)
+    attempt.result.extra_bytes = extra_memory(watched, setting.device)
 
 
 def _checked(case: Case, name: str, provider: Provider, solution: Any) -> float:
     error = case.error(solution)
     tolerance = case.tolerance if provider.tolerance is None else provider.tolerance
     if not error <= tolerance:  # NaN is no agreement
-        raise DisagreementError(
-            f"{case.operator} {case.name}: {name} is {error:.3g} from the truth, expected at most "
-            f"{tolerance:.3g}"
-        )
+        raise DisagreementError(f"{case.operator} {case.name}: {name}", error, tolerance)
     return error
 
 
@@ -171,6 +195,7 @@ def _spreads(
     return [attempt.spread_of_call(times[attempt.name]) for attempt in timed]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The class of an error and the first line of what it says."""
     message = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

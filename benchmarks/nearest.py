@@ -54,7 +54,8 @@ def by_flash_kmeans(assign: Callable[..., Tensor]) -> Assign:
 
     def find(x: Tensor, codes: Tensor) -> Tensor:
         rows = x[None]
-        return assign(rows, codes.to(x.dtype)[None], rows.float().square().sum(-1))[0].long()
+        norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float32)
+        return assign(rows, codes.to(x.dtype)[None], norms.square())[0].long()
 
     return find
 

@@ -5,7 +5,7 @@
 #       benchmarks/on_gpu.sh DESTDIR [WHEELS_DIR]
 #
 # Builds for the visible GPU, runs the tests that need one, every benchmark, and compute-sanitizer over the tests
-# of the CUDA kernels. The most important comes first; a step that fails or runs out of time does not stop the
+# of the CUDA kernels, over the dictionary's directly after its benchmark. The most important comes first; a step that fails or runs out of time does not stop the
 # rest, but for torch that does not import and the build. LIMIT is the time for all in seconds, MOST_FILES how many
 # files may be left in DESTDIR, OPERATORS which benchmarks run and in which order. VLP_FAST_COMMIT is written into the rows where there is no .git to ask.
 #
@@ -29,6 +29,8 @@ OPERATORS=${OPERATORS-dictionary matching losses attention}
 MOST_FILES=${MOST_FILES:-8}  # log and report, then rows, then pictures
 # Which kernels compute-sanitizer looks at: those of the namespace vlp. Set it empty if a version knows it not.
 SANITIZER_FILTER=${SANITIZER_FILTER---kernel-regex kns=vlp}
+DICTIONARY_TESTS=tests/ops/test_dictionary_gpu.py
+OTHER_TESTS=(tests/ops/test_matching_gpu.py)
 mkdir -p "$1" || exit 2
 DEST=$(cd "$1" && pwd)
 WHEELS=${2:+$(cd "$2" && pwd)} || exit 2
@@ -84,21 +86,23 @@ make_environment() { # an environment of our own over the machine's packages, wh
         >"$("$WORK/env/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/machine.pth"
 }
 
-sanitizer() { # TOOL SECONDS: over some tests; without torch's cache of memory, which hides overruns and forbids graphs
-    local options=(--tool "$1" --error-exitcode 9)
+sanitizer() { # TOOL SECONDS FILE...: over some tests; without torch's cache of memory, which hides overruns and forbids graphs
+    local tool=$1 seconds=$2 name options=(--tool "$1" --error-exitcode 9)
+    shift 2
+    name="$tool $(basename -s _gpu.py -a "$@" | sed 's/^test_//' | paste -sd ' ')"
     if [ -z "$DEVICE" ]; then
-        skip "$1" "no CUDA device"
+        skip "$name" "no CUDA device"
         return
     elif ! command -v compute-sanitizer >/dev/null; then
-        skip "$1" "no compute-sanitizer on PATH"
+        skip "$name" "no compute-sanitizer on PATH"
         return
     fi
-    if [ "$1" = memcheck ]; then options+=(--report-api-errors no); fi # torch asks and expects some
+    if [ "$tool" = memcheck ]; then options+=(--report-api-errors no); fi # torch asks and expects some
     # shellcheck disable=SC2206  # the words of the filter
     options+=($SANITIZER_FILTER)
-    step "$1" "$2" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer "${options[@]}" \
+    step "$name" "$seconds" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer "${options[@]}" \
         "$PY" -m pytest -q -p no:cacheprovider -m gpu -k "not graph and not never_waits and not hundred" \
-        tests/ops/test_*_gpu.py
+        "$@"
 }
 
 bench() { # OPERATOR: with the time that it needs
@@ -157,6 +161,7 @@ else
     fail device "no CUDA device: its tests are left out, benchmarks run in their quick form and leave no rows"
     DEVICE=""
     BENCH=(--device cpu --quick)
+    export VLP_FAST_CUDA=0 # no GPU would run what nvcc makes
 fi
 if [ -e .git ] && COMMIT=$(git rev-parse --short HEAD 2>>"$LOG"); then
     note commit "$COMMIT"
@@ -175,10 +180,16 @@ if [ -n "$DEVICE" ]; then
 else
     skip tests "no CUDA device"
 fi
-for operator in $OPERATORS; do bench "$operator"; done
-sanitizer memcheck 90
-sanitizer racecheck 60
-sanitizer synccheck 60
+for operator in $OPERATORS; do
+    bench "$operator"
+    if [ "$operator" = dictionary ]; then sanitizer memcheck 60 "$DICTIONARY_TESTS"; fi
+done
+case " $OPERATORS " in
+    *" dictionary "*) sanitizer memcheck 90 "${OTHER_TESTS[@]}" ;;
+    *) sanitizer memcheck 90 "$DICTIONARY_TESTS" "${OTHER_TESTS[@]}" ;;
+esac
+sanitizer racecheck 60 "$DICTIONARY_TESTS" "${OTHER_TESTS[@]}"
+sanitizer synccheck 60 "$DICTIONARY_TESTS" "${OTHER_TESTS[@]}"
 if ! compgen -G "$ROWS/*/*.csv" >/dev/null; then skip report "no rows"; fi
 for folder in "$ROWS"/*/; do
     if [ -d "$folder" ]; then step report 30 vlp-fast bench --report "$folder"; fi

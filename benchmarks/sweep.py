@@ -28,6 +28,11 @@ class Sweep:
     cases: Mapping[int, Comparison]
     """By size."""
 
+    @property
+    def cache(self) -> str:
+        """The state of the cache, the same in all cases; empty on a CPU."""
+        return next(iter(self.cases.values())).cache
+
     def curves(self) -> dict[str, tuple[list[int], list[Row]]]:
         """Sizes and rows of each provider that was measured at several, as they come."""
         found: dict[str, tuple[list[int], list[Row]]] = {}

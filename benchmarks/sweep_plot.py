@@ -1,4 +1,7 @@
-"""Sweeps as a picture: a panel for each, a line for each provider, both axes logarithmic."""
+"""Sweeps as a picture: a panel for each, a line for each provider, both axes logarithmic.
+
+Of a GPU only the times with a cold cache.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ from .plot import OURS_COLOUR, PEER_COLOUR, time_tick
 from .sweep import Sweep
 from .table import machine
 
-PANEL, COLUMNS = (5.4, 4.0), 2
+PANEL, COLUMNS = (7.6, 4.0), 2
 """Inches of a panel with its legend, and how many stand side by side."""
 MARGINS = 1.1
 PEER_COLOURS = ("#1d4ed8", "#047857", "#7c3aed", "#0f172a", "#0891b2", "#a16207", "#be185d")
-MARKERS = "os^Dv<>P"
+MARKERS = "s^Dv<>PX*phd8"
+"""Their number shares no factor with that of the colours: pairs repeat late. Our default is `o`."""
 
 
 def draw_sweeps(title: str, found: Sequence[Sweep], path: Path) -> None:
@@ -34,6 +38,7 @@ def draw_sweeps(title: str, found: Sequence[Sweep], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    found = [sweep for sweep in found if sweep.cache != "hot"] or found
     columns = min(COLUMNS, len(found))
     lines = -(-len(found) // columns)
     size = (PANEL[0] * columns, PANEL[1] * lines + MARGINS)
@@ -69,11 +74,12 @@ def _load(found: Sequence[Sweep]) -> str:
 def _colours(found: Sequence[Sweep]) -> dict[str, tuple[str, str]]:
     """Colour and marker of each provider, the same in all panels."""
     names = dict.fromkeys(name for sweep in found for name in sweep.curves())
-    others = cycle(zip(cycle(PEER_COLOURS), cycle(MARKERS), strict=False))
+    markers, peers = cycle(MARKERS), cycle(PEER_COLOURS)
     return {
-        name: (OURS_COLOUR, "o" if name == OURS else "X")
-        if name.split()[0] == OURS
-        else next(others)
+        name: (
+            OURS_COLOUR if name.split()[0] == OURS else next(peers),
+            "o" if name == OURS else next(markers),
+        )
         for name in names
     }
 
@@ -124,9 +130,10 @@ def _draw_curve(
 
 
 def _legend(axes: Any) -> None:
-    """Names in the order of their last times, the slowest on top as its line is."""
+    """Names beside the axes, in the order of their last times, the slowest on top as its line."""
     lines = sorted(axes.get_lines(), key=lambda line: -line.get_ydata()[-1])
-    legend = axes.legend(handles=lines, fontsize=7, frameon=False, loc="upper left")
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+    legend = axes.legend(handles=lines, fontsize=7, frameon=False, **place)
     for words, line in zip(legend.get_texts(), lines, strict=True):
         words.set_color(line.get_color())
         if line.get_label() == OURS:

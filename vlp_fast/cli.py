@@ -222,8 +222,7 @@ def _bench(words: list[str]) -> int:
     from vlp_fast.benchmarks.bench import Request, bench
 
     config = (tyro.conf.FlagCreatePairsOff,)
-    bench(_parse(Request, words, "vlp-fast bench", config=config))
-    return 0
+    return bench(_parse(Request, words, "vlp-fast bench", config=config))
 
 
 def _parse(kind: type[Any], words: list[str], prog: str, **options: Any) -> Any:

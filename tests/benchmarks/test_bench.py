@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from vlp_fast.benchmarks import OPERATORS, ledger
+from vlp_fast.benchmarks import OPERATORS, ledger, suite
+from vlp_fast.benchmarks.case import Case, Provider
 
 Call = Callable[..., Any]
 
@@ -26,6 +27,38 @@ def test_a_quick_run_prints_tables_and_keeps_rows_where_told(call: Call, tmp_pat
     assert answer.out.split() == [
         str(path.parent / name) for name in ("report.md", "dictionary.png")
     ]
+
+
+def test_one_case_that_fails_does_not_end_the_others(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(name: str, ours: float, peer: float) -> Callable[[], Case]:
+        runs = {"vlp_fast": ours, "peer": peer, "other": 0.0}
+        return lambda: Case(
+            operator="matching",
+            name=name,
+            providers={who: Provider(run=lambda far=far: far) for who, far in runs.items()},
+            error=abs,
+            tolerance=1e-4,
+        )
+
+    cases = {
+        "bad": made("bad", 0.92, 0.0),
+        "undrawn": lambda: None,
+        "good": made("good", 0.0, 0.92),
+    }
+    monkeypatch.setattr(suite, "cases", lambda operator, where: cases)
+    answer = call("bench", "matching", "--device", "cpu", "--quick", "--out", tmp_path)
+    assert answer.code == 1
+    first, second = answer.err.splitlines()
+    assert (
+        first == "vlp-fast: matching bad: vlp_fast disagrees: 0.92 from the truth, allowed 0.0001"
+    )
+    assert second.startswith("vlp-fast: matching undrawn: AttributeError: ")
+    assert "disagrees: 0.92 from the truth, allowed 0.0001" in answer.out
+    (path,) = tmp_path.glob("*/*.csv")
+    kept = [(row["case"], row["provider"], bool(row["median_us"])) for row in ledger.read(path)]
+    assert kept == [("good", "vlp_fast", True), ("good", "peer", False), ("good", "other", True)]
 
 
 def test_rows_from_elsewhere_are_merged_into_the_ledger(call: Call, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vlp_fast import ops
-from vlp_fast.benchmarks import harness
+from vlp_fast.benchmarks import harness, record
 from vlp_fast.benchmarks.case import Case, Provider, Setting, ours
 from vlp_fast.benchmarks.harness import DisagreementError, measure
 from vlp_fast.benchmarks.timing import Effort
@@ -43,11 +43,32 @@ def case(calls: int = 1, absent: dict[str, str] | None = None, **runs: Callable[
 
 
 @pytest.mark.parametrize("answer", [2.2, math.nan, math.inf])
-def test_disagreement_ends_the_case_before_anything_is_timed(answer: float) -> None:
+def test_if_ours_disagrees_the_case_ends_before_anything_is_timed(answer: float) -> None:
     right, wrong = Counted(2.0), Counted(answer)
-    with pytest.raises(DisagreementError, match=r"telling two: peer is .* from the truth"):
-        measure(case(vlp_fast=right, peer=wrong), CPU, EFFORT)
-    assert (right.calls, wrong.calls) == (1, 1)
+    with pytest.raises(DisagreementError, match=r"^telling two: vlp_fast b disagrees: .* from"):
+        measure(case(**{"vlp_fast": right, "peer": right, "vlp_fast b": wrong}), CPU, EFFORT)
+    assert (right.calls, wrong.calls) == (2, 1)
+
+
+@pytest.mark.parametrize(("answer", "far"), [(2.92, "0.92"), (math.nan, "nan"), (math.inf, "inf")])
+def test_a_peer_that_disagrees_is_told_and_not_timed(answer: float, far: str) -> None:
+    wrong = Counted(answer)
+    results = measure(case(vlp_fast=Counted(2.0), peer=wrong, other=Counted(2.05)), CPU, EFFORT)
+    assert results[1].problem == f"disagrees: {far} from the truth, allowed 0.1"
+    assert (results[1].timings, wrong.calls) == ([], 1)
+    assert results[0].timings
+    assert results[2].timings
+    told = record.rows(results, "cpu")[1]
+    assert (told["provider"], told["median_us"], told["note"]) == ("peer", "", results[1].problem)
+
+
+def test_a_peer_that_fails_later_or_answers_nonsense_is_told() -> None:
+    answers = iter((2.0, 2.0))
+    runs = {"tired": lambda: next(answers), "odd": lambda: None}
+    results = measure(case(vlp_fast=Counted(2.0), **runs), CPU, EFFORT)
+    assert results[1].problem == "failed: StopIteration"
+    assert results[2].problem.startswith("failed: TypeError: unsupported operand")
+    assert [bool(result.timings) for result in results] == [True, False, False]
 
 
 def test_all_that_agree_are_timed() -> None:
@@ -178,8 +199,8 @@ def test_a_peer_may_be_allowed_to_be_rougher() -> None:
     told = replace(told, providers={**told.providers, "peer": rough})
     assert measure(told, CPU, EFFORT)[1].error == pytest.approx(0.4)
     strict = replace(rough, tolerance=0.0)
-    with pytest.raises(DisagreementError, match=r"peer is 0\.4 from the truth, expected at most 0"):
-        measure(replace(told, providers={**told.providers, "peer": strict}), CPU, EFFORT)
+    results = measure(replace(told, providers={**told.providers, "peer": strict}), CPU, EFFORT)
+    assert results[1].problem == "disagrees: 0.4 from the truth, allowed 0"
 
 
 def test_the_share_of_wrong_parts_is_of_each_solution() -> None:
@@ -201,7 +222,7 @@ def test_our_backends_are_those_of_the_device() -> None:
     assert [provider.backend for provider in found.values()] == ["cpp", "reference"]
     assert list(found) == ["vlp_fast", "vlp_fast reference"]
     assert torch.equal(found["vlp_fast"].run(), found["vlp_fast reference"].run())
-    mixed = ours(lambda: None, ["nearest_code", "linear_sum_assignment"], "cpu")
+    mixed = ours(lambda: None, ["attention", "linear_sum_assignment"], "cpu")
     assert mixed["vlp_fast"].backend == "reference+cpp"
 
 

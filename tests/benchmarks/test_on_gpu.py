@@ -49,9 +49,27 @@ def test_every_benchmark_runs_unless_told_otherwise() -> None:
     script = SCRIPT.read_text()
     (default,) = re.findall(r"^OPERATORS=\$\{OPERATORS-(.*)\}$", script, re.M)
     assert sorted(default.split()) == sorted(OPERATORS)
-    assert 'for operator in $OPERATORS; do bench "$operator"; done' in script
+    assert 'for operator in $OPERATORS; do\n    bench "$operator"\n' in script
     pictures = re.findall(r'"\$ROWS"/\*/\{(.*)\}\*\.png', script)
     assert sorted(pictures[0].split(",")) == sorted(OPERATORS)
+
+
+def test_the_sanitizer_sees_every_test_of_kernels_once_the_dictionary_first() -> None:
+    script = SCRIPT.read_text()
+    (first,) = re.findall(r"^DICTIONARY_TESTS=(.*)$", script, re.M)
+    (others,) = re.findall(r"^OTHER_TESTS=\((.*)\)$", script, re.M)
+    root = SCRIPT.parents[1]
+    there = [str(path.relative_to(root)) for path in root.glob("tests/ops/test_*_gpu.py")]
+    assert sorted([first, *others.split()]) == sorted(there)
+    before, _, after = script.partition('sanitizer memcheck 60 "$DICTIONARY_TESTS"')
+    assert before.rstrip().endswith('bench "$operator"\n    if [ "$operator" = dictionary ]; then')
+    assert after.count("\nsanitizer ") == 2  # racecheck and synccheck
+
+
+def test_without_a_gpu_nothing_is_built_for_one() -> None:
+    with_gpu, without = SCRIPT.read_text().split("fail device ")
+    assert "export VLP_FAST_CUDA=1" in with_gpu
+    assert "export VLP_FAST_CUDA=0" in without.partition("\nfi\n")[0]
 
 
 def test_wrong_words_are_told_the_usage(tmp_path: Path) -> None:

@@ -185,9 +185,12 @@ def test_detr_gives_the_losses_of_the_definition() -> None:
     assert float(losses["loss_giou"]) == pytest.approx(1 - giou, rel=1e-4)
 
 
-def test_a_provider_that_errs_ends_its_case() -> None:
+def test_a_provider_that_errs_is_told_and_ours_ends_its_case() -> None:
     case = suite.cases("matching", QUICK)["solve-uniform-B2-T30"]()
     zeros = torch.zeros_like(case.providers["SciPy"].run())
     wrong = {**case.providers, "peer": Provider(run=lambda: zeros)}
-    with pytest.raises(DisagreementError, match="peer is inf from the truth"):
+    (told,) = (r for r in measure(replace(case, providers=wrong), QUICK) if r.provider == "peer")
+    assert told.problem.startswith("disagrees: inf from the truth")
+    wrong = {**case.providers, "vlp_fast": Provider(run=lambda: zeros)}
+    with pytest.raises(DisagreementError, match="vlp_fast disagrees: inf from the truth"):
         measure(replace(case, providers=wrong), QUICK)

@@ -59,7 +59,7 @@ def test_disagreement_fails_the_case(tmp_path: Path) -> None:
     )
     done = run_pytest(tmp_path, "-p", "broken", "-k", "matching")
     assert done.returncode == 1
-    assert "matching wrong: vlp_fast is 1 from the truth, expected at most 0.5" in done.stdout
+    assert "matching wrong: vlp_fast disagrees: 1 from the truth, allowed 0.5" in done.stdout
 
 
 @pytest.mark.parametrize(

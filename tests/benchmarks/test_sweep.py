@@ -1,6 +1,8 @@
 """Cases that differ in one size become curves; others do not."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from vlp_fast.benchmarks.comparison import comparisons
 from vlp_fast.benchmarks.ledger import Row
 from vlp_fast.benchmarks.report import write_report
 from vlp_fast.benchmarks.sweep import sweeps
+from vlp_fast.benchmarks.sweep_plot import draw_sweeps
 
 
 def row(case: str, median: float | None = 10.0, **changes: str) -> Row:
@@ -78,3 +81,38 @@ def test_the_page_shows_the_curves(tmp_path: Path) -> None:
         assert (abs(pixels - to_rgb(colour)).max(-1) < 0.02).sum() > 200, colour
     edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
     assert all((edge == 1).all() for edge in edges)  # nothing is cut off
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[list[Row]], list[Any]]:
+    """The visible axes of a picture of these rows, as they are saved."""
+    from matplotlib import pyplot
+
+    kept: list[Any] = []
+    monkeypatch.setattr(pyplot, "close", kept.append)
+
+    def draw(rows: list[Row]) -> list[Any]:
+        draw_sweeps("dictionary", sweeps(comparisons(rows)), tmp_path / "drawn.png")
+        return [axes for axes in kept[-1].axes if axes.get_visible()]
+
+    return draw
+
+
+def test_each_provider_has_a_marker_of_its_own_and_the_legend_is_beside(
+    drawn: Callable[[list[Row]], list[Any]],
+) -> None:
+    names = ["vlp_fast", "vlp_fast codes prepared", *(f"peer {n}" for n in range(10))]
+    rows = [{**one, "provider": name} for name in names for one in OVER_N]
+    (axes,) = drawn(rows)
+    assert len({line.get_marker() for line in axes.get_lines()}) == len(names)
+    assert len({(line.get_marker(), line.get_color()) for line in axes.get_lines()}) == len(names)
+    legend, inside = axes.get_legend().get_window_extent(), axes.get_window_extent()
+    assert legend.x0 >= inside.x1
+    assert legend.x1 <= axes.figure.bbox.x1
+
+
+def test_of_a_gpu_only_the_cold_cache_is_drawn(drawn: Callable[[list[Row]], list[Any]]) -> None:
+    (axes,) = drawn([*OVER_N, *({**one, "cache": "hot"} for one in OVER_N)])
+    assert "cold" in axes.get_title("left")
+    on_cpu = [{**one, "cache": ""} for one in OVER_N]
+    assert len(drawn(on_cpu)) == 1
