@@ -222,7 +222,8 @@ def _bench(words: list[str]) -> int:
     from vlp_fast.benchmarks.bench import Request, bench
 
     config = (tyro.conf.FlagCreatePairsOff,)
-    return bench(_parse(Request, words, "vlp-fast bench", config=config))
+    code: int = bench(_parse(Request, words, "vlp-fast bench", config=config))
+    return code
 
 
 def _parse(kind: type[Any], words: list[str], prog: str, **options: Any) -> Any:
