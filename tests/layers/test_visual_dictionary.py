@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from vlp_fast.layers.kmeans import kmeans
+from vlp_fast.layers.perplexity import perplexity
 from vlp_fast.layers.visual_dictionary import (
     LAPLACE_EPSILON,
     Semantics,
     VisualDictionary,
-    perplexity,
 )
 
 SEMANTICS: tuple[Semantics, Semantics] = ("paper", "official")

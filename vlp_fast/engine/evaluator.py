@@ -11,7 +11,7 @@ from vlp_fast.engine.averages import Averages
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.grounding import grounding_figures
 from vlp_fast.engine.whole_text_matching import whole_text_matching
-from vlp_fast.layers.visual_dictionary import perplexity
+from vlp_fast.layers.perplexity import perplexity
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
 from vlp_fast.ops.packing import select_sequences

@@ -19,25 +19,26 @@ the device. Rows that are not valid or not finite never enter the state.
 Several processes share one state: the statistics of all of them are added up in one all-reduce,
 which runs beside what follows the layer, and move the codes when the gradient comes back to it.
 
-Shape suffixes: N rows, D width, K codes.
+N rows, D width, K codes.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributed import ProcessGroup, Work
+from torch.distributed import ProcessGroup
 
 from vlp_fast.layers.code_revival import propose
+from vlp_fast.layers.code_update import CodeUpdate, version_of
 from vlp_fast.layers.float32_state import Float32State
 from vlp_fast.layers.kmeans import kmeans
 from vlp_fast.layers.late_warning import LateWarning
+from vlp_fast.layers.perplexity import perplexity
 from vlp_fast.layers.prepared_codes import PreparedCache
 from vlp_fast.layers.processes import Processes
 from vlp_fast.layers.straight_through import Quantised, commitment_loss, straight_through
 from vlp_fast.ops import (
-    CodeStatistics,
     PreparedCodes,
     code_statistics,
     ema_update,
@@ -50,16 +51,6 @@ Semantics = Literal["paper", "official"]
 
 LAPLACE_EPSILON = 1e-5
 """Pseudo-count per code of the official rule."""
-
-
-class _Update(NamedTuple):
-    """A step of the codes that waits for other processes."""
-
-    statistics: CodeStatistics
-    is_dead: Tensor | None
-    prepared: PreparedCodes | None
-    work: Work | None
-    version: int  # of the codes when it began
 
 
 class VisualDictionary(Float32State):
@@ -145,16 +136,15 @@ class VisualDictionary(Float32State):
         self.register_buffer("embed_avg", average)
         if revival is not None:
             self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.register_buffer(
-            "non_finite_rows", torch.zeros((), dtype=torch.int64), persistent=False
-        )
+        none_yet = torch.zeros((), dtype=torch.int64)
+        self.register_buffer("non_finite_rows", none_yet, persistent=False)
         self._warning = LateWarning(
             "VisualDictionary: received rows with NaN or infinity, expected finite features; they "
             "were left out of the codes. Look for what overflows in front of the dictionary."
         )
-        self._update: _Update | None = None
+        self._update: CodeUpdate | None = None
         self._prepared = PreparedCache()
-        self.register_state_dict_pre_hook(_before_saving)  # type: ignore[no-untyped-call]
+        self.register_state_dict_pre_hook(VisualDictionary._before_saving)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_before_loading)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -189,9 +179,7 @@ class VisualDictionary(Float32State):
         """
         update, self._update = self._update, None
         if update is not None:
-            if update.work is not None:
-                update.work.wait()
-                _check_untouched(self.embed, update.version)
+            update.wait(self.embed)
             with torch.no_grad():
                 self._move(update)
 
@@ -288,15 +276,13 @@ class VisualDictionary(Float32State):
         self.finish_update()
         prepared = self._prepared.get(self.embed, rows)
         labels = nearest_code(rows, self.embed, valid, excluded=-1, prepared=prepared)
-        if not self.training:
-            return labels, gather_codes(self.embed, labels, rows.dtype, valid)
-        if self.semantics == "paper":
-            codes = gather_codes(self.embed, labels, rows.dtype, valid)
+        if self.training and self.semantics == "official":
             self._begin_update(rows, labels, valid, prepared)
-            return labels, codes
-        self._begin_update(rows, labels, valid, prepared)
-        self.finish_update()
-        return labels, gather_codes(self.embed, labels, rows.dtype, valid)
+            self.finish_update()
+        codes = gather_codes(self.embed, labels, rows.dtype, valid)
+        if self.training and self.semantics == "paper":
+            self._begin_update(rows, labels, valid, prepared)
+        return labels, codes
 
     def _begin_update(
         self,
@@ -327,17 +313,12 @@ class VisualDictionary(Float32State):
                 processes=self.processes.count,
             )
         work = self.processes.add_up(statistics.buffer)
-        self._update = _Update(statistics, is_dead, prepared, work, _version(self.embed))
+        self._update = CodeUpdate(statistics, is_dead, prepared, work, version_of(self.embed))
         if work is None:
             self.finish_update()
 
-    def _move(self, update: _Update) -> None:
-        sums, counts, non_finite, _ = update.statistics
-        # Rows that are finite, but huge: their sum is not.
-        is_broken = ~sums.sum(1).isfinite()
-        non_finite = non_finite + counts.masked_fill(~is_broken, 0).sum()
-        counts = counts.masked_fill(is_broken, 0)
-        sums = sums.masked_fill_(is_broken[:, None], 0)
+    def _move(self, update: CodeUpdate) -> None:
+        sums, counts, non_finite = update.finite_statistics()
         if update.is_dead is None or self.revival is None:
             self._average(sums, counts, update.prepared)
         else:
@@ -379,15 +360,14 @@ class VisualDictionary(Float32State):
         if self.embed_avg is not None:
             self.embed_avg.copy_(torch.where(chosen[:, None], vectors * mean, self.embed_avg))
 
+    def _before_saving(self, *_: object) -> None:
+        self.finish_update()
+
     def __getstate__(self) -> dict[str, Any]:
         """What is copied or pickled: the state after the step."""
         self.finish_update()
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
         return state
-
-
-def _before_saving(dictionary: VisualDictionary, *_: object) -> None:
-    dictionary.finish_update()
 
 
 def _before_loading(
@@ -401,27 +381,6 @@ def _before_loading(
         state.setdefault(f"{prefix}step", dictionary.step)
     if dictionary.embed_avg is None:
         state.pop(f"{prefix}embed_avg", None)
-
-
-def _version(codes: Tensor) -> int:
-    return 0 if torch.compiler.is_compiling() or codes.is_inference() else codes._version
-
-
-def _check_untouched(codes: Tensor, version: int) -> None:
-    if _version(codes) != version:
-        raise RuntimeError(
-            "VisualDictionary: received other codes while statistics of other processes were on "
-            "their way, expected those of the step; give DistributedDataParallel "
-            "broadcast_buffers=False, or call finish_update() before the codes are changed"
-        )
-
-
-def perplexity(counts: Tensor) -> Tensor:
-    """Returns exp(entropy) of a (K,) histogram, a scalar float32 tensor; 1 if it is empty."""
-    counts = counts.float()
-    shares = counts / counts.sum().clamp(min=torch.finfo(torch.float32).tiny)
-    entropy: Tensor = torch.special.entr(shares).sum()
-    return entropy.exp()
 
 
 def _check(num_codes: int, width: int, momentum: float, semantics: str, revival: object) -> None:

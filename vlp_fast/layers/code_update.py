@@ -1,0 +1,61 @@
+"""A step of the codes between its statistics and its end, while other processes' are on the way."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributed import Work
+
+from vlp_fast.ops import CodeStatistics, PreparedCodes
+
+
+class CodeUpdate(NamedTuple):
+    """What the end of the step needs.
+
+    Attributes:
+        statistics: of this process until the work is done, of all of them then.
+        is_dead: (K,) bool, codes whose statistics are a proposal to revive them; None without
+            revival.
+        prepared: of the codes, to be prepared again in the same pass.
+        work: of the other processes; None if there are none.
+        version: of the codes when the step began, as `version_of` tells it.
+    """
+
+    statistics: CodeStatistics
+    is_dead: Tensor | None
+    prepared: PreparedCodes | None
+    work: Work | None
+    version: int
+
+    def wait(self, codes: Tensor) -> None:
+        """Waits for the other processes; on a GPU the stream does, not the host.
+
+        Raises:
+            RuntimeError: if something else has changed the codes (K, D) meanwhile. One process may
+                then have made its step and another not, which would be two states.
+        """
+        if self.work is None:
+            return
+        self.work.wait()
+        if version_of(codes) != self.version:
+            raise RuntimeError(
+                "VisualDictionary: received other codes while statistics of other processes were "
+                "on their way, expected those of the step; give DistributedDataParallel "
+                "broadcast_buffers=False, or call finish_update() before the codes are changed"
+            )
+
+    def finite_statistics(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns sums (K, D), counts (K,), and the number () of rows that were left out.
+
+        Rows that are finite, but huge, have a sum that is not: such a code is left as it is.
+        """
+        sums, counts, non_finite, _ = self.statistics
+        is_broken = ~sums.sum(1).isfinite()
+        left_out = non_finite + counts.masked_fill(~is_broken, 0).sum()
+        finite = sums.masked_fill_(is_broken[:, None], 0)
+        return finite, counts.masked_fill(is_broken, 0), left_out
+
+
+def version_of(codes: Tensor) -> int:
+    """Returns PyTorch's count of the changes of a tensor; 0 where it does not count."""
+    return 0 if torch.compiler.is_compiling() or codes.is_inference() else codes._version
