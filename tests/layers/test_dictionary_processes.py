@@ -48,6 +48,12 @@ def train(options, steps, start, way):
             dictionary = copy.deepcopy(dictionary)
         elif way == "finish":
             dictionary.finish_update()
+        elif way == "other codes":
+            dictionary.embed.mul_(1)  # as a broadcast of buffers writes them
+            try:
+                dictionary.finish_update()
+            except RuntimeError as error:
+                return str(error)
         seen.append((quantised.detach(), indices, before, dictionary.embed.clone()))
     return dictionary.state_dict(), seen, int(dictionary.non_finite_rows)
 
@@ -136,6 +142,7 @@ def make_problems() -> dict[str, Problem]:
     problems["dying with one row"] = dying("paper", 1)
     problems["from data"] = Problem({"momentum": 0.6}, make_steps(90), None, "backward")
     apart = {"momentum": 0.6, "synchronise": False}
+    problems["other codes"] = ending("other codes")
     problems["apart"] = Problem(apart, make_steps(20), start_of({}), "next")
     return problems
 
@@ -229,6 +236,11 @@ def test_a_process_without_rows_revives_nothing(run) -> None:
     # Of ten dead codes, the second process would have had every other one.
     assert (codes[2:] == problem.steps[0]).all(dim=1).tolist() == [True, False] * 5
     assert torch.equal(codes[3::2], problem.start["embed"][3::2])
+
+
+def test_codes_that_are_changed_before_the_update_are_refused(run) -> None:
+    for message in run(2, "other codes"):
+        assert "give DistributedDataParallel broadcast_buffers=False" in message
 
 
 def test_one_process_keeps_to_itself_if_told(run) -> None:

@@ -21,25 +21,24 @@ import torch
 from torch import distributed
 import vlp_fast
 
-folder, rank = sys.argv[1], int(sys.argv[2])
+folder, rank, first = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
 x, options = torch.load(f"{folder}/problem.pt")
 torch.manual_seed(0)
 layer = vlp_fast.VectorQuantize(4, 8, **options)
 torch.manual_seed(rank)
-for half in x.chunk(2, dim=1)[rank]:
-    layer(half)
+for part in x[:, first:] if rank else x[:, :first]:
+    layer(part)
 torch.save(layer.state_dict(), f"{folder}/{rank}.pt")
 distributed.destroy_process_group()
 """
 
 
-def run_both(folder: Path, problem: Any) -> list[dict[str, torch.Tensor]]:
-    """The states of rank 0 and 1 after three steps."""
+def run_both(folder: Path, problem: Any, first: int = 20) -> list[dict[str, torch.Tensor]]:
+    """The states of rank 0, which has so many vectors of each step, and 1 after three steps."""
     torch.save(problem, folder / "problem.pt")
-    processes = [
-        subprocess.Popen([sys.executable, "-c", RANK, folder, str(rank)]) for rank in (0, 1)
-    ]
+    command = [sys.executable, "-c", RANK, str(folder)]
+    processes = [subprocess.Popen([*command, str(rank), str(first)]) for rank in (0, 1)]
     try:
         assert [process.wait(timeout=120) for process in processes] == [0, 0]
     finally:
@@ -65,3 +64,14 @@ def test_two_processes_hold_one_codebook(tmp_path: Path, name: str) -> None:
         return
     for part, value in alone.state_dict().items():
         torch.testing.assert_close(first[part], value)
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("first", [0, 40])
+def test_a_process_without_vectors_takes_part(tmp_path: Path, first: int) -> None:
+    options = OPTIONS["dead codes"]
+    states = run_both(tmp_path, (torch.randn(3, 40, 4), options), first)
+    assert all(torch.equal(states[0][part], states[1][part]) for part in states[0])
+    # Dead codes move onto vectors of the first process alone.
+    sizes = states[0]["_codebook.cluster_size"]
+    assert bool((sizes >= 6).all()) == (first == 40)
