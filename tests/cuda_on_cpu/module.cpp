@@ -21,6 +21,8 @@ Status assign_one(const Matrix<double>&, int64_t, int64_t, int64_t*) { absent();
 void assign(View, OptionalView, const Answers&, bool, int64_t) { absent(); }
 void match(const MatchInput&, View, const Answers&, int64_t) { absent(); }
 bool multiplies_brain() { absent(); }
+bool multiplies_single() { absent(); }
+void multiply_rows(View, View, View, int64_t) { absent(); }
 void centre_rows(View, View, View, View, int64_t) { absent(); }
 void decide_rows(View, View, View, View, View, OptionalView, int64_t, double, View, int64_t) { absent(); }
 void code_statistics(View, View, int64_t, OptionalView, bool, View, int64_t) { absent(); }

@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 from vlp_fast import native, ops
+from vlp_fast.reference import dictionary as reference
 
 ROOT = Path(__file__).parents[2]
 COMPILER = next((name for name in ("g++", "c++", "clang++") if shutil.which(name)), None)
@@ -92,7 +93,8 @@ def dictionary_backend(
         monkeypatch.setattr(native, "required", lambda: module)
         device = import_module("vlp_fast.ops.dictionary_device")
         for name in DICTIONARY:
-            implementation = getattr(device, name)
+            # Codes are gathered by PyTorch, wherever they are.
+            implementation = getattr(device, name, reference.gather_codes)
             monkeypatch.setitem(ops.operators()[name].backends, "cuda", implementation)
     with ops.use(backend):
         yield backend
