@@ -21,6 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vlp_fast.kernels.dictionary_scores import row_norms, score_error, scores_of
+from vlp_fast.kernels.dictionary_update import prepare_codes
 from vlp_fast.kernels.launch import architecture, bound, on_device_of, persistent_programs, readable
 from vlp_fast.kernels.tiling import search_tile
 
@@ -190,8 +191,13 @@ def nearest_code(
         codes: (K, D) of these dtypes.
         valid: (N,) bool, or `None`.
         excluded: index of rows that are not valid or not finite.
-        prepared: operand (K, D), terms (4, K) float32 and centre (D,) float32 of these codes.
+        prepared: operand (K, D), terms (4, K) float32 and centre (D,) float32 of these codes; made
+            here if it is empty.
     """
+    if not prepared:
+        centre = codes.mean(0, dtype=torch.float32)
+        dtype = torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float16
+        prepared = [*prepare_codes(codes, centre, dtype), centre]
     is_centred = x.dtype != prepared[0].dtype
     operand, terms, centre = (readable(tensor).contiguous() for tensor in prepared)
     # Columns that are not neighbours in memory load one by one, in each tile of codes again.

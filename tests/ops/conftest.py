@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 from vlp_fast import native, ops
+from vlp_fast.ops.dictionary_backends import but_float64
 from vlp_fast.reference import dictionary as reference
 
 ROOT = Path(__file__).parents[2]
@@ -93,8 +94,8 @@ def dictionary_backend(
         monkeypatch.setattr(native, "required", lambda: module)
         device = import_module("vlp_fast.ops.dictionary_device")
         for name in DICTIONARY:
-            # Codes are gathered by PyTorch, wherever they are.
-            implementation = getattr(device, name, reference.gather_codes)
+            definition = getattr(reference, name)
+            implementation = but_float64(getattr(device, name, definition), definition)
             monkeypatch.setitem(ops.operators()[name].backends, "cuda", implementation)
     with ops.use(backend):
         yield backend

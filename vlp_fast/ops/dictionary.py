@@ -8,17 +8,14 @@ by more than the rounding could have moved both is the nearest. `PreparedCodes` 
 the codes. Rows whose leader is not proved are compared again in float64, among the codes in doubt.
 """
 
-from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vlp_fast import native
-from vlp_fast.ops import dictionary_device as on_device
 from vlp_fast.ops import dictionary_host as host
+from vlp_fast.ops.dictionary_backends import register
 from vlp_fast.ops.registry import Op
-from vlp_fast.reference import dictionary as reference
 
 
 class PreparedCodes(NamedTuple):
@@ -61,56 +58,8 @@ _gather_codes = Op(
     ),
 )
 
-_gather_codes.impl("reference")(reference.gather_codes)
-_prepare_codes.impl("reference")(reference.prepare_codes)
-_nearest_code.impl("reference")(reference.nearest_code)
-if native.extension() is not None:
-    _prepare_codes.impl("cpp")(host.prepare_codes)
-    _nearest_code.impl("cpp")(host.nearest_code)
-    _gather_codes.impl("cpp")(reference.gather_codes)  # PyTorch's own gather
-if native.has_cuda():
-    _prepare_codes.impl("cuda")(on_device.prepare_codes)
-    _nearest_code.impl("cuda")(on_device.nearest_code)
-    _gather_codes.impl("cuda")(reference.gather_codes)
-
-# The kernels are imported at the first call: importing Triton takes time, and whether programs are
-# interpreted is decided then.
-if find_spec("triton") is not None:
-
-    @_prepare_codes.impl("triton")
-    def _prepare_in_triton(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> Any:
-        from vlp_fast.kernels import dictionary_update as kernels
-
-        if torch.float64 in (codes.dtype, centre.dtype, dtype):
-            return reference.prepare_codes(codes, centre, dtype)
-        return kernels.prepare_codes(codes, centre, dtype)
-
-    @_gather_codes.impl("triton")
-    def _gather_in_triton(
-        codes: Tensor, indices: Tensor, dtype: torch.dtype, valid: Tensor | None
-    ) -> Tensor:
-        from vlp_fast.kernels import dictionary_gather as kernels
-
-        of = reference if torch.float64 in (codes.dtype, dtype) else kernels
-        found: Tensor = of.gather_codes(codes, indices, dtype, valid)
-        return found
-
-    @_nearest_code.impl("triton")
-    def _nearest_in_triton(
-        x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
-    ) -> Tensor:
-        from vlp_fast.kernels import dictionary as kernels
-        from vlp_fast.kernels import dictionary_update
-
-        # Nobody trains in float64: the definition serves those who check with it.
-        if torch.float64 in (x.dtype, codes.dtype):
-            return reference.nearest_code(x, codes, valid, excluded, prepared)
-        if not prepared:
-            centre = codes.mean(0, dtype=torch.float32)
-            dtype = torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float16
-            prepared = [*dictionary_update.prepare_codes(codes, centre, dtype), centre]
-        found: Tensor = kernels.nearest_code(x, codes, valid, excluded, prepared)
-        return found
+for _op in (_prepare_codes, _nearest_code, _gather_codes):
+    register(_op)
 
 
 @torch.no_grad()

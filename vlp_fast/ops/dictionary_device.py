@@ -1,15 +1,13 @@
 """The dictionary's operators on a GPU by the CUDA kernels of the extension.
 
 They allocate results and scratch, and launch: nothing waits for the device, so that CUDA graphs
-capture all of it. Products are of float16, which every tensor core multiplies. float64 goes to the
-reference: no product of half precision proves anything about differences that float32 cannot hold.
+capture all of it. Products are of float16, which every tensor core multiplies.
 """
 
 import torch
 from torch import Tensor
 
 from vlp_fast import native
-from vlp_fast.reference import dictionary as reference
 
 # Rows of a block that counts and sorts them, and how many blocks there are at most: their number
 # times K counters are added up.
@@ -24,8 +22,6 @@ def nearest_code(
     x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
 ) -> Tensor:
     """Index of the nearest code; rows in doubt are listed and looked at again on the device."""
-    if torch.float64 in (x.dtype, codes.dtype):
-        return reference.nearest_code(x, codes, valid, excluded, prepared)
     codes = codes.float().contiguous()
     if not prepared or prepared[0].dtype != torch.float16:
         centre = prepared[2] if prepared else codes.mean(0)
@@ -42,8 +38,6 @@ def nearest_code(
 
 def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Codes around a centre, rounded, and norms that bound what is lost."""
-    if torch.float64 in (codes.dtype, centre.dtype, dtype):
-        return reference.prepare_codes(codes, centre, dtype)
     operand = codes.new_empty(codes.shape, dtype=dtype)
     terms = codes.new_empty((4, codes.shape[0]), dtype=torch.float32)
     native.required().prepare_codes_cuda(
@@ -61,8 +55,6 @@ def code_statistics(
     deterministic: bool,
 ) -> Tensor:
     """Sums, counts and the number of rows that are not finite, in one buffer."""
-    if x.dtype == torch.float64:
-        return reference.code_statistics(x, indices, num_codes, valid, check_finite, deterministic)
     indices = indices.contiguous()
     if not deterministic and x.shape[0] < _FLOAT32_COUNTS:
         return _add(x, indices, num_codes, valid, check_finite)
@@ -106,9 +98,6 @@ def ema_update(
     centre: Tensor | None,
 ) -> None:
     """Eq. 4, and the codes prepared again, in one pass."""
-    if codes.dtype == torch.float64:
-        reference.ema_update(codes, sums, counts, momentum, operand, terms, centre)
-        return
     native.required().ema_update_cuda(
         codes, sums.contiguous(), counts.contiguous(), momentum, operand, terms, centre
     )
@@ -127,10 +116,6 @@ def laplace_ema_update(
     centre: Tensor | None,
 ) -> None:
     """The public code's rule, and the codes prepared again, in one pass."""
-    if codes.dtype == torch.float64:
-        state = (codes, embed_avg, cluster_size, sums, counts)
-        reference.laplace_ema_update(*state, momentum, eps, operand, terms, centre)
-        return
     native.required().laplace_ema_update_cuda(
         codes,
         embed_avg,

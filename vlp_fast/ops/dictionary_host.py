@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from vlp_fast import native
-from vlp_fast.reference import dictionary as reference
 
 # A chunk's scores, and its rows, for each thread: 1 MiB in bfloat16 on two. Beyond the most they
 # would fall out of the cache; fewer rows are multiplied less fast.
@@ -33,9 +32,7 @@ def operand_dtype() -> torch.dtype:
 def nearest_code(
     x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
 ) -> Tensor:
-    """Index of the nearest code; float64 is searched by the definition."""
-    if torch.float64 in (x.dtype, codes.dtype):
-        return reference.nearest_code(x, codes, valid, excluded, [])
+    """Index of the nearest code."""
     codes = codes.float().contiguous()
     operand, terms, centre = _prepared(codes, prepared)
     indices = x.new_empty(len(x), dtype=torch.int64)
@@ -71,12 +68,10 @@ def rows_per_chunk(codes: torch.Size, threads: int) -> int:
 
 
 def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Operand and terms; codes in float64 are prepared by the definition."""
-    if codes.dtype == torch.float64 or centre.dtype != torch.float32:
-        return reference.prepare_codes(codes, centre, dtype)
+    """Operand and terms."""
     operand = torch.empty(codes.shape, dtype=dtype)
     terms = torch.empty(4, len(codes), dtype=torch.float32)
-    codes, centre, threads = codes.float().contiguous(), centre.contiguous(), _threads()
+    codes, centre, threads = codes.float().contiguous(), centre.float().contiguous(), _threads()
     native.required().prepare_codes(codes, operand, terms, centre, threads)
     return operand, terms
 

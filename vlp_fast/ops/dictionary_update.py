@@ -3,18 +3,14 @@
 SOHO (CVPR 2021), section 3.2, eq. 4, and the rule of its public code. Everything is float32.
 """
 
-from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vlp_fast import native
-from vlp_fast.ops import dictionary_device as on_device
-from vlp_fast.ops import dictionary_host as host
 from vlp_fast.ops.dictionary import PreparedCodes, check_devices, check_valid
+from vlp_fast.ops.dictionary_backends import register
 from vlp_fast.ops.registry import Op
-from vlp_fast.reference import dictionary as reference
 
 
 class CodeStatistics(NamedTuple):
@@ -53,43 +49,8 @@ _laplace_ema_update = Op(
     fake=lambda *_: None,
 )
 
-_code_statistics.impl("reference")(reference.code_statistics)
-_ema_update.impl("reference")(reference.ema_update)
-_laplace_ema_update.impl("reference")(reference.laplace_ema_update)
-if native.extension() is not None:
-    _code_statistics.impl("cpp")(host.code_statistics)
-    _ema_update.impl("cpp")(host.ema_update)
-    _laplace_ema_update.impl("cpp")(host.laplace_ema_update)
-if native.has_cuda():
-    _code_statistics.impl("cuda")(on_device.code_statistics)
-    _ema_update.impl("cuda")(on_device.ema_update)
-    _laplace_ema_update.impl("cuda")(on_device.laplace_ema_update)
-
-# Imported at the first call, and float64 left to the definition: see the search.
-if find_spec("triton") is not None:
-
-    @_code_statistics.impl("triton")
-    def _statistics_in_triton(x: Tensor, *arguments: Any) -> Tensor:
-        from vlp_fast.kernels import dictionary_statistics as kernels
-
-        if x.dtype == torch.float64:
-            return reference.code_statistics(x, *arguments)
-        found: Tensor = kernels.code_statistics(x, *arguments)
-        return found
-
-    @_ema_update.impl("triton")
-    def _ema_in_triton(codes: Tensor, *arguments: Any) -> None:
-        from vlp_fast.kernels import dictionary_update as kernels
-
-        of = reference if codes.dtype == torch.float64 else kernels
-        of.ema_update(codes, *arguments)
-
-    @_laplace_ema_update.impl("triton")
-    def _laplace_in_triton(codes: Tensor, *arguments: Any) -> None:
-        from vlp_fast.kernels import dictionary_update as kernels
-
-        of = reference if codes.dtype == torch.float64 else kernels
-        of.laplace_ema_update(codes, *arguments)
+for _op in (_code_statistics, _ema_update, _laplace_ema_update):
+    register(_op)
 
 
 @torch.no_grad()
