@@ -156,6 +156,46 @@ def test_expanded_gradient_and_strided_inputs() -> None:
     torch.testing.assert_close(fused.grad.double(), exact.grad, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_one_projection_is_its_parts(causal) -> None:
+    nq, nk = [3, 7, 1], [6, 1, 9]
+    options = {"causal": causal, "dropout_p": 0.3, "seed": 4}
+    qkv = torch.stack([rows(nk, seed=s) for s in range(3)], 1).requires_grad_()
+    out = ops.attention_qkvpacked(qkv, bounds(nk), max_seqlen=9, **options)
+    expected = packed(*qkv.unbind(1), nk, nk, **options)
+    same_values_and_gradients(out, expected, [qkv])
+    q, kv = rows(nq, seed=3).requires_grad_(), qkv.detach()[:, 1:].requires_grad_()
+    at = (bounds(nq), bounds(nk))
+    out = ops.attention_kvpacked(q, kv, *at, max_seqlen_q=7, max_seqlen_k=9, **options)
+    same_values_and_gradients(out, packed(q, *kv.unbind(1), nq, nk, **options), [q, kv])
+
+
+def same_values_and_gradients(out: Tensor, expected: Tensor, leaves: list[Tensor]) -> None:
+    assert torch.equal(out, expected)
+    upstream = torch.randn_like(out)
+    ours = torch.autograd.grad(out, leaves, upstream)
+    theirs = torch.autograd.grad(expected, leaves, upstream)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_order_changes_nothing() -> None:
+    lengths = [3, 7, 1]
+    q, k, v = (rows(lengths, seed=s) for s in range(3))
+    order = torch.tensor([1, 0, 2], dtype=torch.int32)
+    plain, ordered = (packed(q, k, v, lengths, lengths, order=o) for o in (None, order))
+    assert torch.equal(plain, ordered)
+
+
+def test_dropout_draws_a_seed_of_the_generator() -> None:
+    q, k, v = (rows([40], seed=s) for s in range(3))
+    torch.manual_seed(3)
+    first, second = (packed(q, k, v, [40], [40], dropout_p=0.5) for _ in range(2))
+    torch.manual_seed(3)
+    assert torch.equal(packed(q, k, v, [40], [40], dropout_p=0.5), first)
+    assert not torch.equal(first, second)
+
+
 def test_gradcheck() -> None:
     inputs = [rows(n, seed=s, dtype=torch.float64) for s, n in enumerate(([3, 2], [2, 4], [2, 4]))]
     leaves = [x[:, :2, :3].clone().requires_grad_() for x in inputs]
@@ -260,6 +300,8 @@ def test_wrong_input_is_refused() -> None:
         packed(q, q.double(), q, [4], [4])
     with pytest.raises(ValueError, match="dropout_p"):
         packed(q, q, q, [4], [4], dropout_p=1.0)
+    with pytest.raises(ValueError, match=r"received order \(2,\)"):
+        packed(q, q, q, [4], [4], order=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="longest sequence 4"):
         ops.attention(q, q, q, bounds([4]), bounds([4]), max_seqlen_q=3, max_seqlen_k=4)
     with pytest.raises(ValueError, match="received 4 rows"):

@@ -27,13 +27,16 @@ def targets() -> ops.Targets:
 def attention_arguments(*, causal: bool, dropout_p: float) -> tuple[Any, ...]:
     bounds = torch.tensor([0, 3, 8], dtype=torch.int32)
     q, k, v = (random(8, 2, 4, seed=s) for s in range(3))
-    return (q, k, v, bounds, bounds, 5, 5, causal, 0.5, dropout_p, 3)
+    order = torch.tensor([1, 0], dtype=torch.int32) if causal else None
+    seed = torch.tensor(3) if dropout_p > 0 else None
+    return (q, k, v, bounds, bounds, order, 5, 5, causal, 0.5, dropout_p, seed)
 
 
 def backward_arguments(*, causal: bool, dropout_p: float) -> tuple[Any, ...]:
     q, k, v, *rest = attention_arguments(causal=causal, dropout_p=dropout_p)
     out, lse = torch.ops.vlp_fast.attention(q, k, v, *rest)
-    return (random(8, 2, 4, seed=5), q, k, v, out, lse, *rest)
+    found = (torch.empty_like(x) for x in (q, k, v))
+    return (random(8, 2, 4, seed=5), q, k, v, out, lse, *rest, *found)
 
 
 def match_arguments(attribute_logits: Tensor | None, class_cost: str) -> tuple[Any, ...]:
@@ -179,6 +182,21 @@ def test_compiled_attention_of_changing_sizes_and_seeds() -> None:
         torch.testing.assert_close(out, eager)
         gradients = [torch.autograd.grad(x.square().sum(), q)[0] for x in (out, eager)]
         torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("dropout_p", [0.0, 0.3])
+def test_compiled_attention_of_one_projection(dropout_p) -> None:
+    bounds = torch.tensor([0, 3, 8], dtype=torch.int32)
+    options = {"dropout_p": dropout_p, "seed": 4}
+
+    def function(qkv: Tensor, q: Tensor, kv: Tensor) -> Tensor:
+        around = ops.attention_qkvpacked(qkv, bounds, max_seqlen=5, **options)
+        beyond = ops.attention_kvpacked(
+            q, kv, bounds, bounds, max_seqlen_q=5, max_seqlen_k=5, **options
+        )
+        return around + beyond
+
+    same_compiled(function, random(8, 3, 2, 4), random(8, 2, 4), random(8, 2, 2, 4))
 
 
 def test_compiled_attention_under_autocast() -> None:

@@ -117,7 +117,6 @@ class MultiHeadProjections(nn.Module):
             max_seqlen_k=memory_sequences.max_length,
             causal=causal,
             dropout_p=rate,
-            seed=_draw_seed() if rate > 0 else 0,
         )
         out_TD: Tensor = self.output(mixed_TNE.flatten(1))
         return out_TD
@@ -258,8 +257,3 @@ def _head_dim(width: int, num_heads: int) -> int:
             "pass head_dim"
         )
     return width // num_heads
-
-
-def _draw_seed() -> int:
-    # On the CPU's generator whatever the device: the host needs the number, and must not wait.
-    return int(torch.randint(2**31 - 1, (), device="cpu"))

@@ -5,7 +5,7 @@
 
 from vlp_fast.ops import boxes
 from vlp_fast.ops.assignment import linear_sum_assignment
-from vlp_fast.ops.attention import attention
+from vlp_fast.ops.attention import attention, attention_kvpacked, attention_qkvpacked
 from vlp_fast.ops.dictionary import (
     PreparedCodes,
     gather_codes,
@@ -43,6 +43,8 @@ __all__ = [
     "SetLosses",
     "Targets",
     "attention",
+    "attention_kvpacked",
+    "attention_qkvpacked",
     "backend_for",
     "boxes",
     "code_statistics",

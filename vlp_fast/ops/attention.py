@@ -4,6 +4,7 @@ Vaswani et al. (2017), eq. 1, as the encoders and decoders of E2E-VLP and SOHO u
 encodings are added to q and k by the layer.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,22 +15,19 @@ from vlp_fast.reference import attention as reference
 
 _attention = Op(
     "attention(Tensor q, Tensor k, Tensor v, Tensor cu_seqlens_q, Tensor cu_seqlens_k,"
-    " SymInt max_seqlen_q, SymInt max_seqlen_k, bool causal, float scale, float dropout_p,"
-    " SymInt seed) -> (Tensor, Tensor)",
+    " Tensor? order, SymInt max_seqlen_q, SymInt max_seqlen_k, bool causal, float scale,"
+    " float dropout_p, Tensor? seed) -> (Tensor, Tensor)",
     fake=lambda q, *rest: (
         q.new_empty(q.shape),
-        q.new_empty(q.shape[:2], dtype=torch.promote_types(q.dtype, torch.float32)),
+        q.new_empty((q.shape[1], q.shape[0]), dtype=torch.promote_types(q.dtype, torch.float32)),
     ),
 )
 _attention_backward = Op(
     "attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse,"
-    " Tensor cu_seqlens_q, Tensor cu_seqlens_k, SymInt max_seqlen_q, SymInt max_seqlen_k,"
-    " bool causal, float scale, float dropout_p, SymInt seed) -> (Tensor, Tensor, Tensor)",
-    fake=lambda grad, q, k, v, *rest: (
-        q.new_empty(q.shape),
-        k.new_empty(k.shape),
-        v.new_empty(v.shape),
-    ),
+    " Tensor cu_seqlens_q, Tensor cu_seqlens_k, Tensor? order, SymInt max_seqlen_q,"
+    " SymInt max_seqlen_k, bool causal, float scale, float dropout_p, Tensor? seed,"
+    " Tensor(a!) grad_q, Tensor(b!) grad_k, Tensor(c!) grad_v) -> ()",
+    fake=lambda *_: None,
 )
 
 _attention.impl("reference")(reference.attention)
@@ -37,31 +35,33 @@ _attention_backward.impl("reference")(reference.attention_backward)
 
 
 class _Attention(torch.autograd.Function):
+    """Of (q, k, v), (q, kv) or (qkv,): gradients are laid out as their projection needs them."""
+
     @staticmethod
     def forward(
         ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
         cu_seqlens_q: Tensor,
         cu_seqlens_k: Tensor,
-        max_seqlen_q: int,
-        max_seqlen_k: int,
-        causal: bool,
-        scale: float,
-        dropout_p: float,
-        seed: int,
+        order: Tensor | None,
+        seed: Tensor | None,
+        options: tuple[int, int, bool, float, float],
+        *projected: Tensor,
     ) -> Tensor:
-        ctx.options = (max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
-        out, lse = _attention(q, k, v, cu_seqlens_q, cu_seqlens_k, *ctx.options)
-        ctx.save_for_backward(q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k)
+        ctx.options = options
+        bounds = (cu_seqlens_q, cu_seqlens_k, order)
+        out, lse = _attention(*_parts(projected), *bounds, *options, seed)
+        ctx.save_for_backward(out, lse, *bounds, seed, *projected)
         result: Tensor = out
         return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_q, grad_k, grad_v = _attention_backward(*grads, *ctx.saved_tensors, *ctx.options)
-        return grad_q, grad_k, grad_v, None, None, None, None, None, None, None, None
+        out, lse, cu_seqlens_q, cu_seqlens_k, order, seed, *projected = ctx.saved_tensors
+        found = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in projected]
+        bounds = (cu_seqlens_q, cu_seqlens_k, order)
+        inputs = (*grads, *_parts(projected), out, lse, *bounds)
+        _attention_backward(*inputs, *ctx.options, seed, *_parts(found))
+        return None, None, None, None, None, *found
 
 
 def attention(
@@ -76,7 +76,8 @@ def attention(
     causal: bool = False,
     scale: float | None = None,
     dropout_p: float = 0.0,
-    seed: int = 0,
+    seed: int | Tensor | None = None,
+    order: Tensor | None = None,
 ) -> Tensor:
     """Attend within each of S packed sequences.
 
@@ -102,7 +103,10 @@ def attention(
         causal: query i of a sequence of nq queries and nk keys sees keys `j <= i + (nk - nq)`.
         scale: factor on the scores, `E ** -0.5` by default.
         dropout_p: probability of dropping a weight, in [0, 1).
-        seed: of the dropout, taken modulo 2^32.
+        seed: of the dropout, taken modulo 2^32; a tensor () int64 on the device of q is not waited
+            for. By default the device's generator draws one.
+        order: (S,) int32, every sequence once, in the order in which a GPU begins them: the longest
+            first is the fastest. Changes no result.
 
     Returns:
         (Tq, N, E) in the dtype of q.
@@ -111,51 +115,126 @@ def attention(
         ValueError: shapes or dtypes disagree, `dropout_p` is out of range; on a CPU also if a
             sequence is longer than `max_seqlen` says.
     """
-    if torch.is_autocast_enabled(q.device.type) and q.dtype != torch.float64:
-        q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
-    _check(q, k, v, cu_seqlens_q, cu_seqlens_k, dropout_p)
-    scale = q.shape[2] ** -0.5 if scale is None else float(scale)
+    _check(q, k, v)
     # Where one tensor is several arguments of an autograd.Function, Dynamo (PyTorch 2.11) keeps the
     # gradient of the last one only; views are tensors of their own.
-    q, k, v = q.view_as(q), k.view_as(k), v.view_as(v)
+    projected = [x.view_as(x) for x in _autocast(q, k, v)]
+    lengths = (max_seqlen_q, max_seqlen_k)
+    return _attend(
+        projected, cu_seqlens_q, cu_seqlens_k, lengths, causal, scale, dropout_p, seed, order
+    )
+
+
+def attention_kvpacked(
+    q: Tensor,
+    kv: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    *,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout_p: float = 0.0,
+    seed: int | Tensor | None = None,
+    order: Tensor | None = None,
+) -> Tensor:
+    """Attend as `attention` does, keys and values from one projection: kv is (Tk, 2, N, E).
+
+    Their gradients come as one tensor, ready for the backward products of that projection.
+    """
+    _check(q, *kv.unbind(1))
+    lengths = (max_seqlen_q, max_seqlen_k)
+    return _attend(
+        _autocast(q, kv), cu_seqlens_q, cu_seqlens_k, lengths, causal, scale, dropout_p, seed, order
+    )
+
+
+def attention_qkvpacked(
+    qkv: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    max_seqlen: int,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout_p: float = 0.0,
+    seed: int | Tensor | None = None,
+    order: Tensor | None = None,
+) -> Tensor:
+    """Attend as `attention` does within each sequence, from one projection: qkv is (T, 3, N, E).
+
+    The gradient comes as one tensor, ready for the backward products of that projection.
+    """
+    _check(*qkv.unbind(1))
+    lengths = (max_seqlen, max_seqlen)
+    return _attend(
+        _autocast(qkv), cu_seqlens, cu_seqlens, lengths, causal, scale, dropout_p, seed, order
+    )
+
+
+def _attend(
+    projected: Sequence[Tensor],
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    lengths: tuple[int, int],
+    causal: bool,
+    scale: float | None,
+    dropout_p: float,
+    seed: int | Tensor | None,
+    order: Tensor | None,
+) -> Tensor:
+    _check_sequences(cu_seqlens_q, cu_seqlens_k, order)
+    if not 0 <= dropout_p < 1:
+        raise ValueError(f"attention: received dropout_p {dropout_p}, expected 0 to below 1")
+    scale = projected[0].shape[-1] ** -0.5 if scale is None else float(scale)
+    options = (*lengths, causal, scale, float(dropout_p))
+    drawn = _seed(seed, projected[0].device) if dropout_p > 0 else None
     result: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
-        q,
-        k,
-        v,
-        cu_seqlens_q,
-        cu_seqlens_k,
-        max_seqlen_q,
-        max_seqlen_k,
-        causal,
-        scale,
-        float(dropout_p),
-        seed,
+        cu_seqlens_q, cu_seqlens_k, order, drawn, options, *projected
     )
     return result
 
 
-def _check(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cu_seqlens_q: Tensor,
-    cu_seqlens_k: Tensor,
-    dropout_p: float,
-) -> None:
+def _parts(projected: Sequence[Tensor]) -> list[Tensor]:
+    """Take q, k and v out of (q, k, v), (q, kv) or (qkv,)."""
+    return [part for x in projected for part in (x.unbind(1) if x.ndim == 4 else (x,))]
+
+
+def _autocast(*projected: Tensor) -> list[Tensor]:
+    device = projected[0].device.type
+    if not torch.is_autocast_enabled(device) or projected[0].dtype == torch.float64:
+        return list(projected)
+    return [x.to(torch.get_autocast_dtype(device)) for x in projected]
+
+
+def _seed(seed: int | Tensor | None, device: torch.device) -> Tensor:
+    # Drawn on the device: a captured graph draws another one at each replay.
+    if seed is None:
+        return torch.randint(2**31 - 1, (), device=device)
+    return seed if isinstance(seed, Tensor) else torch.full((), seed, device=device)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     if q.ndim != 3 or k.shape != v.shape or q.shape[1:] != k.shape[1:]:
         raise ValueError(
             f"attention: received q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)}, "
             "expected (Tq, N, E), (Tk, N, E) and (Tk, N, E)"
         )
-    if not q.dtype == k.dtype == v.dtype:
+    if not torch.is_autocast_enabled(q.device.type) and not q.dtype == k.dtype == v.dtype:
         raise ValueError(
             f"attention: received q of {q.dtype}, k of {k.dtype} and v of {v.dtype}, expected one "
             "dtype; cast them, or run under torch.autocast"
         )
+
+
+def _check_sequences(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, order: Tensor | None) -> None:
     if cu_seqlens_q.ndim != 1 or cu_seqlens_q.shape != cu_seqlens_k.shape:
         raise ValueError(
             f"attention: received cu_seqlens_q {tuple(cu_seqlens_q.shape)} and cu_seqlens_k "
             f"{tuple(cu_seqlens_k.shape)}, expected both (S + 1,)"
         )
-    if not 0 <= dropout_p < 1:
-        raise ValueError(f"attention: received dropout_p {dropout_p}, expected 0 to below 1")
+    if order is not None and order.shape != (len(cu_seqlens_q) - 1,):
+        raise ValueError(
+            f"attention: received order {tuple(order.shape)}, expected ({len(cu_seqlens_q) - 1},), "
+            "every sequence once"
+        )

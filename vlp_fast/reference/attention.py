@@ -47,14 +47,15 @@ def attention(
     v: Tensor,
     cu_seqlens_q: Tensor,
     cu_seqlens_k: Tensor,
+    order: Tensor | None,
     max_seqlen_q: int,
     max_seqlen_k: int,
     causal: bool,
     scale: float,
     dropout_p: float,
-    seed: int,
+    seed: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Output (Tq, N, E), and log-sum-exp of each row (Tq, N), +inf where it sees no key."""
+    """Output (Tq, N, E), and log-sum-exp of each row (N, Tq), +inf where it sees no key."""
     queries = _sequences(cu_seqlens_q, max_seqlen_q, len(q))
     keys = _sequences(cu_seqlens_k, max_seqlen_k, len(k))
     hidden = _hidden(queries, keys, causal, q)
@@ -66,10 +67,11 @@ def attention(
     for part in _parts(padded_q, padded_k):
         scores = _scores(padded_q, padded_k, hidden, part, scale)
         weights = _softmax_(scores, lse[part])
-        if dropout_p > 0:
+        if seed is not None:
             weights.mul_(_dropout(weights, part.start, dropout_p, seed))
         torch.matmul(weights.to(padded_v.dtype), padded_v[part], out=out[part])
-    return _unpad(out, queries, q.dtype), _unpad(lse[..., None], queries, lse.dtype)[..., 0]
+    rows = _unpad(lse[..., None], queries, lse.dtype)[..., 0]
+    return _unpad(out, queries, q.dtype), rows.T.contiguous()
 
 
 def attention_backward(
@@ -81,14 +83,18 @@ def attention_backward(
     lse: Tensor,
     cu_seqlens_q: Tensor,
     cu_seqlens_k: Tensor,
+    order: Tensor | None,
     max_seqlen_q: int,
     max_seqlen_k: int,
     causal: bool,
     scale: float,
     dropout_p: float,
-    seed: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k and v; the weights are computed again from `lse`."""
+    seed: Tensor | None,
+    grad_q: Tensor,
+    grad_k: Tensor,
+    grad_v: Tensor,
+) -> None:
+    """Write the gradients of q, k and v; the weights are computed again from `lse`."""
     queries = _sequences(cu_seqlens_q, max_seqlen_q, len(q))
     keys = _sequences(cu_seqlens_k, max_seqlen_k, len(k))
     hidden = _hidden(queries, keys, causal, q)
@@ -97,28 +103,27 @@ def attention_backward(
     padded_v, padded_grad = _pad(v, keys, wide), _pad(grad, queries, narrow)
     # sum_j P_ij dP_ij = dO_i . O_i, with dropout too.
     centres = (grad.to(wide) * out).sum(-1)
-    padded_lse, padded_centres = (_pad(x[..., None], queries, wide) for x in (lse / _LN2, centres))
-    grad_q, grad_k = torch.empty_like(padded_q), torch.empty_like(padded_k)
-    grad_v = torch.empty_like(padded_v, dtype=narrow)
+    lse = lse.T / _LN2
+    padded_lse, padded_centres = (_pad(x[..., None], queries, wide) for x in (lse, centres))
+    of_q, of_k = torch.empty_like(padded_q), torch.empty_like(padded_k)
+    of_v = torch.empty_like(padded_v, dtype=narrow)
     for part in _parts(padded_q, padded_k):
         weights = _scores(padded_q, padded_k, hidden, part, scale)
         weights.sub_(padded_lse[part]).exp2_()
         grad_weights = padded_grad[part].to(wide) @ padded_v[part].mT
         used = weights
-        if dropout_p > 0:
+        if seed is not None:
             dropout = _dropout(weights, part.start, dropout_p, seed)
             grad_weights.mul_(dropout)
             used = dropout.mul_(weights)
-        torch.matmul(used.to(narrow).mT, padded_grad[part], out=grad_v[part])
+        torch.matmul(used.to(narrow).mT, padded_grad[part], out=of_v[part])
         grad_scores = grad_weights.sub_(padded_centres[part]).mul_(weights).mul_(scale)
         grad_scores = grad_scores.to(narrow)
-        torch.matmul(grad_scores, padded_k[part], out=grad_q[part])
-        torch.matmul(grad_scores.mT, padded_q[part], out=grad_k[part])
-    return (
-        _unpad(grad_q, queries, q.dtype),
-        _unpad(grad_k, keys, k.dtype),
-        _unpad(grad_v, keys, v.dtype),
-    )
+        torch.matmul(grad_scores, padded_k[part], out=of_q[part])
+        torch.matmul(grad_scores.mT, padded_q[part], out=of_k[part])
+    grad_q.copy_(_unpad(of_q, queries, q.dtype))
+    grad_k.copy_(_unpad(of_k, keys, k.dtype))
+    grad_v.copy_(_unpad(of_v, keys, v.dtype))
 
 
 def _sequences(cu_seqlens: Tensor, length: int, rows: int) -> Sequences:
@@ -194,10 +199,10 @@ def _softmax_(scores: Tensor, lse: Tensor) -> Tensor:
     return weights.div_(total.clamp_(min=torch.finfo(total.dtype).tiny))
 
 
-def _dropout(weights: Tensor, first: int, dropout_p: float, seed: int) -> Tensor:
+def _dropout(weights: Tensor, first: int, dropout_p: float, seed: Tensor) -> Tensor:
     """Factors of weights (S, N, Lq, Lk), by the hash documented at `ops.attention`."""
     sequences, heads, rows, columns = weights.shape
-    state = torch.full((1,), _int32(seed), dtype=torch.int32, device=weights.device)
+    state = seed.view(1).to(torch.int32)  # modulo 2^32
     for start, size in ((first, sequences), (0, heads), (0, rows), (0, (columns + 1) // 2)):
         counter = torch.arange(start, start + size, dtype=torch.int32, device=weights.device)
         state = _mix_(state[..., None] + counter * _GOLDEN)
@@ -211,10 +216,6 @@ def _mix_(x: Tensor) -> Tensor:
     x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(_MIX1)
     x.bitwise_xor_((x >> 13).bitwise_and_(0x7FFFF)).mul_(_MIX2)
     return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
-
-
-def _int32(number: int) -> int:
-    return (number + 2**31) % 2**32 - 2**31
 
 
 def _pad(x: Tensor, sequences: Sequences, dtype: torch.dtype) -> Tensor:
