@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 from vlp_fast import native, ops
-from vlp_fast.ops.dictionary_backends import but_float64
+from vlp_fast.ops.backends import but_float64
 from vlp_fast.reference import dictionary as reference
 
 ROOT = Path(__file__).parents[2]

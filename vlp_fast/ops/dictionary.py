@@ -13,9 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vlp_fast.ops import dictionary_device as on_device
 from vlp_fast.ops import dictionary_host as host
-from vlp_fast.ops.dictionary_backends import register
+from vlp_fast.ops.backends import register
 from vlp_fast.ops.registry import Op
+from vlp_fast.reference import dictionary as reference
 
 
 class PreparedCodes(NamedTuple):
@@ -58,8 +60,10 @@ _gather_codes = Op(
     ),
 )
 
-for _op in (_prepare_codes, _nearest_code, _gather_codes):
-    register(_op)
+_modules = {"reference": reference, "cpp": host, "cuda": on_device}
+register(_prepare_codes, **_modules, triton="dictionary_update")
+register(_nearest_code, **_modules, triton="dictionary")
+register(_gather_codes, **_modules, triton="dictionary_gather")
 
 
 @torch.no_grad()

@@ -8,9 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vlp_fast.ops import dictionary_device as on_device
+from vlp_fast.ops import dictionary_host as host
+from vlp_fast.ops.backends import register
 from vlp_fast.ops.dictionary import PreparedCodes, check_devices, check_valid
-from vlp_fast.ops.dictionary_backends import register
 from vlp_fast.ops.registry import Op
+from vlp_fast.reference import dictionary as reference
 
 
 class CodeStatistics(NamedTuple):
@@ -49,8 +52,9 @@ _laplace_ema_update = Op(
     fake=lambda *_: None,
 )
 
-for _op in (_code_statistics, _ema_update, _laplace_ema_update):
-    register(_op)
+_modules = {"reference": reference, "cpp": host, "cuda": on_device}
+register(_code_statistics, **_modules, triton="dictionary_statistics")
+register(_ema_update, _laplace_ema_update, **_modules, triton="dictionary_update")
 
 
 @torch.no_grad()
