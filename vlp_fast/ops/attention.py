@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vlp_fast.ops.registry import Op
+from vlp_fast.ops.seed import seed_on
 from vlp_fast.reference import attention as reference
 
 _attention = Op(
@@ -188,7 +189,7 @@ def _attend(
         raise ValueError(f"attention: received dropout_p {dropout_p}, expected 0 to below 1")
     scale = projected[0].shape[-1] ** -0.5 if scale is None else float(scale)
     options = (*lengths, causal, scale, float(dropout_p))
-    drawn = _seed(seed, projected[0].device) if dropout_p > 0 else None
+    drawn = seed_on(projected[0].device, seed) if dropout_p > 0 else None
     result: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
         cu_seqlens_q, cu_seqlens_k, order, drawn, options, *projected
     )
@@ -205,13 +206,6 @@ def _autocast(*projected: Tensor) -> list[Tensor]:
     if not torch.is_autocast_enabled(device) or projected[0].dtype == torch.float64:
         return list(projected)
     return [x.to(torch.get_autocast_dtype(device)) for x in projected]
-
-
-def _seed(seed: int | Tensor | None, device: torch.device) -> Tensor:
-    # Drawn on the device: a captured graph draws another one at each replay.
-    if seed is None:
-        return torch.randint(2**31 - 1, (), device=device)
-    return seed if isinstance(seed, Tensor) else torch.full((), seed, device=device)
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:

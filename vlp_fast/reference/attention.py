@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vlp_fast.reference.dropout import dropout_factors
 from vlp_fast.reference.precision import widen
 
 # Scores held at a time: 1 MiB of float32 is what a core keeps in its cache.
@@ -22,9 +23,6 @@ _SCORES_AT_A_TIME = {"cpu": 2**18, "cuda": 2**26}
 
 # exp2 is four times as fast as exp on a CPU, so scores are in units of ln 2.
 _LN2 = 0.6931471805599453
-
-# Murmur3's finaliser constants as int32, and the golden ratio that separates consecutive counters.
-_MIX1, _MIX2, _GOLDEN = -2048144789, -1028477387, -1640531527
 
 
 class Sequences(NamedTuple):
@@ -202,20 +200,8 @@ def _softmax_(scores: Tensor, lse: Tensor) -> Tensor:
 def _dropout(weights: Tensor, first: int, dropout_p: float, seed: Tensor) -> Tensor:
     """Factors of weights (S, N, Lq, Lk), by the hash documented at `ops.attention`."""
     sequences, heads, rows, columns = weights.shape
-    state = seed.view(1).to(torch.int32)  # modulo 2^32
-    for start, size in ((first, sequences), (0, heads), (0, rows), (0, (columns + 1) // 2)):
-        counter = torch.arange(start, start + size, dtype=torch.int32, device=weights.device)
-        state = _mix_(state[..., None] + counter * _GOLDEN)
-    halves = state[0].view(torch.int16)[..., :columns]
-    kept = halves >= round(dropout_p * 2**16) - 2**15
-    return kept.to(weights.dtype).div_(1 - dropout_p)
-
-
-def _mix_(x: Tensor) -> Tensor:
-    """Murmur3's 32-bit finaliser in place; torch shifts int32 with its sign, which is masked."""
-    x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(_MIX1)
-    x.bitwise_xor_((x >> 13).bitwise_and_(0x7FFFF)).mul_(_MIX2)
-    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
+    places = ((first, sequences), (0, heads), (0, rows))
+    return dropout_factors(places, columns, dropout_p=dropout_p, seed=seed, dtype=weights.dtype)
 
 
 def _pad(x: Tensor, sequences: Sequences, dtype: torch.dtype) -> Tensor:
