@@ -87,13 +87,14 @@ def test_layers_snippet() -> None:
 
 def dense_attention(layer: Any, x: torch.Tensor) -> torch.Tensor:
     """Multi-head self-attention of one sequence (L, D) in float64, from the layer's weights."""
+    weight, bias = layer.in_proj_weight, layer.in_proj_bias
     query, key, value = (
-        (x.double() @ part.weight.double().T + part.bias.double()).unflatten(1, (8, 32))
-        for part in (layer.query, layer.key, layer.value)
+        rows.unflatten(1, (8, 32))
+        for rows in (x.double() @ weight.double().T + bias.double()).chunk(3, dim=1)
     )
     weights = (torch.einsum("ine,jne->nij", query, key) / 32**0.5).softmax(-1)
     mixed = torch.einsum("nij,jne->ine", weights, value).flatten(1)
-    out: torch.Tensor = mixed @ layer.output.weight.double().T + layer.output.bias.double()
+    out: torch.Tensor = mixed @ layer.out_proj.weight.double().T + layer.out_proj.bias.double()
     return out.float()
 
 

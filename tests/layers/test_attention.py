@@ -10,6 +10,7 @@ from vlp_fast.layers.attention import (
     MultiHeadProjections,
     Spans,
 )
+from vlp_fast.layers.positions import TablePositions
 from vlp_fast.ops.packing import make_grid, make_packing, pack, uniform_packing, unpack
 
 WIDTH, HEADS, HEAD_DIM = 12, 3, 5
@@ -19,22 +20,24 @@ def dense_attention(
     layer: MultiHeadProjections, q: Tensor, k: Tensor, v: Tensor, causal: bool = False
 ) -> Tensor:
     """The definition for one sequence: rows q, k (with positions) and v (without), each (n, D)."""
-    query = layer.query(q).view(len(q), HEADS, HEAD_DIM)
-    key = layer.key(k).view(len(k), HEADS, HEAD_DIM)
-    value = layer.value(v).view(len(v), HEADS, HEAD_DIM)
+    weights, biases = layer.in_proj_weight.chunk(3), layer.in_proj_bias.chunk(3)
+    query, key, value = (
+        (rows @ weight.T + bias).view(len(rows), HEADS, HEAD_DIM)
+        for rows, weight, bias in zip((q, k, v), weights, biases, strict=True)
+    )
     scores = torch.einsum("ine,jne->nij", query, key) / HEAD_DIM**0.5
     if causal:
         later = torch.ones(len(q), len(k), dtype=torch.bool).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
     mixed = torch.einsum("nij,jne->ine", scores.softmax(-1), value)
-    return layer.output(mixed.reshape(len(q), HEADS * HEAD_DIM))
+    return layer.out_proj(mixed.reshape(len(q), HEADS * HEAD_DIM))
 
 
 def grid_attention(**options: float) -> GridAttention:
     torch.manual_seed(0)
     layer = GridAttention(WIDTH, HEADS, HEAD_DIM, **options).double()
-    for linear in (layer.query, layer.key, layer.value, layer.output):
-        nn.init.normal_(linear.bias)
+    for bias in (layer.in_proj_bias, layer.out_proj.bias):
+        nn.init.normal_(bias)
     return layer
 
 
@@ -60,6 +63,26 @@ def test_packed_rows_equal_dense_attention_with_gradients(causal: bool) -> None:
     )
 
     torch.testing.assert_close(got, expected)
+    weights = torch.randn_like(got)
+    torch.testing.assert_close(
+        torch.autograd.grad((got * weights).sum(), leaves),
+        torch.autograd.grad((expected * weights).sum(), leaves),
+    )
+
+
+def test_a_table_of_positions_equals_its_rows_with_gradients() -> None:
+    grid = make_grid([(2, 3), (1, 1), (3, 3)], (4, 3))
+    packing = make_packing([4, 0, 1], [0, 1, 2], grid)
+    layer, x = grid_attention(), random_rows(packing.num_rows)
+    table = random_rows(len(grid.offsets), seed=2)
+    positions = TablePositions(table=table, indices=packing.places)
+    leaves = [x, table, *layer.parameters()]
+
+    got = layer(x, packing, positions=positions)
+    expected = layer(x, packing, positions=positions.rows())
+
+    torch.testing.assert_close(got, expected)
+    assert not torch.allclose(got, layer(x, packing))
     weights = torch.randn_like(got)
     torch.testing.assert_close(
         torch.autograd.grad((got * weights).sum(), leaves),
@@ -103,18 +126,24 @@ def test_cross_attention_equals_dense_attention_with_gradients() -> None:
         torch.autograd.grad((got * weights).sum(), leaves),
         torch.autograd.grad((expected * weights).sum(), leaves),
     )
+    in_order = torch.arange(8, dtype=torch.int32)[:, None]
+    tables = layer(
+        x,
+        asking,
+        memory,
+        memory_packing,
+        query_positions=TablePositions(table=positions, indices=in_order[:7]),
+        memory_positions=TablePositions(table=memory_positions, indices=in_order),
+    )
+    torch.testing.assert_close(tables, expected)
 
 
 def test_equals_multihead_attention_of_torch() -> None:
     layer = GridAttention(WIDTH, 3).double()
     other = nn.MultiheadAttention(WIDTH, 3, batch_first=True).double()
-    with torch.no_grad():
-        other.in_proj_weight.copy_(
-            torch.cat([layer.query.weight, layer.key.weight, layer.value.weight])
-        )
-        other.in_proj_bias.copy_(torch.cat([layer.query.bias, layer.key.bias, layer.value.bias]))
-        other.out_proj.weight.copy_(layer.output.weight)
-        other.out_proj.bias.copy_(layer.output.bias)
+    for bias in (other.in_proj_bias, other.out_proj.bias):
+        nn.init.normal_(bias)
+    layer.load_state_dict(other.state_dict())
     x, positions = random_rows(10).view(2, 5, WIDTH), random_rows(10, seed=2).view(2, 5, WIDTH)
     is_padding = torch.zeros(2, 5, dtype=torch.bool)
     is_padding[1, 3:] = True
@@ -200,8 +229,8 @@ def test_padding_behind_equals_unpack() -> None:
 
 def test_head_dim_does_not_depend_on_width_or_heads() -> None:
     layer = GridAttention(256, 12, 24)
-    assert layer.query.weight.shape == (288, 256)
-    assert layer.output.weight.shape == (256, 288)
+    assert layer.in_proj_weight.shape == (3 * 288, 256)
+    assert layer.out_proj.weight.shape == (256, 288)
     assert GridAttention(256, 8).head_dim == 32
 
 
@@ -242,8 +271,8 @@ def test_wrong_input_says_what_to_do() -> None:
 def test_padded_rows_come_out_zero_whatever_the_biases() -> None:
     torch.manual_seed(0)
     layer = GridAttention(8, 2)
-    for linear in (layer.query, layer.key, layer.value, layer.output):
-        torch.nn.init.normal_(linear.bias)
+    for bias in (layer.in_proj_bias, layer.out_proj.bias):
+        torch.nn.init.normal_(bias)
     is_padding = torch.tensor([[False, False, True], [False, True, True]])
     out = layer(torch.randn(2, 3, 8), key_padding_mask=is_padding)
     assert torch.equal(out[is_padding], torch.zeros(3, 8))

@@ -32,6 +32,15 @@ def test_sine_of_every_cell() -> None:
     torch.testing.assert_close(got, torch.tensor(expected))
 
 
+def test_sine_on_packed_rows_is_that_of_the_cells_and_none_on_text() -> None:
+    grid = make_grid([(3, 2), (1, 4)], (5, 6))
+    packing = make_packing([2, 1, 3], [1, 0, -1], grid)
+    sine = SinePosition(16)
+    rows = sine.on_rows(grid, packing).rows()
+    assert torch.equal(rows[packing.grid_rows], sine(grid)[packing.grid_cells])
+    assert not rows[packing.text_rows].any()
+
+
 def test_sine_depends_on_the_image_not_on_its_batch() -> None:
     sine = SinePosition(8)
     together = sine(make_grid([(2, 3), (4, 4)], (4, 4)))

@@ -39,10 +39,7 @@ def randomised(module: nn.Module) -> nn.Module:
 
 
 def copy_attention(source: MultiHeadProjections, target: nn.MultiheadAttention) -> None:
-    projections = (source.query, source.key, source.value)
-    target.in_proj_weight.copy_(torch.cat([p.weight for p in projections]))
-    target.in_proj_bias.copy_(torch.cat([p.bias for p in projections]))
-    target.out_proj.load_state_dict(source.output.state_dict())
+    target.load_state_dict(source.state_dict())
 
 
 def copy_rest(source: nn.Module, target: nn.Module) -> None:
@@ -241,7 +238,7 @@ def test_a_sequence_does_not_depend_on_the_others() -> None:
 
 def test_dimensions_do_not_depend_on_each_other() -> None:
     layer = EncoderLayer(LayerConfig(width=10, num_heads=3, head_dim=7, ffn_dim=11))
-    assert layer.attention.query.weight.shape == (21, 10)
+    assert layer.attention.in_proj_weight.shape == (3 * 21, 10)
     assert layer.ffn.linear1.weight.shape == (11, 10)
     assert layer(torch.randn(4, 10), make_packing([4], [-1], None)).shape == (4, 10)
 
@@ -264,7 +261,8 @@ def test_only_a_pre_norm_encoder_ends_with_a_norm() -> None:
 
 def test_matrices_start_xavier_uniform() -> None:
     layer = DecoderLayer(LayerConfig(width=64, num_heads=4, head_dim=32, ffn_dim=256))
-    for matrix in (layer.cross_attention.query.weight, layer.ffn.linear1.weight):
+    parts = layer.cross_attention.in_proj_weight.chunk(3)
+    for matrix in (*parts, layer.ffn.linear1.weight):
         bound = (6 / sum(matrix.shape)) ** 0.5
         assert matrix.abs().max() <= bound
         assert matrix.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)

@@ -28,6 +28,23 @@ def test_grid_lists_cells_row_by_row(grid) -> None:
     assert grid.widths.tolist() == [SIZES[b][1] for b, _, _ in cells]
 
 
+def test_cells_find_their_row_and_column_among_the_distinct_places(grid) -> None:
+    axes = list(zip(grid.offsets.tolist(), grid.extents.tolist(), strict=True))
+    of_rows, of_columns = axes[: grid.num_row_places], axes[grid.num_row_places :]
+    assert (
+        sorted(set(of_rows)) == sorted(of_rows) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    )
+    assert sorted(set(of_columns)) == sorted(of_columns)
+    assert len(of_columns) == 1 + 2 + 3
+    rows, columns = grid.places.unbind(1)
+    assert grid.places.dtype == torch.int32
+    assert torch.equal(grid.offsets[rows], grid.rows)
+    assert torch.equal(grid.extents[rows], grid.heights)
+    assert torch.equal(grid.offsets[columns], grid.columns)
+    assert torch.equal(grid.extents[columns], grid.widths)
+    assert (rows < grid.num_row_places).all() and (columns >= grid.num_row_places).all()
+
+
 def test_gather_and_scatter_are_inverse_and_differentiable(grid) -> None:
     maps = torch.randn(3, 5, 3, 4, dtype=torch.float64, requires_grad=True)
     cells = ops.gather_cells(maps, grid)
@@ -58,6 +75,10 @@ def test_packing_lists_rows_sequence_by_sequence(grid) -> None:
     assert packing.cu_seqlens.tolist() == [0, 8, 14, 17, 27]
     assert packing.first_rows.tolist() == [0, 8, 14, 17]
     assert packing.starts == (0, 8, 14, 17)
+    assert packing.longest_first.tolist() == [3, 0, 1, 2]
+    assert packing.longest_first.dtype == torch.int32
+    assert torch.equal(packing.places[packing.grid_rows], grid.places[packing.grid_cells])
+    assert (packing.places[packing.text_rows] == -1).all()
     assert packing.text_rows.tolist() == [0, 1, 14, 15, 16, 17, 18, 19, 20]
     assert packing.text_positions.tolist() == [0, 1, 0, 1, 2, 0, 1, 2, 3]
     assert packing.grid_rows.tolist() == [*range(2, 14), *range(21, 27)]

@@ -1,11 +1,14 @@
-"""Multi-head attention over packed sequences, with positions for grid cells (DETR's rule).
+"""Multi-head attention over packed rows of text tokens and grid cells (DETR's rule).
 
-    q = query(x + positions)    k = key(x + positions)    v = value(x)
+    q = Wq (x + positions)    k = Wk (x + positions)    v = Wv x
 
 `GridAttention` attends within each sequence, `CrossAttention` from the sequences of one packing to
-those of another. Different from `nn.MultiheadAttention`: rows of all sequences lie end to end
-instead of padded, positions never enter the values, and `num_heads * head_dim` need not be the
-width.
+those of another. Different from `nn.MultiheadAttention`, whose parameters they have, names and
+shapes: rows of all sequences lie end to end instead of padded, positions never enter the values,
+one product makes q, k and v, and `num_heads * head_dim` need not be the width.
+
+Positions that are sums of table rows (`TablePositions`) are projected as a table and added behind
+the product, so that x + positions is never written out.
 
 Shape suffixes: T rows of all sequences, S sequences, L padded length, D width, N heads, E head
 width.
@@ -15,9 +18,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlp_fast.ops.attention import attention
+from vlp_fast.layers.positions import TablePositions
+from vlp_fast.ops.attention import attention_kvpacked, attention_qkvpacked
+from vlp_fast.ops.positions import linear_with_positions
+
+Positions = Tensor | TablePositions
 
 
 class Sequences(Protocol):
@@ -31,6 +39,10 @@ class Sequences(Protocol):
     def max_length(self) -> int:
         """Rows of the longest sequence (or a bound on them), known to the host."""
 
+    @property
+    def longest_first(self) -> Tensor | None:
+        """(S,) int32: the sequences in the order in which to begin them; any if None."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spans:
@@ -38,6 +50,7 @@ class Spans:
 
     cu_seqlens: Tensor
     max_length: int
+    longest_first: Tensor | None = None
 
     @classmethod
     def uniform(cls, num_sequences: int, length: int, device: torch.device) -> "Spans":
@@ -47,7 +60,10 @@ class Spans:
 
 
 class MultiHeadProjections(nn.Module):
-    """The four projections of attention and what happens between them; see its two subclasses.
+    """The projections of attention; see its two subclasses.
+
+    Its parameters are those of `nn.MultiheadAttention`: where head_dim is not given, state
+    dictionaries go both ways.
 
     Args:
         width: D, features per row, in and out.
@@ -67,28 +83,29 @@ class MultiHeadProjections(nn.Module):
         self.head_dim = _head_dim(width, num_heads) if head_dim is None else head_dim
         self.dropout = dropout
         inner = num_heads * self.head_dim
-        self.query = nn.Linear(width, inner)
-        self.key = nn.Linear(width, inner)
-        self.value = nn.Linear(width, inner)
-        self.output = nn.Linear(inner, width)
-        for linear in (self.query, self.key, self.value, self.output):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * inner, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * inner))
+        self.out_proj = nn.Linear(inner, width)
+        for matrix in (*self.in_proj_weight.detach().chunk(3), self.out_proj.weight):
+            nn.init.xavier_uniform_(matrix)
+        nn.init.zeros_(self.out_proj.bias)
 
-    def project(self, memory: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Computes keys and values (T, N, E) of rows (T, D): what a step-wise decoder keeps."""
-        keys = self._split(self.key(_add(memory, positions)))
-        return keys, self._split(self.value(memory))
+    def project_queries(self, x: Tensor, positions: Positions | None = None) -> Tensor:
+        """Maps rows (T, D) to queries (T, N, E)."""
+        return self._project(x, positions, 0, 1)[:, 0]
+
+    def project_memory(self, memory: Tensor, positions: Positions | None = None) -> Tensor:
+        """Maps rows (T, D) to keys and values (T, 2, N, E): what a step-wise decoder keeps."""
+        return self._project(memory, positions, 1, 3)
 
     def attend(
         self,
         x: Tensor,
         sequences: Sequences,
-        keys: Tensor,
-        values: Tensor,
+        memory: Tensor,
         memory_sequences: Sequences,
         *,
-        positions: Tensor | None = None,
+        positions: Positions | None = None,
         causal: bool = False,
     ) -> Tensor:
         """Attends from rows x to projected keys and values.
@@ -96,33 +113,52 @@ class MultiHeadProjections(nn.Module):
         Args:
             x: (T, D) float, rows that ask.
             sequences: of x, S of them.
-            keys: (Tm, N, E).
-            values: (Tm, N, E).
-            memory_sequences: of keys and values, S of them.
-            positions: (T, D), added to x in front of `query`; none if None.
+            memory: (Tm, 2, N, E) from `project_memory`.
+            memory_sequences: of the memory, S of them.
+            positions: of x, for its queries; none if None.
             causal: a sequence's last row sees all of its keys, the row before all but the last key,
                 and so on.
 
         Returns:
             (T, D).
         """
-        rate = self.dropout if self.training else 0.0
-        mixed_TNE = attention(
-            self._split(self.query(_add(x, positions))),
-            keys,
-            values,
+        mixed_TNE = attention_kvpacked(
+            self.project_queries(x, positions),
+            memory,
             sequences.cu_seqlens,
             memory_sequences.cu_seqlens,
             max_seqlen_q=sequences.max_length,
             max_seqlen_k=memory_sequences.max_length,
             causal=causal,
-            dropout_p=rate,
+            dropout_p=self.dropout_p,
+            order=memory_sequences.longest_first,
         )
-        out_TD: Tensor = self.output(mixed_TNE.flatten(1))
+        out_TD: Tensor = self.out_proj(mixed_TNE.flatten(1))
         return out_TD
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:-1], self.num_heads, self.head_dim)
+    @property
+    def dropout_p(self) -> float:
+        """Rate on the attention weights, 0 in evaluation."""
+        return self.dropout if self.training else 0.0
+
+    def _project(self, x: Tensor, positions: Positions | None, first: int, last: int) -> Tensor:
+        """Projects rows to parts `first` to `last` of (q, k, v): (T, last - first, N, E).
+
+        Under autocast the projected table has its dtype, like the projected rows.
+        """
+        inner = self.num_heads * self.head_dim
+        weight = self.in_proj_weight[first * inner : last * inner]
+        bias = self.in_proj_bias[first * inner : last * inner]
+        moved = (min(last, 2) - first) * inner  # v has no positions
+        if positions is None:
+            out = F.linear(x, weight, bias)
+        elif isinstance(positions, TablePositions):
+            table = F.linear(positions.table, weight[:moved])
+            out = linear_with_positions(x, weight, bias, table, positions.indices)
+        else:
+            placed = F.linear(x + positions.to(x.dtype), weight[:moved], bias[:moved])
+            out = torch.cat([placed, F.linear(x, weight[moved:], bias[moved:])], dim=1)
+        return out.view(x.shape[0], last - first, self.num_heads, self.head_dim)
 
 
 class CrossAttention(MultiHeadProjections):
@@ -135,8 +171,8 @@ class CrossAttention(MultiHeadProjections):
         memory: Tensor,
         memory_sequences: Sequences,
         *,
-        query_positions: Tensor | None = None,
-        memory_positions: Tensor | None = None,
+        query_positions: Positions | None = None,
+        memory_positions: Positions | None = None,
     ) -> Tensor:
         """Computes one row of attention for every row of x.
 
@@ -145,14 +181,14 @@ class CrossAttention(MultiHeadProjections):
             sequences: of x, S of them; a `Packing`, for example.
             memory: (Tm, D) float, rows that answer.
             memory_sequences: of the memory, S of them.
-            query_positions: (T, D), added to x in front of `query`; none if None.
-            memory_positions: (Tm, D), added to the memory in front of `key`, not of `value`.
+            query_positions: of x, (T, D) or a table; enter its queries. None if None.
+            memory_positions: of the memory, (Tm, D) or a table; enter keys, not values.
 
         Returns:
             (T, D).
         """
-        keys, values = self.project(memory, memory_positions)
-        return self.attend(x, sequences, keys, values, memory_sequences, positions=query_positions)
+        projected = self.project_memory(memory, memory_positions)
+        return self.attend(x, sequences, projected, memory_sequences, positions=query_positions)
 
 
 class GridAttention(MultiHeadProjections):
@@ -168,7 +204,7 @@ class GridAttention(MultiHeadProjections):
         x: Tensor,
         packing: Sequences | None = None,
         *,
-        positions: Tensor | None = None,
+        positions: Positions | None = None,
         key_padding_mask: Tensor | None = None,
         causal: bool = False,
     ) -> Tensor:
@@ -177,7 +213,8 @@ class GridAttention(MultiHeadProjections):
         Args:
             x: (T, D) float packed, or (S, L, D) padded.
             packing: sequences of packed rows; None for padded ones.
-            positions: shaped like x, added in front of `query` and `key`, not of `value`.
+            positions: shaped like x, or for packed rows a table; enter queries and keys, not
+                values.
             key_padding_mask: (S, L) bool for padded rows, True on padding, which may lie anywhere;
                 no padding if None.
             causal: a row sees itself and earlier rows of its sequence only.
@@ -187,26 +224,33 @@ class GridAttention(MultiHeadProjections):
 
         Raises:
             ValueError: if packed rows come without a packing or with a mask, or padded rows with a
-                packing.
+                packing or a table of positions.
         """
         if x.dim() == 2 and packing is not None and key_padding_mask is None:
             return self._packed(x, packing, positions, causal)
-        if x.dim() == 3 and packing is None:
+        if x.dim() == 3 and packing is None and not isinstance(positions, TablePositions):
             return self._padded(x, key_padding_mask, positions, causal)
         raise ValueError(
             f"GridAttention: received rows of shape {tuple(x.shape)} "
             f"{'without' if packing is None else 'with'} a packing and "
             f"{'without' if key_padding_mask is None else 'with'} a key_padding_mask, expected "
-            "(T, D) with a packing, or (S, L, D) with or without a mask; pass one of the two"
+            "(T, D) with a packing, or (S, L, D) with or without a mask and positions of that "
+            "shape; pass one of the two"
         )
 
     def _packed(
-        self, x: Tensor, sequences: Sequences, positions: Tensor | None, causal: bool
+        self, x: Tensor, sequences: Sequences, positions: Positions | None, causal: bool
     ) -> Tensor:
-        keys, values = self.project(x, positions)
-        return self.attend(
-            x, sequences, keys, values, sequences, positions=positions, causal=causal
+        mixed_TNE = attention_qkvpacked(
+            self._project(x, positions, 0, 3),
+            sequences.cu_seqlens,
+            max_seqlen=sequences.max_length,
+            causal=causal,
+            dropout_p=self.dropout_p,
+            order=sequences.longest_first,
         )
+        out_TD: Tensor = self.out_proj(mixed_TNE.flatten(1))
+        return out_TD
 
     def _padded(
         self, x: Tensor, is_padding: Tensor | None, positions: Tensor | None, causal: bool
@@ -244,10 +288,6 @@ def _sort_padding_last(is_padding: Tensor) -> tuple[Tensor, Spans]:
     lengths = torch.stack([length - padding, padding], dim=1).flatten()
     cu_seqlens = nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
     return (order + starts).flatten(), Spans(cu_seqlens=cu_seqlens, max_length=length)
-
-
-def _add(x: Tensor, positions: Tensor | None) -> Tensor:
-    return x if positions is None else x + positions.to(x.dtype)
 
 
 def _head_dim(width: int, num_heads: int) -> int:

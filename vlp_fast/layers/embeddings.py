@@ -9,9 +9,11 @@ Shape suffixes: L text tokens of all sequences, P grid cells of all images, D wi
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlp_fast.layers.heads import INIT_STD
+from vlp_fast.layers.positions import TablePositions
 from vlp_fast.ops.packing import Grid, Packing
 
 EPSILON = 1e-6
@@ -47,9 +49,21 @@ class SinePosition(nn.Module):
 
     def forward(self, grid: Grid) -> Tensor:
         """Returns (P, D) float32 positions, one row per cell of the grid."""
-        y = _relative(grid.rows, grid.heights)
-        x = _relative(grid.columns, grid.widths)
-        return torch.cat([self._waves(y), self._waves(x)], dim=1)
+        return TablePositions(table=self.table(grid), indices=grid.places).rows()
+
+    def on_rows(self, grid: Grid, packing: Packing) -> TablePositions:
+        """Returns the positions of packed rows; rows of text have none."""
+        return TablePositions(table=self.table(grid), indices=packing.places)
+
+    def table(self, grid: Grid) -> Tensor:
+        """Returns (R, D) float32, the halves of the distinct rows and columns, zeros beside them.
+
+        A cell's position is the sum of its two `Grid.places`.
+        """
+        waves = self._waves(_relative(grid.offsets, grid.extents))
+        rows, columns = waves.split([grid.num_row_places, len(waves) - grid.num_row_places])
+        half = self.width // 2
+        return torch.cat([F.pad(rows, (0, half)), F.pad(columns, (half, 0))])
 
     def _waves(self, angle: Tensor) -> Tensor:
         pairs = self.width // 4

@@ -20,7 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlp_fast.layers.attention import CrossAttention, GridAttention, Sequences, Spans
+from vlp_fast.layers.attention import (
+    CrossAttention,
+    GridAttention,
+    Positions,
+    Sequences,
+    Spans,
+)
 
 Activation = Literal["relu", "gelu"]
 
@@ -126,8 +132,8 @@ class EncoderLayer(ResidualLayer):
         self.norm1 = config.norm()
         self.norm2 = config.norm()
 
-    def forward(self, x: Tensor, packing: Sequences, positions: Tensor | None = None) -> Tensor:
-        """Maps packed rows (T, D) to (T, D); positions (T, D) enter queries and keys."""
+    def forward(self, x: Tensor, packing: Sequences, positions: Positions | None = None) -> Tensor:
+        """Maps packed rows (T, D) to (T, D); positions enter queries and keys."""
         x = self.residual(
             x, self.norm1, lambda rows: self.attention(rows, packing, positions=positions)
         )
@@ -147,8 +153,8 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.norm = norm
 
-    def forward(self, x: Tensor, packing: Sequences, positions: Tensor | None = None) -> Tensor:
-        """Maps packed rows (T, D) to (T, D); positions (T, D) enter every layer."""
+    def forward(self, x: Tensor, packing: Sequences, positions: Positions | None = None) -> Tensor:
+        """Maps packed rows (T, D) to (T, D); positions enter every layer."""
         for layer in self.layers:
             x = layer(x, packing, positions)
         return x if self.norm is None else self.norm(x)
@@ -165,16 +171,13 @@ class LayerCache:
     """What one decoder layer keeps between steps.
 
     Attributes:
-        keys: (S, max_length, N, E) of the tokens written so far; the rest is not read.
-        values: likewise.
-        memory_keys: (Tm, N, E), projected once.
-        memory_values: likewise.
+        written: (S, max_length, 2, N, E), keys and values of the tokens written so far; the rest is
+            not read.
+        memory: (Tm, 2, N, E), keys and values, projected once.
     """
 
-    keys: Tensor
-    values: Tensor
-    memory_keys: Tensor
-    memory_values: Tensor
+    written: Tensor
+    memory: Tensor
 
 
 class DecoderLayer(ResidualLayer):
@@ -196,8 +199,8 @@ class DecoderLayer(ResidualLayer):
         memory: Tensor,
         memory_sequences: Sequences,
         *,
-        query_positions: Tensor | None = None,
-        memory_positions: Tensor | None = None,
+        query_positions: Positions | None = None,
+        memory_positions: Positions | None = None,
         causal: bool = False,
     ) -> Tensor:
         """Maps packed rows (T, D) to (T, D).
@@ -207,8 +210,8 @@ class DecoderLayer(ResidualLayer):
             sequences: of x, S of them.
             memory: (Tm, D).
             memory_sequences: of the memory, S of them.
-            query_positions: (T, D), enters queries of both attentions and keys of the first.
-            memory_positions: (Tm, D), enters keys of the second.
+            query_positions: of x, enter queries of both attentions and keys of the first.
+            memory_positions: of the memory, enter keys of the second.
             causal: rows do not see later rows of their sequence.
         """
 
@@ -233,11 +236,14 @@ class DecoderLayer(ResidualLayer):
         x = self.residual(x, self.norm2, look_at_memory)
         return self.residual(x, self.norm3, self.ffn)
 
-    def start(self, memory: Tensor, positions: Tensor | None, shape: tuple[int, int]) -> LayerCache:
+    def start(
+        self, memory: Tensor, positions: Positions | None, shape: tuple[int, int]
+    ) -> LayerCache:
         """Returns an empty cache for `shape` = (S, max_length) tokens over memory rows (Tm, D)."""
-        keys, values = self.cross_attention.project(memory, positions)
-        empty = keys.new_zeros(*shape, *keys.shape[1:])
-        return LayerCache(keys=empty, values=empty.clone(), memory_keys=keys, memory_values=values)
+        projected = self.cross_attention.project_memory(memory, positions)
+        return LayerCache(
+            written=projected.new_zeros(*shape, *projected.shape[1:]), memory=projected
+        )
 
     def step(self, x: Tensor, cache: LayerCache, index: int, memory_sequences: Sequences) -> Tensor:
         """Maps the (S, D) rows of token `index` of each sequence; writes them into the cache."""
@@ -246,15 +252,12 @@ class DecoderLayer(ResidualLayer):
         written = Spans.uniform(num_sequences, index + 1, x.device)
 
         def look_back(rows: Tensor) -> Tensor:
-            cache.keys[:, index], cache.values[:, index] = self.self_attention.project(rows)
-            keys = cache.keys[:, : index + 1].flatten(0, 1)
-            values = cache.values[:, : index + 1].flatten(0, 1)
-            return self.self_attention.attend(rows, one, keys, values, written)
+            cache.written[:, index] = self.self_attention.project_memory(rows)
+            so_far = cache.written[:, : index + 1].flatten(0, 1)
+            return self.self_attention.attend(rows, one, so_far, written)
 
         def look_at_memory(rows: Tensor) -> Tensor:
-            return self.cross_attention.attend(
-                rows, one, cache.memory_keys, cache.memory_values, memory_sequences
-            )
+            return self.cross_attention.attend(rows, one, cache.memory, memory_sequences)
 
         x = self.residual(x, self.norm1, look_back)
         x = self.residual(x, self.norm2, look_at_memory)
@@ -289,8 +292,8 @@ class Decoder(nn.Module):
         memory: Tensor,
         memory_sequences: Sequences,
         *,
-        query_positions: Tensor | None = None,
-        memory_positions: Tensor | None = None,
+        query_positions: Positions | None = None,
+        memory_positions: Positions | None = None,
         causal: bool = False,
     ) -> Tensor:
         """Computes (A, T, D), the normed outputs of all layers; arguments as in `DecoderLayer`."""
@@ -314,7 +317,7 @@ class Decoder(nn.Module):
         memory_sequences: Sequences,
         *,
         max_length: int,
-        memory_positions: Tensor | None = None,
+        memory_positions: Positions | None = None,
     ) -> DecodingState:
         """Returns the state in front of the first token; keys and values of the memory are final.
 
@@ -322,7 +325,7 @@ class Decoder(nn.Module):
             memory: (Tm, D).
             memory_sequences: of the memory, S of them: one text is written for each.
             max_length: steps that will be taken at most.
-            memory_positions: (Tm, D), enters keys.
+            memory_positions: of the memory, enter keys.
         """
         shape = (memory_sequences.cu_seqlens.shape[0] - 1, max_length)
         caches = tuple(layer.start(memory, memory_positions, shape) for layer in self._layers())

@@ -26,6 +26,7 @@ from vlp_fast.layers.attention import Spans
 from vlp_fast.layers.backbone import ResNet
 from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
 from vlp_fast.layers.heads import BoxHead, ClassHead, MaskedLanguageHead, MatchingHead
+from vlp_fast.layers.positions import TablePositions
 from vlp_fast.layers.transformer import (
     Decoder,
     DecoderLayer,
@@ -154,7 +155,7 @@ class E2EVLP(nn.Module):
         """
         text = self.text_embeddings.embed(text_ids, packing)
         rows = join_rows(text, cells.index_select(0, packing.grid_cells), packing)
-        memory: Tensor = self.encoder(rows, packing, self._positions(grid, packing))
+        memory: Tensor = self.encoder(rows, packing, self.sine_position.on_rows(grid, packing))
         return memory
 
     def detect(self, memory: Tensor, grid: Grid, packing: Packing) -> Detections:
@@ -167,14 +168,15 @@ class E2EVLP(nn.Module):
         """
         queries = self.query_positions.weight
         num_sequences, num_queries = packing.num_sequences, queries.shape[0]
-        positions = queries.repeat(num_sequences, 1)
+        numbers = torch.arange(num_queries, dtype=torch.int32, device=memory.device)
+        positions = TablePositions(table=queries, indices=numbers.repeat(num_sequences)[:, None])
         hidden_ATD = self.decoder(
-            torch.zeros_like(positions),
+            queries.new_zeros(num_sequences * num_queries, queries.shape[1]),
             Spans.uniform(num_sequences, num_queries, memory.device),
             memory,
             packing,
             query_positions=positions,
-            memory_positions=self._positions(grid, packing),
+            memory_positions=self.sine_position.on_rows(grid, packing),
         )
         hidden = hidden_ATD.unflatten(1, (num_sequences, num_queries))
         return Detections(
@@ -217,7 +219,7 @@ class E2EVLP(nn.Module):
             caption_packing,
             memory,
             packing,
-            memory_positions=self._positions(grid, packing),
+            memory_positions=self.sine_position.on_rows(grid, packing),
             causal=True,
         )
         return self._word_logits(hidden_ATD[-1])
@@ -271,7 +273,7 @@ class E2EVLP(nn.Module):
             memory,
             packing,
             max_length=max_length,
-            memory_positions=self._positions(grid, packing),
+            memory_positions=self.sine_position.on_rows(grid, packing),
         )
         shape = (packing.num_sequences,)
         ids = torch.full(shape, start_id, device=memory.device)
@@ -284,12 +286,6 @@ class E2EVLP(nn.Module):
             has_ended = has_ended | (ids == end_id)
             written.append(ids)
         return torch.stack(written, dim=1)
-
-    def _positions(self, grid: Grid, packing: Packing) -> Tensor:
-        """Returns (T, D): the sine position of grid rows, zero for text rows."""
-        sine = self.sine_position(grid).index_select(0, packing.grid_cells)
-        rows: Tensor = sine.new_zeros(packing.num_rows, sine.shape[1])
-        return rows.index_copy(0, packing.grid_rows, sine)
 
     def _word_logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self.caption_head(hidden, self.text_embeddings.word_embeddings.weight)

@@ -31,7 +31,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"code_projection\.", "neck.pos_line."),
     (r"text_embeddings\.norm\.", "language.bert.embeddings.LayerNorm."),
     (r"text_embeddings\.", "language.bert.embeddings."),
-    (r"encoder\.layers\.(\d+)\.attention\.output\.", rf"{_LAYER}.\1.attention.output.dense."),
+    (r"encoder\.layers\.(\d+)\.attention\.out_proj\.", rf"{_LAYER}.\1.attention.output.dense."),
     (r"encoder\.layers\.(\d+)\.attention\.", rf"{_LAYER}.\1.attention.self."),
     (r"encoder\.layers\.(\d+)\.norm1\.", rf"{_LAYER}.\1.attention.output.LayerNorm."),
     (r"encoder\.layers\.(\d+)\.ffn\.linear1\.", rf"{_LAYER}.\1.intermediate.dense."),
@@ -79,7 +79,8 @@ def official_state_dict(model: Soho) -> dict[str, Tensor]:
     Raises:
         ValueError: if the model has tensors that the published code does not have.
     """
-    state = {official_name(name): tensor for name, tensor in model.state_dict().items()}
+    own = (part for name, x in model.state_dict().items() for part in _split_projection(name, x))
+    state = {official_name(name): tensor for name, tensor in own}
     state[_TIED_WORDS] = model.state_dict()[_WORDS]
     return state
 
@@ -114,3 +115,12 @@ def load_official_state_dict(model: Soho, state: Mapping[str, Tensor]) -> LoadRe
         missing=tuple(sorted(own.keys() - given.keys())),
         unexpected=tuple(sorted(given.keys() - own.keys())),
     )
+
+
+def _split_projection(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
+    """Takes queries, keys and values apart: the published code projects them one by one."""
+    stem, is_projection, kind = name.partition("in_proj_")
+    if not is_projection:
+        return [(name, tensor)]
+    parts = zip(("query", "key", "value"), tensor.chunk(3), strict=True)
+    return [(f"{stem}{part}.{kind}", values) for part, values in parts]

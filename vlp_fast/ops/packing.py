@@ -40,6 +40,15 @@ class Grid:
     """(P,) int64, H_i of the cell's own image."""
     widths: Tensor
     """(P,) int64, W_i of the cell's own image."""
+    places: Tensor
+    """(P, 2) int32, the distinct places of the cell's row and of its column on their axes."""
+    offsets: Tensor
+    """(R,) int64, row or column of each distinct place: all rows of a height, and so on; rows of
+    all heights first, then columns of all widths."""
+    extents: Tensor
+    """(R,) int64, the height or width, in cells, that the place is on."""
+    num_row_places: int
+    """How many of the distinct places are rows."""
 
     @property
     def num_cells(self) -> int:
@@ -78,6 +87,12 @@ class Packing:
     """(sum of text_lengths,) int64, place of each token in its own text, from 0."""
     sequence_of: Tensor
     """(T,) int64."""
+    places: Tensor
+    """(T, 2) int32, `Grid.places` of each row; -1 on rows of text."""
+    longest_first: Tensor
+    """(S,) int32, sequences by falling length: the order in which a GPU does best to begin them."""
+    max_length: int
+    """Rows of the longest sequence, 0 if there is none."""
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -98,11 +113,6 @@ class Packing:
     def num_rows(self) -> int:
         """T, the rows of all sequences."""
         return sum(self.text_lengths) + sum(self.grid_lengths)
-
-    @property
-    def max_length(self) -> int:
-        """Rows of the longest sequence, 0 if there is none."""
-        return max(self.lengths, default=0)
 
     @property
     def first_rows(self) -> Tensor:
@@ -134,8 +144,11 @@ def make_grid(sizes: Sequence[tuple[int, int]], map_size: tuple[int, int]) -> Gr
     areas = _host([h * w for h, w in sizes])
     image_of = _owners(areas)
     heights, widths = (_host(side)[image_of] for side in _sides(sizes))
-    places = _ranges(torch.zeros_like(areas), areas)
-    rows, columns = places // widths, places % widths
+    cells = _ranges(torch.zeros_like(areas), areas)
+    rows, columns = cells // widths, cells % widths
+    first_of_height, row_places = _distinct_places(_sides(sizes)[0])
+    first_of_width, column_places = _distinct_places(_sides(sizes)[1])
+    places = [first_of_height[heights] + rows, len(row_places) + first_of_width[widths] + columns]
     return Grid(
         sizes=tuple((int(h), int(w)) for h, w in sizes),
         map_size=(int(height), int(width)),
@@ -145,6 +158,10 @@ def make_grid(sizes: Sequence[tuple[int, int]], map_size: tuple[int, int]) -> Gr
         columns=columns,
         heights=heights,
         widths=widths,
+        places=torch.stack(places, dim=1).int(),
+        offsets=torch.cat([row_places[:, 0], column_places[:, 0]]),
+        extents=torch.cat([row_places[:, 1], column_places[:, 1]]),
+        num_row_places=len(row_places),
     )
 
 
@@ -167,7 +184,8 @@ def make_packing(
     grid_lengths = [areas[image] if image >= 0 else 0 for image in image_of]
     first_cell = [0, *accumulate(areas)]
     cells = _ranges(_host([first_cell[max(image, 0)] for image in image_of]), _host(grid_lengths))
-    return _packing(text_lengths, grid_lengths, image_of, cells)
+    places = None if grid is None else grid.places[cells]
+    return _packing(text_lengths, grid_lengths, image_of, cells, places)
 
 
 def uniform_packing(num_sequences: int, length: int) -> Packing:
@@ -204,8 +222,10 @@ def select_sequences(packing: Packing, sequences: Sequence[int]) -> tuple[Tensor
         _kept_ranges(packing.grid_lengths, sequences).to(device, non_blocking=True)
     ]
     no_cells = torch.zeros(sum(grid_lengths), dtype=torch.int64)
-    kept = _packing(text_lengths, grid_lengths, image_of, no_cells).to(device)
-    return rows.to(device, non_blocking=True), dataclasses.replace(kept, grid_cells=cells)
+    kept = _packing(text_lengths, grid_lengths, image_of, no_cells, None).to(device)
+    rows = rows.to(device, non_blocking=True)
+    places = packing.places.index_select(0, rows)
+    return rows, dataclasses.replace(kept, grid_cells=cells, places=places)
 
 
 def gather_cells(feature_map: Tensor, grid: Grid) -> Tensor:
@@ -289,20 +309,29 @@ def _packing(
     grid_lengths: Sequence[int],
     image_of: Sequence[int],
     grid_cells: Tensor,
+    grid_places: Tensor | None,
 ) -> Packing:
     text, cells = _host(text_lengths), _host(grid_lengths)
-    ends = (text + cells).cumsum(0)
-    starts = ends - text - cells
+    lengths = text + cells
+    ends = lengths.cumsum(0)
+    starts = ends - lengths
+    grid_rows = _ranges(starts + text, cells)
+    places = torch.full((int(lengths.sum()), 2), -1, dtype=torch.int32)
+    if grid_places is not None:
+        places[grid_rows] = grid_places
     return Packing(
         text_lengths=tuple(int(n) for n in text_lengths),
         grid_lengths=tuple(int(n) for n in grid_lengths),
         image_of=tuple(int(n) for n in image_of),
         cu_seqlens=torch.cat([ends.new_zeros(1), ends]).int(),
         text_rows=_ranges(starts, text),
-        grid_rows=_ranges(starts + text, cells),
+        grid_rows=grid_rows,
         grid_cells=grid_cells,
         text_positions=_ranges(torch.zeros_like(text), text),
-        sequence_of=_owners(text + cells),
+        sequence_of=_owners(lengths),
+        places=places,
+        longest_first=lengths.argsort(descending=True, stable=True).int(),
+        max_length=int(lengths.max()) if len(lengths) else 0,
     )
 
 
@@ -334,6 +363,22 @@ def _padded_places(packing: Packing, padded_length: int) -> Tensor:
     rows = torch.arange(packing.num_rows, device=packing.sequence_of.device)
     positions = rows - packing.first_rows[packing.sequence_of]
     return packing.sequence_of * padded_length + positions
+
+
+def _distinct_places(sides: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """List the places on axes of these lengths once: (place, length of the axis).
+
+    Returns:
+        `(first, places)`: where the places of a length begin, at the index of that length, and the
+        (R, 2) places.
+    """
+    lengths = _host(sorted(set(sides)))
+    places = torch.stack(
+        [_ranges(torch.zeros_like(lengths), lengths), lengths[_owners(lengths)]], 1
+    )
+    first = torch.zeros(max(sides, default=0) + 1, dtype=torch.int64)
+    first[lengths] = lengths.cumsum(0) - lengths
+    return first, places
 
 
 def _sides(sizes: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
