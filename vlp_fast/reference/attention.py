@@ -3,8 +3,9 @@
 Sequences are padded by index into zeros, so nothing of a neighbour (NaN included) can reach a row,
 and padded keys get weight 0. Scores and softmax are float32 (float64 for float64 inputs); weights
 meet bfloat16 values in bfloat16, as in every fused kernel. Products are written out, and taken for
-some sequences at a time so that scores stay in the cache: in PyTorch 2.11 on a CPU the backward
-pass of `scaled_dot_product_attention` in bfloat16 takes six times as long.
+some sequences at a time so that scores stay in the cache: in PyTorch 2.11 on a CPU the
+backward pass of `scaled_dot_product_attention` in bfloat16 takes six times as long. Where the host
+knows the lengths, those products leave out the padding.
 """
 
 from collections.abc import Iterator
@@ -37,6 +38,26 @@ class Sequences(NamedTuple):
     lengths: Tensor
     """(S,) int64."""
     length: int
+    host_lengths: tuple[int, ...] | None
+    """The same as `lengths` where the host knows them, on a CPU."""
+
+
+class Part(NamedTuple):
+    """Sequences whose scores are taken at a time, and their rows up to the longest of them."""
+
+    sequences: slice
+    queries: slice
+    keys: slice
+
+    @property
+    def of_queries(self) -> tuple[slice, slice, slice]:
+        """Place in a padded operand of queries, (S, N, Lq, ...)."""
+        return self.sequences, slice(None), self.queries
+
+    @property
+    def of_keys(self) -> tuple[slice, slice, slice]:
+        """Place in a padded operand of keys, (S, N, Lk, ...)."""
+        return self.sequences, slice(None), self.keys
 
 
 def attention(
@@ -62,12 +83,12 @@ def attention(
     padded_v = _pad(v, keys, narrow)
     out = torch.empty_like(padded_q, dtype=narrow)
     lse = padded_q.new_empty(padded_q.shape[:3])
-    for part in _parts(padded_q, padded_k):
-        scores = _scores(padded_q, padded_k, hidden, part, scale)
-        weights = _softmax_(scores, lse[part])
+    for part in _parts(queries, keys, q):
+        scores = _scores(padded_q[part.of_queries], padded_k[part.of_keys], hidden, part, scale)
+        weights = _softmax_(scores, lse[part.of_queries])
         if seed is not None:
-            weights.mul_(_dropout(weights, part.start, dropout_p, seed))
-        torch.matmul(weights.to(padded_v.dtype), padded_v[part], out=out[part])
+            weights.mul_(_dropout(weights, part, dropout_p, seed))
+        out[part.of_queries] = weights.to(narrow) @ padded_v[part.of_keys]
     rows = _unpad(lse[..., None], queries, lse.dtype)[..., 0]
     return _unpad(out, queries, q.dtype), rows.T.contiguous()
 
@@ -105,20 +126,21 @@ def attention_backward(
     padded_lse, padded_centres = (_pad(x[..., None], queries, wide) for x in (lse, centres))
     of_q, of_k = torch.empty_like(padded_q), torch.empty_like(padded_k)
     of_v = torch.empty_like(padded_v, dtype=narrow)
-    for part in _parts(padded_q, padded_k):
-        weights = _scores(padded_q, padded_k, hidden, part, scale)
-        weights.sub_(padded_lse[part]).exp2_()
-        grad_weights = padded_grad[part].to(wide) @ padded_v[part].mT
+    for part in _parts(queries, keys, q):
+        at_q, at_k = part.of_queries, part.of_keys
+        weights = _scores(padded_q[at_q], padded_k[at_k], hidden, part, scale)
+        weights.sub_(padded_lse[at_q]).exp2_()
+        grad_weights = padded_grad[at_q].to(wide) @ padded_v[at_k].mT
         used = weights
         if seed is not None:
-            dropout = _dropout(weights, part.start, dropout_p, seed)
+            dropout = _dropout(weights, part, dropout_p, seed)
             grad_weights.mul_(dropout)
             used = dropout.mul_(weights)
-        torch.matmul(used.to(narrow).mT, padded_grad[part], out=of_v[part])
-        grad_scores = grad_weights.sub_(padded_centres[part]).mul_(weights).mul_(scale)
+        of_v[at_k] = used.to(narrow).mT @ padded_grad[at_q]
+        grad_scores = grad_weights.sub_(padded_centres[at_q]).mul_(weights).mul_(scale)
         grad_scores = grad_scores.to(narrow)
-        torch.matmul(grad_scores, padded_k[part], out=of_q[part])
-        torch.matmul(grad_scores.mT, padded_q[part], out=of_k[part])
+        of_q[at_q] = grad_scores @ padded_k[at_k]
+        of_k[at_k] = grad_scores.mT @ padded_q[at_q]
     grad_q.copy_(_unpad(of_q, queries, q.dtype))
     grad_k.copy_(_unpad(of_k, keys, k.dtype))
     grad_v.copy_(_unpad(of_v, keys, v.dtype))
@@ -127,34 +149,37 @@ def attention_backward(
 def _sequences(cu_seqlens: Tensor, length: int, rows: int) -> Sequences:
     if cu_seqlens.device.type == "cpu":
         return _sequences_on_host(tuple(cu_seqlens.tolist()), length, rows)
-    return _located(cu_seqlens.long(), length, rows)
+    return _located(cu_seqlens.long(), length, rows, None)
 
 
 # All layers share a packing, and so does the backward pass: five are in use in a step of E2E-VLP.
 @lru_cache(maxsize=16)
 def _sequences_on_host(bounds: tuple[int, ...], length: int, rows: int) -> Sequences:
     # Values, so only where reading them costs nothing: on a GPU this would be a wait.
-    longest = max((stop - start for start, stop in pairwise(bounds)), default=0)
+    lengths = tuple(stop - start for start, stop in pairwise(bounds))
+    longest = max(lengths, default=0)
     if longest > length or bounds[-1] != rows:
         raise ValueError(
             f"attention: received {rows} rows with cu_seqlens up to {bounds[-1]} and longest "
             f"sequence {longest}, expected as many rows as cu_seqlens says and none longer than "
             f"max_seqlen {length}"
         )
-    return _located(torch.tensor(bounds, device="cpu"), length, rows)
+    return _located(torch.tensor(bounds, device="cpu"), length, rows, lengths)
 
 
-def _located(bounds: Tensor, length: int, rows: int) -> Sequences:
+def _located(
+    bounds: Tensor, length: int, rows: int, host_lengths: tuple[int, ...] | None
+) -> Sequences:
     lengths = bounds.diff()
     if rows == len(lengths) * length:
-        return Sequences(None, None, None, lengths, length)
+        return Sequences(None, None, None, lengths, length, host_lengths)
     column = torch.arange(length, device=bounds.device)
     padding = column >= lengths[:, None]
     held = (bounds[:-1, None] + column).masked_fill_(padding, 0)
     numbers = torch.arange(len(lengths), device=bounds.device)
     shifts = (numbers * length - bounds[:-1]).repeat_interleave(lengths, output_size=rows)
     places = shifts + torch.arange(rows, device=bounds.device)
-    return Sequences(places, held.flatten(), padding.flatten(), lengths, length)
+    return Sequences(places, held.flatten(), padding.flatten(), lengths, length, host_lengths)
 
 
 def _hidden(queries: Sequences, keys: Sequences, causal: bool, q: Tensor) -> Tensor | None:
@@ -171,17 +196,29 @@ def _hidden(queries: Sequences, keys: Sequences, causal: bool, q: Tensor) -> Ten
     return torch.zeros((), dtype=dtype, device=q.device).where(column < ends, -torch.inf)
 
 
-def _parts(q: Tensor, k: Tensor) -> Iterator[slice]:
-    """Slices of sequences whose scores fit in the cache."""
-    scores = max(1, q.shape[1] * q.shape[2] * k.shape[2])
+def _parts(queries: Sequences, keys: Sequences, q: Tensor) -> Iterator[Part]:
+    """Sequences whose scores fit in the cache."""
+    scores = max(1, q.shape[1] * queries.length * keys.length)
     step = max(1, _SCORES_AT_A_TIME.get(q.device.type, 2**26) // scores)
-    return (slice(start, start + step) for start in range(0, len(q), step))
+    for start in range(0, len(queries.lengths), step):
+        sequences = slice(start, start + step)
+        ends = (_longest(operand, sequences) for operand in (queries, keys))
+        yield Part(sequences, *(slice(0, end) for end in ends))
 
 
-def _scores(q: Tensor, k: Tensor, hidden: Tensor | None, part: slice, scale: float) -> Tensor:
-    """Scores of some sequences (S', N, Lq, Lk), divided by ln 2."""
-    scores = (widen(q[part]) @ widen(k[part]).mT).mul_(scale / _LN2)
-    return scores if hidden is None else scores.add_(hidden[part])
+def _longest(operand: Sequences, sequences: slice) -> int:
+    if operand.host_lengths is None:
+        return operand.length
+    return max(operand.host_lengths[sequences], default=0)
+
+
+def _scores(q: Tensor, k: Tensor, hidden: Tensor | None, part: Part, scale: float) -> Tensor:
+    """Scores of a part (S', N, Lq, Lk), divided by ln 2."""
+    scores = (widen(q) @ widen(k).mT).mul_(scale / _LN2)
+    if hidden is None:
+        return scores
+    rows = part.queries if hidden.shape[2] > 1 else slice(None)
+    return scores.add_(hidden[part.sequences, :, rows, part.keys])
 
 
 def _softmax_(scores: Tensor, lse: Tensor) -> Tensor:
@@ -197,10 +234,10 @@ def _softmax_(scores: Tensor, lse: Tensor) -> Tensor:
     return weights.div_(total.clamp_(min=torch.finfo(total.dtype).tiny))
 
 
-def _dropout(weights: Tensor, first: int, dropout_p: float, seed: Tensor) -> Tensor:
-    """Factors of weights (S, N, Lq, Lk), by the hash documented at `ops.attention`."""
+def _dropout(weights: Tensor, part: Part, dropout_p: float, seed: Tensor) -> Tensor:
+    """Factors of a part's weights, by the hash documented at `ops.attention`."""
     sequences, heads, rows, columns = weights.shape
-    places = ((first, sequences), (0, heads), (0, rows))
+    places = ((part.sequences.start, sequences), (0, heads), (0, rows))
     return dropout_factors(places, columns, dropout_p=dropout_p, seed=seed, dtype=weights.dtype)
 
 
