@@ -18,6 +18,7 @@ Implementation = Callable[..., Any]
 def register(
     *operators: Op,
     reference: ModuleType,
+    pytorch: ModuleType | None = None,
     cpp: ModuleType | None = None,
     cuda: ModuleType | None = None,
     triton: str | None = None,
@@ -30,6 +31,7 @@ def register(
     Args:
         operators: with one set of modules.
         reference: the definitions.
+        pytorch: by fused kernels that PyTorch brings, the backend `torch`.
         cpp: of the CPU, through the extension.
         cuda: of GPUs, through the extension.
         triton: module of `vlp_fast.kernels`, imported at the first call.
@@ -37,6 +39,8 @@ def register(
     for op in operators:
         definition: Implementation = getattr(reference, op.name)
         op.impl("reference")(definition)
+        if pytorch is not None:
+            op.impl("torch")(but_float64(getattr(pytorch, op.name), definition))
         if cpp is not None and native.extension() is not None:
             op.impl("cpp")(but_float64(getattr(cpp, op.name, definition), definition))
         if cuda is not None and native.has_cuda():

@@ -29,7 +29,7 @@ class Preference(NamedTuple):
 PREFERENCE = (
     Preference("cuda", (8, 0), ("triton", "cuda", "reference")),
     Preference("cuda", (0, 0), ("cuda", "reference")),
-    Preference("cpu", (0, 0), ("cpp", "reference")),
+    Preference("cpu", (0, 0), ("cpp", "torch", "reference")),
 )
 OTHER_DEVICES = ("reference",)
 

@@ -146,6 +146,15 @@ def attention_backward(
     grad_v.copy_(_unpad(of_v, keys, v.dtype))
 
 
+def check_sequences(cu_seqlens: Tensor, length: int, rows: int) -> None:
+    """Refuse bounds on a CPU that are not those of `rows` rows in sequences up to `length`.
+
+    Raises:
+        ValueError: so.
+    """
+    _sequences(cu_seqlens, length, rows)
+
+
 def _sequences(cu_seqlens: Tensor, length: int, rows: int) -> Sequences:
     if cu_seqlens.device.type == "cpu":
         return _sequences_on_host(tuple(cu_seqlens.tolist()), length, rows)
