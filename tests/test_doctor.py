@@ -70,7 +70,7 @@ def test_every_operator_has_its_backend_and_reason_on_the_cpu() -> None:
 
 
 def test_operators_without_a_backend_on_a_device_are_red(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(registry.operators()["attention"].backends, "reference")
+    monkeypatch.setattr(registry.operators()["attention"], "backends", {})
     line = lines()["attention on cpu"]
     assert line.status == "red"
     assert doctor.main() == 1

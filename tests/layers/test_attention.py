@@ -11,7 +11,8 @@ from vlp_fast.layers.attention import (
     Spans,
 )
 from vlp_fast.layers.positions import TablePositions
-from vlp_fast.ops.packing import make_grid, make_packing, pack, uniform_packing, unpack
+from vlp_fast.ops.grid import make_grid
+from vlp_fast.ops.packing import make_packing, pack, uniform_packing, unpack
 
 WIDTH, HEADS, HEAD_DIM = 12, 3, 5
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
-from vlp_fast.ops.packing import make_grid, make_packing
+from vlp_fast.ops.grid import make_grid
+from vlp_fast.ops.packing import make_packing
 
 
 def expected_position(index: int, size: int, features: int, temperature: float) -> list[float]:

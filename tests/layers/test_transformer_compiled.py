@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from vlp_fast.layers.embeddings import SinePosition
 from vlp_fast.layers.positions import TablePositions
 from vlp_fast.layers.transformer import EncoderLayer, LayerConfig
-from vlp_fast.ops.packing import Packing, make_grid, make_packing
+from vlp_fast.ops.grid import make_grid
+from vlp_fast.ops.packing import Packing, make_packing
 
 WIDTH = 16
 SIZES = [(2, 3), (4, 1), (1, 1)]

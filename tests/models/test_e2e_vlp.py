@@ -14,7 +14,8 @@ from vlp_fast.models.config import (
     E2EVLPConfig,
 )
 from vlp_fast.models.e2e_vlp import build_e2e_vlp
-from vlp_fast.ops.packing import Grid, Packing, make_grid, make_packing, select_sequences
+from vlp_fast.ops.grid import Grid, make_grid
+from vlp_fast.ops.packing import Packing, make_packing, select_sequences
 
 
 def test_sizes_are_rounded_up_to_cells() -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from vlp_fast.layers.embeddings import SinePosition
 from vlp_fast.models.e2e_vlp import E2EVLP, build_e2e_vlp
-from vlp_fast.ops.packing import Grid, Packing, make_packing, select_sequences
+from vlp_fast.ops.grid import Grid
+from vlp_fast.ops.packing import Packing, make_packing, select_sequences
 
 START, END = 1, 2
 TEXTS = ([5, 9, 5, 9, 7], [9, 3], [4, 4, 4, 8])

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from vlp_fast.models.label_masking import mask_random_label, mask_shared_position
-from vlp_fast.ops.packing import Grid, make_grid
+from vlp_fast.ops.grid import Grid, make_grid
 
 
 def many_images(labels: list[int], copies: int) -> tuple[Tensor, Grid]:

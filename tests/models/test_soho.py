@@ -13,7 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from vlp_fast.layers.residual_block import FrozenNorm
 from vlp_fast.models.config import BackboneConfig, SohoConfig, official
 from vlp_fast.models.soho import Soho, VisualTokens, build_soho
-from vlp_fast.ops.packing import Grid, Packing, gather_cells, make_grid, make_packing
+from vlp_fast.ops.grid import Grid, gather_cells, make_grid
+from vlp_fast.ops.packing import Packing, make_packing
 
 PAPER = SohoConfig(
     backbone=BackboneConfig(

@@ -10,7 +10,8 @@ from vlp_fast.models.config import (
     E2EVLPConfig,
 )
 from vlp_fast.models.e2e_vlp import E2EVLP, build_e2e_vlp
-from vlp_fast.ops.packing import Grid, Packing, make_grid, make_packing
+from vlp_fast.ops.grid import Grid, make_grid
+from vlp_fast.ops.packing import Packing, make_packing
 
 TINY = E2EVLPConfig(
     backbone=BackboneConfig(

@@ -10,7 +10,8 @@ from vlp_fast.data.examples import Example
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
-from vlp_fast.ops.packing import Grid, Packing, make_packing
+from vlp_fast.ops.grid import Grid
+from vlp_fast.ops.packing import Packing, make_packing
 from vlp_fast.tasks.captioning import until_end
 from vlp_fast.tasks.images import batch_images
 from vlp_fast.tasks.texts import flat

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from vlp_fast.layers.heads import INIT_STD
 from vlp_fast.layers.positions import TablePositions
-from vlp_fast.ops.packing import Grid, Packing
+from vlp_fast.ops.grid import Grid
+from vlp_fast.ops.packing import Packing
 
 EPSILON = 1e-6
 """Keeps DETR's normalisation by the image's size from dividing by zero."""

@@ -36,7 +36,8 @@ from vlp_fast.layers.transformer import (
 )
 from vlp_fast.models.backbone import build_backbone
 from vlp_fast.models.config import E2EVLPConfig
-from vlp_fast.ops.packing import Grid, Packing, gather_cells, join_rows
+from vlp_fast.ops.grid import Grid, gather_cells
+from vlp_fast.ops.packing import Packing, join_rows
 
 
 @dataclass(frozen=True, kw_only=True)

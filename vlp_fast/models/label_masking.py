@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-from vlp_fast.ops.packing import Grid
+from vlp_fast.ops.grid import Grid
 
 
 def mask_random_label(

@@ -35,7 +35,8 @@ from vlp_fast.layers.visual_dictionary import VisualDictionary
 from vlp_fast.models.backbone import build_backbone
 from vlp_fast.models.config import SohoConfig
 from vlp_fast.models.label_masking import mask_random_label, mask_shared_position
-from vlp_fast.ops.packing import Grid, Packing, gather_cells, join_rows
+from vlp_fast.ops.grid import Grid, gather_cells
+from vlp_fast.ops.packing import Packing, join_rows
 
 BERT_EPS = 1e-12
 """Epsilon of BERT's layer norms; that of the visual tokens is torch's 1e-5, as published."""

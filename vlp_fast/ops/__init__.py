@@ -18,16 +18,13 @@ from vlp_fast.ops.dictionary_update import (
     ema_update,
     laplace_ema_update,
 )
+from vlp_fast.ops.grid import Grid, gather_cells, make_grid, scatter_cells
 from vlp_fast.ops.losses import SetLosses, set_losses
 from vlp_fast.ops.matching import match
 from vlp_fast.ops.packing import (
-    Grid,
     Packing,
-    gather_cells,
-    make_grid,
     make_packing,
     pack,
-    scatter_cells,
     select_sequences,
     uniform_packing,
     unpack,

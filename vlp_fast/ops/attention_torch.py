@@ -103,8 +103,9 @@ def attention_backward(
 def _is_computed(
     q: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, causal: bool, seed: Tensor | None
 ) -> bool:
-    is_square = not causal or torch.equal(cu_seqlens_q, cu_seqlens_k)
-    return q.device.type == "cpu" and is_square and seed is None
+    if q.device.type != "cpu" or seed is not None:
+        return False
+    return not causal or torch.equal(cu_seqlens_q, cu_seqlens_k)
 
 
 def _runs(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor) -> Iterator[Run]:

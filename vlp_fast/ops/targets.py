@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vlp_fast.ops.packing import moved
+from vlp_fast.ops.grid import moved
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

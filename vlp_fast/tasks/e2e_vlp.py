@@ -17,7 +17,8 @@ from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.ops import Targets
-from vlp_fast.ops.packing import Grid, Packing, make_packing, select_sequences
+from vlp_fast.ops.grid import Grid
+from vlp_fast.ops.packing import Packing, make_packing, select_sequences
 from vlp_fast.tasks.captioning import shift
 from vlp_fast.tasks.config import E2EVLPObjective
 from vlp_fast.tasks.detection import (

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vlp_fast.data.examples import Example
 from vlp_fast.data.transforms import pad_images
-from vlp_fast.ops.packing import Grid, make_grid
+from vlp_fast.ops.grid import Grid, make_grid
 
 Sizes = tuple[tuple[int, int], ...]
 """(height, width) of each image."""

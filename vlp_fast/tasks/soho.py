@@ -19,7 +19,8 @@ from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
 from vlp_fast.models.config import SohoConfig
 from vlp_fast.models.soho import Soho, pad_multiple
-from vlp_fast.ops.packing import Grid, Packing, make_packing
+from vlp_fast.ops.grid import Grid
+from vlp_fast.ops.packing import Packing, make_packing
 from vlp_fast.tasks.config import SohoObjective
 from vlp_fast.tasks.images import Geometry, Sizes, batch_images
 from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions

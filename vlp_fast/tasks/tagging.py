@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from vlp_fast.data.examples import Example
 from vlp_fast.layers.embeddings import TextEmbeddings
-from vlp_fast.ops.packing import Grid
+from vlp_fast.ops.grid import Grid
 from vlp_fast.tasks.images import Geometry, Sizes, batch_images
 from vlp_fast.tasks.task import Inputs, StepOutput
 from vlp_fast.tasks.texts import Corruption, flat
