@@ -22,7 +22,14 @@ from torch import Tensor
 
 from vlp_fast.kernels.dictionary_scores import row_norms, score_error, scores_of
 from vlp_fast.kernels.dictionary_update import prepare_codes
-from vlp_fast.kernels.launch import architecture, bound, on_device_of, persistent_programs, readable
+from vlp_fast.kernels.launch import (
+    architecture,
+    bound,
+    on_device_of,
+    persistent_programs,
+    readable,
+    with_neighbouring_columns,
+)
 from vlp_fast.kernels.tiling import search_tile
 
 NO_CODE = tl.constexpr(2**31 - 1)
@@ -200,8 +207,8 @@ def nearest_code(
         prepared = [*prepare_codes(codes, centre, dtype), centre]
     is_centred = x.dtype != prepared[0].dtype
     operand, terms, centre = (readable(tensor).contiguous() for tensor in prepared)
-    # Columns that are not neighbours in memory load one by one, in each tile of codes again.
-    x, codes = (_with_neighbouring_columns(readable(matrix)) for matrix in (x, codes))
+    # Rows are read in each tile of codes again.
+    x, codes = (with_neighbouring_columns(readable(matrix)) for matrix in (x, codes))
     rows, width, num_codes = *x.shape, codes.shape[0]
     indices = x.new_empty(rows, dtype=torch.int64)
     if rows == 0:
@@ -248,7 +255,3 @@ def nearest_code(
             **tile.resolve_options(),
         )
     return indices
-
-
-def _with_neighbouring_columns(matrix: Tensor) -> Tensor:
-    return matrix if matrix.stride(1) == 1 else matrix.contiguous()

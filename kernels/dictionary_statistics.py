@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vlp_fast.kernels.dictionary_sort import label_kernel, place_kernel, plan_kernel
-from vlp_fast.kernels.launch import bound, on_device_of, readable
+from vlp_fast.kernels.launch import bound, on_device_of, readable, with_neighbouring_columns
 
 # Not yet measured. A block's histogram takes 4 K bytes, ranks within a block BLOCK comparisons a
 # row; a code of one chunk needs no partial sums.
@@ -144,8 +144,7 @@ def code_statistics(
     buffer = x.new_zeros(num_codes * (width + 1) + 1, dtype=torch.float32)
     if rows == 0:
         return buffer
-    x = readable(x)
-    x = x if x.stride(1) == 1 else x.contiguous()
+    x = with_neighbouring_columns(readable(x))
     sums, counts = buffer[: num_codes * width], buffer[num_codes * width :]
     with on_device_of("code_statistics", x):
         if deterministic:

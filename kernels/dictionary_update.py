@@ -10,27 +10,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vlp_fast.kernels.launch import bound, on_device_of, readable
+from vlp_fast.kernels.launch import bound, copy_back, on_device_of, readable
+from vlp_fast.kernels.rounding import TYPES, rounded
 
 BLOCK_D = 512
 SIZES_BLOCK = 1024
 # Bounds stay bounds when they are rounded to float32.
 UP = tl.constexpr(1.0 + 2.0**-22)
 
-TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 _LARGEST = {dtype: torch.finfo(dtype).max for dtype in TYPES}
-
-
-@triton.jit
-def rounded(value, DTYPE: tl.constexpr):
-    """float32 values, rounded to a dtype to nearest even, as float32."""
-    if tl.bfloat16 == DTYPE:  # by hand: Triton's interpreter cuts
-        bits = value.to(tl.int32, bitcast=True)
-        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
-        value = bits.to(tl.float32, bitcast=True)
-    else:
-        value = value.to(DTYPE).to(tl.float32)
-    return value
 
 
 @triton.jit
@@ -190,7 +178,7 @@ def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Te
             DTYPE=TYPES[dtype],
             BLOCK_D=BLOCK_D,
         )
-    _copy_back(written, operand)
+    copy_back(written, operand)
     return operand, terms
 
 
@@ -274,11 +262,5 @@ def _move(
         DTYPE=TYPES[dtype],
         BLOCK_D=BLOCK_D,
     )
-    _copy_back(written, operand)
-    _copy_back(written_terms, terms)
-
-
-def _copy_back(written: Tensor | None, tensor: Tensor | None) -> None:
-    """Where programs wrote to a copy, because they cannot write to the tensor."""
-    if written is not None and tensor is not None and written is not tensor:
-        tensor.copy_(written)
+    copy_back(written, operand)
+    copy_back(written_terms, terms)

@@ -24,3 +24,15 @@ def is_kept(state, column, threshold):
     pair = mixed(state, column // 2)
     half = tl.where(column % 2 == 0, pair & 0xFFFF, pair >> 16)
     return half.to(tl.int16).to(tl.int32) >= threshold
+
+
+@triton.jit
+def factors_of_rows(seed_ptr, rows, columns, threshold, scale):
+    """Factors of a tile by row and column: `scale` where kept, 0 where dropped; a NaN stays one."""
+    states = mixed(tl.load(seed_ptr).to(tl.uint32), rows.to(tl.int32))
+    return tl.where(is_kept(states[:, None], columns[None, :], threshold), scale, 0.0)
+
+
+def threshold_of(dropout_p: float) -> int:
+    """The smallest int16 half of a hash that keeps a value."""
+    return round(2**16 * dropout_p) - 2**15

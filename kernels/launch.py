@@ -64,6 +64,17 @@ def readable(tensor: Tensor) -> Tensor:
     return tensor.float() if IS_INTERPRETED and tensor.dtype == torch.bfloat16 else tensor
 
 
+def copy_back(written: Tensor | None, tensor: Tensor | None) -> None:
+    """Where programs wrote to a copy, because they cannot write to the tensor."""
+    if written is not None and tensor is not None and written is not tensor:
+        tensor.copy_(written)
+
+
+def with_neighbouring_columns(matrix: Tensor) -> Tensor:
+    """A matrix as programs read its rows: columns that are not neighbours load one by one."""
+    return matrix if matrix.stride(1) == 1 else matrix.contiguous()
+
+
 def persistent_programs(device: torch.device) -> int:
     """Number of programs that share out work whose amount only the device knows."""
     if device.type != "cuda":

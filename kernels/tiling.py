@@ -72,3 +72,74 @@ def search_tile(architecture: int, operand_dtype: torch.dtype, is_centred: bool)
     tile = row.centred if is_centred else row.as_they_are
     # As many bytes for float32 products, which only the interpreter prepares by itself.
     return tile._replace(depth=tile.depth // 2) if operand_dtype == torch.float32 else tile
+
+
+class NormTile(NamedTuple):
+    """Of passes over whole rows: `rows` of them at a time, `columns` is a power of two."""
+
+    rows: int
+    columns: int
+    warps: int
+
+
+# Values of a thread at a time: 16 a tensor keep two programs of three tensors in registers.
+_NORM_VALUES, _NORM_THREADS = 2048, 128
+WIDEST_NORM = 8192
+
+
+def norm_tile(function: str, width: int) -> NormTile:
+    """Return the tile for rows of a width.
+
+    Raises:
+        ValueError: rows are wider than a program holds.
+    """
+    if width > WIDEST_NORM:
+        raise ValueError(
+            f"{function}: received rows of {width} values for Triton, expected at most "
+            f"{WIDEST_NORM}; there the backend is `reference`"
+        )
+    columns = max(16, 1 << (width - 1).bit_length())
+    rows = min(max(1, _NORM_VALUES // columns), 16)
+    per_warp = 32 * _NORM_VALUES // _NORM_THREADS
+    return NormTile(rows, columns, min(max(1, rows * columns // per_warp), 16))
+
+
+class ProductTile(NamedTuple):
+    """Of a linear layer: rows x outputs, `depth` columns at a time, `group` rows of tiles."""
+
+    rows: int
+    features: int
+    depth: int
+    warps: int
+    stages: int
+    group: int = 8
+
+    def programs(self, rows: int, features: int) -> tuple[int]:
+        """The grid: one program for each tile of the output."""
+        return (-(-rows // self.rows) * -(-features // self.features),)
+
+    def options(self) -> dict[str, int]:
+        """Constants and options of `linear_with_positions_kernel`."""
+        return {
+            "BLOCK_T": self.rows,
+            "BLOCK_F": self.features,
+            "BLOCK_D": self.depth,
+            "GROUP": self.group,
+            "num_warps": self.warps,
+            "num_stages": self.stages,
+        }
+
+
+# 32 KiB a stage, as above.
+PRODUCT = (
+    (100, ProductTile(128, 128, 64, 8, 4)),
+    (90, ProductTile(128, 128, 64, 8, 4)),
+    (80, ProductTile(128, 128, 64, 8, 4)),
+    (0, ProductTile(32, 32, 32, 4, 1, group=2)),
+)
+
+
+def product_tile(architecture: int, dtype: torch.dtype, precision: str) -> ProductTile:
+    """Return the tile of a linear layer: operands of a dtype, float32 ones in a precision."""
+    tile = next(tile for oldest, tile in PRODUCT if architecture >= oldest)
+    return tile._replace(depth=tile.depth // 2) if dtype == torch.float32 else tile

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 import triton
+from norm_variants import norm_variants, position_variants
 from triton.backends import nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -45,9 +46,10 @@ POINTERS = {
     "chunk_ends": "i32",
     "total": "fp64",
 }
-SCALARS = dict.fromkeys(("largest", "kept", "added", "eps"), "fp32")
+SCALARS = dict.fromkeys(("largest", "kept", "added", "eps", "scale"), "fp32")
 # Rows and columns that lie together, and numbers of rows, which are whatever they are.
 NOT_DIVISIBLE = {"num_rows", "excluded", "stride_cd", "stride_ad", "stride_s", "num_blocks"}
+NOT_DIVISIBLE |= {"chunk", "num_chunks", "table_rows", "threshold"}
 
 
 class Usage(NamedTuple):
@@ -85,6 +87,8 @@ def variants(arch: int) -> Iterator[Variant]:
     yield gather_variant()
     yield from update_variants()
     yield from statistics_variants()
+    for variant in (*norm_variants(), *position_variants(arch)):
+        yield Variant(*variant)
 
 
 def gather_variant() -> Variant:
@@ -129,7 +133,7 @@ def argument_type(name: str, variant: Variant) -> str:
         return "constexpr"
     if name.endswith("_ptr"):
         stem = name.removesuffix("_ptr")
-        return "*" + (variant.types | POINTERS).get(stem, "fp32")
+        return "*" + (POINTERS | variant.types).get(stem, "fp32")
     return SCALARS.get(name, "i32")
 
 

@@ -39,6 +39,28 @@ def backward_arguments(*, causal: bool, dropout_p: float) -> tuple[Any, ...]:
     return (random(8, 2, 4, seed=5), q, k, v, out, lse, *rest, *found)
 
 
+def norm_arguments(dropout_p: float) -> tuple[Any, ...]:
+    seed = torch.tensor(3) if dropout_p > 0 else None
+    rows = random(5, 4).bfloat16(), random(5, 4, seed=1)
+    return (*rows, random(4), random(4, seed=2), 1e-5, dropout_p, seed)
+
+
+def norm_backward_arguments(dropout_p: float) -> tuple[Any, ...]:
+    *_, weight, _, _, _, seed = arguments = norm_arguments(dropout_p)
+    _, *saved = torch.ops.vlp_fast.residual_norm(*arguments)
+    saved.insert(1, weight)
+    if dropout_p == 0:
+        return (random(5, 4), None, *saved, 0.0, None, None, random(5, 4), None, None)
+    found = (torch.empty(5, 4, dtype=torch.bfloat16), *(torch.empty(n) for n in ((5, 4), 4, 4)))
+    return (random(5, 4), random(5, 4, seed=3), *saved, dropout_p, seed, *found)
+
+
+def positions_arguments(dtype: torch.dtype) -> tuple[Any, ...]:
+    shapes = ((5, 4), (6, 4), (6,), (3, 2))
+    operands = (random(*shape, seed=s).to(dtype) for s, shape in enumerate(shapes))
+    return (*operands, torch.tensor([[-1, 2]] * 5, dtype=torch.int32))
+
+
 def match_arguments(attribute_logits: Tensor | None, class_cost: str) -> tuple[Any, ...]:
     t = targets()
     predictions = (random(2, 3, 4, 5), random(2, 3, 4, 4).sigmoid(), attribute_logits)
@@ -63,6 +85,19 @@ CALLS: dict[str, list[Callable[[], tuple[Any, ...]]]] = {
     "attention_backward": [
         lambda: backward_arguments(causal=False, dropout_p=0.0),
         lambda: backward_arguments(causal=True, dropout_p=0.3),
+    ],
+    "residual_norm": [lambda: norm_arguments(0.0), lambda: norm_arguments(0.3)],
+    "residual_norm_backward": [
+        lambda: norm_backward_arguments(0.0),
+        lambda: norm_backward_arguments(0.3),
+    ],
+    "linear_with_positions": [
+        lambda: positions_arguments(torch.float32),
+        lambda: positions_arguments(torch.bfloat16),
+    ],
+    "sum_by_index": [
+        lambda: (random(5, 4), torch.tensor([[0, -1]] * 5, dtype=torch.int32), 3),
+        lambda: (random(5, 4).bfloat16(), torch.arange(5, dtype=torch.int32)[:, None], 5),
     ],
     "nearest_code": [
         lambda: (random(9, 4), random(5, 4), None, 0, []),
@@ -207,6 +242,46 @@ def test_compiled_attention_under_autocast() -> None:
             return ops.attention(q, q, q, bounds, bounds, max_seqlen_q=5, max_seqlen_k=5)
 
     same_compiled(function, random(8, 2, 4))
+
+
+@pytest.mark.parametrize("dropout_p", [0.0, 0.3])
+@pytest.mark.parametrize("outputs", [[0], [1], [0, 1]])
+def test_compiled_residual_norm(dropout_p, outputs) -> None:
+    def function(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        found = ops.residual_norm(x, residual, weight, bias, eps=1e-5, dropout_p=dropout_p, seed=4)
+        return torch.cat([found[output] for output in outputs])
+
+    same_compiled(function, random(5, 4), random(5, 4, seed=1), random(4), random(4, seed=2))
+    weight, bias = random(4), random(4, seed=2)
+    same_compiled(lambda x: function(x, x, weight, bias), random(5, 4))
+
+
+def test_compiled_residual_norm_under_autocast() -> None:
+    def function(x: Tensor, linear: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            block = x @ linear
+            normed, summed = ops.residual_norm(block, x, weight, bias, eps=1e-5)
+            assert (block.dtype, normed.dtype, summed.dtype) == (
+                torch.bfloat16,
+                torch.float32,
+                torch.float32,
+            )
+            return normed + summed
+
+    same_compiled(function, random(5, 4), random(4, 4, seed=1), random(4), random(4, seed=2))
+
+
+@pytest.mark.parametrize("is_autocast", [False, True])
+def test_compiled_linear_with_positions(is_autocast) -> None:
+    indices = torch.tensor([[0, 2], [-1, -1], [1, 2], [2, 2], [-1, 0]], dtype=torch.int32)
+
+    def function(x: Tensor, weight: Tensor, bias: Tensor, positions: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_autocast):
+            table = positions @ weight[:2].T
+            return ops.linear_with_positions(x, weight, bias, table, indices)
+
+    shapes = ((5, 4), (6, 4), (6,), (3, 4))
+    same_compiled(function, *(random(*shape, seed=s) for s, shape in enumerate(shapes)))
 
 
 def test_compiled_dictionary() -> None:

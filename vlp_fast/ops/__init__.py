@@ -21,6 +21,7 @@ from vlp_fast.ops.dictionary_update import (
 from vlp_fast.ops.grid import Grid, gather_cells, make_grid, scatter_cells
 from vlp_fast.ops.losses import SetLosses, set_losses
 from vlp_fast.ops.matching import match
+from vlp_fast.ops.norm import residual_norm
 from vlp_fast.ops.packing import (
     Packing,
     make_packing,
@@ -29,6 +30,7 @@ from vlp_fast.ops.packing import (
     uniform_packing,
     unpack,
 )
+from vlp_fast.ops.positions import linear_with_positions
 from vlp_fast.ops.registry import backend_for, operators, use
 from vlp_fast.ops.targets import Targets, make_targets
 
@@ -50,6 +52,7 @@ __all__ = [
     "gather_codes",
     "laplace_ema_update",
     "linear_sum_assignment",
+    "linear_with_positions",
     "make_grid",
     "make_packing",
     "make_targets",
@@ -58,6 +61,7 @@ __all__ = [
     "operators",
     "pack",
     "prepare_codes",
+    "residual_norm",
     "scatter_cells",
     "select_sequences",
     "set_losses",
