@@ -5,8 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vlp_fast.kernels.dictionary_update import TYPES, rounded
 from vlp_fast.kernels.launch import on_device_of
+from vlp_fast.kernels.rounding import TYPES, rounded
 
 ROWS, BLOCK_D = 16, 256
 

@@ -58,6 +58,36 @@ def _product(
     return products
 
 
+@triton.jit
+def _finish(
+    out,
+    rows,
+    columns,
+    bias_ptr,
+    table_ptr,
+    indices_ptr,
+    out_ptr,
+    num_rows,
+    features,
+    table_rows,
+    positioned,
+    POSITIONS: tl.constexpr,
+):
+    """Add bias and positions to a tile of products, and store it."""
+    in_batch, in_out = rows < num_rows, columns < features
+    out += tl.load(bias_ptr + columns, mask=in_out, other=0.0).to(tl.float32)[None, :]
+    if tl.min(columns, 0) < positioned:
+        for position in tl.static_range(POSITIONS):
+            index = tl.load(indices_ptr + rows * POSITIONS + position, mask=in_batch, other=-1)
+            # Beyond the table nothing may be read, whatever the indices say.
+            is_added = (index >= 0) & (index < table_rows)
+            place = index.to(tl.int64)[:, None] * positioned + columns[None, :]
+            mask = is_added[:, None] & (columns < positioned)[None, :]
+            out += tl.load(table_ptr + place, mask=mask, other=0.0).to(tl.float32)
+    place = rows[:, None] * features + columns[None, :]
+    tl.store(out_ptr + place, out, mask=in_batch[:, None] & in_out[None, :])
+
+
 @triton.jit(do_not_specialize=["num_rows", "table_rows"])
 def linear_with_positions_kernel(
     x_ptr,
@@ -91,18 +121,24 @@ def linear_with_positions_kernel(
     weight_rows = weight_ptr + tl.minimum(columns, features - 1).to(tl.int64) * stride_wf
     out = _product(x_rows, weight_rows, width, PRECISION, BLOCK_T, BLOCK_F, BLOCK_D)
 
-    in_batch, in_out = rows < num_rows, columns < features
-    out += tl.load(bias_ptr + columns, mask=in_out, other=0.0).to(tl.float32)[None, :]
-    if tile_column * BLOCK_F < positioned:
-        for position in tl.static_range(POSITIONS):
-            index = tl.load(indices_ptr + rows * POSITIONS + position, mask=in_batch, other=-1)
-            # Beyond the table nothing may be read, whatever the indices say.
-            is_added = (index >= 0) & (index < table_rows)
-            place = index.to(tl.int64)[:, None] * positioned + columns[None, :]
-            mask = is_added[:, None] & (columns < positioned)[None, :]
-            out += tl.load(table_ptr + place, mask=mask, other=0.0).to(tl.float32)
-    place = rows[:, None] * features + columns[None, :]
-    tl.store(out_ptr + place, out, mask=in_batch[:, None] & in_out[None, :])
+    # By halves: bias, positions and addresses of all columns at once would spill.
+    halves = tl.permute(tl.reshape(out, (BLOCK_T, 2, BLOCK_F // 2)), (0, 2, 1))
+    left, right = tl.split(halves)
+    for half in tl.static_range(2):
+        _finish(
+            left if half == 0 else right,
+            rows,
+            tile_column * BLOCK_F + half * (BLOCK_F // 2) + tl.arange(0, BLOCK_F // 2),
+            bias_ptr,
+            table_ptr,
+            indices_ptr,
+            out_ptr,
+            num_rows,
+            features,
+            table_rows,
+            positioned,
+            POSITIONS,
+        )
 
 
 def linear_with_positions(
@@ -123,7 +159,7 @@ def linear_with_positions(
         return out
     allows_tf32 = torch.backends.cuda.matmul.fp32_precision == "tf32"
     precision = "tf32" if allows_tf32 else "ieee"
-    tile = product_tile(architecture(x.device), x.dtype, precision)
+    tile = product_tile(architecture(x.device), x.dtype)
     x, weight = (with_neighbouring_columns(readable(matrix)) for matrix in (x, weight))
     written = readable(out)
     with on_device_of("linear_with_positions", x):

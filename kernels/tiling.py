@@ -82,8 +82,9 @@ class NormTile(NamedTuple):
     warps: int
 
 
-# Values of a thread at a time: 16 a tensor keep two programs of three tensors in registers.
-_NORM_VALUES, _NORM_THREADS = 2048, 128
+# Eight values of a thread and tensor at a time: twice as many cost a backward pass 128 registers a
+# thread at width 256, and eight bytes of spills at 768 on Hopper.
+_NORM_VALUES, _NORM_THREADS = 1024, 128
 WIDEST_NORM = 8192
 
 
@@ -130,16 +131,21 @@ class ProductTile(NamedTuple):
         }
 
 
-# 32 KiB a stage, as above.
+# A tile of 128 x 256 has 85 operations for a byte from the L2 cache, one of 128 x 128 has 64, and
+# tensor cores of Hopper and sm_100 want more than either. 48 KiB a stage; elsewhere 32 KiB, as
+# above. Wider tiles of float32 would spill.
 PRODUCT = (
-    (100, ProductTile(128, 128, 64, 8, 4)),
-    (90, ProductTile(128, 128, 64, 8, 4)),
+    (90, ProductTile(128, 256, 64, 8, 4)),
     (80, ProductTile(128, 128, 64, 8, 4)),
     (0, ProductTile(32, 32, 32, 4, 1, group=2)),
 )
 
 
-def product_tile(architecture: int, dtype: torch.dtype, precision: str) -> ProductTile:
-    """Return the tile of a linear layer: operands of a dtype, float32 ones in a precision."""
-    tile = next(tile for oldest, tile in PRODUCT if architecture >= oldest)
-    return tile._replace(depth=tile.depth // 2) if dtype == torch.float32 else tile
+def product_tile(architecture: int, dtype: torch.dtype) -> ProductTile:
+    """Return the tile of a linear layer for an architecture and the dtype of its operands."""
+    # Consumer Blackwell has the shared memory of Ada.
+    kind = 80 if architecture >= 120 else architecture
+    tile = next(tile for oldest, tile in PRODUCT if kind >= oldest)
+    if dtype == torch.float32:
+        tile = tile._replace(features=min(tile.features, 128), depth=tile.depth // 2)
+    return tile

@@ -40,5 +40,5 @@ def position_variants(arch: int) -> Iterator[tuple[Any, str, dict[str, str], dic
     ):
         types = dict.fromkeys(names, short) | {"indices": "i32"}
         constants = {"POSITIONS": 2, "PRECISION": precision}
-        options = product_tile(arch, dtype, precision).options()
+        options = product_tile(arch, dtype).options()
         yield kernel, f"{short} {precision}", types, constants | options

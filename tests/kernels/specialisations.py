@@ -15,9 +15,16 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import make_backend
 from triton.runtime.jit import create_function_from_signature
 
-from vlp_fast.kernels import dictionary, dictionary_statistics, dictionary_update
+from vlp_fast.kernels import (
+    dictionary,
+    dictionary_statistics,
+    dictionary_update,
+    norm,
+    norm_backward,
+    positions,
+)
 
-MODULES = (dictionary, dictionary_statistics, dictionary_update)
+MODULES = (dictionary, dictionary_statistics, dictionary_update, norm, norm_backward, positions)
 TARGET = make_backend(GPUTarget("cuda", 90, 32))
 # One, multiples of 16 and others: what Triton tells apart in an integer.
 SIZES = (1, 2, 16, 48, 256, 512, 513, 8192, *range(1000, 1092))
@@ -43,8 +50,21 @@ def programs() -> Iterator[Any]:
                 yield value
 
 
+def run_block(rows: int) -> None:
+    """A residual norm with dropout and its gradients, and a linear layer with positions."""
+    x, stream = torch.zeros(rows, 48, dtype=torch.bfloat16), torch.zeros(rows, 48)
+    weight, seed = torch.zeros(48), torch.tensor(3)
+    _, *saved = norm.residual_norm(x, stream, weight, weight, 1e-5, 0.1, seed)
+    saved.insert(1, weight)
+    found = (torch.empty_like(tensor) for tensor in (x, stream, weight, weight))
+    norm_backward.residual_norm_backward(stream, stream, *saved, 0.1, seed, *found)
+    weight, table = (torch.zeros(n, 48, dtype=torch.bfloat16) for n in (96, rows % 50))
+    indices = torch.zeros(rows, 2, dtype=torch.int32)
+    positions.linear_with_positions(x, weight, weight[:, 0], table, indices)
+
+
 def main() -> None:
-    """Search and statistics of 100 sizes."""
+    """Search, statistics and parts of a Transformer's block, of 100 sizes."""
     for kernel in programs():
         record(kernel)
     for module in MODULES:
@@ -55,6 +75,7 @@ def main() -> None:
         x, valid = torch.zeros(rows, 48, dtype=torch.bfloat16), torch.ones(rows).bool()
         for excluded in (-1, 0, 1):
             dictionary.nearest_code(x, codes, valid, excluded, prepared)
+        run_block(rows)
         indices = torch.zeros(rows, dtype=torch.int64)
         for deterministic in (True, False):
             dictionary_statistics.code_statistics(x, indices, 64, valid, True, deterministic)

@@ -25,11 +25,10 @@ def test_a_hundred_batch_sizes_compile_once() -> None:
     script = Path(__file__).with_name("specialisations.py")
     lines = [line.split() for line in run_python(str(script), env=COMPILED).splitlines()]
     found = {name: (int(launches), int(keys)) for name, launches, keys in lines}
-    one_pass = {"place_kernel", "plan_kernel", "sum_chunks_kernel", "add_chunks_kernel"}
-    assert {name for name, (launches, _) in found.items() if launches == 100} == {
-        *one_pass,
-        "add_rows_kernel",
-    }
+    once = {"place_kernel", "plan_kernel", "sum_chunks_kernel", "add_chunks_kernel"}
+    once |= {"add_rows_kernel", "residual_norm_kernel", "residual_norm_backward_kernel"}
+    once |= {"add_norm_chunks_kernel", "linear_with_positions_kernel"}
+    assert {name for name, (launches, _) in found.items() if launches == 100} == once
     assert found["assign_kernel"] == found["resolve_kernel"] == (300, 1)
     assert found["label_kernel"] == (200, 2)  # one for each way of adding
     assert all(keys == 1 for name, (_, keys) in found.items() if name != "label_kernel")
@@ -45,6 +44,8 @@ def test_compiled_programs_refuse_tensors_of_the_cpu() -> None:
         "    lambda: ops.code_statistics(x, torch.zeros(4, dtype=torch.int64), 2),\n"
         "    lambda: ops.ema_update(x, x, torch.ones(4), momentum=0.5),\n"
         "    lambda: ops.laplace_ema_update(x, x, x[:, 0], x, x[:, 0], momentum=0.5),\n"
+        "    lambda: ops.residual_norm(x, x, x[0], x[0], eps=1e-5),\n"
+        "    lambda: ops.linear_with_positions(x, x, x[:, 0], x, x[:, :2].int()),\n"
         "]\n"
         "for call in calls:\n"
         "    with ops.use('triton'):\n"
@@ -54,7 +55,7 @@ def test_compiled_programs_refuse_tensors_of_the_cpu() -> None:
         "            print(error)\n"
     )
     lines = run_python("-c", code, env=COMPILED).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 6
     for line in lines:
         assert "received tensors on cpu for Triton, expected a CUDA device; move them" in line
         assert "TRITON_INTERPRET=1" in line

@@ -101,6 +101,15 @@ def dictionary_backend(
         yield backend
 
 
+@pytest.fixture(params=["reference", "triton"])
+def block_backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Operators of a Transformer's block on one backend; Triton's programs are interpreted."""
+    if request.param not in ops.operators()["residual_norm"].backends:
+        pytest.skip("no Triton")
+    with ops.use(request.param):
+        yield request.param
+
+
 @pytest.fixture
 def extension() -> ModuleType:
     """The extension, where it is built."""

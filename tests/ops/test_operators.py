@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from compiled import same_compiled
 from torch import Tensor
 
 from vlp_fast import ops
@@ -143,24 +144,6 @@ def test_opcheck(name, call) -> None:
     torch.library.opcheck(ops.operators()[name].overload, CALLS[name][call]())
 
 
-def same_compiled(function: Callable[..., Any], *inputs: Tensor) -> None:
-    """The compiled function and its backward equal the eager ones, twice with other sizes."""
-    torch._dynamo.reset()
-    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
-    results = []
-    for run in (function, compiled):
-        leaves = [x.clone().requires_grad_(x.is_floating_point()) for x in inputs]
-        out = run(*leaves)
-        gradients = []
-        if out.requires_grad:
-            out.square().sum().backward()
-            gradients = [x.grad for x in leaves if x.grad is not None]
-            assert gradients
-        results.append([out.detach(), *gradients])
-    for eager, traced in zip(*results, strict=True):
-        torch.testing.assert_close(traced, eager)
-
-
 @pytest.mark.parametrize("dropout_p", [0.0, 0.3])
 def test_compiled_attention(dropout_p) -> None:
     packing = ops.make_packing([3, 5], [-1, -1], None)
@@ -242,46 +225,6 @@ def test_compiled_attention_under_autocast() -> None:
             return ops.attention(q, q, q, bounds, bounds, max_seqlen_q=5, max_seqlen_k=5)
 
     same_compiled(function, random(8, 2, 4))
-
-
-@pytest.mark.parametrize("dropout_p", [0.0, 0.3])
-@pytest.mark.parametrize("outputs", [[0], [1], [0, 1]])
-def test_compiled_residual_norm(dropout_p, outputs) -> None:
-    def function(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        found = ops.residual_norm(x, residual, weight, bias, eps=1e-5, dropout_p=dropout_p, seed=4)
-        return torch.cat([found[output] for output in outputs])
-
-    same_compiled(function, random(5, 4), random(5, 4, seed=1), random(4), random(4, seed=2))
-    weight, bias = random(4), random(4, seed=2)
-    same_compiled(lambda x: function(x, x, weight, bias), random(5, 4))
-
-
-def test_compiled_residual_norm_under_autocast() -> None:
-    def function(x: Tensor, linear: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            block = x @ linear
-            normed, summed = ops.residual_norm(block, x, weight, bias, eps=1e-5)
-            assert (block.dtype, normed.dtype, summed.dtype) == (
-                torch.bfloat16,
-                torch.float32,
-                torch.float32,
-            )
-            return normed + summed
-
-    same_compiled(function, random(5, 4), random(4, 4, seed=1), random(4), random(4, seed=2))
-
-
-@pytest.mark.parametrize("is_autocast", [False, True])
-def test_compiled_linear_with_positions(is_autocast) -> None:
-    indices = torch.tensor([[0, 2], [-1, -1], [1, 2], [2, 2], [-1, 0]], dtype=torch.int32)
-
-    def function(x: Tensor, weight: Tensor, bias: Tensor, positions: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_autocast):
-            table = positions @ weight[:2].T
-            return ops.linear_with_positions(x, weight, bias, table, indices)
-
-    shapes = ((5, 4), (6, 4), (6,), (3, 4))
-    same_compiled(function, *(random(*shape, seed=s) for s, shape in enumerate(shapes)))
 
 
 def test_compiled_dictionary() -> None:
