@@ -78,7 +78,7 @@ def compare(inputs: list[Tensor], tolerance: float, *, factors=1.0, **options) -
         torch.testing.assert_close(a.double(), b, rtol=0, atol=within)
 
 
-@pytest.mark.parametrize("width", [1, 4, 24, 768, 1000])
+@pytest.mark.parametrize("width", [4, 24, 768, 1000])
 @pytest.mark.parametrize("rows", [0, 1, 13])
 def test_every_shape(rows, width) -> None:
     compare(operands(rows, width), TOLERANCE[F32])
@@ -105,15 +105,16 @@ def test_error_is_at_most_twice_that_of_torch(dtypes, offset) -> None:
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -3.3e3, 1e4 / 3])
 @pytest.mark.parametrize("dtype", [F32, BF16, F64])
-def test_a_constant_row_is_the_bias(constant, dtype) -> None:
-    inputs = operands(3, 1000, (dtype, dtype))
+@pytest.mark.parametrize("width", [1, 1000])
+def test_a_constant_row_is_the_bias(constant, dtype, width) -> None:
+    inputs = operands(3, width, (dtype, dtype))
     inputs[0][1], inputs[1][1] = constant / 7, constant
     found = outputs_and_gradients(our_norm, inputs, upstream_of(inputs))
     assert torch.equal(found[0][1], inputs[3].to(dtype))
     grad = upstream_of(inputs)[0][1].double() * inputs[2].double()
     expected = (grad - grad.mean()) / EPS**0.5 + upstream_of(inputs)[1][1].double()
-    tolerance = TOLERANCE[dtype] * expected.abs().max().item()
-    torch.testing.assert_close(found[3][1].double(), expected, rtol=0, atol=tolerance)
+    within = TOLERANCE[dtype] * grad.abs().max().item() / EPS**0.5
+    torch.testing.assert_close(found[3][1].double(), expected, rtol=0, atol=within)
 
 
 @pytest.mark.parametrize("place", [0, 1])

@@ -48,18 +48,25 @@ def residual_norm_backward(
 ) -> None:
     """Write the gradients; with `h = (summed - mean) rstd` and `g = grad_normed weight`,
 
-    grad_residual = grad_summed + rstd (g - mean(g) - h mean(g h)),   grad_x = its dropout.
+    grad_residual = grad_summed + rstd (g - mean(g) - h mean(g h)),   grad_x = its dropout,
+    grad_weight = sum of grad_normed h over rows,   grad_bias = sum of grad_normed.
     """
-    dtype = mean.dtype
-    wide, scale = grad_normed.to(dtype), weight.to(dtype)
-    standardised = (summed.to(dtype) - mean[:, None]).mul_(rstd[:, None])
+    dtype, has_parameters = mean.dtype, grad_weight is not None
+    # About the mean: in PyTorch 2.11 the kernel for CPUs loses digits to a mean far from zero.
+    centred = summed.to(dtype) - mean[:, None]
+    grad, of_weight, of_bias = torch.ops.aten.native_layer_norm_backward(
+        grad_normed.to(dtype),
+        centred,
+        weight.shape,
+        torch.zeros_like(mean)[:, None],
+        rstd[:, None],
+        weight.to(dtype),
+        weight.to(dtype),  # only whether there is a bias counts
+        [True, has_parameters, has_parameters],
+    )
     if grad_weight is not None and grad_bias is not None:
-        grad_weight.copy_((wide * standardised).sum(0))
-        grad_bias.copy_(wide.sum(0))
-    scaled = wide * scale
-    along = (scaled * standardised).mean(1, keepdim=True)
-    grad = scaled.sub_(scaled.mean(1, keepdim=True)).sub_(standardised.mul_(along))
-    grad = grad.mul_(rstd[:, None])
+        grad_weight.copy_(of_weight)
+        grad_bias.copy_(of_bias)
     if grad_summed is not None:
         grad += grad_summed
     grad_residual.copy_(grad)
