@@ -27,8 +27,11 @@ from vlp_fast.layers.attention import (
     Sequences,
     Spans,
 )
+from vlp_fast.ops.norm import residual_norm
 
 Activation = Literal["relu", "gelu"]
+Block = Callable[[Tensor], Tensor]
+"""Maps (T, D) to (T, D)."""
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
@@ -102,24 +105,32 @@ class LayerConfig:
 
 
 class ResidualLayer(nn.Module):
-    """What encoder and decoder layers share: the residual connection with its norm and dropout."""
+    """What encoder and decoder layers share: residual connections, each one pass over the rows."""
 
     def __init__(self, config: LayerConfig) -> None:
         super().__init__()
         self.norm_first = config.norm_first
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
 
-    def residual(
-        self, x: Tensor, norm: Callable[[Tensor], Tensor], block: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        """Computes one block of the layer on (T, D); the module's docstring has the formula."""
-        if self.norm_first:
-            return x + self._drop(block(norm(x)))
-        return norm(x + self._drop(block(x)))
+    def residual(self, x: Tensor, *blocks: tuple[nn.LayerNorm, Block]) -> Tensor:
+        """Computes blocks, each with its norm, on (T, D); the module's docstring has the formula.
 
-    def _drop(self, x: Tensor) -> Tensor:
-        dropped: Tensor = self.dropout(x)
-        return dropped
+        A norm in front of a block is computed together with the sum behind the block before it.
+        """
+        if not self.norm_first:
+            for norm, block in blocks:
+                x, _ = self._add(block(x), x, norm)
+            return x
+        norms = [norm for norm, _ in blocks]
+        normed = norms[0](x)
+        for (_, block), norm in zip(blocks[:-1], norms[1:], strict=True):
+            normed, x = self._add(block(normed), x, norm)
+        return x + F.dropout(blocks[-1][1](normed), self.dropout, self.training)
+
+    def _add(self, out: Tensor, x: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+        """Adds what a block computed to the stream; the norm of the sum, and the sum."""
+        rate = self.dropout if self.training else 0.0
+        return residual_norm(out, x, norm.weight, norm.bias, eps=norm.eps, dropout_p=rate)
 
 
 class EncoderLayer(ResidualLayer):
@@ -134,10 +145,12 @@ class EncoderLayer(ResidualLayer):
 
     def forward(self, x: Tensor, packing: Sequences, positions: Positions | None = None) -> Tensor:
         """Maps packed rows (T, D) to (T, D); positions enter queries and keys."""
-        x = self.residual(
-            x, self.norm1, lambda rows: self.attention(rows, packing, positions=positions)
-        )
-        return self.residual(x, self.norm2, self.ffn)
+
+        def look_around(rows: Tensor) -> Tensor:
+            out: Tensor = self.attention(rows, packing, positions=positions)
+            return out
+
+        return self.residual(x, (self.norm1, look_around), (self.norm2, self.ffn))
 
 
 class Encoder(nn.Module):
@@ -232,9 +245,9 @@ class DecoderLayer(ResidualLayer):
             )
             return out
 
-        x = self.residual(x, self.norm1, look_around)
-        x = self.residual(x, self.norm2, look_at_memory)
-        return self.residual(x, self.norm3, self.ffn)
+        return self.residual(
+            x, (self.norm1, look_around), (self.norm2, look_at_memory), (self.norm3, self.ffn)
+        )
 
     def start(
         self, memory: Tensor, positions: Positions | None, shape: tuple[int, int]
@@ -259,9 +272,9 @@ class DecoderLayer(ResidualLayer):
         def look_at_memory(rows: Tensor) -> Tensor:
             return self.cross_attention.attend(rows, one, cache.memory, memory_sequences)
 
-        x = self.residual(x, self.norm1, look_back)
-        x = self.residual(x, self.norm2, look_at_memory)
-        return self.residual(x, self.norm3, self.ffn)
+        return self.residual(
+            x, (self.norm1, look_back), (self.norm2, look_at_memory), (self.norm3, self.ffn)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
