@@ -52,7 +52,7 @@ def _case(setting: Setting, name: str, batch: int, packed: nn.Module, padded: nn
     x, grad = torch.randn(shape, generator=setting.generator(), device=setting.device)
     inputs = padded_inputs(mix, (x, sine.rows()))
     truth = _truth(padded, mix, inputs, grad)
-    run = _autocast(setting, partial(step, packed, x, mix.packing, sine, grad=grad))
+    run = _autocast(setting, partial(step, packed, x, mix.packing, positions=sine, grad=grad))
     padded_run = partial(step, grad=mix.pad(grad))
     peers: dict[str, Callable[..., Tensor]] = {"DETR, padded": padded}
     if not setting.is_quick:

@@ -77,11 +77,13 @@ def padded_inputs(mix: Mix, rows: Iterable[Tensor]) -> tuple[Tensor, ...]:
     return (*(mix.pad(x) for x in rows), mix.is_padding)
 
 
-def step(module: nn.Module, x: Tensor, *inputs: object, grad: Tensor) -> list[Tensor]:
+def step(
+    module: nn.Module, x: Tensor, *inputs: object, grad: Tensor, **options: object
+) -> list[Tensor]:
     """Output of a module, and the gradients of its input and its parameters."""
     x = x.detach().requires_grad_()
     leaves = [x, *module.parameters()]
-    out = module(x, *inputs)
+    out = module(x, *inputs, **options)
     return [out.detach(), *torch.autograd.grad(out, leaves, grad.to(out.dtype))]
 
 
