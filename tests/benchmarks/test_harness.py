@@ -223,7 +223,7 @@ def test_our_backends_are_those_of_the_device() -> None:
     assert list(found) == ["vlp_fast", "vlp_fast reference"]
     assert torch.equal(found["vlp_fast"].run(), found["vlp_fast reference"].run())
     mixed = ours(lambda: None, ["attention", "linear_sum_assignment"], "cpu")
-    assert mixed["vlp_fast"].backend == "reference+cpp"
+    assert mixed["vlp_fast"].backend == "torch+cpp"
 
 
 def test_on_a_gpu_the_reference_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
