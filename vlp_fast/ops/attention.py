@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlp_fast.ops.backends import register
 from vlp_fast.ops.registry import Op
 from vlp_fast.ops.seed import seed_on
 from vlp_fast.reference import attention as reference
@@ -31,8 +32,8 @@ _attention_backward = Op(
     fake=lambda *_: None,
 )
 
-_attention.impl("reference")(reference.attention)
-_attention_backward.impl("reference")(reference.attention_backward)
+register(_attention, reference=reference, triton="attention")
+register(_attention_backward, reference=reference, triton="attention_backward")
 
 
 class _Attention(torch.autograd.Function):
