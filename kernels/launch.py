@@ -75,6 +75,12 @@ def with_neighbouring_columns(matrix: Tensor) -> Tensor:
     return matrix if matrix.stride(1) == 1 else matrix.contiguous()
 
 
+def writable(tensor: Tensor) -> Tensor:
+    """A tensor as programs write to it: another one of float32 where `readable` gives one."""
+    is_same = not IS_INTERPRETED or tensor.dtype != torch.bfloat16
+    return tensor if is_same else torch.empty_like(tensor, dtype=torch.float32)
+
+
 def persistent_programs(device: torch.device) -> int:
     """Number of programs that share out work whose amount only the device knows."""
     if device.type != "cuda":

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ import pytest
 
 from vlp_fast import native, ops
 from vlp_fast.ops.backends import but_float64
-from vlp_fast.reference import dictionary as reference
+from vlp_fast.reference import attention, dictionary
 
 ROOT = Path(__file__).parents[2]
 COMPILER = next((name for name in ("g++", "c++", "clang++") if shutil.which(name)), None)
@@ -32,14 +32,17 @@ DICTIONARY = (
 )
 
 
-def dictionary_backends() -> list[object]:
-    """Those that this machine can run, one way or the other."""
+ATTENTION = ("attention", "attention_backward")
+
+
+def backends_of(operator: str, device_module: str) -> list[object]:
+    """Those that this machine can run, one way or the other; `cuda` if its launcher is written."""
     found: list[object] = [
         name
-        for name in ("reference", "cpp", "triton")
-        if name in ops.operators()[DICTIONARY[0]].backends
+        for name in ("reference", "torch", "cpp", "triton")
+        if name in ops.operators()[operator].backends
     ]
-    if find_spec("vlp_fast.ops.dictionary_device") is not None:
+    if find_spec(f"vlp_fast.ops.{device_module}") is not None:
         found.append(pytest.param("cuda", marks=pytest.mark.xdist_group("cuda_on_cpu")))
     return found
 
@@ -83,22 +86,42 @@ def cuda_on_cpu(
     return cuda_modules(request.param)
 
 
-@pytest.fixture(params=dictionary_backends())
-def dictionary_backend(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    """Every operator of the dictionary on one backend; `cuda` is its source, run on the CPU."""
-    backend = request.param
-    if backend == "cuda":
-        module = request.getfixturevalue("cuda_modules")(700)
-        monkeypatch.setattr(native, "required", lambda: module)
-        device = import_module("vlp_fast.ops.dictionary_device")
-        for name in DICTIONARY:
-            definition = getattr(reference, name)
+@pytest.fixture
+def emulate_cuda(
+    cuda_modules: Callable[[int], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """emulate_cuda(names, definitions, module): operators on `cuda`, its source run on the CPU."""
+
+    def emulate(names: Iterable[str], definitions: ModuleType, module: str) -> None:
+        extension = cuda_modules(700)
+        monkeypatch.setattr(native, "required", lambda: extension)
+        device = import_module(f"vlp_fast.ops.{module}")
+        for name in names:
+            definition = getattr(definitions, name)
             implementation = but_float64(getattr(device, name, definition), definition)
             monkeypatch.setitem(ops.operators()[name].backends, "cuda", implementation)
-    with ops.use(backend):
-        yield backend
+
+    return emulate
+
+
+@pytest.fixture(params=backends_of("nearest_code", "dictionary_device"))
+def dictionary_backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every operator of the dictionary on one backend; `cuda` is its source, run on the CPU."""
+    if request.param == "cuda":
+        emulate = request.getfixturevalue("emulate_cuda")
+        emulate(DICTIONARY, dictionary, "dictionary_device")
+    with ops.use(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=backends_of("attention", "attention_device"))
+def attention_backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Attention and its backward pass on one backend; `cuda` is its source, run on the CPU."""
+    if request.param == "cuda":
+        emulate = request.getfixturevalue("emulate_cuda")
+        emulate(ATTENTION, attention, "attention_device")
+    with ops.use(request.param):
+        yield request.param
 
 
 @pytest.fixture(params=["reference", "triton"])

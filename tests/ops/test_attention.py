@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from dense_attention import bounds, dense, packed, rows
 from torch import Tensor
 
 from vlp_fast import ops
 from vlp_fast.reference import attention as reference
+
+pytestmark = pytest.mark.usefixtures("attention_backend")
 
 # Largest difference to float64, in units of values of about 1.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 3e-2, torch.float16: 4e-3}
@@ -19,48 +22,6 @@ LENGTHS = {
     "no queries": ([0, 2, 0], [3, 5, 1]),
     "prime": ([67, 13], [67, 13]),
 }
-
-
-def bounds(lengths: list[int]) -> Tensor:
-    return torch.tensor([0, *lengths]).cumsum(0).int()
-
-
-def rows(lengths: list[int], *, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(sum(lengths), 3, 8, generator=generator, dtype=torch.float64).to(dtype)
-
-
-def packed(q: Tensor, k: Tensor, v: Tensor, nq: list[int], nk: list[int], **options) -> Tensor:
-    return ops.attention(
-        q,
-        k,
-        v,
-        bounds(nq),
-        bounds(nk),
-        max_seqlen_q=max(nq),
-        max_seqlen_k=max(nk),
-        **options,
-    )
-
-
-def dense(q, k, v, nq, nk, *, causal=False, scale=None, keep=None) -> Tensor:
-    """Attention of one sequence and head after the other, in float64."""
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    parts = []
-    sequences = zip(*(x.double().split(n) for x, n in ((q, nq), (k, nk), (v, nk))), strict=True)
-    for number, (query, key, value) in enumerate(sequences):
-        scores = torch.einsum("ine,jne->nij", query, key) * scale
-        if causal:
-            i, j = torch.arange(len(query))[:, None], torch.arange(len(key))
-            scores = scores.masked_fill(j > i + len(key) - len(query), -torch.inf)
-        visible = (scores > -torch.inf).any(-1, keepdim=True) if len(key) else scores.sum(-1) > 1
-        weights = scores.softmax(-1) if len(key) else scores
-        if len(key):
-            weights = torch.where(visible, weights, 0.0)
-        if keep is not None:
-            weights = weights * keep[number]
-        parts.append(torch.einsum("nij,jne->ine", weights, value))
-    return torch.cat(parts)
 
 
 def compare(nq, nk, dtype=torch.float32, tolerance=None, keep=None, dense_options=(), **options):
@@ -302,7 +263,11 @@ def test_wrong_input_is_refused() -> None:
         packed(q, q, q, [4], [4], dropout_p=1.0)
     with pytest.raises(ValueError, match=r"received order \(2,\)"):
         packed(q, q, q, [4], [4], order=torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match="longest sequence 4"):
+
+
+def test_wrong_lengths_are_refused_by_the_definition_on_a_cpu() -> None:
+    q = rows([4], seed=0)
+    with ops.use("reference"), pytest.raises(ValueError, match="longest sequence 4"):
         ops.attention(q, q, q, bounds([4]), bounds([4]), max_seqlen_q=3, max_seqlen_k=4)
-    with pytest.raises(ValueError, match="received 4 rows"):
+    with ops.use("reference"), pytest.raises(ValueError, match="received 4 rows"):
         ops.attention(q, q, q, bounds([3]), bounds([3]), max_seqlen_q=4, max_seqlen_k=4)

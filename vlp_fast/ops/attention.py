@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlp_fast.ops import attention_torch
+from vlp_fast.ops import attention_device, attention_torch
 from vlp_fast.ops.backends import register
 from vlp_fast.ops.registry import Op
 from vlp_fast.ops.seed import seed_on
@@ -33,7 +33,9 @@ _attention_backward = Op(
     fake=lambda *_: None,
 )
 
-register(_attention, _attention_backward, reference=reference, pytorch=attention_torch)
+_backends = {"reference": reference, "pytorch": attention_torch, "cuda": attention_device}
+register(_attention, **_backends, triton="attention")
+register(_attention_backward, **_backends, triton="attention_backward")
 
 
 class _Attention(torch.autograd.Function):
