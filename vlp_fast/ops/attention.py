@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlp_fast.ops import attention_device
+from vlp_fast.ops.backends import register
 from vlp_fast.ops.registry import Op
 from vlp_fast.ops.seed import seed_on
 from vlp_fast.reference import attention as reference
@@ -31,8 +33,7 @@ _attention_backward = Op(
     fake=lambda *_: None,
 )
 
-_attention.impl("reference")(reference.attention)
-_attention_backward.impl("reference")(reference.attention_backward)
+register(_attention, _attention_backward, reference=reference, cuda=attention_device)
 
 
 class _Attention(torch.autograd.Function):
