@@ -85,7 +85,6 @@ template <typename Body>
 void dispatch_width(int64_t width, Body&& body) {
   if (width <= 32) return body(Width<32>{});
   if (width <= 64) return body(Width<64>{});
-  if (width <= 96) return body(Width<96>{});
   body(Width<kWidest>{});
 }
 

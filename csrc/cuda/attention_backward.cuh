@@ -19,23 +19,23 @@ namespace vlp {
 template <typename Side, int kWidth>
 struct ScoreGradients {
   using Tile = BackwardTile<kWidth>;
-  Products<kWidth, Tile::kOther> scores, grads;
+  Products<kWidth, Tile::kPassing> scores, grads;
 
   // Scores become weights, gradients of weights become gradients of scores. `row` and `other` are the first
   // ones. Returns the largest.
-  __device__ __forceinline__ float weigh(const Attention& in, const Part& part, const QueryTerms* terms,
-                                         const Places& places, int32_t row, int32_t other) {
+  __device__ __forceinline__ float weigh(const Attention& in, const QueryTerms* terms, const Places& places,
+                                         int32_t row, int32_t other) {
     float largest = 0;
 #pragma unroll
     for (int i = 0; i < scores.kFragments; ++i) {
+      __syncwarp();  // terms of the next sixteen are read when these are done with: registers are scarce
 #pragma unroll
       for (int slot = 0; slot < ProductFragment::kShare; ++slot) {
         const int own = places.row(slot), column = i * kFragment + places.column(slot);
-        const QueryTerms& term = terms[Side::query(own, column)];
-        const int32_t query = Side::query(row + own, other + column);
+        const QueryTerms term = terms[Side::query(own, column)];
         const int32_t key = Side::key(row + own, other + column);
         const float score = scores.fragments[i][slot] * (in.scale * kLog2E) - term.lse;
-        const bool is_seen = part.sees(query, key);
+        const bool is_seen = key < term.limit;
         const float weight = is_seen ? exp2f(score) : 0;
         float grad = grads.fragments[i][slot];
         float used = weight;
@@ -52,14 +52,14 @@ struct ScoreGradients {
     }
     return warp_largest(largest);
   }
-  __device__ __forceinline__ static void write(const Products<kWidth, Tile::kOther>& numbers, float factor,
+  __device__ __forceinline__ static void write(const Products<kWidth, Tile::kPassing>& numbers, float factor,
                                                const Places& places, uint16_t* strip) {
     __syncwarp();  // nobody multiplies what is there any more
 #pragma unroll
     for (int i = 0; i < numbers.kFragments; ++i)
 #pragma unroll
       for (int slot = 0; slot < ProductFragment::kShare; ++slot)
-        strip[places.row(slot) * Tile::kStripPitch + i * kFragment + places.column(slot)] =
+        strip[places.row(slot) * Tile::kScorePitch + i * kFragment + places.column(slot)] =
             static_cast<uint16_t>(half_bits(numbers.fragments[i][slot] * factor));
     __syncwarp();
   }
@@ -78,8 +78,8 @@ struct Gradients {
     if constexpr (Side::kIsKeys) of_weights.clear();
   }
   // `row` and `other` are the first own row and the first of the tile.
-  __device__ __forceinline__ void add(const Attention& in, const Part& part, Tile& tile, const Places& places,
-                                      int32_t row, int32_t other) {
+  __device__ __forceinline__ void add(const Attention& in, Tile& tile, const Places& places, int32_t row,
+                                      int32_t other) {
     const int own = warp_of_block() * kFragment;
     const QueryTerms* terms = tile.terms + (Side::kIsKeys ? 0 : own);
     uint16_t* strip = tile.strips[warp_of_block()].weights;
@@ -87,14 +87,14 @@ struct Gradients {
     found.scores.of(tile.own[0] + own * Tile::kPitch, tile.other[0]);
     // The gradients of weights: dO v^T by queries, and turned round by keys.
     found.grads.of(tile.own[1] + own * Tile::kPitch, tile.other[1]);
-    const float change = lift.fit(found.weigh(in, part, terms, places, row, other));
+    const float change = lift.fit(found.weigh(in, terms, places, row, other));
     if constexpr (Side::kIsKeys) {
       found.write(found.scores, 1, places, strip);
-      of_weights.template add<Tile::kOther>(strip, Tile::kStripPitch, tile.other[1]);
+      of_weights.template add<Tile::kPassing>(strip, tile.other[1]);
     }
     if (change != 1) of_scores.multiply(change);
     found.write(found.grads, lift.factor, places, strip);
-    of_scores.template add<Tile::kOther>(strip, Tile::kStripPitch, tile.other[0]);
+    of_scores.template add<Tile::kPassing>(strip, tile.other[0]);
   }
   __device__ __forceinline__ void write(const BackwardInput& in, const Part& part, Tile& tile,
                                         const Places& places, int32_t row) {
@@ -110,24 +110,30 @@ struct Gradients {
   }
 };
 
-// Rows of the other side, in registers: the next tile of them, while the last one is multiplied.
+// Rows of the other side, in registers: the next tile of them is read while the last one is multiplied.
 template <typename Side, int kWidth>
 struct OtherRows {
   using Tile = BackwardTile<kWidth>;
-  TileCopy<kWidth, Tile::kOther> rows[2];
-  QueryTerms terms;
+  TileCopy<kWidth, Tile::kPassing> rows[2];
+  float lse = 0, centre = 0;  // of a query, in the first threads
 
-  __device__ __forceinline__ static bool has_terms() { return Side::kIsKeys && threadIdx.x < Tile::kOther; }
+  __device__ __forceinline__ static bool has_terms() { return Side::kIsKeys && threadIdx.x < Tile::kPassing; }
   __device__ __forceinline__ void read(const BackwardInput& in, const Part& part, int32_t first) {
 #pragma unroll
     for (int i = 0; i < 2; ++i)
       rows[i].read(Side::other(in, i), Side::other(part), first, part.head, in.attention.width);
-    if (has_terms()) terms = read_terms(in, part, first + static_cast<int32_t>(threadIdx.x));
+    const int32_t query = first + static_cast<int32_t>(threadIdx.x);
+    if (!has_terms() || query >= part.queries.length) return;
+    lse = read_only(in.lse + place_of(in, part, query));
+    centre = read_only(in.centres + place_of(in, part, query));
   }
-  __device__ __forceinline__ void write(Tile& tile) const {
+  __device__ __forceinline__ void write(const BackwardInput& in, const Part& part, int32_t first,
+                                        Tile& tile) const {
 #pragma unroll
     for (int i = 0; i < 2; ++i) rows[i].write(tile.other[i]);
-    if (has_terms()) tile.terms[threadIdx.x] = terms;
+    if (!has_terms()) return;
+    const int32_t query = first + static_cast<int32_t>(threadIdx.x);
+    tile.terms[threadIdx.x] = terms_of(in, part, query, lse, centre);
   }
 };
 
@@ -145,7 +151,7 @@ __device__ __forceinline__ void copy_own(const BackwardInput& in, const Part& pa
 }
 
 template <typename Side, int kWidth>
-__global__ void __launch_bounds__(kAttentionThreads, kWidth <= 64 ? 2 : 1)
+__global__ void __launch_bounds__(kAttentionThreads, kBackwardBlocks)
     attention_backward_kernel(const BackwardInput in) {
   using Tile = BackwardTile<kWidth>;
   extern __shared__ __align__(128) double shared[];
@@ -158,14 +164,14 @@ __global__ void __launch_bounds__(kAttentionThreads, kWidth <= 64 ? 2 : 1)
   const int32_t row = part.first + warp_of_block() * kFragment;
   Gradients<Side, kWidth> gradients;
   gradients.clear();
-  const Range range = Side::range(part, Tile::kOther);
+  const Range range = Side::range(part, Tile::kPassing);
   OtherRows<Side, kWidth> others;
   if (range.begin < range.end) others.read(in, part, range.begin);
-  for (int32_t other = range.begin; other < range.end; other += Tile::kOther) {
-    others.write(tile);
+  for (int32_t other = range.begin; other < range.end; other += Tile::kPassing) {
+    others.write(in, part, other, tile);
     __syncthreads();
-    if (other + Tile::kOther < range.end) others.read(in, part, other + Tile::kOther);
-    if (row < length) gradients.add(in.attention, part, tile, places, row, other);
+    if (other + Tile::kPassing < range.end) others.read(in, part, other + Tile::kPassing);
+    if (row < length) gradients.add(in.attention, tile, places.again(), row, other);
     __syncthreads();  // the tile gives way to the next one
   }
   if (row < length) gradients.write(in, part, tile, places, row);

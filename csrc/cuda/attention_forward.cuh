@@ -19,25 +19,33 @@ struct ForwardInput {
   int64_t num_queries;  // Tq
 };
 
+constexpr int kKeys = 32;  // of a tile that passes by
+
+// Blocks that a processor of Volta has room for, registers (64 Ki) and shared memory (96 KiB) together.
+template <int kWidth>
+constexpr int kForwardBlocks = kWidth <= 32   ? 4
+                               : kWidth <= 64 ? 3
+                                              : 2;
+
 template <int kWidth>
 struct ForwardTile {
-  // 64 KiB of shared memory, Turing's, hold a tile, and those of narrow heads twice.
-  static constexpr int kKeys = kWidth <= 64 ? 64 : 32, kPitch = kWidth + 8;
-  static constexpr int kScorePitch = kKeys + 8, kWeightPitch = kKeys + 8;
+  static constexpr int kPitch = kLinePitch<kWidth>;
 
   union Strip {
-    float scores[kFragment * kScorePitch];
-    uint16_t weights[kFragment * kWeightPitch];
+    float scores[kFragment * kStripPitch<kKeys>];
+    uint16_t weights[kFragment * kStripPitch<kKeys>];
   };
   uint16_t queries[kOwnRows * kPitch], keys[kKeys * kPitch], values[kKeys * kPitch];
   Strip strips[kAttentionWarps];
   float factors[kAttentionWarps][kFragment];
 };
 
+static_assert(kForwardBlocks<32> * sizeof(ForwardTile<32>) <= 96 << 10, "three on Turing");
+static_assert(kForwardBlocks<64> * sizeof(ForwardTile<64>) <= 96 << 10, "two on Turing");
+static_assert(kForwardBlocks<128> * sizeof(ForwardTile<128>) <= 96 << 10, "one on Turing");
+
 // The softmax of a row, key by key, for two lanes that have four of every eight keys.
-template <int kKeys>
 struct OnlineSoftmax {
-  static constexpr int kPitch = kKeys + 8;
   float largest = -static_cast<float>(kInfinity), total = 0;  // in units of ln 2; this lane's share
 
   __device__ __forceinline__ static int row() { return lane_of_warp() / 2; }
@@ -52,7 +60,8 @@ struct OnlineSoftmax {
     float most = largest;
 #pragma unroll
     for (int i = 0; i < kKeys / 2; i += 4) {
-      const float4 four = *reinterpret_cast<const float4*>(strip.scores + row() * kPitch + column(i));
+      const float4 four =
+          *reinterpret_cast<const float4*>(strip.scores + row() * kStripPitch<kKeys> + column(i));
       const float values[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
@@ -78,7 +87,7 @@ struct OnlineSoftmax {
         const bool is_in = dropout.seed == nullptr || is_kept(pair, j, dropout.threshold);
         bits |= (is_in ? half_bits(weights[j]) : 0) << j * 16;
       }
-      *reinterpret_cast<uint32_t*>(strip.weights + row() * kPitch + column(i)) = bits;
+      *reinterpret_cast<uint32_t*>(strip.weights + row() * kStripPitch<kKeys> + column(i)) = bits;
     }
     return factor;
   }
@@ -90,10 +99,9 @@ struct OnlineSoftmax {
 };
 
 template <int kWidth>
-__global__ void __launch_bounds__(kAttentionThreads, kWidth <= 64 ? 2 : 1)
+__global__ void __launch_bounds__(kAttentionThreads, kForwardBlocks<kWidth>)
     attention_forward_kernel(const ForwardInput in) {
   using Tile = ForwardTile<kWidth>;
-  constexpr int kKeys = Tile::kKeys;
   extern __shared__ __align__(128) double shared[];
   auto& tile = *reinterpret_cast<Tile*>(shared);
   const Attention& attention = in.attention;
@@ -106,13 +114,13 @@ __global__ void __launch_bounds__(kAttentionThreads, kWidth <= 64 ? 2 : 1)
   float* factors = tile.factors[warp];
   const Places places(strip.scores);
 
-  OnlineSoftmax<kKeys> softmax;
+  OnlineSoftmax softmax;
   RowSums<kWidth> sums;
   sums.clear();
   const int32_t query = first + softmax.row();
   const uint32_t state = attention.dropout.of_row(part.sequence, head, query);
-  const int32_t limit = smaller(part.keys.length, query + 1 + part.shift);
-  const int32_t end = smaller(part.keys.length, part.first + kOwnRows + part.shift);
+  const int32_t limit = part.limit(query);
+  const int32_t end = part.limit(part.first + kOwnRows - 1);
 
   TileCopy<kWidth, kOwnRows> queries;
   queries.read(in.q, part.queries, part.first, head, width);
@@ -123,6 +131,7 @@ __global__ void __launch_bounds__(kAttentionThreads, kWidth <= 64 ? 2 : 1)
     keys.read(in.k, part.keys, 0, head, width);
     values.read(in.v, part.keys, 0, head, width);
   }
+  __syncthreads();  // without keys, a warp may be done before others have copied queries
   for (int32_t key = 0; key < end; key += kKeys) {
     keys.write(tile.keys);
     values.write(tile.values);
@@ -136,7 +145,7 @@ __global__ void __launch_bounds__(kAttentionThreads, kWidth <= 64 ? 2 : 1)
       scores.of(own, tile.keys);
 #pragma unroll
       for (int i = 0; i < scores.kFragments; ++i)
-        scores.fragments[i].store(strip.scores + i * kFragment, Tile::kScorePitch);
+        scores.fragments[i].store(strip.scores + i * kFragment, kStripPitch<kKeys>);
       __syncwarp();
       const float factor =
           softmax.step(strip, key, limit, attention.scale * kLog2E, attention.dropout, state);
@@ -146,7 +155,7 @@ __global__ void __launch_bounds__(kAttentionThreads, kWidth <= 64 ? 2 : 1)
         sums.multiply_rows(factors, places);
       }
       __syncwarp();
-      sums.template add<kKeys>(strip.weights, Tile::kWeightPitch, tile.values);
+      sums.template add<kKeys>(strip.weights, tile.values);
     }
     __syncthreads();  // the tile gives way to the next one
   }

@@ -23,6 +23,13 @@ struct Places {
       words[slot / 4] |= static_cast<uint32_t>(numbers[slot]) << slot % 4 * 8;
     __syncwarp();  // before the matrix gives way to something else
   }
+  // The same, but what follows from it is computed anew: kept across a loop it takes more registers than
+  // there are.
+  __device__ __forceinline__ Places again() const {
+    Places same = *this;
+    asm volatile("" : "+r"(same.words[0]), "+r"(same.words[1]));
+    return same;
+  }
   __device__ __forceinline__ int number(int slot) const {
     return static_cast<int>(words[slot / 4] >> slot % 4 * 8 & 255);
   }
@@ -33,20 +40,20 @@ struct Places {
 // A warp's sums of sixteen rows.
 template <int kWidth>
 struct RowSums {
-  static constexpr int kFragments = kWidth / kFragment, kPitch = TileCopy<kWidth, kOwnRows>::kPitch;
+  static constexpr int kFragments = kWidth / kFragment, kPitch = kLinePitch<kWidth>;
   ProductFragment fragments[kFragments];
 
   __device__ __forceinline__ void clear() {
 #pragma unroll
     for (ProductFragment& fragment : fragments) fragment.clear();
   }
-  // Adds weights (16, kDepth), in lines `pitch` apart, times lines (kDepth, kWidth).
+  // Adds weights (16, kDepth) of a strip times the lines of a tile.
   template <int kDepth>
-  __device__ __forceinline__ void add(const uint16_t* weights, int32_t pitch, const uint16_t* lines) {
+  __device__ __forceinline__ void add(const uint16_t* weights, const uint16_t* lines) {
 #pragma unroll
     for (int depth = 0; depth < kDepth; depth += kFragment) {
       RowFragment row;
-      row.load(weights + depth, pitch);
+      row.load(weights + depth, kStripPitch<kDepth>);
 #pragma unroll
       for (int i = 0; i < kFragments; ++i) {
         ValueFragment value;
@@ -101,10 +108,10 @@ struct RowSums {
   }
 };
 
-// Products (16, kColumns) of sixteen rows and kColumns lines, each kWidth deep.
+// A warp's products (16, kColumns) of its rows and the lines of a tile, each kWidth deep.
 template <int kWidth, int kColumns>
 struct Products {
-  static constexpr int kFragments = kColumns / kFragment, kPitch = TileCopy<kWidth, kOwnRows>::kPitch;
+  static constexpr int kFragments = kColumns / kFragment, kPitch = kLinePitch<kWidth>;
   ProductFragment fragments[kFragments];
 
   __device__ __forceinline__ void of(const uint16_t* rows, const uint16_t* lines) {

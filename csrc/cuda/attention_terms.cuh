@@ -16,11 +16,16 @@ struct BackwardInput {
 };
 
 // What the weights of one query are made of.
-struct QueryTerms {
-  float lse;  // in units of ln 2; +inf where the query is not there
+struct __align__(16) QueryTerms {
+  float lse;  // in units of ln 2
   float centre;
   uint32_t state;  // of its dropout
+  int32_t limit;   // the first key that it does not see; 0 where there is no query
 };
+
+// Of a tile that passes by: more do not find room in the registers of wide heads.
+template <int kWidth>
+constexpr int kPassingRows = kWidth <= 64 ? 32 : 16;
 
 // Rows of the other side that a block's own meet.
 struct Range {
@@ -40,7 +45,7 @@ struct ByQueries {
   __device__ __forceinline__ static const SequenceRows& own(const Part& part) { return part.queries; }
   __device__ __forceinline__ static const SequenceRows& other(const Part& part) { return part.keys; }
   __device__ __forceinline__ static Range range(const Part& part, int32_t) {
-    return {0, smaller(part.keys.length, part.first + kOwnRows + part.shift)};
+    return {0, part.limit(part.first + kOwnRows - 1)};
   }
   __device__ __forceinline__ static int32_t query(int32_t row, int32_t) { return row; }
   __device__ __forceinline__ static int32_t key(int32_t, int32_t column) { return column; }
@@ -64,19 +69,27 @@ struct ByKeys {
   __device__ __forceinline__ static int32_t key(int32_t row, int32_t) { return row; }
 };
 
+// Blocks that a processor of Volta has room for, registers (64 Ki) and shared memory (96 KiB) together.
+constexpr int kBackwardBlocks = 2;
+
 template <int kWidth>
 struct BackwardTile {
-  static constexpr int kOther = 32, kPitch = kWidth + 8, kStripPitch = kOther + 8;
+  static constexpr int kPassing = kPassingRows<kWidth>;
+  static constexpr int kPitch = kLinePitch<kWidth>, kScorePitch = kStripPitch<kPassing>;
 
   uint16_t own[2][kOwnRows * kPitch];  // queries and gradients, or keys and values
-  uint16_t other[2][kOther * kPitch];
+  uint16_t other[2][kPassing * kPitch];
   union Strip {
-    uint16_t weights[kFragment * kStripPitch];
+    uint16_t weights[kFragment * kScorePitch];
     float numbers[kFragment * kFragment];
   };
   Strip strips[kAttentionWarps];
   QueryTerms terms[kOwnRows];
 };
+
+
+static_assert(kBackwardBlocks * sizeof(BackwardTile<128>) <= 96 << 10, "not on Turing: one block there");
+static_assert(kBackwardBlocks * sizeof(BackwardTile<32>) <= 64 << 10, "on Turing too");
 
 // A power of two that lifts the gradients of a warp's scores to what half precision holds, however large or
 // small the loss is scaled: the largest so far becomes 2^14 or somewhat more.
@@ -100,17 +113,10 @@ __device__ __forceinline__ int64_t place_of(const BackwardInput& in, const Part&
 }
 
 __device__ __forceinline__ QueryTerms terms_of(const BackwardInput& in, const Part& part, int32_t query,
-                                               float centre) {
-  const bool is_there = query < part.queries.length;
-  const float infinity = static_cast<float>(kInfinity);
-  return {is_there ? read_only(in.lse + place_of(in, part, query)) * kLog2E : infinity, centre,
-          in.attention.dropout.of_row(part.sequence, part.head, query)};
-}
-
-// By one thread for each query of a tile that passes by.
-__device__ __forceinline__ QueryTerms read_terms(const BackwardInput& in, const Part& part, int32_t query) {
-  const bool is_there = query < part.queries.length;
-  return terms_of(in, part, query, is_there ? read_only(in.centres + place_of(in, part, query)) : 0);
+                                               float lse, float centre) {
+  if (query >= part.queries.length) return {0, 0, 0, 0};
+  return {lse * kLog2E, centre, in.attention.dropout.of_row(part.sequence, part.head, query),
+          part.limit(query)};
 }
 
 // By two threads for each of a block's own queries, whose gradients are in shared memory.
@@ -131,8 +137,9 @@ __device__ __forceinline__ void make_terms(const BackwardInput& in, const Part& 
   }
   centre += __shfl_xor_sync(kAllLanes, centre, 1);
   if (half != 0) return;
-  tile.terms[row] = terms_of(in, part, query, centre);
-  if (is_there) in.centres[place_of(in, part, query)] = centre;
+  const int64_t place = place_of(in, part, query);
+  tile.terms[row] = terms_of(in, part, query, is_there ? read_only(in.lse + place) : 0, centre);
+  if (is_there) in.centres[place] = centre;
 }
 
 }  // namespace vlp

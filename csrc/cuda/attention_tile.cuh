@@ -12,6 +12,12 @@ namespace vlp {
 
 constexpr int kAttentionWarps = 4, kAttentionThreads = kAttentionWarps * kWarp;
 constexpr int kOwnRows = kAttentionWarps * kFragment;  // of a block's tile
+
+// Lines of shared memory: a fragment's rows lie in different banks.
+template <int kWidth>
+constexpr int kLinePitch = kWidth + 8;
+template <int kColumns>
+constexpr int kStripPitch = kColumns + 8;  // of a warp's sixteen rows of scores
 constexpr float kLog2E = 1.44269504088896341f;
 
 // (T, N, E) half precision of any strides, the numbers of a head side by side.
@@ -63,15 +69,16 @@ struct Part {
     keys = SequenceRows::of(in.cu_keys, sequence);
     shift = in.is_causal ? keys.length - queries.length : keys.length;
   }
-  __device__ __forceinline__ bool sees(int32_t query, int32_t key) const {
-    return key < keys.length && key <= query + shift;
+  // The first key that a query does not see.
+  __device__ __forceinline__ int32_t limit(int32_t query) const {
+    return smaller(keys.length, query + 1 + shift);
   }
 };
 
 // Rows on their way from memory to shared memory, in the registers of a block's threads.
 template <int kWidth, int kLines>
 struct TileCopy {
-  static constexpr int kPitch = kWidth + 8;           // lines of fragments lie in different banks
+  static constexpr int kPitch = kLinePitch<kWidth>;
   static constexpr int kAbreast = kWidth / kSegment;  // segments of a line
   static constexpr int kSegments = kLines * kAbreast / kAttentionThreads;
   static_assert(kLines * kAbreast % kAttentionThreads == 0, "every thread has as many segments");
