@@ -1,12 +1,12 @@
 // Gradients of attention on tensor cores, for sm_70 and newer, the same bits in every run. The weights are
 // computed again from log-sum-exps (FlashAttention-2, algorithm 2):
 //
-//   P = exp(q k^T scale - lse)    dV = P^T dO    dS = P (dO v^T - sum_e dO O)    dQ = dS k scale    dK = dS^T
-//   q scale
+//   P = exp(q k^T scale - lse)    dS = P (dO v^T - centre)    centre = sum_e dO O
+//   dV = P^T dO                   dK = dS^T q scale           dQ = dS k scale
 //
-// Once by queries, which gives dQ and the centres sum_e dO O, and once by keys, which gives dK and dV: nobody
+// Once by queries, which gives dQ and the centres, and once by keys, which gives dK and dV: nobody
 // adds to what somebody else writes. A block has 64 rows of its own side, a warp sixteen of them; the rows of
-// the other side pass by in tiles of 32, those of the next one on their way to registers. The scores of a
+// the other side pass by in tiles, those of the next one on their way to registers. The scores of a
 // warp stay in its registers, and go through shared memory as half precision, where they become operands.
 // Each side reads its own rows once and those of the other side once for each 64.
 #pragma once

@@ -87,7 +87,6 @@ struct BackwardTile {
   QueryTerms terms[kOwnRows];
 };
 
-
 static_assert(kBackwardBlocks * sizeof(BackwardTile<128>) <= 96 << 10, "not on Turing: one block there");
 static_assert(kBackwardBlocks * sizeof(BackwardTile<32>) <= 64 << 10, "on Turing too");
 
