@@ -168,6 +168,28 @@ void nearest_code_cuda(const vlp::StreamView& x, const vlp::TensorView& codes, c
   vlp::nearest_code_cuda(x, codes, {operand, terms, centre}, valid, excluded, indices, doubtful);
 }
 
+void attention_cuda(const vlp::StreamView& q, const vlp::TensorView& k, const vlp::TensorView& v,
+                    const vlp::TensorView& cu_seqlens_q, const vlp::TensorView& cu_seqlens_k,
+                    const OptionalView& order, int64_t max_seqlen_q, int64_t max_seqlen_k, bool causal,
+                    double scale, double dropout_p, const OptionalView& seed, const vlp::TensorView& out,
+                    const vlp::TensorView& lse) {
+  const vlp::AttentionInput in{k,      v,     cu_seqlens_q, cu_seqlens_k, order, max_seqlen_q, max_seqlen_k,
+                               causal, scale, dropout_p,    seed};
+  vlp::attention_cuda(q, in, {out, lse});
+}
+
+void attention_backward_cuda(const vlp::StreamView& grad, const vlp::TensorView& q, const vlp::TensorView& k,
+                             const vlp::TensorView& v, const vlp::TensorView& out, const vlp::TensorView& lse,
+                             const vlp::TensorView& cu_seqlens_q, const vlp::TensorView& cu_seqlens_k,
+                             const OptionalView& order, int64_t max_seqlen_q, int64_t max_seqlen_k,
+                             bool causal, double scale, double dropout_p, const OptionalView& seed,
+                             const vlp::TensorView& grad_q, const vlp::TensorView& grad_k,
+                             const vlp::TensorView& grad_v, const vlp::TensorView& centres) {
+  const vlp::AttentionInput in{k,      v,     cu_seqlens_q, cu_seqlens_k, order, max_seqlen_q, max_seqlen_k,
+                               causal, scale, dropout_p,    seed};
+  vlp::attention_backward_cuda(grad, q, in, {out, lse}, {grad_q, grad_k, grad_v, centres});
+}
+
 void count_rows_cuda(const vlp::StreamView& x, const vlp::TensorView& indices, const OptionalView& valid,
                      bool check_finite, int64_t num_codes, int64_t blocks, const vlp::TensorView& code_of,
                      const vlp::TensorView& histogram) {
@@ -290,6 +312,24 @@ PYBIND11_MODULE(_C, module) {
       "strides, or excluded. operand (K, D) float16, terms and centre of PreparedCodes; doubtful (N + 1,) "
       "int64,\n"
       "the first of which is 0: its scratch.");
+  module.def(
+      "attention_cuda", &attention_cuda, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("cu_seqlens_q"),
+      py::arg("cu_seqlens_k"), py::arg("order"), py::arg("max_seqlen_q"), py::arg("max_seqlen_k"),
+      py::arg("causal"), py::arg("scale"), py::arg("dropout_p"), py::arg("seed"), py::arg("out"),
+      py::arg("lse"), without_gil,
+      "Write out (Tq, N, E) float16 and lse (N, Tq) float32 of attention of q (Tq, N, E), k and v (Tk, N, E) "
+      "float16,\n"
+      "all of any strides but within a head of at most 128, within each of S sequences: cu_seqlens (S + 1,) "
+      "int32, order\n"
+      "(S,) int32 or None, seed () int64 or None.");
+  module.def("attention_backward_cuda", &attention_backward_cuda, py::arg("grad"), py::arg("q"), py::arg("k"),
+             py::arg("v"), py::arg("out"), py::arg("lse"), py::arg("cu_seqlens_q"), py::arg("cu_seqlens_k"),
+             py::arg("order"), py::arg("max_seqlen_q"), py::arg("max_seqlen_k"), py::arg("causal"),
+             py::arg("scale"), py::arg("dropout_p"), py::arg("seed"), py::arg("grad_q"), py::arg("grad_k"),
+             py::arg("grad_v"), py::arg("centres"), without_gil,
+             "Write the gradients of q, k and v, laid out as attention_cuda reads them; centres (N, Tq) "
+             "float32 is\n"
+             "scratch.");
   module.def("count_rows_cuda", &count_rows_cuda, py::arg("x"), py::arg("indices"), py::arg("valid"),
              py::arg("check_finite"), py::arg("num_codes"), py::arg("blocks"), py::arg("code_of"),
              py::arg("histogram"), without_gil,

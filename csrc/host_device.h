@@ -9,6 +9,7 @@
 #define VLP_NAN __builtin_nanf("")
 #else
 using int8_t = signed char;
+using int16_t = short;
 using uint16_t = unsigned short;
 using int32_t = int;
 using uint32_t = unsigned int;

@@ -56,6 +56,27 @@ void nearest_code_cuda(const StreamView& x, const TensorView& codes, const Prepa
                        const std::optional<TensorView>& valid, int64_t excluded, const TensorView& indices,
                        const TensorView& doubtful);
 
+// What packed attention is done with, but for the queries.
+struct AttentionInput {
+  TensorView k, v, cu_seqlens_q, cu_seqlens_k;
+  std::optional<TensorView> order;
+  int64_t max_seqlen_q, max_seqlen_k;
+  bool is_causal;
+  double scale, dropout_p;
+  std::optional<TensorView> seed;
+};
+struct AttentionResult {
+  TensorView out, lse;
+};
+struct AttentionGradients {
+  TensorView q, k, v, centres;
+};
+
+// cuda/attention.cu
+void attention_cuda(const StreamView& q, const AttentionInput& in, const AttentionResult& result);
+void attention_backward_cuda(const StreamView& grad, const TensorView& q, const AttentionInput& in,
+                             const AttentionResult& result, const AttentionGradients& gradients);
+
 // What a counting sort of rows is done with.
 struct SortInput {
   TensorView code_of, histogram;

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-SOURCES = tuple(ROOT / f"tests/csrc/{name}_kernels.cu" for name in ("assign", "dictionary"))
+OPERATORS = ("assign", "attention", "dictionary")
+SOURCES = tuple(ROOT / f"tests/csrc/{name}_kernels.cu" for name in OPERATORS)
 TABLE = ROOT / "tests/csrc/cuda_resources.csv"
 KINDS = ("half", "brain", "single")  # FloatKind of csrc/any_float.h
+TYPES = ("WarpTeam", "BlockTeam", "Matrix", "Predictions", "AsTheyAre", "Paper", "Official")
+TYPES += ("ByQueries", "ByKeys")
 REPORT = re.compile(
     r"Compiling entry function '(?P<kernel>\w+)' for '(?P<arch>\w+)'.*?"
     r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
@@ -137,12 +140,11 @@ def readable(symbol: str) -> str:
     """_ZN3vlp13assign_kernelINS_8WarpTeamE...: assign_kernel<WarpTeam Matrix float>."""
     name = re.search(r"\d+([a-z_]+_kernel)", symbol)
     assert name is not None, symbol
-    words = re.findall(
-        r"\d(WarpTeam|BlockTeam|Matrix|Predictions|AsTheyAre|Paper|Official)", symbol
-    )
+    words = re.findall(rf"\d({'|'.join(TYPES)})", symbol)
     types = {"f": "float", "d": "double"}
     words += [types[letter] for letter in re.findall(r"I([fd])E", symbol)]
     words += [KINDS[int(kind)] for kind in re.findall(r"ILNS_9FloatKindE(\d)E", symbol)]
+    words += re.findall(r"Li(\d+)E", symbol)  # a width
     words += [("false", "true")[int(value)] for value in re.findall(r"ILb([01])E", symbol)]
     return f"{name[1]}<{' '.join(words)}>" if words else name[1]
 

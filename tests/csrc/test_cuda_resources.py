@@ -20,8 +20,13 @@ from cuda_resources import (
     readable,
 )
 
-KERNELS = 10 + 17  # of matching, of the dictionary
-ON_TENSOR_CORES = {f"assign_codes_kernel<{kind}>" for kind in ("half", "brain", "single")}
+KERNELS = 10 + 9 + 17  # of matching, of attention, of the dictionary
+WIDTHS = (32, 64, 128)
+ON_TENSOR_CORES = {
+    "attention": {f"attention_forward_kernel<{width}>" for width in WIDTHS}
+    | {f"attention_backward_kernel<By{s} {w}>" for s in ("Queries", "Keys") for w in WIDTHS},
+    "dictionary": {f"assign_codes_kernel<{kind}>" for kind in ("half", "brain", "single")},
+}
 
 
 def expected(compiler: str) -> list[Usage]:
@@ -52,9 +57,10 @@ def test_kernels_of_every_architecture_of_the_toolkit(tmp_path: Path) -> None:
     check(compile_with_nvcc(nvcc, archs, tmp_path), len(archs))
     cuobjdump = find_cuobjdump()
     if cuobjdump is not None:
-        binary = tmp_path / "dictionary_kernels.fatbin"
-        for arch in ("sm_75", "sm_90"):
-            assert on_tensor_cores(cuobjdump, binary, arch) == ON_TENSOR_CORES
+        for operator, kernels in ON_TENSOR_CORES.items():
+            binary = tmp_path / f"{operator}_kernels.fatbin"
+            for arch in ("sm_75", "sm_90"):
+                assert on_tensor_cores(cuobjdump, binary, arch) == kernels
 
 
 @pytest.mark.skipif(find_nvrtc_12() is None, reason="no wheel of NVRTC 12: see constraints.txt")
@@ -65,4 +71,4 @@ def test_kernels_of_volta() -> None:
     check(found, 1)
     entries = ptx.split(".entry ")[1:]
     multiplies = {readable(e.partition("(")[0]) for e in entries if "wmma.mma.sync" in e}
-    assert multiplies == ON_TENSOR_CORES
+    assert multiplies == set().union(*ON_TENSOR_CORES.values())

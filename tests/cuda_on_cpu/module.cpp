@@ -1,6 +1,7 @@
 // The extension with its CUDA functions on the CPU, and nothing else in it.
 #define VLP_CUDA
 #include "bindings.cpp"
+#include "cuda/attention.cu"
 #include "cuda/device.cu"
 #include "cuda/dictionary.cu"
 #include "cuda/dictionary_update.cu"

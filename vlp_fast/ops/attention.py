@@ -33,9 +33,14 @@ _attention_backward = Op(
     fake=lambda *_: None,
 )
 
-_backends = {"reference": reference, "pytorch": attention_torch, "cuda": attention_device}
-register(_attention, **_backends, triton="attention")
-register(_attention_backward, **_backends, triton="attention_backward")
+for _op in (_attention, _attention_backward):
+    register(
+        _op,
+        reference=reference,
+        pytorch=attention_torch,
+        cuda=attention_device,
+        triton=_op.name,
+    )
 
 
 class _Attention(torch.autograd.Function):

@@ -71,7 +71,12 @@ struct OperandFragment : Fragment<uint16_t> {
   }
 };
 struct RowFragment : OperandFragment {};
-struct CodeFragment : OperandFragment {};
+struct CodeFragment : OperandFragment {
+  static constexpr int place(int number) { return number; }  // code * 16 + depth
+};
+struct ValueFragment : OperandFragment {
+  static constexpr int place(int number) { return number % kFragment * kFragment + number / kFragment; }
+};
 
 inline float towards_zero(double value) {
   const auto nearest = static_cast<float>(value);
@@ -80,19 +85,24 @@ inline float towards_zero(double value) {
 
 class ProductFragment : public Fragment<float> {
  public:
+  static constexpr int kShare = vlp::kShare;
+
+  float& operator[](int slot) { return own_[slot]; }
+  float operator[](int slot) const { return own_[slot]; }
   void clear() {
     const unsigned meeting = agree("a fragment's clear", 0);
     for (float& own : own_) own = 0;
     made_ = meeting;
   }
-  void add(const RowFragment& row, const CodeFragment& code) {
+  template <typename Other>
+  void add(const RowFragment& row, const Other& code) {
     using namespace cuda_on_cpu;
-    const Operands operands{&row, &code, this};
+    const Operands<Other> operands{&row, &code, this};
     const unsigned turn = block.meet(cuda_on_cpu::kWarp, "a product", reinterpret_cast<uint64_t>(&operands));
     float rows[kFragment * kFragment], codes[kFragment * kFragment], sums[kShare];
     for (int i = 0; i < kLanes; ++i) {
       const int other = block.current() / kLanes * kLanes + i;
-      reinterpret_cast<const Operands*>(block.value(other, turn))->gather(operands, i, rows, codes);
+      reinterpret_cast<const Operands<Other>*>(block.value(other, turn))->gather(operands, i, rows, codes);
     }
     for (int i = 0; i < kShare; ++i) {
       const int number = number_of(lane(), i);
@@ -100,6 +110,11 @@ class ProductFragment : public Fragment<float> {
     }
     const unsigned meeting = agree("a product's end", 0);  // nobody writes what another one still reads
     std::copy(sums, sums + kShare, own_);
+    made_ = meeting;
+  }
+  void load(const float* place, int32_t pitch) {
+    const unsigned meeting = agree("a fragment's load", matrix(place, pitch, sizeof(*place)));
+    for (int i = 0; i < kShare; ++i) own_[i] = place[offset(i, pitch)];
     made_ = meeting;
   }
   void store(float* place, int32_t pitch) const {
@@ -110,9 +125,10 @@ class ProductFragment : public Fragment<float> {
 
  private:
   // A lane's, seen by the others while it waits.
+  template <typename Other>
   struct Operands {
     const RowFragment* row;
-    const CodeFragment* code;
+    const Other* code;
     const ProductFragment* product;
 
     void gather(const Operands& mine, int lane, float* rows, float* codes) const {
@@ -121,7 +137,7 @@ class ProductFragment : public Fragment<float> {
               "lanes have fragments of different operations");
       for (int i = 0; i < kShare; ++i) {
         rows[number_of(lane, i)] = __half2float(__ushort_as_half(row->own(i)));
-        codes[number_of(lane, i)] = __half2float(__ushort_as_half(code->own(i)));
+        codes[Other::place(number_of(lane, i))] = __half2float(__ushort_as_half(code->own(i)));
       }
     }
   };
