@@ -326,6 +326,20 @@ def test_use_nests_and_ends_with_its_block() -> None:
     ops.backend_for("attention", "cpu")
 
 
+def test_use_of_some_operators_takes_their_backward_passes_and_no_others() -> None:
+    usual = ops.backend_for("nearest_code", "cpu")
+    with ops.use("reference", ["attention"]):
+        assert ops.backend_for("attention", "cpu")[0] == "reference"
+        assert ops.backend_for("attention_backward", "cpu")[0] == "reference"
+        assert ops.backend_for("nearest_code", "cpu") == usual
+        with ops.use("abacus", ["nearest_code"]):
+            assert ops.backend_for("attention", "cpu")[0] == "reference"
+            with pytest.raises(ValueError, match="abacus"):
+                ops.backend_for("nearest_code", "cpu")
+    with pytest.raises(ValueError, match="use: received operator 'abacus'"):
+        ops.use("reference", ["abacus"]).__enter__()
+
+
 def test_the_preferred_built_backend_runs_even_in_a_compiled_graph(monkeypatch) -> None:
     op = ops.operators()["nearest_code"]
     seven = lambda x, *_: torch.full((x.shape[0],), 7)

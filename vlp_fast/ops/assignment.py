@@ -143,7 +143,7 @@ def _is_plain_matrix(cost: Tensor) -> bool:
 
 def _is_cpp() -> bool:
     """Whether the backend `cpp` runs on the CPU now: as `backend_for` says, ten times as fast."""
-    return "cpp" in _assign.backends and forced_backend() in (None, "cpp")
+    return "cpp" in _assign.backends and forced_backend(_assign) in (None, "cpp")
 
 
 def _solve_array(cost: NDArray[Any], maximize: bool) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

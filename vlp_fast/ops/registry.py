@@ -6,7 +6,7 @@ obeying all three. Nothing falls back in silence: the preference table picks amo
 that are *built*, and a backend that is asked for by name and missing is an error.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -24,6 +24,13 @@ class Preference(NamedTuple):
     backends: tuple[str, ...]
 
 
+class Forced(NamedTuple):
+    """A backend that `use` asks for, and for which operators; None: all."""
+
+    backend: str
+    operators: frozenset[str] | None
+
+
 # The first row that fits decides. Triton has no fast path below Ampere, so Volta and Turing go to
 # the CUDA kernels; from Ampere on the order is what the benchmarks of an operator show.
 PREFERENCE = (
@@ -35,7 +42,7 @@ OTHER_DEVICES = ("reference",)
 
 _library = torch.library.Library(NAMESPACE, "FRAGMENT")
 _operators: dict[str, "Op"] = {}
-_forced: list[str] = []
+_forced: list["Forced"] = []
 
 
 class Op:
@@ -86,22 +93,33 @@ class Op:
 
 
 @contextmanager
-def use(backend: str) -> Iterator[None]:
-    """Run every operator on one backend inside the `with` block, whatever the device.
+def use(backend: str, operators: Iterable[str] | None = None) -> Iterator[None]:
+    """Run operators on one backend inside the `with` block, whatever the device.
 
     It holds for the whole process, because backward passes run on threads of their own. An operator
-    without that backend raises `ValueError` when it is called.
+    without that backend raises `ValueError` when it is called. The innermost block decides.
+
+    Args:
+        backend: e.g. "reference".
+        operators: names, e.g. ["attention"]; backward passes go with theirs. None: all.
+
+    Raises:
+        ValueError: no such operator.
     """
-    _forced.append(backend)
+    names = None if operators is None else _with_backward("use", operators)
+    _forced.append(Forced(backend, names))
     try:
         yield
     finally:
         _forced.pop()
 
 
-def forced_backend() -> str | None:
+def forced_backend(op: Op) -> str | None:
     """Return the backend that `use` asks for, if it does."""
-    return _forced[-1] if _forced else None
+    for backend, names in reversed(_forced):
+        if names is None or op.name in names:
+            return backend
+    return None
 
 
 def operators() -> dict[str, Op]:
@@ -115,10 +133,11 @@ def backend_for(op: Op | str, device: torch.device | str) -> tuple[str, str]:
     Raises:
         ValueError: no such operator; `use` asks for a backend that the operator does not have.
     """
-    op = op if isinstance(op, Op) else _operator(op)
+    op = op if isinstance(op, Op) else _operator("backend_for", op)
     device = torch.device(device)
-    if _forced:
-        return _required(op, _forced[-1]), f"asked for by use({_forced[-1]!r})"
+    forced = forced_backend(op)
+    if forced is not None:
+        return _required(op, forced), f"asked for by use({forced!r})"
     wanted = preferred_backends(device.type, _capability(device))
     for rank, backend in enumerate(wanted):
         if backend in op.backends:
@@ -138,12 +157,17 @@ def preferred_backends(device_type: str, capability: tuple[int, int]) -> tuple[s
     return OTHER_DEVICES
 
 
-def _operator(name: str) -> Op:
+def _operator(caller: str, name: str) -> Op:
     if name not in _operators:
         raise ValueError(
-            f"backend_for: received operator {name!r}, expected one of {', '.join(_operators)}"
+            f"{caller}: received operator {name!r}, expected one of {', '.join(_operators)}"
         )
     return _operators[name]
+
+
+def _with_backward(caller: str, names: Iterable[str]) -> frozenset[str]:
+    found = {_operator(caller, name).name for name in names}
+    return frozenset(found | {f"{name}_backward" for name in found})
 
 
 def _required(op: Op, backend: str) -> str:
