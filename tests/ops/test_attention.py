@@ -214,7 +214,8 @@ def test_dropout_keeps_the_right_share_and_differs_by_seed_head_and_row() -> Non
         # Shares of rows and columns scatter as those of independent draws do.
         for axis in (0, 2):
             assert mask.float().mean(axis).std().item() < 1.3 * (0.09 / length) ** 0.5
-    assert not packed(q, q, v, [length], [length], dropout_p=1 - 1e-9).isnan().any()
+    rare = packed(q, q, v, [length], [length], dropout_p=1 - 2**-16, seed=0)
+    assert (rare > 0).sum() <= 8  # 1.2 expected
     both = (masks[0] & masks[1]).float().mean().item()
     assert abs(both - 0.81) < 0.006
     heads = (masks[0][:, 0] & masks[0][:, 1]).float().mean().item()
@@ -251,23 +252,3 @@ def test_large_scores_do_not_overflow() -> None:
     out = packed(q * 1e4, k * 1e3, v, [6], [6])
     expected = dense(q.double() * 1e4, k.double() * 1e3, v, [6], [6])
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_wrong_input_is_refused() -> None:
-    q = rows([4], seed=0)
-    with pytest.raises(ValueError, match=r"attention: received q .* expected"):
-        packed(q, q[..., :4], q, [4], [4])
-    with pytest.raises(ValueError, match="one dtype"):
-        packed(q, q.double(), q, [4], [4])
-    with pytest.raises(ValueError, match="dropout_p"):
-        packed(q, q, q, [4], [4], dropout_p=1.0)
-    with pytest.raises(ValueError, match=r"received order \(2,\)"):
-        packed(q, q, q, [4], [4], order=torch.tensor([0, 1]))
-
-
-def test_wrong_lengths_are_refused_by_the_definition_on_a_cpu() -> None:
-    q = rows([4], seed=0)
-    with ops.use("reference"), pytest.raises(ValueError, match="longest sequence 4"):
-        ops.attention(q, q, q, bounds([4]), bounds([4]), max_seqlen_q=3, max_seqlen_k=4)
-    with ops.use("reference"), pytest.raises(ValueError, match="received 4 rows"):
-        ops.attention(q, q, q, bounds([3]), bounds([3]), max_seqlen_q=4, max_seqlen_k=4)

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from vlp_fast.ops import attention_device, attention_torch
 from vlp_fast.ops.backends import register
+from vlp_fast.ops.dropout import check_dropout, seed_on
+from vlp_fast.ops.once_differentiable import once_differentiable
+from vlp_fast.ops.operands import autocast, check_devices, distinct
 from vlp_fast.ops.registry import Op
-from vlp_fast.ops.seed import seed_on
 from vlp_fast.reference import attention as reference
 
 _attention = Op(
@@ -44,33 +46,43 @@ for _op in (_attention, _attention_backward):
 
 
 class _Attention(torch.autograd.Function):
-    """Of (q, k, v), (q, kv) or (qkv,): gradients are laid out as their projection needs them."""
+    """Of (q, k, v), (q, kv) or (qkv,): gradients are laid out as their projection needs them.
+
+    The places are named, because Dynamo (PyTorch 2.11) counts the parameters of `forward` to tell
+    whether it takes `ctx`.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
+        first: Tensor,
+        second: Tensor | None,
+        third: Tensor | None,
         cu_seqlens_q: Tensor,
         cu_seqlens_k: Tensor,
         order: Tensor | None,
         seed: Tensor | None,
         options: tuple[int, int, bool, float, float],
-        *projected: Tensor,
     ) -> Tensor:
         ctx.options = options
         bounds = (cu_seqlens_q, cu_seqlens_k, order)
-        out, lse = _attention(*_parts(projected), *bounds, *options, seed)
-        ctx.save_for_backward(out, lse, *bounds, seed, *projected)
+        out, lse = _attention(*_parts(first, second, third), *bounds, *options, seed)
+        ctx.save_for_backward(out, lse, *bounds, seed, first, second, third)
         result: Tensor = out
         return result
 
     @staticmethod
+    @once_differentiable("attention")
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         out, lse, cu_seqlens_q, cu_seqlens_k, order, seed, *projected = ctx.saved_tensors
-        found = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in projected]
+        found = [
+            None if x is None else torch.empty_like(x, memory_format=torch.contiguous_format)
+            for x in projected
+        ]
         bounds = (cu_seqlens_q, cu_seqlens_k, order)
-        inputs = (*grads, *_parts(projected), out, lse, *bounds)
-        _attention_backward(*inputs, *ctx.options, seed, *_parts(found))
-        return None, None, None, None, None, *found
+        inputs = (*grads, *_parts(*projected), out, lse, *bounds)
+        _attention_backward(*inputs, *ctx.options, seed, *_parts(*found))
+        return *found, None, None, None, None, None
 
 
 def attention(
@@ -88,7 +100,7 @@ def attention(
     seed: int | Tensor | None = None,
     order: Tensor | None = None,
 ) -> Tensor:
-    """Attend within each of S packed sequences.
+    """Attend within each of S packed sequences; differentiable once.
 
     Scores and softmax are float32 or wider. A query that sees no key gets zeros. Dropout of the
     weights is a function of where a weight stands, the same in forward and backward and on every
@@ -121,16 +133,14 @@ def attention(
         (Tq, N, E) in the dtype of q.
 
     Raises:
-        ValueError: shapes or dtypes disagree, `dropout_p` is out of range; on a CPU also if a
-            sequence is longer than `max_seqlen` says.
+        ValueError: shapes, dtypes or devices disagree, `dropout_p` is out of range; from backends
+            of the CPU also if cu_seqlens does not go from 0 to the number of rows, or a sequence
+            is longer than `max_seqlen` says.
     """
     _check(q, k, v)
-    # Where one tensor is several arguments of an autograd.Function, Dynamo (PyTorch 2.11) keeps the
-    # gradient of the last one only; views are tensors of their own.
-    projected = [x.view_as(x) for x in _autocast(q, k, v)]
     lengths = (max_seqlen_q, max_seqlen_k)
     return _attend(
-        projected, cu_seqlens_q, cu_seqlens_k, lengths, causal, scale, dropout_p, seed, order
+        (q, k, v), cu_seqlens_q, cu_seqlens_k, lengths, causal, scale, dropout_p, seed, order
     )
 
 
@@ -152,10 +162,10 @@ def attention_kvpacked(
 
     Their gradients come as one tensor, ready for the backward products of that projection.
     """
-    _check(q, *kv.unbind(1))
+    _check(q, *_unpack("kv", kv, 2))
     lengths = (max_seqlen_q, max_seqlen_k)
     return _attend(
-        _autocast(q, kv), cu_seqlens_q, cu_seqlens_k, lengths, causal, scale, dropout_p, seed, order
+        (q, kv), cu_seqlens_q, cu_seqlens_k, lengths, causal, scale, dropout_p, seed, order
     )
 
 
@@ -174,11 +184,9 @@ def attention_qkvpacked(
 
     The gradient comes as one tensor, ready for the backward products of that projection.
     """
-    _check(*qkv.unbind(1))
+    _check(*_unpack("qkv", qkv, 3))
     lengths = (max_seqlen, max_seqlen)
-    return _attend(
-        _autocast(qkv), cu_seqlens, cu_seqlens, lengths, causal, scale, dropout_p, seed, order
-    )
+    return _attend((qkv,), cu_seqlens, cu_seqlens, lengths, causal, scale, dropout_p, seed, order)
 
 
 def _attend(
@@ -193,27 +201,31 @@ def _attend(
     order: Tensor | None,
 ) -> Tensor:
     _check_sequences(cu_seqlens_q, cu_seqlens_k, order)
-    if not 0 <= dropout_p < 1:
-        raise ValueError(f"attention: received dropout_p {dropout_p}, expected 0 to below 1")
+    check_devices("attention", *projected, cu_seqlens_q, cu_seqlens_k, order)
+    check_dropout("attention", dropout_p)
+    first, second, third = (*distinct(*autocast(*projected)), None, None)[:3]
     scale = projected[0].shape[-1] ** -0.5 if scale is None else float(scale)
     options = (*lengths, causal, scale, float(dropout_p))
-    drawn = seed_on(projected[0].device, seed) if dropout_p > 0 else None
+    drawn = seed_on(projected[0], seed) if dropout_p > 0 else None
     result: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
-        cu_seqlens_q, cu_seqlens_k, order, drawn, options, *projected
+        first, second, third, cu_seqlens_q, cu_seqlens_k, order, drawn, options
     )
     return result
 
 
-def _parts(projected: Sequence[Tensor]) -> list[Tensor]:
+def _parts(*projected: Tensor | None) -> list[Tensor]:
     """Take q, k and v out of (q, k, v), (q, kv) or (qkv,)."""
-    return [part for x in projected for part in (x.unbind(1) if x.ndim == 4 else (x,))]
+    given = (x for x in projected if x is not None)
+    return [part for x in given for part in (x.unbind(1) if x.ndim == 4 else (x,))]
 
 
-def _autocast(*projected: Tensor) -> list[Tensor]:
-    device = projected[0].device.type
-    if not torch.is_autocast_enabled(device) or projected[0].dtype == torch.float64:
-        return list(projected)
-    return [x.to(torch.get_autocast_dtype(device)) for x in projected]
+def _unpack(name: str, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+    if x.ndim != 4 or x.shape[1] != parts:
+        raise ValueError(
+            f"attention: received {name} {tuple(x.shape)}, expected (T, {parts}, N, E) with "
+            f"{', '.join(name)} side by side; unflatten the projection"
+        )
+    return x.unbind(1)
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
@@ -222,6 +234,8 @@ def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
             f"attention: received q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)}, "
             "expected (Tq, N, E), (Tk, N, E) and (Tk, N, E)"
         )
+    if not q.is_floating_point():
+        raise ValueError(f"attention: received q of {q.dtype}, expected floating point; cast it")
     if not torch.is_autocast_enabled(q.device.type) and not q.dtype == k.dtype == v.dtype:
         raise ValueError(
             f"attention: received q of {q.dtype}, k of {k.dtype} and v of {v.dtype}, expected one "
@@ -230,10 +244,17 @@ def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
 
 
 def _check_sequences(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, order: Tensor | None) -> None:
-    if cu_seqlens_q.ndim != 1 or cu_seqlens_q.shape != cu_seqlens_k.shape:
+    shapes = cu_seqlens_q.shape, cu_seqlens_k.shape
+    if cu_seqlens_q.ndim != 1 or shapes[0] != shapes[1] or len(cu_seqlens_q) == 0:
         raise ValueError(
-            f"attention: received cu_seqlens_q {tuple(cu_seqlens_q.shape)} and cu_seqlens_k "
-            f"{tuple(cu_seqlens_k.shape)}, expected both (S + 1,)"
+            f"attention: received cu_seqlens_q {tuple(shapes[0])} and cu_seqlens_k "
+            f"{tuple(shapes[1])}, expected both (S + 1,)"
+        )
+    dtypes = {x.dtype for x in (cu_seqlens_q, cu_seqlens_k, order) if x is not None}
+    if dtypes != {torch.int32}:
+        raise ValueError(
+            f"attention: received cu_seqlens and order of {', '.join(map(str, dtypes))}, expected "
+            "torch.int32; call .int()"
         )
     if order is not None and order.shape != (len(cu_seqlens_q) - 1,):
         raise ValueError(

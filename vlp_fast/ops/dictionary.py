@@ -16,6 +16,7 @@ from torch import Tensor
 from vlp_fast.ops import dictionary_device as on_device
 from vlp_fast.ops import dictionary_host as host
 from vlp_fast.ops.backends import register
+from vlp_fast.ops.operands import check_devices
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import dictionary as reference
 
@@ -169,15 +170,6 @@ def operand_dtype(rows_dtype: torch.dtype, device: torch.device) -> torch.dtype:
         )
         return torch.bfloat16 if is_brain else torch.float16
     return host.operand_dtype() if device.type == "cpu" else torch.float32
-
-
-def check_devices(function: str, *tensors: Tensor | None) -> None:
-    """Refuse tensors that are not all on one device: kernels get addresses."""
-    devices = {str(tensor.device): None for tensor in tensors if tensor is not None}
-    if len(devices) > 1:
-        raise ValueError(
-            f"{function}: received tensors on {', '.join(devices)}, expected one device"
-        )
 
 
 def check_valid(function: str, x: Tensor, valid: Tensor | None) -> None:

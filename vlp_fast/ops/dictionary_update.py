@@ -11,7 +11,8 @@ from torch import Tensor
 from vlp_fast.ops import dictionary_device as on_device
 from vlp_fast.ops import dictionary_host as host
 from vlp_fast.ops.backends import register
-from vlp_fast.ops.dictionary import PreparedCodes, check_devices, check_valid
+from vlp_fast.ops.dictionary import PreparedCodes, check_valid
+from vlp_fast.ops.operands import check_devices
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import dictionary as reference
 

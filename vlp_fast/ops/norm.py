@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from vlp_fast.ops.backends import register
-from vlp_fast.ops.dictionary import check_devices
+from vlp_fast.ops.dropout import check_dropout, seed_on
+from vlp_fast.ops.once_differentiable import once_differentiable
+from vlp_fast.ops.operands import check_devices, distinct
 from vlp_fast.ops.registry import Op
-from vlp_fast.ops.seed import seed_on
 from vlp_fast.reference import norm as reference
 
 
@@ -66,6 +67,7 @@ class _ResidualNorm(torch.autograd.Function):
         return normed, summed
 
     @staticmethod
+    @once_differentiable("residual_norm")
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         summed, weight, mean, rstd, seed = ctx.saved_tensors
         of_normed, of_summed = grads
@@ -120,8 +122,8 @@ def residual_norm(
             for. By default the device's generator draws one.
 
     Returns:
-        `normed` and `summed`, (T, D) in the dtype of `residual`. Both are differentiable; gradients
-        of weight and bias are sums in an order that T decides, the same bits in every run.
+        `normed` and `summed`, (T, D) in the dtype of `residual`. Both are differentiable once.
+        Gradients of weight and bias are sums in an order that T decides, the same in every run.
 
     Raises:
         ValueError: shapes, dtypes or devices disagree; `eps` or `dropout_p` is out of range; for
@@ -132,12 +134,9 @@ def residual_norm(
     _check(x, residual, weight, bias)
     if not eps > 0:
         raise ValueError(f"residual_norm: received eps {eps}, expected a number above 0")
-    if not 0 <= dropout_p < 1:
-        raise ValueError(f"residual_norm: received dropout_p {dropout_p}, expected 0 to below 1")
-    drawn = seed_on(x.device, seed) if dropout_p > 0 else None
-    # Where one tensor is two arguments of an autograd.Function, Dynamo (PyTorch 2.11) keeps the
-    # gradient of the last one only; a view is a tensor of its own.
-    x = x.view_as(x) if x is residual else x
+    check_dropout("residual_norm", dropout_p)
+    drawn = seed_on(x, seed) if dropout_p > 0 else None
+    x, residual = distinct(x, residual)
     normed, summed = _ResidualNorm.apply(  # type: ignore[no-untyped-call]
         x, residual, weight, bias, float(eps), float(dropout_p), drawn
     )

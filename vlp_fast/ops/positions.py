@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from vlp_fast.ops.backends import register
-from vlp_fast.ops.dictionary import check_devices
+from vlp_fast.ops.once_differentiable import once_differentiable
+from vlp_fast.ops.operands import autocast, check_devices
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import positions as reference
 
@@ -48,6 +49,7 @@ class _LinearWithPositions(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable("linear_with_positions")
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         x, weight, indices = ctx.saved_tensors
@@ -83,7 +85,7 @@ def linear_with_positions(
         indices: (T, M) int32 below R, M 1 or 2; one below 0 adds nothing.
 
     Returns:
-        (T, F) in the dtype of x.
+        (T, F) in the dtype of x, differentiable once.
 
     Raises:
         ValueError: shapes, dtypes or devices disagree.
@@ -91,20 +93,13 @@ def linear_with_positions(
     Source: DETR (ECCV 2020), appendix A.4: positions are added to queries and keys of every layer.
     """
     _check_shapes(x, weight, bias, table, indices)
-    operands = _autocast(x, weight, bias, table)
+    operands = autocast(x, weight, bias, table)
     _check_dtypes(operands, indices)
     check_devices("linear_with_positions", *operands, indices)
     result: Tensor = _LinearWithPositions.apply(  # type: ignore[no-untyped-call]
         *operands, indices
     )
     return result
-
-
-def _autocast(*operands: Tensor) -> tuple[Tensor, ...]:
-    device = operands[0].device.type
-    if not torch.is_autocast_enabled(device) or operands[0].dtype == torch.float64:
-        return operands
-    return tuple(x.to(torch.get_autocast_dtype(device)) for x in operands)
 
 
 def _check_shapes(x: Tensor, weight: Tensor, bias: Tensor, table: Tensor, indices: Tensor) -> None:

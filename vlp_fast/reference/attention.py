@@ -167,11 +167,11 @@ def _sequences_on_host(bounds: tuple[int, ...], length: int, rows: int) -> Seque
     # Values, so only where reading them costs nothing: on a GPU this would be a wait.
     lengths = tuple(stop - start for start, stop in pairwise(bounds))
     longest = max(lengths, default=0)
-    if longest > length or bounds[-1] != rows:
+    if longest > length or bounds[0] != 0 or bounds[-1] != rows or min(lengths, default=0) < 0:
         raise ValueError(
-            f"attention: received {rows} rows with cu_seqlens up to {bounds[-1]} and longest "
-            f"sequence {longest}, expected as many rows as cu_seqlens says and none longer than "
-            f"max_seqlen {length}"
+            f"attention: received {rows} rows with cu_seqlens from {bounds[0]} to {bounds[-1]} and "
+            f"longest sequence {longest}, expected cu_seqlens that rises from 0 to the number of "
+            f"rows, and no sequence longer than max_seqlen {length}"
         )
     return _located(torch.tensor(bounds, device="cpu"), length, rows, lengths)
 

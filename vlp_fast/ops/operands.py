@@ -1,0 +1,37 @@
+"""What operators do with tensors as they come in: one device, autocast's dtype, no one twice."""
+
+import torch
+from torch import Tensor
+
+
+def check_devices(function: str, *tensors: Tensor | None) -> None:
+    """Refuse tensors that are not all on one device: kernels get addresses.
+
+    Raises:
+        ValueError: so.
+    """
+    devices = {str(tensor.device): None for tensor in tensors if tensor is not None}
+    if len(devices) > 1:
+        raise ValueError(
+            f"{function}: received tensors on {', '.join(devices)}, expected one device; move them"
+            " there by .to(device)"
+        )
+
+
+def autocast(*operands: Tensor) -> tuple[Tensor, ...]:
+    """Return operands in the dtype of autocast where it is on; float64 is left alone."""
+    device = operands[0].device.type
+    if not torch.is_autocast_enabled(device) or operands[0].dtype == torch.float64:
+        return operands
+    return tuple(x.to(torch.get_autocast_dtype(device)) for x in operands)
+
+
+def distinct(*operands: Tensor) -> tuple[Tensor, ...]:
+    """Return views where one tensor comes as several operands.
+
+    Of those of an `autograd.Function`, Dynamo (PyTorch 2.11) keeps the gradient of the last only.
+    """
+    return tuple(
+        x.view_as(x) if any(x is before for before in operands[:place]) else x
+        for place, x in enumerate(operands)
+    )
