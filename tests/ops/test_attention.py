@@ -252,3 +252,12 @@ def test_large_scores_do_not_overflow() -> None:
     out = packed(q * 1e4, k * 1e3, v, [6], [6])
     expected = dense(q.double() * 1e4, k.double() * 1e3, v, [6], [6])
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_log_sum_exps_of_rows_without_keys_are_infinite() -> None:
+    q, k = rows([3, 2], seed=0), rows([4], seed=1)
+    operands = (q, k, k, bounds([3, 2]), bounds([4, 0]), None, 3, 4, False, 1.0, 0.0, None)
+    lse = torch.ops.vlp_fast.attention(*operands)[1]
+    scores = torch.einsum("ine,jne->nij", q[:3].double(), k.double())
+    torch.testing.assert_close(lse[:, :3].double(), scores.logsumexp(-1), rtol=1e-5, atol=1e-5)
+    assert (lse[:, 3:] == torch.inf).all()

@@ -152,6 +152,15 @@ def test_memory_with_gaps_and_expanded_tensors() -> None:
         assert torch.equal(a, b)
 
 
+def test_gradients_with_gaps_between_rows() -> None:
+    inputs = operands(7, 24)
+    found = []
+    for gap in (0, 5):
+        upstream = [F.pad(x, (0, gap))[:, :24] for x in upstream_of(inputs)]
+        found.append(outputs_and_gradients(our_norm, inputs, upstream))
+    assert all(torch.equal(x, y) for x, y in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("dropout_p", [0.0, 0.4])
 @pytest.mark.parametrize("output", [0, 1])
 def test_one_output_is_enough(output, dropout_p) -> None:

@@ -141,6 +141,20 @@ def test_an_index_may_come_twice() -> None:
     compare(inputs, torch.tensor([[1, 1], [0, 0], [1, 0]], dtype=torch.int32))
 
 
+def test_indices_beyond_the_table(block_backend) -> None:
+    """The definition refuses them; programs, which cannot, read nothing there."""
+    (x, weight, bias, table), indices = operands((13, 24, 40, 5, 33, 2))
+    held = torch.full((9, 33), torch.nan)
+    held[:5] = table
+    beyond = indices.masked_fill(indices < 0, 5)
+    if block_backend == "reference":
+        with pytest.raises(IndexError):
+            ops.linear_with_positions(x, weight, bias, held[:5], beyond)
+    else:
+        found = ops.linear_with_positions(x, weight, bias, held[:5], beyond)
+        assert torch.equal(found, ops.linear_with_positions(x, weight, bias, table, indices))
+
+
 @pytest.mark.parametrize("place", [0, 3])
 def test_a_nan_stays_in_its_row(place) -> None:
     inputs, indices = operands((9, 24, 40, 3, 33, 1))

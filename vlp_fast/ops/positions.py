@@ -82,7 +82,8 @@ def linear_with_positions(
         weight: (F, D), as `nn.Linear` has it.
         bias: (F,).
         table: (R, G), G at most F; queries and keys, say, of a projection to all three.
-        indices: (T, M) int32 below R, M 1 or 2; one below 0 adds nothing.
+        indices: (T, M) int32 below R, M 1 or 2; one below 0 adds nothing. On a GPU nobody waits to
+            see whether they are below R; Triton adds nothing then either.
 
     Returns:
         (T, F) in the dtype of x, differentiable once.
