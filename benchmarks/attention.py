@@ -29,13 +29,15 @@ from .ragged import Problem, uniform
 
 DENSE = ((32, 66, 4, 32), (8, 320, 12, 64), (8, 80, 12, 64), (8, 160, 12, 64))
 """Sequences, length, heads, width of a head."""
-BATCHES = {
+BATCHES: dict[str, dict[str, Sequence[int]]] = {
     "cpu": {"coco": (2, 4, 8), "soho": (2, 4, 8), "block": (2, 4, 8), "encoder6": (2, 4, 8)},
     "cuda": {"coco": (8, 32, 64), "soho": (64,), "block": (8, 32), "encoder6": (8,)},
 }
 """Pictures of the cases with pictures."""
 DECODED = {"cpu": 4, "cuda": 32}
 """Pictures of the decoder's cases."""
+VARIED = {"cpu": 2, "cuda": 4}
+"""Pictures of each of its batches."""
 OBJECTS = 100
 """Queries of E2E-VLP's decoder."""
 
@@ -73,8 +75,9 @@ def cases(setting: Setting) -> Cases:
         draw = partial(draw_mix, batch, E2E_VLP, setting.device)
         found[name] = partial(_mixed, setting, name, draw, problem_of, DETR)
     found |= _dense_cases(setting)
-    name = f"varied-B{setting.batch(4)}-{_named(DETR)}"
-    found[name] = partial(varied_case, setting, name, setting.batch(4), DETR, half(setting))
+    few = setting.batch(VARIED[setting.device])
+    name = f"varied-B{few}-{_named(DETR)}"
+    found[name] = partial(varied_case, setting, name, few, DETR, half(setting))
     return found
 
 
@@ -136,7 +139,7 @@ def _mixed(
 
 
 def _dense_cases(setting: Setting) -> dict[str, Callable[[], Case]]:
-    found = {}
+    found: dict[str, Callable[[], Case]] = {}
     for batch, length, *heads in DENSE:
         sequences = setting.batch(batch)
         name = f"dense-B{sequences}-L{length}-{_named((heads[0], heads[1]))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -98,10 +99,7 @@ class _Layers:
         setting, mix = self.setting, self.mix
         run = partial(step, self.ours, self.x, mix.packing, positions=self.sine, grad=self.grad)
         modules = {PADDED: self.padded, **(packed or {})}
-        compiled = [name + COMPILED for name in modules]
-        if not setting.is_quick:
-            of_any_length = partial(torch.compile, dynamic=True)
-            modules |= dict(zip(compiled, map(of_any_length, modules.values()), strict=True))
+        compiled, uncompiled = self._compiled(modules)
         truth = _truth(self.padded, mix, padded_inputs(mix, (self.x, self.sine.rows())), self.grad)
         return Case(
             operator="attention",
@@ -112,15 +110,23 @@ class _Layers:
                 **ours(
                     _autocast(setting, run), operators, setting.device, read=lambda both: both[:2]
                 ),
-                **{peer: self._peer(peer, module) for peer, module in modules.items()},
+                **{peer: self._peer(peer, one) for peer, one in {**modules, **compiled}.items()},
             },
-            absent={
-                **(absent or {}),
-                **(dict.fromkeys(compiled, COMPILING) if setting.is_quick else {}),
-            },
+            absent={**(absent or {}), **uncompiled},
             error=lambda found: largest_difference(found, truth),
             tolerance=HALF if setting.device == "cuda" else EXACT,
         )
+
+    def _compiled(
+        self, modules: Mapping[str, nn.Module]
+    ) -> tuple[dict[str, nn.Module], dict[str, str]]:
+        """Modules for sequences of any length, or why there are none."""
+        compiled: dict[str, nn.Module] = {}
+        if self.setting.is_quick:
+            return compiled, {name + COMPILED: COMPILING for name in modules}
+        for name, module in modules.items():
+            compiled[name + COMPILED] = cast("nn.Module", torch.compile(module, dynamic=True))
+        return compiled, {}
 
     def _peer(self, name: str, module: nn.Module) -> Provider:
         rows, positions = self.mix.rows, self.sine.rows()

@@ -15,7 +15,7 @@ from .case import Case, Provider, Setting, ours
 from .coco_mix import E2E_VLP, draw_mix
 from .ragged import Problem
 
-BATCHES = {"cpu": 10, "cuda": 100}
+BATCHES = {"cpu": 5, "cuda": 100}
 QUICK_BATCHES = 3
 OPERATORS = ["attention", "attention_backward"]
 PACKED = {"varlen_attn": ways.by_varlen, "FlexAttention": ways.by_flex}

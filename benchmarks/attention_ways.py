@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,11 +92,10 @@ def by_packed_cudnn(problem: Problem) -> Attend:
 
 
 @cache
-def _compiled_flex() -> Callable[..., Tensor]:
+def _compiled_flex() -> Callable[..., Any]:
     from torch.nn.attention.flex_attention import flex_attention
 
-    compiled: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=True)
-    return compiled
+    return torch.compile(flex_attention, dynamic=True)
 
 
 def by_flex(problem: Problem) -> Attend:
@@ -122,7 +122,8 @@ def by_flex(problem: Problem) -> Attend:
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-        return _compiled_flex()(q, k, v, block_mask=mask)[0].transpose(0, 1)
+        out: Tensor = _compiled_flex()(q, k, v, block_mask=mask)
+        return out[0].transpose(0, 1)
 
     return attend
 
@@ -152,11 +153,12 @@ def exactly(problem: Problem, qkv: Sequence[Tensor], grad: Tensor) -> list[Tenso
     wide = [
         x.double().split(list(side.lengths)) for x, side in zip((*qkv, grad), sides, strict=True)
     ]
-    parts = [_dense(*sequence, problem.causal) for sequence in zip(*wide, strict=True)]
+    dense = partial(_dense, causal=problem.causal)
+    parts = [dense(*sequence) for sequence in zip(*wide, strict=True)]
     return [torch.cat(part) for part in zip(*parts, strict=True)]
 
 
-def _dense(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, causal: bool) -> list[Tensor]:
+def _dense(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, *, causal: bool) -> list[Tensor]:
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = torch.einsum("lne,mne->nlm", q, k) * q.shape[-1] ** -0.5
         if causal:
