@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +13,33 @@ from torch import Tensor, nn
 from vlp_fast.layers.embeddings import SinePosition
 from vlp_fast.layers.transformer import Encoder, LayerConfig, make_encoder
 
-from .attention_ways import largest_difference
+from .attention_peers import NEEDS_GPU
+from .attention_ways import by_varlen, largest_difference
 from .case import Case, Provider, Setting, ours
-from .coco_mix import E2E_VLP, Mix, draw_mix
-from .encoders import encoder_layers, padded_attention, padded_encoder, padded_inputs, step
+from .coco_mix import E2E_VLP, Mix, draw_mix, full_mix
+from .encoders import (
+    PackedAttention,
+    encoder_layers,
+    padded_attention,
+    padded_encoder,
+    padded_inputs,
+    step,
+)
 
 CONFIG = LayerConfig(width=256, num_heads=8, ffn_dim=2048, dropout=0.0)
 LAYERS = 6
-OPERATORS = ["linear_with_positions", "attention", "attention_backward"]
+LARGEST = (25, 42)
+"""Cells of a picture of 800 x 1333 pixels."""
+OPERATORS = [
+    "linear_with_positions",
+    "sum_by_index",
+    "attention",
+    "attention_backward",
+    "residual_norm",
+    "residual_norm_backward",
+]
+PADDED, COMPOSED = "DETR, padded", "x + p, linear, varlen_attn"
+COMPILED = ", compiled"
 COMPILING = "left out of a quick run, because compiling takes long"
 EXACT, HALF = 1e-3, 1e-1
 """Largest difference of the output and of the gradient of the input, relative to the largest."""
@@ -27,17 +47,30 @@ EXACT, HALF = 1e-3, 1e-1
 
 def block_case(setting: Setting, batch: int) -> Case:
     """Positions, projections, attention and output of one layer."""
-    encoder = _encoder(setting, 1)
+    mix, encoder = draw_mix(batch, E2E_VLP, setting.device), _encoder(setting, 1)
     (layer,) = encoder_layers(encoder)
+    case = _Layers(setting, mix, layer.attention, padded_attention(encoder))
     name = f"block-B{batch}-H8-E32"
-    return _case(setting, name, batch, layer.attention, padded_attention(encoder))
+    if setting.device != "cuda":
+        return case.made(name, OPERATORS[:4], absent={COMPOSED + COMPILED: NEEDS_GPU})
+    composed = PackedAttention(layer, by_varlen(mix.self_attention))
+    return case.made(name, OPERATORS[:4], packed={COMPOSED: composed})
 
 
 def encoder_case(setting: Setting, batch: int) -> Case:
     """Six layers of E2E-VLP's encoder beside DETR's."""
+    return _encoder_case(setting, f"encoder{LAYERS}", draw_mix(batch, E2E_VLP, setting.device))
+
+
+def full_encoder_case(setting: Setting, batch: int) -> Case:
+    """The same of pictures that fill the largest map, where nothing is saved by not padding."""
+    return _encoder_case(setting, f"encoder{LAYERS}-full", full_mix(batch, LARGEST, setting.device))
+
+
+def _encoder_case(setting: Setting, kind: str, mix: Mix) -> Case:
     encoder = _encoder(setting, LAYERS)
-    name = f"encoder{LAYERS}-B{batch}-H8-E32"
-    return _case(setting, name, batch, encoder, padded_encoder(encoder))
+    case = _Layers(setting, mix, encoder, padded_encoder(encoder))
+    return case.made(f"{kind}-B{mix.packing.num_sequences}-H8-E32", OPERATORS)
 
 
 def _encoder(setting: Setting, layers: int) -> Encoder:
@@ -45,37 +78,67 @@ def _encoder(setting: Setting, layers: int) -> Encoder:
     return make_encoder(CONFIG, layers).to(setting.device)
 
 
-def _case(setting: Setting, name: str, batch: int, packed: nn.Module, padded: nn.Module) -> Case:
-    mix = draw_mix(batch, E2E_VLP, setting.device)
-    sine = SinePosition(CONFIG.width).to(setting.device).on_rows(mix.grid, mix.packing)
-    shape = (2, mix.packing.num_rows, CONFIG.width)
-    x, grad = torch.randn(shape, generator=setting.generator(), device=setting.device)
-    inputs = padded_inputs(mix, (x, sine.rows()))
-    truth = _truth(padded, mix, inputs, grad)
-    run = _autocast(setting, partial(step, packed, x, mix.packing, positions=sine, grad=grad))
-    padded_run = partial(step, grad=mix.pad(grad))
-    peers: dict[str, Callable[..., Tensor]] = {"DETR, padded": padded}
-    if not setting.is_quick:
-        peers["DETR, padded, compiled"] = torch.compile(padded, dynamic=True)
-    return Case(
-        operator="attention",
-        name=name,
-        dtype="bfloat16" if setting.device == "cuda" else "float32",
-        direction="forward+backward",
-        providers={
-            **ours(run, OPERATORS, setting.device, read=lambda found: found[:2]),
-            **{
-                peer: Provider(
-                    run=_autocast(setting, partial(padded_run, module, *inputs)),
-                    read=lambda found: [mix.unpad(x) for x in found[:2]],
-                )
-                for peer, module in peers.items()
+class _Layers:
+    """Ours on packed rows, and DETR's on padded ones."""
+
+    def __init__(self, setting: Setting, mix: Mix, ours: nn.Module, padded: nn.Module) -> None:
+        self.setting, self.mix, self.ours, self.padded = setting, mix, ours, padded
+        self.sine = SinePosition(CONFIG.width).to(setting.device).on_rows(mix.grid, mix.packing)
+        shape = (2, mix.packing.num_rows, CONFIG.width)
+        generator = setting.generator()
+        self.x, self.grad = torch.randn(shape, generator=generator, device=setting.device)
+
+    def made(
+        self,
+        name: str,
+        operators: Sequence[str],
+        packed: Mapping[str, nn.Module] | None = None,
+        absent: Mapping[str, str] | None = None,
+    ) -> Case:
+        """The case; `packed` are modules of others that map packed rows and positions."""
+        setting, mix = self.setting, self.mix
+        run = partial(step, self.ours, self.x, mix.packing, positions=self.sine, grad=self.grad)
+        modules = {PADDED: self.padded, **(packed or {})}
+        compiled, uncompiled = self._compiled(modules)
+        truth = _truth(self.padded, mix, padded_inputs(mix, (self.x, self.sine.rows())), self.grad)
+        return Case(
+            operator="attention",
+            name=name,
+            dtype=str(_half()).removeprefix("torch.") if setting.device == "cuda" else "float32",
+            direction="forward+backward",
+            providers={
+                **ours(
+                    _autocast(setting, run), operators, setting.device, read=lambda both: both[:2]
+                ),
+                **{peer: self._peer(peer, one) for peer, one in {**modules, **compiled}.items()},
             },
-        },
-        absent={"DETR, padded, compiled": COMPILING} if setting.is_quick else {},
-        error=lambda found: largest_difference(found, truth),
-        tolerance=HALF if setting.device == "cuda" else EXACT,
-    )
+            absent={**(absent or {}), **uncompiled},
+            error=lambda found: largest_difference(found, truth),
+            tolerance=HALF if setting.device == "cuda" else EXACT,
+        )
+
+    def _compiled(
+        self, modules: Mapping[str, nn.Module]
+    ) -> tuple[dict[str, nn.Module], dict[str, str]]:
+        """Modules for sequences of any length, or why there are none."""
+        compiled: dict[str, nn.Module] = {}
+        if self.setting.is_quick:
+            return compiled, {name + COMPILED: COMPILING for name in modules}
+        for name, module in modules.items():
+            compiled[name + COMPILED] = cast("nn.Module", torch.compile(module, dynamic=True))
+        return compiled, {}
+
+    def _peer(self, name: str, module: nn.Module) -> Provider:
+        rows, positions = self.mix.rows, self.sine.rows()
+        if not name.startswith(PADDED):
+            run = partial(step, module, self.x, positions, grad=self.grad)
+            return Provider(run=_autocast(self.setting, run), read=lambda found: found[:2])
+        inputs = padded_inputs(self.mix, (self.x, positions))
+        run = partial(step, module, *inputs, grad=rows.pad(self.grad))
+        return Provider(
+            run=_autocast(self.setting, run),
+            read=lambda found: [rows.unpad(x) for x in found[:2]],
+        )
 
 
 def _truth(padded: nn.Module, mix: Mix, inputs: tuple[Tensor, ...], grad: Tensor) -> list[Tensor]:
@@ -86,16 +149,22 @@ def _truth(padded: nn.Module, mix: Mix, inputs: tuple[Tensor, ...], grad: Tensor
         x.double(),
         positions.double(),
         is_padding,
-        grad=mix.pad(grad).double(),
+        grad=mix.rows.pad(grad).double(),
     )
-    return [mix.unpad(found) for found in exact[:2]]
+    return [mix.rows.unpad(found) for found in exact[:2]]
+
+
+def _half() -> torch.dtype:
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
 
 
 def _autocast(setting: Setting, run: Callable[[], list[Tensor]]) -> Callable[[], list[Tensor]]:
     """On a GPU under autocast, as training runs."""
+    if setting.device != "cuda":
+        return run
 
     def mixed() -> list[Tensor]:
-        with torch.autocast(setting.device, torch.bfloat16, enabled=setting.device == "cuda"):
+        with torch.autocast("cuda", _half()):
             return run()
 
     return mixed

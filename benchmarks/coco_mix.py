@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from torch import Tensor
 
 from vlp_fast import ops
+
+from .ragged import Problem, Ragged
 
 ASPECTS = (0.66, 0.67, 0.75, 0.75, 1.0, *(1.33,) * 4, 1.34, 1.49, *(1.5,) * 3, 1.51, 1.77)
 """Width / height: 16 equally likely parts of 2,796 pictures of COCO's val2017."""
@@ -46,31 +48,22 @@ class Mix:
         height, width = self.grid.map_size
         return max(self.packing.text_lengths) + height * width
 
-    @property
-    def places(self) -> Tensor:
-        """(T,) row of the flattened padded batch of each packed row; text comes first."""
-        lengths, device = self.packing.lengths, self.packing.cu_seqlens.device
-        ranges = [
-            number * self.padded_length + torch.arange(length, device=device)
-            for number, length in enumerate(lengths)
-        ]
-        return torch.cat(ranges)
+    @cached_property
+    def rows(self) -> Ragged:
+        """The rows of the sequences, packed and padded; text comes first."""
+        device = str(self.packing.cu_seqlens.device)
+        return Ragged(lengths=self.packing.lengths, padded_length=self.padded_length, device=device)
+
+    @cached_property
+    def texts(self) -> Ragged:
+        """The rows of text alone, a caption for each picture."""
+        lengths = self.packing.text_lengths
+        return Ragged(lengths=lengths, padded_length=max(lengths), device=self.rows.device)
 
     @property
-    def is_padding(self) -> Tensor:
-        """(S, padded_length) bool."""
-        size = (self.packing.num_sequences * self.padded_length,)
-        mask = torch.ones(size, dtype=torch.bool, device=self.packing.cu_seqlens.device)
-        return mask.index_fill(0, self.places, False).view(self.packing.num_sequences, -1)
-
-    def pad(self, rows: Tensor) -> Tensor:
-        """Maps (T, ...) to (S, padded_length, ...), zeros on padding."""
-        shape = (self.packing.num_sequences, self.padded_length, *rows.shape[1:])
-        return rows.new_zeros(shape).flatten(0, 1).index_copy(0, self.places, rows).view(shape)
-
-    def unpad(self, padded: Tensor) -> Tensor:
-        """Maps (S, padded_length, ...) to (T, ...)."""
-        return padded.flatten(0, 1).index_select(0, self.places)
+    def self_attention(self) -> Problem:
+        """Every row to all rows of its sequence."""
+        return Problem(queries=self.rows, keys=self.rows)
 
 
 def draw_mix(batch: int, augmentation: Augmentation, device: str, *, seed: int = 0) -> Mix:
@@ -84,10 +77,18 @@ def draw_mix(batch: int, augmentation: Augmentation, device: str, *, seed: int =
         _cells(ASPECTS[pick(16)], pick(len(augmentation.shorter)), augmentation)
         for _ in range(batch)
     ]
-    texts = [TEXT_LENGTHS[pick(8)] for _ in range(batch)]
+    return _mix(sizes, [TEXT_LENGTHS[pick(8)] for _ in range(batch)], device)
+
+
+def full_mix(batch: int, size: tuple[int, int], device: str) -> Mix:
+    """Pictures of one size in cells, and the longest captions: nothing is padded."""
+    return _mix([size] * batch, [max(TEXT_LENGTHS)] * batch, device)
+
+
+def _mix(sizes: Sequence[tuple[int, int]], texts: Sequence[int], device: str) -> Mix:
     largest = (max(height for height, _ in sizes), max(width for _, width in sizes))
     grid = ops.make_grid(sizes, largest)
-    packing = ops.make_packing(texts, range(batch), grid)
+    packing = ops.make_packing(texts, range(len(texts)), grid)
     return Mix(grid=grid.to(device), packing=packing.to(device))
 
 

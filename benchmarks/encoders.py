@@ -1,4 +1,7 @@
-"""Encoder layers as DETR computes them: padded pictures, x + positions in each, a mask of keys."""
+"""Encoder layers as DETR computes them: padded pictures, x + positions in each, a mask of keys.
+
+And attention without padding, of the parts that there are elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from torch.nn import functional
 
 from vlp_fast.layers.transformer import Encoder, EncoderLayer
 
+from .attention_ways import Attend
 from .coco_mix import Mix
 
 
@@ -29,6 +33,30 @@ class PaddedAttention(nn.Module):
         out: Tensor = self.attention(
             placed, placed, x, key_padding_mask=is_padding, need_weights=False
         )[0]
+        return out
+
+
+class PackedAttention(nn.Module):
+    """The same block of packed rows, composed of others' parts: x + p is written out.
+
+    Args:
+        layer: whose weights are taken.
+        attend: maps q, k and v, (T, N, E), to (T, N, E).
+    """
+
+    def __init__(self, layer: EncoderLayer, attend: Attend) -> None:
+        super().__init__()
+        self.projections, self.attend = layer.attention, attend
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Maps (T, D) to (T, D)."""
+        ours = self.projections
+        weight, bias = ours.in_proj_weight, ours.in_proj_bias
+        inner = ours.num_heads * ours.head_dim
+        placed = functional.linear(x + positions, weight[: 2 * inner], bias[: 2 * inner])
+        v = functional.linear(x, weight[2 * inner :], bias[2 * inner :])
+        q, k, v = (part.unflatten(1, (ours.num_heads, -1)) for part in (*placed.chunk(2, 1), v))
+        out: Tensor = ours.out_proj(self.attend(q, k, v).flatten(1))
         return out
 
 
@@ -74,7 +102,7 @@ def padded_attention(encoder: Encoder) -> PaddedEncoder:
 
 def padded_inputs(mix: Mix, rows: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """Pad rows, and add the mask."""
-    return (*(mix.pad(x) for x in rows), mix.is_padding)
+    return (*(mix.rows.pad(x) for x in rows), mix.rows.is_padding)
 
 
 def step(

@@ -21,7 +21,7 @@ class Peer:
         """The function, or None where the package is missing."""
         try:
             found: Callable[..., Any] = getattr(import_module(self.module), self.function)
-        except ModuleNotFoundError:
+        except ImportError:  # missing, or made for another PyTorch
             return None
         return found
 
@@ -52,7 +52,24 @@ FLASH_UPDATE = Peer(
     module="flash_kmeans.centroid_update_triton",
     function="triton_centroid_update_sorted_euclid",
 )
-PEERS = (LAPX, TORCH_LINEAR_ASSIGNMENT, VECTOR_QUANTIZE, FLASH_ASSIGN)
+FLASH_ATTENTION_3 = Peer(
+    distribution="flash-attn-3", module="flash_attn_interface", function="flash_attn_varlen_func"
+)
+FLASH_ATTENTION_4 = Peer(
+    distribution="flash-attn-4", module="flash_attn.cute", function="flash_attn_varlen_func"
+)
+XFORMERS = Peer(
+    distribution="xformers", module="xformers.ops", function="memory_efficient_attention"
+)
+PEERS = (
+    LAPX,
+    TORCH_LINEAR_ASSIGNMENT,
+    VECTOR_QUANTIZE,
+    FLASH_ASSIGN,
+    FLASH_ATTENTION_3,
+    FLASH_ATTENTION_4,
+    XFORMERS,
+)
 
 
 def versions() -> str:

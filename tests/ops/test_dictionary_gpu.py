@@ -1,38 +1,17 @@
 """The dictionary on a real GPU: the definition's answers, without a wait, captured by graphs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import pytest
 import torch
+from gpu import compilations, each_backend, in_graph, no_wait
 from torch import Tensor
 
 from vlp_fast import ops
 
 pytestmark = pytest.mark.gpu
 
-BACKENDS = [name for name in ("triton", "cuda") if name in ops.operators()["nearest_code"].backends]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
-
-@pytest.fixture(params=BACKENDS, autouse=True)
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every backend of the GPU."""
-    if request.param == "triton" and torch.cuda.get_device_capability() < (8, 0):
-        pytest.skip("Triton's programs need sm_80")
-    with ops.use(request.param):
-        yield request.param
-
-
-@contextmanager
-def no_wait() -> Iterator[None]:
-    """Whatever waits for the GPU in here raises."""
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+backend = each_backend("nearest_code")
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -147,19 +126,6 @@ def test_moving_averages_are_the_definitions(is_official) -> None:
         torch.testing.assert_close(one, other, rtol=rounding, atol=rounding)
 
 
-def in_graph(run: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    """`run` as a graph, after a first call outside of it."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
-    return graph
-
-
 def test_a_graph_replays_with_other_rows() -> None:
     """A whole step: search, statistics, update. Replays see what the tensors hold by then."""
     x, codes = draw(3000, 64), draw(300, 64, seed=1)
@@ -171,7 +137,7 @@ def test_a_graph_replays_with_other_rows() -> None:
         found = ops.code_statistics(x, indices, 300, check_finite=False)
         ops.ema_update(codes, found.sums, found.counts, momentum=0.9, prepared=prepared)
 
-    graph = in_graph(step)
+    graph, _ = in_graph(step)
     for seed in (5, 6):
         x.copy_(draw(3000, 64, seed=seed))
         x[seed::100] = x[seed]  # and some rows in doubt: codes come to lie on one another
@@ -205,16 +171,3 @@ def test_a_hundred_numbers_of_rows_compile_nothing_new() -> None:
     for rows, indices, counts in zip(sizes, found, sums, strict=True):
         assert torch.equal(indices, whole[:rows])
         assert counts.sum() == rows
-
-
-def compilations() -> int:
-    """How many programs Triton has in its caches; 0 without it."""
-    try:
-        from triton.runtime import JITFunction
-    except ImportError:
-        return 0
-    import gc
-
-    functions = (one for one in gc.get_objects() if isinstance(one, JITFunction))
-    caches = (cache for one in functions for cache in one.device_caches.values())
-    return sum(len(cache[0]) for cache in caches)

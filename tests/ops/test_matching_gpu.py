@@ -1,27 +1,17 @@
 """Matching on a real GPU: the CPU's answers, without a wait, and captured by graphs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 import torch
 from detr_cost import assert_matched, make_problem
+from gpu import in_graph, no_wait
 from torch import Tensor
 
 import vlp_fast
 from vlp_fast import ops
 
 pytestmark = pytest.mark.gpu
-
-
-@contextmanager
-def no_wait() -> Iterator[None]:
-    """Whatever waits for the GPU in here raises."""
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int32])
@@ -81,15 +71,9 @@ def test_what_is_not_finite_is_flagged_on_the_device() -> None:
     assert non_finite.tolist() == [[False, True], [False, False]]
 
 
-def in_graph(run: Callable[[], Tensor]) -> Tensor:
+def replayed(run: Callable[[], Tensor]) -> Tensor:
     """The result of `run` from the replay of a captured graph."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = run()
+    graph, out = in_graph(run)
     out.fill_(-5)
     graph.replay()
     return out
@@ -98,12 +82,12 @@ def in_graph(run: Callable[[], Tensor]) -> Tensor:
 def test_a_graph_captures_it() -> None:
     cost = torch.rand(9, 20, 50).cuda()
     expected = ops.linear_sum_assignment(cost)[1]
-    assert torch.equal(in_graph(lambda: ops.linear_sum_assignment(cost)[1]), expected)
+    assert torch.equal(replayed(lambda: ops.linear_sum_assignment(cost)[1]), expected)
     problem = make_problem((3, 0, 4), layers=3)
     logits, boxes = problem[0].cuda(), problem[1].cuda()
     targets = ops.make_targets(problem[2]).to("cuda")
     matches, _ = ops.match(logits, boxes, targets)
-    assert torch.equal(in_graph(lambda: ops.match(logits, boxes, targets)[0]), matches)
+    assert torch.equal(replayed(lambda: ops.match(logits, boxes, targets)[0]), matches)
 
 
 def test_a_training_step_never_waits() -> None:
