@@ -33,6 +33,9 @@ struct Index {
   unsigned x;
 };
 inline Index threadIdx, blockIdx, gridDim;
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
