@@ -32,7 +32,8 @@ HeadRows head_rows(const char* function, const char* name, const TensorView& vie
   check_device(function, name, view, device);
   check_dtype(function, name, view, kFloat16);
   check_shape(function, name, view, {shape.rows, shape.heads, shape.width});
-  if (shape.width > 1 && view.stride(2) != 1)
+  const bool is_empty = shape.rows == 0 || shape.heads == 0;  // of any strides, .contiguous() or not
+  if (!is_empty && shape.width > 1 && view.stride(2) != 1)
     fail(function, std::string(name) + " has gaps within a head; call .contiguous()");
   const bool are_lines_aligned = view.stride(0) % kSegment == 0 && view.stride(1) % kSegment == 0;
   return {view.ptr<uint16_t>(), view.stride(0), view.stride(1), are_lines_aligned && is_aligned(view)};
