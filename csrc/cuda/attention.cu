@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "check.h"
 #include "cuda/attention_backward.cuh"
 #include "cuda/attention_forward.cuh"
-#include "cuda/codes_and_rows.h"
 #include "cuda/stream.h"
 #include "ops.h"
 
@@ -64,12 +64,12 @@ Attention attention_of(const char* function, const AttentionInput& in, const Sha
           dropout};
 }
 
-// One block for each tile of own rows, of `rows`: as many tiles for every sequence as the longest has.
+// One block for each tile of own rows: as many tiles for every sequence as the longest has.
 template <typename Tile, typename Input>
 void launch(const char* function, void (*kernel)(Input), Input arguments, const AttentionInput& in,
-            int64_t longest, int64_t rows, void* stream) {
+            int64_t longest, void* stream) {
   Attention& attention = arguments.attention;
-  attention.tiles = static_cast<int32_t>((std::min(longest, rows) + kOwnRows - 1) / kOwnRows);
+  attention.tiles = static_cast<int32_t>((longest + kOwnRows - 1) / kOwnRows);
   const int64_t sequences = in.cu_seqlens_q.size(0) - 1;
   const int64_t blocks = sequences * attention.heads * attention.tiles;
   if (blocks > kMostBlocks)
@@ -107,7 +107,7 @@ void attention_cuda(const StreamView& q, const AttentionInput& in, const Attenti
   const DeviceGuard guard(kForward, device.index);
   dispatch_width(shape.width, [&](auto width) {
     launch<ForwardTile<width.value>>(kForward, attention_forward_kernel<width.value>, arguments, in,
-                                     in.max_seqlen_q, shape.rows, q.stream);
+                                     std::min(in.max_seqlen_q, shape.rows), q.stream);
   });
 }
 
@@ -134,8 +134,10 @@ void attention_backward_cuda(const StreamView& grad, const TensorView& q, const 
     using Tile = BackwardTile<width.value>;
     const auto by_queries = attention_backward_kernel<ByQueries, width.value>;
     const auto by_keys = attention_backward_kernel<ByKeys, width.value>;
-    launch<Tile>(kBackward, by_queries, arguments, in, in.max_seqlen_q, shape.rows, grad.stream);
-    launch<Tile>(kBackward, by_keys, arguments, in, in.max_seqlen_k, others.rows, grad.stream);
+    const int64_t longest_q = std::min(in.max_seqlen_q, shape.rows);
+    const int64_t longest_k = std::min(in.max_seqlen_k, others.rows);
+    launch<Tile>(kBackward, by_queries, arguments, in, longest_q, grad.stream);
+    launch<Tile>(kBackward, by_keys, arguments, in, longest_k, grad.stream);
   });
 }
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vlp_fast import ops
+from vlp_fast import native, ops
 from vlp_fast.ops import attention_device
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -114,6 +114,18 @@ def test_max_seqlen_may_be_larger() -> None:
     for longest in (41, 200, 2**40):
         found = ops.attention(q, k, v, at, at, max_seqlen_q=longest, max_seqlen_k=longest)
         assert torch.equal(found, expected)
+
+
+def test_sequences_are_begun_in_order() -> None:
+    # An order that names one of them twice and the other never: its rows are nobody's.
+    lengths = [35, 20]
+    q, k, v, _ = inputs_of(lengths, lengths)
+    out, lse = torch.full_like(q, 7), torch.full((2, 55), 7.0)
+    at, order = bounds(lengths), torch.tensor([1, 1], dtype=torch.int32)
+    options = (35, 35, False, 32**-0.5, 0.0, None)
+    native.required().attention_cuda(q, k, v, at, at, order, *options, out, lse)
+    assert (out[:35] == 7).all() and (lse[:, :35] == 7).all()
+    assert torch.equal(out[35:], packed(q, k, v, lengths, lengths)[35:])
 
 
 def test_heads_may_share_their_keys() -> None:

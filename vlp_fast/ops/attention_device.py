@@ -1,9 +1,16 @@
 """Packed attention on a GPU by the CUDA kernels of the extension, on tensor cores from Volta on.
 
-They multiply float16, in heads of up to 128 numbers. Anything else is left to the definition in
-PyTorch: tensor cores of Volta and Turing do not multiply bfloat16 and float32, and from Ampere on
-these are the business of Triton's kernels. Nothing waits for the device, so that CUDA graphs
-capture all of it, and gradients are the same bits in every run.
+They multiply float16, in heads of up to 128 numbers. The rest is the definition's, in PyTorch,
+which does not wait for the device either. What runs, by `registry.PREFERENCE`:
+
+| GPU              | float16                      | bfloat16, float32 | float64        |
+|------------------|------------------------------|-------------------|----------------|
+| sm_70, sm_75     | these kernels up to E = 128  | the definition    | the definition |
+| sm_80 and newer  | Triton's                     | Triton's          | the definition |
+
+On sm_80 and newer these kernels run where Triton is not installed, or `use("cuda")` asks for them,
+and then bfloat16 and float32 are the definition's too. CUDA graphs capture all of it, and gradients
+are the same bits in every run.
 """
 
 import torch
