@@ -198,6 +198,8 @@ inline int __syncthreads_and(int predicate) {
 
 template <typename T>
 T __ldg(const T* place) {
+  if (reinterpret_cast<uintptr_t>(place) % alignof(T) != 0)
+    throw std::logic_error("cuda_on_cpu: a read from no multiple of its size");
   return *place;
 }
 

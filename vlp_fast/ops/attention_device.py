@@ -38,12 +38,12 @@ def attention(
 ) -> tuple[Tensor, Tensor]:
     """Output (Tq, N, E), and log-sum-exp of each row (N, Tq), +inf where it sees no key."""
     bounds = (cu_seqlens_q, cu_seqlens_k, order)
-    options = (max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
+    options = (*bounds, max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
     if not _is_multiplied(q):
-        return reference.attention(q, k, v, *bounds, *options)
+        return reference.attention(q, k, v, *options)
     out = q.new_empty(q.shape)
     lse = q.new_empty((q.shape[1], q.shape[0]), dtype=torch.float32)
-    native.required().attention_cuda(*map(_dense_heads, (q, k, v)), *bounds, *options, out, lse)
+    native.required().attention_cuda(*map(_dense_heads, (q, k, v)), *options, out, lse)
     return out, lse
 
 
@@ -69,15 +69,16 @@ def attention_backward(
 ) -> None:
     """Write the gradients of q, k and v; the weights are computed again from `lse`."""
     bounds = (cu_seqlens_q, cu_seqlens_k, order)
-    options = (max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
+    options = (*bounds, max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
     found = (grad_q, grad_k, grad_v)
     if not _is_multiplied(q):
-        reference.attention_backward(grad, q, k, v, out, lse, *bounds, *options, *found)
+        inputs = (grad, q, k, v, out, lse, *options, *found)
+        reference.attention_backward(*inputs)
         return
-    inputs = [_dense_heads(x) for x in (grad, q, k, v, out)]
+    dense = [_dense_heads(x) for x in (grad, q, k, v, out)]
     targets = [_dense_heads(x) for x in found]
     native.required().attention_backward_cuda(
-        *inputs, lse, *bounds, *options, *targets, torch.empty_like(lse)
+        *dense, lse, *options, *targets, torch.empty_like(lse)
     )
     for gradient, target in zip(found, targets, strict=True):
         if target is not gradient:
