@@ -69,4 +69,18 @@ inline void check_contiguous(const char* function, const char* name, const Tenso
   if (!view.is_contiguous()) fail(function, std::string(name) + " is not contiguous; call .contiguous()");
 }
 
+// Dense, of this dtype and shape, on this device.
+inline void check_matrix(const char* function, const char* name, const TensorView& view, DType dtype,
+                         std::initializer_list<int64_t> shape, Device device) {
+  check_device(function, name, view, device);
+  check_dtype(function, name, view, dtype);
+  check_shape(function, name, view, shape);
+  check_contiguous(function, name, view);
+}
+
+// To what a thread moves at once.
+inline bool is_aligned(const TensorView& view) {
+  return reinterpret_cast<uintptr_t>(view.ptr<char>()) % 16 == 0;
+}
+
 }  // namespace vlp

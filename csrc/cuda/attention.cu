@@ -1,9 +1,10 @@
 // Attention on the GPU: one launch forward, two backward, and nothing waits for a length.
+#include <algorithm>
 #include <cmath>
 
+#include "check.h"
 #include "cuda/attention_backward.cuh"
 #include "cuda/attention_forward.cuh"
-#include "cuda/codes_and_rows.h"
 #include "cuda/stream.h"
 #include "ops.h"
 
@@ -31,7 +32,8 @@ HeadRows head_rows(const char* function, const char* name, const TensorView& vie
   check_device(function, name, view, device);
   check_dtype(function, name, view, kFloat16);
   check_shape(function, name, view, {shape.rows, shape.heads, shape.width});
-  if (shape.width > 1 && view.stride(2) != 1)
+  const bool is_empty = shape.rows == 0 || shape.heads == 0;  // of any strides, .contiguous() or not
+  if (!is_empty && shape.width > 1 && view.stride(2) != 1)
     fail(function, std::string(name) + " has gaps within a head; call .contiguous()");
   const bool are_lines_aligned = view.stride(0) % kSegment == 0 && view.stride(1) % kSegment == 0;
   return {view.ptr<uint16_t>(), view.stride(0), view.stride(1), are_lines_aligned && is_aligned(view)};
@@ -105,7 +107,7 @@ void attention_cuda(const StreamView& q, const AttentionInput& in, const Attenti
   const DeviceGuard guard(kForward, device.index);
   dispatch_width(shape.width, [&](auto width) {
     launch<ForwardTile<width.value>>(kForward, attention_forward_kernel<width.value>, arguments, in,
-                                     in.max_seqlen_q, q.stream);
+                                     std::min(in.max_seqlen_q, shape.rows), q.stream);
   });
 }
 
@@ -132,8 +134,10 @@ void attention_backward_cuda(const StreamView& grad, const TensorView& q, const 
     using Tile = BackwardTile<width.value>;
     const auto by_queries = attention_backward_kernel<ByQueries, width.value>;
     const auto by_keys = attention_backward_kernel<ByKeys, width.value>;
-    launch<Tile>(kBackward, by_queries, arguments, in, in.max_seqlen_q, grad.stream);
-    launch<Tile>(kBackward, by_keys, arguments, in, in.max_seqlen_k, grad.stream);
+    const int64_t longest_q = std::min(in.max_seqlen_q, shape.rows);
+    const int64_t longest_k = std::min(in.max_seqlen_k, others.rows);
+    launch<Tile>(kBackward, by_queries, arguments, in, longest_q, grad.stream);
+    launch<Tile>(kBackward, by_keys, arguments, in, longest_k, grad.stream);
   });
 }
 

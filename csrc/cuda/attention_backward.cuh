@@ -36,7 +36,7 @@ struct ScoreGradients {
         const int32_t key = Side::key(row + own, other + column);
         const float score = scores.fragments[i][slot] * (in.scale * kLog2E) - term.lse;
         const bool is_seen = key < term.limit;
-        const float weight = is_seen ? exp2f(score) : 0;
+        const float weight = is_seen ? exp2f(score > 0 ? 0 : score) : 0;  // a large score's rounding apart
         float grad = grads.fragments[i][slot];
         float used = weight;
         if (in.dropout.seed != nullptr) {
@@ -51,17 +51,6 @@ struct ScoreGradients {
       }
     }
     return warp_largest(largest);
-  }
-  __device__ __forceinline__ static void write(const Products<kWidth, Tile::kPassing>& numbers, float factor,
-                                               const Places& places, uint16_t* strip) {
-    __syncwarp();  // nobody multiplies what is there any more
-#pragma unroll
-    for (int i = 0; i < numbers.kFragments; ++i)
-#pragma unroll
-      for (int slot = 0; slot < ProductFragment::kShare; ++slot)
-        strip[places.row(slot) * Tile::kScorePitch + i * kFragment + places.column(slot)] =
-            static_cast<uint16_t>(half_bits(numbers.fragments[i][slot] * factor));
-    __syncwarp();
   }
 };
 
@@ -89,12 +78,10 @@ struct Gradients {
     found.grads.of(tile.own[1] + own * Tile::kPitch, tile.other[1]);
     const float change = lift.fit(found.weigh(in, terms, places, row, other));
     if constexpr (Side::kIsKeys) {
-      found.write(found.scores, 1, places, strip);
-      of_weights.template add<Tile::kPassing>(strip, tile.other[1]);
+      add(of_weights, found.scores, kWeightLift, places, strip, tile.other[1]);
     }
     if (change != 1) of_scores.multiply(change);
-    found.write(found.grads, lift.factor, places, strip);
-    of_scores.template add<Tile::kPassing>(strip, tile.other[0]);
+    add(of_scores, found.grads, lift.factor, places, strip, tile.other[0]);
   }
   __device__ __forceinline__ void write(const BackwardInput& in, const Part& part, Tile& tile,
                                         const Places& places, int32_t row) {
@@ -104,8 +91,25 @@ struct Gradients {
     of_scores.write(places, tile.own[0] + own, Side::kIsKeys ? in.grad_k : in.grad_q, Side::own(part), row,
                     head, width);
     if constexpr (Side::kIsKeys) {
-      of_weights.multiply(in.attention.dropout.factor);
+      of_weights.multiply(in.attention.dropout.factor / kWeightLift);
       of_weights.write(places, tile.own[1] + own, in.grad_v, Side::own(part), row, head, width);
+    }
+  }
+
+ private:
+  // Numbers times a factor become half precision and, sixteen columns at a time, weights of a tile's rows.
+  __device__ __forceinline__ static void add(RowSums<kWidth>& sums,
+                                             const Products<kWidth, Tile::kPassing>& numbers, float factor,
+                                             const Places& places, uint16_t* strip, const uint16_t* lines) {
+#pragma unroll
+    for (int i = 0; i < numbers.kFragments; ++i) {
+      __syncwarp();  // nobody multiplies what is there any more
+#pragma unroll
+      for (int slot = 0; slot < ProductFragment::kShare; ++slot)
+        strip[places.row(slot) * kStripPitch<kFragment> + places.column(slot)] =
+            static_cast<uint16_t>(half_bits(numbers.fragments[i][slot] * factor));
+      __syncwarp();
+      sums.template add<kFragment>(strip, lines + i * kFragment * Tile::kPitch);
     }
   }
 };
@@ -171,7 +175,8 @@ __global__ void __launch_bounds__(kAttentionThreads, kBackwardBlocks)
     others.write(in, part, other, tile);
     __syncthreads();
     if (other + Tile::kPassing < range.end) others.read(in, part, other + Tile::kPassing);
-    if (row < length) gradients.add(in.attention, tile, places.again(), row, other);
+    if (Side::meet(part, row, other, Tile::kPassing))
+      gradients.add(in.attention, tile, places.again(), row, other);
     __syncthreads();  // the tile gives way to the next one
   }
   if (row < length) gradients.write(in, part, tile, places, row);

@@ -104,19 +104,25 @@ struct Queries {
       }
     }
   }
-  // Weights as half precision, those that dropout keeps.
+  // Weights as half precision, lifted, those that dropout keeps.
   __device__ __forceinline__ void write(const float (&weights)[OnlineSoftmax::kShare], int32_t first,
                                         const Dropout& dropout, uint16_t* strip) const {
 #pragma unroll
-    for (int i = 0; i < softmax.kShare; i += 2) {
-      uint32_t low = half_bits(weights[i]), high = half_bits(weights[i + 1]);
-      if (dropout.seed != nullptr) {
-        const uint32_t pair = mix(state, (first + softmax.column(i)) / 2);
-        low = is_kept(pair, 0, dropout.threshold) ? low : 0;
-        high = is_kept(pair, 1, dropout.threshold) ? high : 0;
-      }
-      *reinterpret_cast<uint32_t*>(strip + softmax.place(i)) = low | high << 16;
+    for (int i = 0; i < softmax.kShare; i += 4)
+      *reinterpret_cast<uint2*>(strip + softmax.place(i)) = {
+          pair_of(weights[i], weights[i + 1], first + softmax.column(i), dropout),
+          pair_of(weights[i + 2], weights[i + 3], first + softmax.column(i + 2), dropout)};
+  }
+  // Of two neighbours, the first of them of an even key.
+  __device__ __forceinline__ uint32_t pair_of(float first, float second, int32_t key,
+                                              const Dropout& dropout) const {
+    uint32_t low = half_bits(first * kWeightLift), high = half_bits(second * kWeightLift);
+    if (dropout.seed != nullptr) {
+      const uint32_t pair = mix(state, key / 2);
+      low = is_kept(pair, 0, dropout.threshold) ? low : 0;
+      high = is_kept(pair, 1, dropout.threshold) ? high : 0;
     }
+    return low | high << 16;
   }
   __device__ __forceinline__ void add(const Attention& in, Tile& tile, const Places& places, int32_t first) {
     const int warp = warp_of_block();
@@ -143,7 +149,7 @@ struct Queries {
                                          const Places& places, int32_t first) {
     const int warp = warp_of_block();
     softmax.add_up();
-    tile.factors[warp][softmax.row()] = in.attention.dropout.factor * softmax.reciprocal();
+    tile.factors[warp][softmax.row()] = in.attention.dropout.factor / kWeightLift * softmax.reciprocal();
     __syncwarp();
     sums.multiply_rows(tile.factors[warp], places);
     uint16_t* lines = tile.queries + warp * kFragment * Tile::kPitch;
@@ -172,6 +178,7 @@ __global__ void __launch_bounds__(kAttentionThreads, kForwardBlocks<kWidth>)
   Queries<kWidth> queries{query, part.limit(query), state, {}, {}};
   queries.sums.clear();
   const int32_t end = part.limit(part.first + kOwnRows - 1);
+  const int32_t last = first < length ? part.limit(first + kFragment - 1) : 0;  // of this warp
   TileCopy<kWidth, kKeys> keys, values;
   const auto read = [&](int32_t key) {
     keys.read(in.k, part.keys, key, head, width);
@@ -184,7 +191,7 @@ __global__ void __launch_bounds__(kAttentionThreads, kForwardBlocks<kWidth>)
     values.write(tile.values);
     __syncthreads();
     if (key + kKeys < end) read(key + kKeys);
-    if (first < length) queries.add(in.attention, tile, places, key);
+    if (key < last) queries.add(in.attention, tile, places, key);
     __syncthreads();  // the tile gives way to the next one
   }
   if (first < length) queries.finish(in, part, tile, places, first);

@@ -32,7 +32,8 @@ struct Range {
   int32_t begin, end;
 };
 
-// The two sides: whose rows are a block's own and whose pass by, and which way round a score is.
+// The two sides: whose rows are a block's own and whose pass by, whether any of a warp's sixteen rows meets
+// any of a tile's `step`, and which way round a score is.
 struct ByQueries {
   static constexpr bool kIsKeys = false;
 
@@ -46,6 +47,9 @@ struct ByQueries {
   __device__ __forceinline__ static const SequenceRows& other(const Part& part) { return part.keys; }
   __device__ __forceinline__ static Range range(const Part& part, int32_t) {
     return {0, part.limit(part.first + kOwnRows - 1)};
+  }
+  __device__ __forceinline__ static bool meet(const Part& part, int32_t row, int32_t other, int32_t) {
+    return row < part.queries.length && other < part.limit(row + kFragment - 1);
   }
   __device__ __forceinline__ static int32_t query(int32_t row, int32_t) { return row; }
   __device__ __forceinline__ static int32_t key(int32_t, int32_t column) { return column; }
@@ -65,6 +69,9 @@ struct ByKeys {
     const int32_t first = larger(0, part.first - part.shift);  // who sees no earlier key
     return {first - first % step, part.queries.length};
   }
+  __device__ __forceinline__ static bool meet(const Part& part, int32_t row, int32_t other, int32_t step) {
+    return row < part.limit(other + step - 1);
+  }
   __device__ __forceinline__ static int32_t query(int32_t, int32_t column) { return column; }
   __device__ __forceinline__ static int32_t key(int32_t row, int32_t) { return row; }
 };
@@ -75,12 +82,12 @@ constexpr int kBackwardBlocks = 2;
 template <int kWidth>
 struct BackwardTile {
   static constexpr int kPassing = kPassingRows<kWidth>;
-  static constexpr int kPitch = kLinePitch<kWidth>, kScorePitch = kStripPitch<kPassing>;
+  static constexpr int kPitch = kLinePitch<kWidth>;
 
   uint16_t own[2][kOwnRows * kPitch];  // queries and gradients, or keys and values
   uint16_t other[2][kPassing * kPitch];
   union Strip {
-    uint16_t weights[kFragment * kScorePitch];
+    uint16_t weights[kFragment * kStripPitch<kFragment>];
     float numbers[kFragment * kFragment];
   };
   Strip strips[kAttentionWarps];
@@ -88,7 +95,7 @@ struct BackwardTile {
 };
 
 static_assert(kBackwardBlocks * sizeof(BackwardTile<128>) <= 96 << 10, "not on Turing: one block there");
-static_assert(kBackwardBlocks * sizeof(BackwardTile<32>) <= 64 << 10, "on Turing too");
+static_assert(kBackwardBlocks * sizeof(BackwardTile<64>) <= 64 << 10, "on Turing too");
 
 // A power of two that lifts the gradients of a warp's scores to what half precision holds, however large or
 // small the loss is scaled: the largest so far becomes 2^14 or somewhat more.

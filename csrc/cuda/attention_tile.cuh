@@ -19,6 +19,8 @@ constexpr int kLinePitch = kWidth + 8;
 template <int kColumns>
 constexpr int kStripPitch = kColumns + 8;  // of a warp's sixteen rows of scores
 constexpr float kLog2E = 1.44269504088896341f;
+// Weights are at most 1: so many times as large, half precision holds them down to 2^-38.
+constexpr float kWeightLift = 1 << 14;
 
 // (T, N, E) half precision of any strides, the numbers of a head side by side.
 struct HeadRows {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <initializer_list>
 #include <optional>
 
 #include "check.h"
@@ -10,19 +9,6 @@
 #include "cuda/stream.h"
 
 namespace vlp {
-
-// Dense, of this dtype and shape, on this device.
-inline void check_matrix(const char* function, const char* name, const TensorView& view, DType dtype,
-                         std::initializer_list<int64_t> shape, Device device) {
-  check_device(function, name, view, device);
-  check_dtype(function, name, view, dtype);
-  check_shape(function, name, view, shape);
-  check_contiguous(function, name, view);
-}
-
-inline bool is_aligned(const TensorView& view) {
-  return reinterpret_cast<uintptr_t>(view.ptr<char>()) % 16 == 0;
-}
 
 inline FloatKind float_kind(const char* function, const char* name, const TensorView& view) {
   if (view.dtype == kFloat16) return FloatKind::kHalf;

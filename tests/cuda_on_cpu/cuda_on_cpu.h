@@ -33,6 +33,9 @@ struct Index {
   unsigned x;
 };
 inline Index threadIdx, blockIdx, gridDim;
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
@@ -195,6 +198,8 @@ inline int __syncthreads_and(int predicate) {
 
 template <typename T>
 T __ldg(const T* place) {
+  if (reinterpret_cast<uintptr_t>(place) % alignof(T) != 0)
+    throw std::logic_error("cuda_on_cpu: a read from no multiple of its size");
   return *place;
 }
 

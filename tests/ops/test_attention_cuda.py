@@ -25,6 +25,7 @@ TILES = {
     "around an own tile": ([63, 65], [65, 64]),
     "two own tiles": ([129, 2], [131, 61]),
     "far fewer keys": ([70, 0, 3], [2, 40, 0]),
+    "a tile's first key for a warp's last query": ([32, 16], [33, 33]),
 }
 WIDTHS = [1, 20, 24, 32, 64, 100, 128]
 TOLERANCE = 4e-3

@@ -1,9 +1,16 @@
 """Packed attention on a GPU by the CUDA kernels of the extension, on tensor cores from Volta on.
 
-They multiply float16, in heads of up to 128 numbers. Anything else is left to the definition in
-PyTorch: tensor cores of Volta and Turing do not multiply bfloat16 and float32, and from Ampere on
-these are the business of Triton's kernels. Nothing waits for the device, so that CUDA graphs
-capture all of it, and gradients are the same bits in every run.
+They multiply float16, in heads of up to 128 numbers. The rest is the definition's, in PyTorch,
+which does not wait for the device either. What runs, by `registry.PREFERENCE`:
+
+| GPU              | float16                      | bfloat16, float32 | float64        |
+|------------------|------------------------------|-------------------|----------------|
+| sm_70, sm_75     | these kernels up to E = 128  | the definition    | the definition |
+| sm_80 and newer  | Triton's                     | Triton's          | the definition |
+
+On sm_80 and newer these kernels run where Triton is not installed, or `use("cuda")` asks for them,
+and then bfloat16 and float32 are the definition's too. CUDA graphs capture all of it, and gradients
+are the same bits in every run.
 """
 
 import torch
@@ -31,12 +38,12 @@ def attention(
 ) -> tuple[Tensor, Tensor]:
     """Output (Tq, N, E), and log-sum-exp of each row (N, Tq), +inf where it sees no key."""
     bounds = (cu_seqlens_q, cu_seqlens_k, order)
-    options = (max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
+    options = (*bounds, max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
     if not _is_multiplied(q):
-        return reference.attention(q, k, v, *bounds, *options)
+        return reference.attention(q, k, v, *options)
     out = q.new_empty(q.shape)
     lse = q.new_empty((q.shape[1], q.shape[0]), dtype=torch.float32)
-    native.required().attention_cuda(*map(_dense_heads, (q, k, v)), *bounds, *options, out, lse)
+    native.required().attention_cuda(*map(_dense_heads, (q, k, v)), *options, out, lse)
     return out, lse
 
 
@@ -62,15 +69,16 @@ def attention_backward(
 ) -> None:
     """Write the gradients of q, k and v; the weights are computed again from `lse`."""
     bounds = (cu_seqlens_q, cu_seqlens_k, order)
-    options = (max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
+    options = (*bounds, max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
     found = (grad_q, grad_k, grad_v)
     if not _is_multiplied(q):
-        reference.attention_backward(grad, q, k, v, out, lse, *bounds, *options, *found)
+        inputs = (grad, q, k, v, out, lse, *options, *found)
+        reference.attention_backward(*inputs)
         return
-    inputs = [_dense_heads(x) for x in (grad, q, k, v, out)]
+    dense = [_dense_heads(x) for x in (grad, q, k, v, out)]
     targets = [_dense_heads(x) for x in found]
     native.required().attention_backward_cuda(
-        *inputs, lse, *bounds, *options, *targets, torch.empty_like(lse)
+        *dense, lse, *options, *targets, torch.empty_like(lse)
     )
     for gradient, target in zip(found, targets, strict=True):
         if target is not gradient:

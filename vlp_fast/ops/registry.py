@@ -31,8 +31,9 @@ class Forced(NamedTuple):
     operators: frozenset[str] | None
 
 
-# The first row that fits decides. Triton has no fast path below Ampere, so Volta and Turing go to
-# the CUDA kernels; from Ampere on the order is what the benchmarks of an operator show.
+# The first row that fits decides. Triton has no fast path below Ampere, so Volta and Turing (sm_70,
+# sm_75) go to the CUDA kernels; from Ampere on (sm_80) to Triton's, which no benchmark has compared
+# with the former yet. A backend may leave a dtype to the definition: its module says which.
 PREFERENCE = (
     Preference("cuda", (8, 0), ("triton", "cuda", "reference")),
     Preference("cuda", (0, 0), ("cuda", "reference")),
