@@ -1,0 +1,45 @@
+"""What Triton's attention refuses or copies, because of its tiles and grids."""
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+from vlp_fast import ops
+from vlp_fast.kernels import launch
+from vlp_fast.kernels.attention_rows import FARTHEST, MOST_PROGRAMS, operand, programs
+
+pytestmark = pytest.mark.skipif(not launch.IS_INTERPRETED, reason="tensors of the CPU")
+
+
+def attend(q: Tensor) -> Tensor:
+    """Self-attention of one sequence whose keys and values are its queries."""
+    bounds = torch.tensor([0, len(q)], dtype=torch.int32)
+    with ops.use("triton"):
+        return ops.attention(q, q, q, bounds, bounds, max_seqlen_q=len(q), max_seqlen_k=len(q))
+
+
+def test_the_widest_heads() -> None:
+    q = torch.randn(3, 2, 256)
+    weights = (torch.einsum("ine,jne->nij", q, q) / 16).softmax(-1)
+    torch.testing.assert_close(attend(q), torch.einsum("nij,jne->ine", weights, q))
+
+
+def test_heads_too_wide_for_a_tile_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"heads of width 257 .* expected at most 256"):
+        attend(torch.randn(3, 2, 257))
+
+
+def test_more_programs_than_a_grid_holds_are_refused() -> None:
+    assert programs(2**10, 2**10, 2**11 - 1) == 2**31 - 2**20 <= MOST_PROGRAMS
+    with pytest.raises(ValueError, match=r"2048 sequences of up to 1024 tiles with 1024 heads"):
+        programs(2**10, 2**10, 2**11)
+
+
+def test_rows_and_columns_far_apart_are_copied() -> None:
+    near = torch.empty_strided((2, 3, 8), (FARTHEST - 1, 8, 1), device="meta")
+    assert operand(near) is near
+    for strides in ((FARTHEST, 8, 1), (24, 8, 2), (0, 0, 0)):
+        far = torch.empty_strided((2, 3, 8), strides, device="meta")
+        assert operand(far).stride() == (24, 8, 1)
