@@ -1,9 +1,11 @@
 """Gradients of keys and values: one program per tile of keys, over all queries that see it.
 
-    P^T = exp(scale K Q^T - lse),  dV = P^T dO,  dK = scale (P^T * (V dO^T - delta)) Q
+    P = exp(scale Q K^T - lse),  dV = P^T dO,  dK = scale (P * (dO V^T - delta))^T Q
 
-Tiles are keys x queries, so that what products take stays in registers. Nothing is added by
-atomics: results are the same bits in every run.
+Tiles are queries x keys, as in the other programs: keys 2j and 2j + 1, which share a hash of the
+dropout, lie in one thread then, and 64 weights take 40 hashes. Tiles of keys x queries, which need
+no transposition on chip, take 100. Nothing is added by atomics: results are the same bits in every
+run.
 """
 
 import triton

@@ -15,24 +15,16 @@ from vlp_fast.kernels.attention_tiling import attention_tiles
 OPERANDS = ("q", "k", "v", "out", "grad", "grad_q", "grad_k", "grad_v")
 BOUNDS = {"cu_seqlens_q": "i32", "cu_seqlens_k": "i32", "order": "i32", "seed": "i64"}
 # Head width, whether causal, whether with dropout.
-CHOICES = (
-    (32, False, False),
-    (32, False, True),
-    (64, False, False),
-    (64, False, True),
-    (64, True, True),
-    (128, False, False),
-    (128, False, True),
-)
+CHOICES = ((32, False, True), (64, False, False), (64, True, True), (128, False, True))
 
 AttentionVariant = tuple[Any, str, dict[str, str], dict[str, Any]]
 
 
 def attention_variants(arch: int) -> Iterator[AttentionVariant]:
-    """Of bfloat16; the widest heads of float32 once, whose products take whole numbers."""
+    """Of bfloat16, and once of float32, whose products take whole numbers."""
     for width, causal, dropout in CHOICES:
         yield from programs(arch, torch.bfloat16, width, causal=causal, dropout=dropout)
-    yield from programs(arch, torch.float32, 64, causal=True, dropout=True)
+    yield from programs(arch, torch.float32, 32, causal=False, dropout=False)
 
 
 def programs(
