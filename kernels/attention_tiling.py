@@ -72,8 +72,8 @@ _AMPERE = {
 
 # Hopper: wgmma takes 64 rows a warpgroup, queries as well as keys. Up to heads of 64, two programs
 # of 8 warps share an SM in the forward pass, two or three of 4 warps in the backward pass. Wider
-# heads would spill there: gradients of keys of width 128 take 32 keys at a time, so mma.sync for the
-# two products that have keys for rows, and gradients of width 256 take mma.sync alone.
+# heads would spill there: gradients of keys of width 128 take 32 keys at a time, and mma.sync for
+# the two products that have keys for rows; gradients of width 256 take mma.sync alone.
 _HOPPER = {
     32: AttentionTiles(
         AttentionTile(128, 64, 8, 3), AttentionTile(64, 64, 4, 2), AttentionTile(64, 64, 4, 2)
@@ -90,10 +90,11 @@ _HOPPER = {
 }
 
 # sm_100: accumulators lie in tensor memory, and products are at full rate from 128 rows on. 128
-# keys as well would spill in causal gradients.
+# keys as well would spill in causal gradients. Left: those of keys of width 128 with dropout spill
+# 24 bytes a thread.
 _BLACKWELL = {
     32: AttentionTiles(
-        AttentionTile(128, 64, 8, 3), AttentionTile(128, 64, 8, 2), AttentionTile(128, 64, 8, 2)
+        AttentionTile(128, 64, 4, 3), AttentionTile(128, 64, 8, 2), AttentionTile(128, 64, 8, 2)
     ),
     64: AttentionTiles(
         AttentionTile(128, 64, 8, 3), AttentionTile(128, 64, 8, 2), AttentionTile(128, 64, 8, 2)

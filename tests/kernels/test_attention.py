@@ -7,8 +7,9 @@ from torch import Tensor
 pytest.importorskip("triton")
 
 from vlp_fast import ops
-from vlp_fast.kernels import launch
+from vlp_fast.kernels import attention, launch
 from vlp_fast.kernels.attention_rows import FARTHEST, MOST_PROGRAMS, operand, programs
+from vlp_fast.reference import attention as definition
 
 pytestmark = pytest.mark.skipif(not launch.IS_INTERPRETED, reason="tensors of the CPU")
 
@@ -18,6 +19,16 @@ def attend(q: Tensor) -> Tensor:
     bounds = torch.tensor([0, len(q)], dtype=torch.int32)
     with ops.use("triton"):
         return ops.attention(q, q, q, bounds, bounds, max_seqlen_q=len(q), max_seqlen_k=len(q))
+
+
+def test_log_sum_exp_is_the_definitions_and_inf_where_no_key_is_seen() -> None:
+    q, k, v = (torch.randn(n, 2, 16) for n in (43, 37, 37))
+    bounds = [torch.tensor(x, dtype=torch.int32) for x in ([0, 20, 40, 43], [0, 33, 37, 37])]
+    options = (*bounds, None, 20, 33, True, 0.3, 0.0, None)
+    _, lse = attention.attention(q, k, v, *options)
+    _, expected = definition.attention(q, k, v, *options)
+    assert expected.isposinf().sum() == 2 * (16 + 3)
+    torch.testing.assert_close(lse, expected)
 
 
 def test_the_widest_heads() -> None:
