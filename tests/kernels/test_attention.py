@@ -31,6 +31,18 @@ def test_log_sum_exp_is_the_definitions_and_inf_where_no_key_is_seen() -> None:
     torch.testing.assert_close(lse, expected)
 
 
+def test_queries_behind_a_sequence_weigh_no_infinite_key() -> None:
+    q, k, v = (torch.rand(21, 1, 16) for _ in range(3))
+    k[5] = -torch.inf
+    v.requires_grad_()
+    bounds = torch.tensor([0, 21], dtype=torch.int32)
+    with ops.use("triton"):
+        out = ops.attention(q, k, v, bounds, bounds, max_seqlen_q=21, max_seqlen_k=21)
+        (found,) = torch.autograd.grad(out.sum(), v)
+    assert torch.equal(found[5], torch.zeros(1, 16))
+    torch.testing.assert_close(found.sum(0), torch.full((1, 16), 21.0))
+
+
 def test_the_widest_heads() -> None:
     q = torch.randn(3, 2, 256)
     weights = (torch.einsum("ine,jne->nij", q, q) / 16).softmax(-1)
