@@ -21,24 +21,27 @@ from vlp_fast.kernels.attention_rows import (
     bounds_of,
     keys_seen,
     load_tile,
+    operand,
     precision_of,
+    programs,
     row_states,
     rows_of,
     store_tile,
-    threshold_of,
     until,
-    with_unit_columns,
     work_of,
 )
 from vlp_fast.kernels.attention_tiling import attention_tiles
-from vlp_fast.kernels.dropout import is_kept
-from vlp_fast.kernels.launch import architecture, on_device_of, readable, writable
+from vlp_fast.kernels.dropout import is_kept, threshold_of
+from vlp_fast.kernels.launch import architecture, copy_back, on_device_of, readable
 
 # Below any score: weights of scores of -inf are zeros then, and no difference is NaN.
 LOWEST = tl.constexpr(-3.4028234663852886e38)
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_tiles", "threshold"])
+@triton.jit(
+    do_not_specialize=["num_rows", "num_tiles", "threshold"],
+    do_not_specialize_on_alignment=["seed_ptr"],
+)
 def attention_kernel(
     q_ptr,
     k_ptr,
@@ -141,24 +144,23 @@ def attention(
     """Output (Tq, N, E), and log-sum-exp of each row (N, Tq), +inf where it sees no key.
 
     Raises:
-        ValueError: E is above 256; the device has no Triton.
+        ValueError: E is above 256; there are 2^31 tiles; the device has no Triton.
     """
     rows, heads, width = q.shape
     block = block_width(width)
-    out = writable(torch.empty_like(q, memory_format=torch.contiguous_format))
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
     lse = q.new_empty((heads, rows), dtype=torch.float32)
     tile = attention_tiles(architecture(q.device), block, q.dtype).forward
     tiles = triton.cdiv(max_seqlen_q, tile.queries)
-    programs = tiles * heads * (len(cu_seqlens_q) - 1)
-    if programs == 0 or out.numel() == 0:
-        return out.to(q.dtype), lse.fill_(torch.inf)
-    readable_q, k, v = (readable(with_unit_columns(x)) for x in (q, k, v))
+    count = programs(tiles, heads, len(cu_seqlens_q) - 1)
+    if count == 0 or out.numel() == 0:
+        return out, lse.fill_(torch.inf)
+    inputs = [operand(x) for x in (q, k, v)]
+    written = readable(out)
     with on_device_of("attention", q):
-        attention_kernel[(programs,)](
-            readable_q,
-            k,
-            v,
-            out,
+        attention_kernel[(count,)](
+            *inputs,
+            written,
             lse,
             cu_seqlens_q,
             cu_seqlens_k,
@@ -167,9 +169,7 @@ def attention(
             rows,
             tiles,
             heads,
-            *readable_q.stride()[:2],
-            *k.stride()[:2],
-            *v.stride()[:2],
+            *(size for x in inputs for size in x.stride()[:2]),
             scale,
             threshold_of(dropout_p),
             1.0 - dropout_p,
@@ -179,4 +179,5 @@ def attention(
             BLOCK_E=block,
             **tile.options(),
         )
-    return out.to(q.dtype), lse
+    copy_back(written, out)
+    return out, lse

@@ -23,12 +23,14 @@ from vlp_fast.kernels.attention_grad_queries import grad_queries_kernel
 from vlp_fast.kernels.attention_rows import (
     block_width,
     load_tile,
+    operand,
     precision_of,
-    threshold_of,
-    with_unit_columns,
+    programs,
+    rows_of,
 )
 from vlp_fast.kernels.attention_tiling import attention_tiles
-from vlp_fast.kernels.launch import architecture, on_device_of, readable, writable
+from vlp_fast.kernels.dropout import threshold_of
+from vlp_fast.kernels.launch import architecture, copy_back, on_device_of, readable
 
 DELTA_ROWS = 64
 
@@ -49,8 +51,8 @@ def delta_kernel(
     """One program per BLOCK rows of a head: delta (N, T), which is sum_j P_ij dP_ij."""
     first = tl.program_id(0).to(tl.int64) * BLOCK
     head = tl.program_id(1)
-    grad_rows = (grad_ptr + head * stride_gn, stride_gt, num_rows)
-    out_rows = (out_ptr + head * WIDTH, num_heads * WIDTH, num_rows)
+    grad_rows = rows_of(grad_ptr, stride_gt, stride_gn, 0, head, num_rows)
+    out_rows = rows_of(out_ptr, num_heads * WIDTH, WIDTH, 0, head, num_rows)
     grad = load_tile(grad_rows, first, False, WIDTH, BLOCK, BLOCK_E).to(tl.float32)
     out = load_tile(out_rows, first, False, WIDTH, BLOCK, BLOCK_E).to(tl.float32)
     rows = first + tl.arange(0, BLOCK)
@@ -81,14 +83,14 @@ def attention_backward(
     """Write the gradients of q, k and v, which may be parts of one tensor.
 
     Raises:
-        ValueError: E is above 256; the device has no Triton.
+        ValueError: E is above 256; there are 2^31 tiles; the device has no Triton.
     """
     rows, heads, width = q.shape
     block = block_width(width)
     tiles = attention_tiles(architecture(q.device), block, q.dtype)
     sequences = len(cu_seqlens_q) - 1
-    inputs = [readable(with_unit_columns(x)) for x in (grad, q, k, v)]
-    found = [writable(x) for x in (grad_q, grad_k, grad_v)]
+    inputs = [operand(x) for x in (grad, q, k, v)]
+    found = [readable(x) for x in (grad_q, grad_k, grad_v)]
     places = [size for x in inputs for size in x.stride()[:2]]
     bounds = (cu_seqlens_q, cu_seqlens_k, order, seed, rows)
     numbers = (scale, threshold_of(dropout_p), 1.0 - dropout_p)
@@ -98,15 +100,16 @@ def attention_backward(
     with on_device_of("attention_backward", q):
         if delta.numel() > 0:
             _delta(inputs[0], readable(out), delta, block)
-        count = triton.cdiv(max_seqlen_k, tiles.of_keys.keys)
-        if count * heads * sequences > 0 and len(k) > 0:
-            grad_keys_kernel[(count * heads * sequences,)](
+        of_longest = triton.cdiv(max_seqlen_k, tiles.of_keys.keys)
+        count = programs(of_longest, heads, sequences)
+        if count > 0 and len(k) > 0:
+            grad_keys_kernel[(count,)](
                 *inputs,
                 lse,
                 delta,
                 *found[1:],
                 *bounds,
-                count,
+                of_longest,
                 heads,
                 *places,
                 *found[1].stride()[:2],
@@ -115,15 +118,16 @@ def attention_backward(
                 **constants,
                 **tiles.of_keys.options(),
             )
-        count = triton.cdiv(max_seqlen_q, tiles.of_queries.queries)
-        if count * heads * sequences > 0 and len(q) > 0:
-            grad_queries_kernel[(count * heads * sequences,)](
+        of_longest = triton.cdiv(max_seqlen_q, tiles.of_queries.queries)
+        count = programs(of_longest, heads, sequences)
+        if count > 0 and len(q) > 0:
+            grad_queries_kernel[(count,)](
                 *inputs,
                 lse,
                 delta,
                 found[0],
                 *bounds,
-                count,
+                of_longest,
                 heads,
                 *places,
                 *found[0].stride()[:2],
@@ -132,8 +136,7 @@ def attention_backward(
                 **tiles.of_queries.options(),
             )
     for gradient, written in zip((grad_q, grad_k, grad_v), found, strict=True):
-        if written is not gradient:
-            gradient.copy_(written)
+        copy_back(written, gradient)
 
 
 def _delta(grad: Tensor, out: Tensor, delta: Tensor, block: int) -> None:

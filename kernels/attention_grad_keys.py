@@ -1,9 +1,11 @@
 """Gradients of keys and values: one program per tile of keys, over all queries that see it.
 
-    P^T = exp(scale K Q^T - lse),  dV = P^T dO,  dK = scale (P^T * (V dO^T - delta)) Q
+    P = exp(scale Q K^T - lse),  dV = P^T dO,  dK = scale (P * (dO V^T - delta))^T Q
 
-Tiles are keys x queries, so that what products take stays in registers. Nothing is added by
-atomics: results are the same bits in every run.
+Tiles are queries x keys, as in the other programs: keys 2j and 2j + 1, which share a hash of the
+dropout, lie in one thread then, and 64 weights take 40 hashes. Tiles of keys x queries, which need
+no transposition on chip, take 100. Nothing is added by atomics: results are the same bits in every
+run.
 """
 
 import triton
@@ -23,7 +25,10 @@ from vlp_fast.kernels.attention_rows import (
 from vlp_fast.kernels.dropout import is_kept
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_tiles", "threshold"])
+@triton.jit(
+    do_not_specialize=["num_rows", "num_tiles", "threshold"],
+    do_not_specialize_on_alignment=["seed_ptr"],
+)
 def grad_keys_kernel(
     grad_ptr,
     q_ptr,
@@ -87,26 +92,32 @@ def grad_keys_kernel(
             is_row = rows < num_queries
             q = load_tile(q_rows, first, PART == 0, WIDTH, BLOCK_M, BLOCK_E)
             grad = load_tile(grad_rows, first, PART == 0, WIDTH, BLOCK_M, BLOCK_E)
-            lse = tl.load(lse_ptr + of_row + rows, mask=is_row, other=float("inf")) * LOG2_E
-            delta = tl.load(delta_ptr + of_row + rows, mask=is_row, other=0.0)
-            scores = tl.dot(k, tl.trans(q), input_precision=PRECISION)
-            weights = tl.exp2(scores * (scale * LOG2_E) - lse[None, :])
-            grad_weights = tl.dot(v, tl.trans(grad), input_precision=PRECISION)
+            if PART == 0:
+                lse = tl.load(lse_ptr + of_row + rows) * LOG2_E
+                delta = tl.load(delta_ptr + of_row + rows)
+            else:
+                lse = tl.load(lse_ptr + of_row + rows, mask=is_row, other=float("inf")) * LOG2_E
+                delta = tl.load(delta_ptr + of_row + rows, mask=is_row, other=0.0)
+            scores = tl.dot(q, tl.trans(k), input_precision=PRECISION)
+            weights = tl.exp2(scores * (scale * LOG2_E) - lse[:, None])
+            grad_weights = tl.dot(grad, tl.trans(v), input_precision=PRECISION)
             used = weights
             if seed_ptr is not None:
                 states = row_states(seed_ptr, sequence, head, rows)
-                is_used = is_kept(states[None, :], keys[:, None], threshold)
+                is_used = is_kept(states[:, None], keys[None, :], threshold)
                 used = tl.where(is_used, weights, 0.0)
                 grad_weights = tl.where(is_used, grad_weights * (1.0 / kept_share), 0.0)
-            grad_scores = weights * (grad_weights - delta[None, :])
+            grad_scores = weights * (grad_weights - delta[:, None])
             if PART > 0:
-                sees = is_row[None, :]
+                sees = is_row[:, None]
                 if CAUSAL:
-                    sees = sees & (keys[:, None] + hidden <= rows[None, :])
+                    sees = sees & (keys[None, :] + hidden <= rows[:, None])
                 used = tl.where(sees, used, 0.0)
                 grad_scores = tl.where(sees, grad_scores, 0.0)
-            grad_v = tl.dot(used.to(grad.dtype), grad, grad_v, input_precision=PRECISION)
-            grad_k = tl.dot(grad_scores.to(q.dtype), q, grad_k, input_precision=PRECISION)
+            used = tl.trans(used.to(grad.dtype))
+            grad_v = tl.dot(used, grad, grad_v, input_precision=PRECISION)
+            grad_scores = tl.trans(grad_scores.to(q.dtype))
+            grad_k = tl.dot(grad_scores, q, grad_k, input_precision=PRECISION)
     to_k = rows_of(grad_k_ptr, stride_gkt, stride_gkn, key_start, head, num_keys)
     to_v = rows_of(grad_v_ptr, stride_gvt, stride_gvn, key_start, head, num_keys)
     store_tile(to_k, first_key, grad_k * scale, WIDTH, BLOCK_N, BLOCK_E)

@@ -23,7 +23,10 @@ from vlp_fast.kernels.attention_rows import (
 from vlp_fast.kernels.dropout import is_kept
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_tiles", "threshold"])
+@triton.jit(
+    do_not_specialize=["num_rows", "num_tiles", "threshold"],
+    do_not_specialize_on_alignment=["seed_ptr"],
+)
 def grad_queries_kernel(
     grad_ptr,
     q_ptr,

@@ -1,6 +1,7 @@
 """Tiles of packed rows: which one a program works on, what it reads and writes of them.
 
-Rows (T, N, E) hold sequences one after the other. Addresses take 64 bits where they depend on T.
+Rows (T, N, E) hold sequences one after the other. Where a tile starts takes 64 bits; places within
+it take 32: addresses of all of them would take many registers.
 """
 
 import torch
@@ -9,12 +10,16 @@ import triton.language as tl
 from torch import Tensor
 
 from vlp_fast.kernels.dropout import mixed
-from vlp_fast.kernels.launch import IS_INTERPRETED
+from vlp_fast.kernels.launch import IS_INTERPRETED, readable, with_neighbouring_columns
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
 
 WIDEST = 256
+# Values from row to row: a tile of 128 rows lies within 2^31.
+FARTHEST = 2**24
+# Of the first dimension of a grid: NVIDIA's programming guide, table of compute capabilities.
+MOST_PROGRAMS = 2**31 - 1
 
 
 @triton.jit
@@ -39,14 +44,14 @@ def bounds_of(cu_seqlens_ptr, sequence):
 @triton.jit
 def rows_of(rows_ptr, stride_t, stride_n, start, head, length):
     """The rows of a sequence and head as a tuple: where they start, their stride, their number."""
-    return rows_ptr + start * stride_t + head * stride_n, stride_t, length
+    return rows_ptr + start * stride_t + head.to(tl.int64) * stride_n, stride_t, length
 
 
 @triton.jit
 def _places(rows, first, BLOCK: tl.constexpr, BLOCK_E: tl.constexpr):
     start, stride, _ = rows
     tile = start + tl.cast(first, tl.int64) * stride
-    return tile + tl.arange(0, BLOCK)[:, None] * stride + tl.arange(0, BLOCK_E)[None, :]
+    return tile + (tl.arange(0, BLOCK)[:, None] * stride + tl.arange(0, BLOCK_E)[None, :])
 
 
 @triton.jit
@@ -145,9 +150,10 @@ else:
         return count
 
 
-def with_unit_columns(rows: Tensor) -> Tensor:
-    """Rows whose columns are neighbours in memory; the gradient of a sum is not so."""
-    return rows if rows.stride(2) == 1 else rows.contiguous()
+def operand(rows: Tensor) -> Tensor:
+    """Rows (T, N, E) as programs read them: neither columns nor rows too far apart."""
+    rows = with_neighbouring_columns(readable(rows))
+    return rows if rows.stride(0) < FARTHEST else rows.contiguous()
 
 
 def block_width(width: int) -> int:
@@ -170,6 +176,17 @@ def precision_of(dtype: torch.dtype) -> str:
     return "tf32" if dtype == torch.float32 and allows_tf32 else "ieee"
 
 
-def threshold_of(dropout_p: float) -> int:
-    """Least int16 that is kept."""
-    return round(dropout_p * 2**16) - 2**15
+def programs(tiles: int, heads: int, sequences: int) -> int:
+    """Number of programs, one for each tile of the longest sequence, head and sequence.
+
+    Raises:
+        ValueError: CUDA has no grid as large.
+    """
+    count = tiles * heads * sequences
+    if count > MOST_PROGRAMS:
+        raise ValueError(
+            f"attention: received {sequences} sequences of up to {tiles} tiles with {heads} heads "
+            f"for Triton, expected at most {MOST_PROGRAMS} tiles in all; attend to fewer sequences "
+            "at a time"
+        )
+    return count

@@ -56,7 +56,7 @@ def bound(count: int) -> object:
 
 
 def readable(tensor: Tensor) -> Tensor:
-    """A tensor as programs read it: the same one when they are compiled.
+    """A tensor as programs read it, or write to it before `copy_back`: the same one if compiled.
 
     The interpreter of Triton 3.6 takes the bits of bfloat16 for integers in products, and cuts
     instead of rounding to it: there bfloat16 crosses as float32, which is exact.
@@ -70,15 +70,12 @@ def copy_back(written: Tensor | None, tensor: Tensor | None) -> None:
         tensor.copy_(written)
 
 
-def with_neighbouring_columns(matrix: Tensor) -> Tensor:
-    """A matrix as programs read its rows: columns that are not neighbours load one by one."""
-    return matrix if matrix.stride(1) == 1 else matrix.contiguous()
+def with_neighbouring_columns(rows: Tensor) -> Tensor:
+    """Rows (..., D) as programs read them: columns that are not neighbours load one by one.
 
-
-def writable(tensor: Tensor) -> Tensor:
-    """A tensor as programs write to it: another one of float32 where `readable` gives one."""
-    is_same = not IS_INTERPRETED or tensor.dtype != torch.bfloat16
-    return tensor if is_same else torch.empty_like(tensor, dtype=torch.float32)
+    The gradient of a sum is expanded, without a row of its own.
+    """
+    return rows if rows.stride(-1) == 1 else rows.contiguous()
 
 
 def persistent_programs(device: torch.device) -> int:

@@ -22,7 +22,7 @@ from vlp_fast.kernels.tiling import norm_tile
 NAN = tl.constexpr(tl.PropagateNan.ALL)
 
 
-@triton.jit(do_not_specialize=["num_rows"])
+@triton.jit(do_not_specialize=["num_rows"], do_not_specialize_on_alignment=["seed_ptr"])
 def residual_norm_kernel(
     x_ptr,
     residual_ptr,

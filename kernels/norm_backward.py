@@ -31,7 +31,7 @@ STEP = 32
 BLOCK_SUMS = 64
 
 
-@triton.jit(do_not_specialize=["num_rows", "chunk"])
+@triton.jit(do_not_specialize=["num_rows", "chunk"], do_not_specialize_on_alignment=["seed_ptr"])
 def residual_norm_backward_kernel(
     grad_normed_ptr,
     grad_summed_ptr,

@@ -16,6 +16,8 @@ from triton.compiler import make_backend
 from triton.runtime.jit import create_function_from_signature
 
 from vlp_fast.kernels import (
+    attention,
+    attention_backward,
     dictionary,
     dictionary_statistics,
     dictionary_update,
@@ -24,7 +26,16 @@ from vlp_fast.kernels import (
     positions,
 )
 
-MODULES = (dictionary, dictionary_statistics, dictionary_update, norm, norm_backward, positions)
+MODULES = (
+    attention,
+    attention_backward,
+    dictionary,
+    dictionary_statistics,
+    dictionary_update,
+    norm,
+    norm_backward,
+    positions,
+)
 TARGET = make_backend(GPUTarget("cuda", 90, 32))
 # One, multiples of 16 and others: what Triton tells apart in an integer.
 SIZES = (1, 2, 16, 48, 256, 512, 513, 8192, *range(1000, 1092))
@@ -53,7 +64,7 @@ def programs() -> Iterator[Any]:
 def run_block(rows: int) -> None:
     """A residual norm with dropout and its gradients, and a linear layer with positions."""
     x, stream = torch.zeros(rows, 48, dtype=torch.bfloat16), torch.zeros(rows, 48)
-    weight, seed = torch.zeros(48), torch.tensor(3)
+    weight, seed = torch.zeros(48), torch.arange(2)[rows % 2]
     _, *saved = norm.residual_norm(x, stream, weight, weight, 1e-5, 0.1, seed)
     saved.insert(1, weight)
     found = (torch.empty_like(tensor) for tensor in (x, stream, weight, weight))
@@ -61,6 +72,21 @@ def run_block(rows: int) -> None:
     weight, table = (torch.zeros(n, 48, dtype=torch.bfloat16) for n in (96, rows % 50))
     indices = torch.zeros(rows, 2, dtype=torch.int32)
     positions.linear_with_positions(x, weight, weight[:, 0], table, indices)
+
+
+def run_attention(rows: int) -> None:
+    """Attention with dropout and its gradients: q, k and v of one projection, 1 to 7 sequences."""
+    qkv, grads = (torch.zeros(rows, 3, 12, 64, dtype=torch.bfloat16) for _ in range(2))
+    sequences = min(rows, 1 + rows % 7)
+    order = torch.arange(sequences, dtype=torch.int32)
+    bounds = torch.tensor([*range(sequences), rows], dtype=torch.int32)
+    longest = rows - sequences + 1
+    options = (longest, longest + rows % 3, False, 0.125, 0.1)
+    places = (bounds, bounds, order, *options, torch.zeros(2, dtype=torch.int64)[rows % 2])
+    out, lse = attention.attention(*qkv.unbind(1), *places)
+    grad = torch.zeros_like(out)
+    operands = (grad, *qkv.unbind(1), out, lse)
+    attention_backward.attention_backward(*operands, *places, *grads.unbind(1))
 
 
 def main() -> None:
@@ -76,6 +102,7 @@ def main() -> None:
         for excluded in (-1, 0, 1):
             dictionary.nearest_code(x, codes, valid, excluded, prepared)
         run_block(rows)
+        run_attention(rows)
         indices = torch.zeros(rows, dtype=torch.int64)
         for deterministic in (True, False):
             dictionary_statistics.code_statistics(x, indices, 64, valid, True, deterministic)

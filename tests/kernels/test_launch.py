@@ -28,6 +28,7 @@ def test_a_hundred_batch_sizes_compile_once() -> None:
     once = {"place_kernel", "plan_kernel", "sum_chunks_kernel", "add_chunks_kernel"}
     once |= {"add_rows_kernel", "residual_norm_kernel", "residual_norm_backward_kernel"}
     once |= {"add_norm_chunks_kernel", "linear_with_positions_kernel"}
+    once |= {"attention_kernel", "delta_kernel", "grad_keys_kernel", "grad_queries_kernel"}
     assert {name for name, (launches, _) in found.items() if launches == 100} == once
     assert found["assign_kernel"] == found["resolve_kernel"] == (300, 1)
     assert found["label_kernel"] == (200, 2)  # one for each way of adding

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 import triton
+from attention_variants import attention_variants
 from norm_variants import norm_variants, position_variants
 from triton.backends import nvidia
 from triton.backends.compiler import GPUTarget
@@ -46,10 +47,11 @@ POINTERS = {
     "chunk_ends": "i32",
     "total": "fp64",
 }
-SCALARS = dict.fromkeys(("largest", "kept", "added", "eps", "scale"), "fp32")
+SCALARS = dict.fromkeys(("largest", "kept", "added", "eps", "scale", "kept_share"), "fp32")
 # Rows and columns that lie together, and numbers of rows, which are whatever they are.
 NOT_DIVISIBLE = {"num_rows", "excluded", "stride_cd", "stride_ad", "stride_s", "num_blocks"}
 NOT_DIVISIBLE |= {"chunk", "num_chunks", "table_rows", "threshold"}
+NOT_DIVISIBLE |= {"num_tiles", "num_heads", "seed_ptr"}
 
 
 class Usage(NamedTuple):
@@ -87,7 +89,7 @@ def variants(arch: int) -> Iterator[Variant]:
     yield gather_variant()
     yield from update_variants()
     yield from statistics_variants()
-    for variant in (*norm_variants(), *position_variants(arch)):
+    for variant in (*norm_variants(), *position_variants(arch), *attention_variants(arch)):
         yield Variant(*variant)
 
 

@@ -141,11 +141,14 @@ def same_values_and_gradients(out: Tensor, expected: Tensor, leaves: list[Tensor
 
 
 def test_an_order_changes_nothing() -> None:
-    lengths = [3, 7, 1]
-    q, k, v = (rows(lengths, seed=s) for s in range(3))
-    order = torch.tensor([1, 0, 2], dtype=torch.int32)
-    plain, ordered = (packed(q, k, v, lengths, lengths, order=o) for o in (None, order))
-    assert torch.equal(plain, ordered)
+    lengths, results = [3, 37, 1], []
+    upstream = rows(lengths, seed=3)
+    for order in (None, torch.tensor([1, 0, 2], dtype=torch.int32)):
+        leaves = [rows(lengths, seed=s).requires_grad_() for s in range(3)]
+        out = packed(*leaves, lengths, lengths, order=order, dropout_p=0.3, seed=5)
+        results.append([out, *torch.autograd.grad(out, leaves, upstream)])
+    for plain, ordered in zip(*results, strict=True):
+        assert torch.equal(plain, ordered)
 
 
 def test_dropout_draws_a_seed_of_the_generator() -> None:

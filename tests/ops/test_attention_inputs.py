@@ -6,7 +6,7 @@ Interpreted Triton takes 16 queries and 32 keys at a time.
 import pytest
 import torch
 import torch.nn.functional as F
-from dense_attention import bounds, dense, packed, rows
+from dense_attention import dense, packed, rows
 from torch import Tensor
 
 from vlp_fast import ops
@@ -180,11 +180,3 @@ def test_errors_are_at_most_twice_those_of_pytorch(dtype, causal, factor) -> Non
     for x, peer, y in zip(ours, theirs, exact, strict=True):
         allowed = 2 * (peer.double() - y).abs().max() + torch.finfo(dtype).tiny
         assert (x.double() - y).abs().max() <= allowed
-
-
-def test_heads_too_wide_for_a_tile_are_refused(attention_backend) -> None:
-    if attention_backend != "triton":
-        pytest.skip("only tiles have a limit")
-    q = rows([3], seed=0, width=257)
-    with pytest.raises(ValueError, match=r"heads of width 257 .* expected at most 256"):
-        ops.attention(q, q, q, bounds([3]), bounds([3]), max_seqlen_q=3, max_seqlen_k=3)
