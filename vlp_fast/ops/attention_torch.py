@@ -37,19 +37,9 @@ def attention(
     """Output (Tq, N, E), and log-sum-exp of each row (N, Tq), +inf where it sees no key."""
     sequences = (cu_seqlens_q, cu_seqlens_k)
     if not _is_computed(q, *sequences, causal, seed):
-        return reference.attention(
-            q,
-            k,
-            v,
-            *sequences,
-            order,
-            max_seqlen_q,
-            max_seqlen_k,
-            causal,
-            scale,
-            dropout_p,
-            seed,
-        )
+        lengths = (max_seqlen_q, max_seqlen_k)
+        options = (*sequences, order, *lengths, causal, scale, dropout_p, seed)
+        return reference.attention(q, k, v, *options)
     reference.check_sequences(cu_seqlens_q, max_seqlen_q, len(q))
     reference.check_sequences(cu_seqlens_k, max_seqlen_k, len(k))
     out = q.new_zeros(q.shape)
