@@ -90,8 +90,8 @@ _HOPPER = {
 }
 
 # sm_100: accumulators lie in tensor memory, and products are at full rate from 128 rows on. 128
-# keys as well would spill in causal gradients. Left: those of keys of width 128 with dropout spill
-# 24 bytes a thread.
+# keys as well would spill in causal gradients, and so would those of keys of width 128 with rows on
+# their way while others are multiplied.
 _BLACKWELL = {
     32: AttentionTiles(
         AttentionTile(128, 64, 4, 3), AttentionTile(128, 64, 8, 2), AttentionTile(128, 64, 8, 2)
@@ -100,7 +100,7 @@ _BLACKWELL = {
         AttentionTile(128, 64, 8, 3), AttentionTile(128, 64, 8, 2), AttentionTile(128, 64, 8, 2)
     ),
     128: AttentionTiles(
-        AttentionTile(128, 64, 8, 3), AttentionTile(64, 64, 8, 2), AttentionTile(128, 64, 8, 2)
+        AttentionTile(128, 64, 8, 3), AttentionTile(64, 64, 8, 1), AttentionTile(128, 64, 8, 2)
     ),
     256: AttentionTiles(
         AttentionTile(64, 32, 8, 2), AttentionTile(32, 32, 8, 1), AttentionTile(32, 32, 8, 1)

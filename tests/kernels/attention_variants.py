@@ -15,7 +15,7 @@ from vlp_fast.kernels.attention_tiling import attention_tiles
 OPERANDS = ("q", "k", "v", "out", "grad", "grad_q", "grad_k", "grad_v")
 BOUNDS = {"cu_seqlens_q": "i32", "cu_seqlens_k": "i32", "order": "i32", "seed": "i64"}
 # Head width, whether causal, whether with dropout.
-CHOICES = ((32, False, True), (64, False, False), (64, True, True), (128, False, True))
+CHOICES = ((32, False, True), (64, False, False), (64, True, True), (128, True, True))
 
 AttentionVariant = tuple[Any, str, dict[str, str], dict[str, Any]]
 
