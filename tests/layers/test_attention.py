@@ -4,13 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vlp_fast.layers.attention import (
-    CrossAttention,
-    GridAttention,
-    MultiHeadProjections,
-    Spans,
-)
+from vlp_fast.layers.attention import CrossAttention, GridAttention
 from vlp_fast.layers.positions import TablePositions
+from vlp_fast.layers.projections import MultiHeadProjections
+from vlp_fast.layers.sequences import Spans
 from vlp_fast.ops.grid import make_grid
 from vlp_fast.ops.packing import make_packing, pack, uniform_packing, unpack
 

@@ -1,4 +1,4 @@
-"""Encoder and decoder layers against torch.nn's, against DETR's order, and step by step."""
+"""Encoder and decoder layers against torch.nn's, and against DETR's order."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vlp_fast.layers.attention import MultiHeadProjections, Spans
+from vlp_fast.layers.projections import MultiHeadProjections
 from vlp_fast.layers.transformer import (
     Activation,
     Decoder,
@@ -185,28 +185,6 @@ def small_decoder(*, norm_first: bool) -> Decoder:
     decoder = randomised(Decoder(layers, nn.LayerNorm(WIDTH)))
     assert isinstance(decoder, Decoder)
     return decoder
-
-
-@pytest.mark.parametrize("norm_first", [False, True])
-def test_decoding_step_by_step_equals_the_causal_pass(norm_first: bool) -> None:
-    decoder = small_decoder(norm_first=norm_first)
-    length, lengths = 5, [3, 1, 4]
-    memory_packing = make_packing(lengths, [-1] * 3, None)
-    memory, memory_positions = random_rows(8), random_rows(8, seed=2)
-    x = random_rows(3 * length, seed=3)
-    spans = Spans.uniform(3, length, x.device)
-
-    expected = decoder(
-        x, spans, memory, memory_packing, memory_positions=memory_positions, causal=True
-    )[-1].view(3, length, WIDTH)
-    with torch.no_grad():
-        state = decoder.start(
-            memory, memory_packing, max_length=length + 2, memory_positions=memory_positions
-        )
-        steps = x.view(3, length, WIDTH).unbind(1)
-        got = torch.stack([decoder.step(row, state, i) for i, row in enumerate(steps)], dim=1)
-
-    torch.testing.assert_close(got, expected.detach())
 
 
 def test_causal_rows_do_not_see_later_rows() -> None:

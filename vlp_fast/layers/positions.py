@@ -23,3 +23,7 @@ class TablePositions:
         """Computes p, (T, D), for those who need it written out."""
         found = self.table[self.indices.clamp(min=0)].masked_fill(self.indices[..., None] < 0, 0.0)
         return found.sum(1)
+
+
+Positions = Tensor | TablePositions
+"""Of rows (T, D): written out, (T, D), or as a table."""
