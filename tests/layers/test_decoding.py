@@ -1,8 +1,12 @@
 """Step-wise decoding against the causal pass over whole texts."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from vlp_fast.layers.decoding import decode_step, start_decoding
 from vlp_fast.layers.sequences import Spans
@@ -58,3 +62,83 @@ def test_step_by_step_equals_the_causal_pass(norm_first: bool) -> None:
     got = step_by_step(decoder, *inputs())
     torch.testing.assert_close(got, whole_pass(decoder, *inputs()).detach())
     assert not got.requires_grad
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, checkpoint_wrapper])
+def test_wrapped_layers_are_not_passed_over(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    decoder = small_decoder()
+    expected = step_by_step(decoder, *inputs())
+    for number, layer in enumerate(decoder.layers):
+        decoder.layers[number] = wrap(layer)
+    torch.testing.assert_close(step_by_step(decoder, *inputs()), expected)
+
+
+def test_no_gradients_are_kept() -> None:
+    decoder, (x, memory, positions) = small_decoder(), inputs()
+    state = start_decoding(decoder, memory, MEMORY, max_length=LENGTH, memory_positions=positions)
+    assert not decode_step(decoder, x[:TEXTS], state, 0).requires_grad
+    for cache in state.layers:
+        assert not cache.memory.requires_grad
+        assert not cache.written.requires_grad
+
+
+def test_dropout_is_on_in_training_mode_only() -> None:
+    decoder = small_decoder(dropout=0.5)
+    first, second = (step_by_step(decoder, *inputs()) for _ in range(2))
+    assert not torch.equal(first, second)
+    decoder.eval()
+    torch.testing.assert_close(
+        step_by_step(decoder, *inputs()), whole_pass(decoder, *inputs()).detach()
+    )
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        (-1, "token -1 after 2 of at most 4, expected 0 to 2"),
+        (3, "token 3 after 2 of at most 4, expected 0 to 2"),
+    ],
+)
+def test_only_the_next_token_or_a_written_one_is_taken(index: int, said: str) -> None:
+    decoder, (x, memory, _) = small_decoder(), inputs()
+    state = start_decoding(decoder, memory, MEMORY, max_length=4)
+    first = decode_step(decoder, x[:TEXTS], state, 0)
+    decode_step(decoder, x[TEXTS : 2 * TEXTS], state, 1)
+    with pytest.raises(ValueError, match=said):
+        decode_step(decoder, x[:TEXTS], state, index)
+    torch.testing.assert_close(decode_step(decoder, x[:TEXTS], state, 0), first)
+
+
+def test_no_token_is_taken_beyond_the_longest_text() -> None:
+    decoder, (x, memory, _) = small_decoder(), inputs()
+    state = start_decoding(decoder, memory, MEMORY, max_length=2)
+    for index in range(2):
+        decode_step(decoder, x[:TEXTS], state, index)
+    with pytest.raises(ValueError, match="token 2 after 2 of at most 2, expected 0 to 1"):
+        decode_step(decoder, x[:TEXTS], state, 2)
+
+
+def test_rows_and_lengths_that_do_not_fit_are_refused() -> None:
+    decoder, (x, memory, _) = small_decoder(), inputs()
+    with pytest.raises(ValueError, match="received max_length 0, expected 1 or more"):
+        start_decoding(decoder, memory, MEMORY, max_length=0)
+    state = start_decoding(decoder, memory, MEMORY, max_length=2)
+    with pytest.raises(
+        ValueError, match=r"received x of shape \(2, 12\), expected \(3, D\), one row"
+    ):
+        decode_step(decoder, x[:2], state, 0)
+
+
+def test_spans_are_made_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    uniform = Spans.uniform
+
+    def counted(*sizes: Any) -> Spans:
+        made.append(sizes)
+        return uniform(*sizes)
+
+    decoder, (x, memory, _) = small_decoder(), inputs()
+    state = start_decoding(decoder, memory, MEMORY, max_length=2)
+    monkeypatch.setattr(Spans, "uniform", counted)
+    decode_step(decoder, x[:TEXTS], state, 0)
+    assert len(made) == 2
