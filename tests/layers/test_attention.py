@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from vlp_fast.layers.attention import CrossAttention, GridAttention
+from vlp_fast.layers.embeddings import SinePosition
 from vlp_fast.layers.positions import TablePositions
 from vlp_fast.layers.projections import MultiHeadProjections
 from vlp_fast.layers.sequences import Spans
@@ -86,6 +87,31 @@ def test_a_table_of_positions_equals_its_rows_with_gradients() -> None:
         torch.autograd.grad((got * weights).sum(), leaves),
         torch.autograd.grad((expected * weights).sum(), leaves),
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_float32_table_serves_modules_of_other_dtypes(dtype: torch.dtype) -> None:
+    grid = make_grid([(2, 3), (1, 1)], (4, 3))
+    packing = make_packing([4, 1], [0, 1], grid)
+    positions = SinePosition(WIDTH).on_rows(grid, packing)
+    layer, x = grid_attention(), random_rows(packing.num_rows)
+    expected = layer(x, packing, positions=positions.rows())
+
+    got = layer.to(dtype)(x.to(dtype), packing, positions=positions)
+
+    assert got.dtype == dtype
+    tolerance = 1e-12 if dtype == torch.float64 else 16 * torch.finfo(dtype).eps
+    torch.testing.assert_close(got.double(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_float64_modules_stay_float64_under_autocast() -> None:
+    grid = make_grid([(2, 3)], (2, 3))
+    packing = make_packing([4], [0], grid)
+    positions = SinePosition(WIDTH).on_rows(grid, packing)
+    layer, x = grid_attention(), random_rows(packing.num_rows)
+    expected = layer(x, packing, positions=positions)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(layer(x, packing, positions=positions), expected)
 
 
 def test_cross_attention_equals_dense_attention_with_gradients() -> None:

@@ -101,10 +101,7 @@ class MultiHeadProjections(nn.Module):
         return self.dropout if self.training else 0.0
 
     def _project(self, x: Tensor, positions: Positions | None, first: int, last: int) -> Tensor:
-        """Projects rows to parts `first` to `last` of (q, k, v): (T, last - first, N, E).
-
-        Under autocast the projected table has its dtype, like the projected rows.
-        """
+        """Projects rows to parts `first` to `last` of (q, k, v): (T, last - first, N, E)."""
         inner = self.num_heads * self.head_dim
         weight = self.in_proj_weight[first * inner : last * inner]
         bias = self.in_proj_bias[first * inner : last * inner]
@@ -112,11 +109,13 @@ class MultiHeadProjections(nn.Module):
         if positions is None:
             out = F.linear(x, weight, bias)
         elif isinstance(positions, TablePositions):
-            table = F.linear(positions.table, weight[:moved])
+            table = F.linear(positions.table.to(weight.dtype), weight[:moved])
             out = linear_with_positions(x, weight, bias, table, positions.indices)
         else:
-            placed = F.linear(x + positions.to(x.dtype), weight[:moved], bias[:moved])
-            out = torch.cat([placed, F.linear(x, weight[moved:], bias[moved:])], dim=1)
+            out = F.linear(x + positions.to(x.dtype), weight[:moved], bias[:moved])
+            if moved < len(weight):
+                rest = F.linear(x, weight[moved:], bias[moved:])
+                out = torch.cat([out, rest], dim=1)
         return out.view(x.shape[0], last - first, self.num_heads, self.head_dim)
 
 
