@@ -1,8 +1,11 @@
 """GridAttention and CrossAttention against dense float64 attention, sequence by sequence."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vlp_fast.layers.attention import CrossAttention, GridAttention
 from vlp_fast.layers.embeddings import SinePosition
@@ -176,6 +179,29 @@ def test_equals_multihead_attention_of_torch() -> None:
     expected = other(x + positions, x + positions, x, key_padding_mask=is_padding)[0]
 
     torch.testing.assert_close(got[~is_padding], expected[~is_padding])
+
+
+class Products(TorchDispatchMode):
+    """Counts products and copies that join them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        self.names += [name] if name in ("mm", "addmm", "cat") else []
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("project", "launched"), [("queries", ["addmm"]), ("memory", ["addmm", "addmm", "cat"])]
+)
+def test_queries_with_positions_take_one_product(project: str, launched: list[str]) -> None:
+    layer, x, positions = grid_attention(), random_rows(4), random_rows(4, seed=2)
+    with Products() as products:
+        getattr(layer, f"project_{project}")(x, positions)
+    assert products.names == launched
 
 
 def test_positions_do_not_enter_values() -> None:

@@ -238,12 +238,23 @@ def test_only_a_pre_norm_encoder_ends_with_a_norm() -> None:
 
 
 def test_matrices_start_xavier_uniform() -> None:
+    torch.manual_seed(0)
     layer = DecoderLayer(LayerConfig(width=64, num_heads=4, head_dim=32, ffn_dim=256))
-    parts = layer.cross_attention.in_proj_weight.chunk(3)
-    for matrix in (*parts, layer.ffn.linear1.weight):
+    attentions = (layer.self_attention, layer.cross_attention)
+    linears = (layer.ffn.linear1, layer.ffn.linear2, *(a.out_proj for a in attentions))
+    for matrix in (*(a.in_proj_weight for a in attentions), *(x.weight for x in linears)):
         bound = (6 / sum(matrix.shape)) ** 0.5
         assert matrix.abs().max() <= bound
         assert matrix.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+
+
+def test_queries_keys_and_values_start_as_in_torch() -> None:
+    layer = DecoderLayer(replace(CONFIG, width=64, num_heads=4, head_dim=None))
+    torch.manual_seed(0)
+    theirs = nn.MultiheadAttention(64, 4).in_proj_weight
+    for ours in (layer.self_attention, layer.cross_attention):
+        assert ours.in_proj_weight.shape == theirs.shape
+        assert ours.in_proj_weight.std().item() == pytest.approx(theirs.std().item(), rel=0.05)
 
 
 def test_unknown_activation_is_refused() -> None:

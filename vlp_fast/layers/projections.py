@@ -45,7 +45,9 @@ class MultiHeadProjections(nn.Module):
         self.in_proj_weight = nn.Parameter(torch.empty(3 * inner, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * inner))
         self.out_proj = nn.Linear(inner, width)
-        for matrix in (*self.in_proj_weight.detach().chunk(3), self.out_proj.weight):
+        # q, k and v as one matrix, as in nn.MultiheadAttention and DETR: a third alone would start
+        # sqrt(2) times as wide.
+        for matrix in (self.in_proj_weight, self.out_proj.weight):
             nn.init.xavier_uniform_(matrix)
         nn.init.zeros_(self.out_proj.bias)
 
