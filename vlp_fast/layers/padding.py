@@ -25,4 +25,21 @@ def sort_padding_last(is_padding: Tensor) -> tuple[Tensor, Spans]:
     padding = is_padding.sum(dim=1)
     lengths = torch.stack([length - padding, padding], dim=1).flatten()
     cu_seqlens = nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-    return (order + starts).flatten(), Spans(cu_seqlens=cu_seqlens, max_length=length)
+    spans = Spans(cu_seqlens=cu_seqlens, num_rows=is_padding.numel(), max_length=length)
+    return (order + starts).flatten(), spans
+
+
+def check_padding_mask(name: str, mask: Tensor, num_sequences: int, length: int) -> None:
+    """Refuses a mask that is not (S, L) bool; what it holds is not read.
+
+    Raises:
+        ValueError: so.
+    """
+    if mask.dtype == torch.bool and mask.shape == (num_sequences, length):
+        return
+    raise ValueError(
+        f"{name}: received key_padding_mask {tuple(mask.shape)} of {mask.dtype}, expected "
+        f"({num_sequences}, {length}) bool, True on padding; pass `mask != 0` for integers with 1 "
+        "on padding, `mask == 0` where 1 is a token, `mask == -inf` for a mask that is added to "
+        "scores, and expand one that all sequences share"
+    )

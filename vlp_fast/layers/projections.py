@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlp_fast.layers.positions import Positions, TablePositions
-from vlp_fast.layers.sequences import Sequences
+from vlp_fast.layers.positions import Positions, TablePositions, check_positions
+from vlp_fast.layers.sequences import Sequences, check_rows
 from vlp_fast.ops.attention import attention_kvpacked
 from vlp_fast.ops.positions import linear_with_positions
 
@@ -31,15 +31,17 @@ class MultiHeadProjections(nn.Module):
         dropout: rate on the attention weights while training.
 
     Raises:
-        ValueError: if head_dim is None and num_heads does not divide width.
+        ValueError: if head_dim is None and num_heads does not divide width, a size is below 1, or
+            dropout is not 0 to below 1.
     """
 
     def __init__(
         self, width: int, num_heads: int, head_dim: int | None = None, *, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        _check_sizes(type(self).__name__, width, num_heads, head_dim, dropout)
         self.num_heads = num_heads
-        self.head_dim = _head_dim(width, num_heads) if head_dim is None else head_dim
+        self.head_dim = width // num_heads if head_dim is None else head_dim
         self.dropout = dropout
         inner = num_heads * self.head_dim
         self.in_proj_weight = nn.Parameter(torch.empty(3 * inner, width))
@@ -82,7 +84,13 @@ class MultiHeadProjections(nn.Module):
 
         Returns:
             (T, D).
+
+        Raises:
+            ValueError: if rows, positions and sequences do not fit together.
         """
+        name = type(self).__name__
+        check_rows(name, x, sequences)
+        check_rows(f"{name} (memory)", memory, memory_sequences)
         mixed_TNE = attention_kvpacked(
             self.project_queries(x, positions),
             memory,
@@ -104,6 +112,8 @@ class MultiHeadProjections(nn.Module):
 
     def _project(self, x: Tensor, positions: Positions | None, first: int, last: int) -> Tensor:
         """Projects rows to parts `first` to `last` of (q, k, v): (T, last - first, N, E)."""
+        if positions is not None:
+            check_positions(type(self).__name__, x, positions)
         inner = self.num_heads * self.head_dim
         weight = self.in_proj_weight[first * inner : last * inner]
         bias = self.in_proj_bias[first * inner : last * inner]
@@ -121,10 +131,18 @@ class MultiHeadProjections(nn.Module):
         return out.view(x.shape[0], last - first, self.num_heads, self.head_dim)
 
 
-def _head_dim(width: int, num_heads: int) -> int:
-    if width % num_heads:
+def _check_sizes(
+    name: str, width: int, num_heads: int, head_dim: int | None, dropout: float
+) -> None:
+    if min(width, num_heads, 1 if head_dim is None else head_dim) < 1:
         raise ValueError(
-            f"attention: received width {width} and {num_heads} heads, which do not divide it; "
-            "pass head_dim"
+            f"{name}: received width {width}, {num_heads} heads and head_dim {head_dim}, expected "
+            "1 or more of each"
         )
-    return width // num_heads
+    if head_dim is None and width % num_heads:
+        raise ValueError(
+            f"{name}: received width {width} and {num_heads} heads, which do not divide it; pass "
+            "head_dim"
+        )
+    if not 0 <= dropout < 1:
+        raise ValueError(f"{name}: received dropout {dropout}, expected 0 to below 1")
