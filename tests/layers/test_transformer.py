@@ -229,11 +229,44 @@ def test_dropout_works_in_training_only() -> None:
     assert torch.equal(layer(x, packing), layer(x, packing))
 
 
+class ShiftedNorm(nn.LayerNorm):
+    """A norm of somebody else's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.LayerNorm(WIDTH, elementwise_affine=False),
+        nn.LayerNorm(WIDTH, bias=False),
+        nn.RMSNorm(WIDTH),
+        ShiftedNorm(WIDTH),
+    ],
+    ids=["no weight", "no bias", "RMS", "subclass"],
+)
+def test_norms_can_be_exchanged(norm: nn.Module, norm_first: bool) -> None:
+    layer = randomised(EncoderLayer(replace(CONFIG, norm_first=norm_first)))
+    layer.norm1 = layer.norm2 = norm = randomised(norm)
+    x, packing = random_rows(6), make_packing([6], [-1], None)
+
+    if norm_first:
+        summed = x + layer.attention(norm(x), packing)
+        expected = summed + layer.ffn(norm(summed))
+    else:
+        expected = norm(x + layer.attention(x, packing))
+        expected = norm(expected + layer.ffn(expected))
+
+    torch.testing.assert_close(layer(x, packing), expected)
+
+
 def test_only_a_pre_norm_encoder_ends_with_a_norm() -> None:
     assert make_encoder(CONFIG, 2).norm is None
     encoder = make_encoder(replace(CONFIG, norm_first=True, eps=1e-3), 2)
     assert isinstance(encoder.norm, nn.LayerNorm)
-    assert [len(encoder.layers), encoder.norm.eps] == [2, 1e-5]
+    assert [len(encoder.layers), encoder.norm.eps] == [2, 1e-3]
     assert {layer.norm1.eps for layer in encoder.layers} == {1e-3}
 
 

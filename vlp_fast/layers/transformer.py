@@ -108,7 +108,7 @@ class ResidualLayer(nn.Module):
         self.norm_first = config.norm_first
         self.dropout = config.dropout
 
-    def residual(self, x: Tensor, *blocks: tuple[nn.LayerNorm, Block]) -> Tensor:
+    def residual(self, x: Tensor, *blocks: tuple[nn.Module, Block]) -> Tensor:
         """Computes blocks, each with its norm, on (T, D); the module's docstring has the formula.
 
         A norm in front of a block is computed together with the sum behind the block before it.
@@ -123,8 +123,12 @@ class ResidualLayer(nn.Module):
             normed, x = self._add(block(normed), x, norm)
         return x + F.dropout(blocks[-1][1](normed), self.dropout, self.training)
 
-    def _add(self, out: Tensor, x: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    def _add(self, out: Tensor, x: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
         """Adds what a block computed to the stream; the norm of the sum, and the sum."""
+        # Put in place of ours: a norm without weight or bias, or another one, is called as it is.
+        if type(norm) is not nn.LayerNorm or norm.weight is None or norm.bias is None:
+            summed = x + F.dropout(out, self.dropout, self.training)
+            return norm(summed), summed
         rate = self.dropout if self.training else 0.0
         return residual_norm(out, x, norm.weight, norm.bias, eps=norm.eps, dropout_p=rate)
 
@@ -172,7 +176,7 @@ class Encoder(nn.Module):
 def make_encoder(config: LayerConfig, num_layers: int) -> Encoder:
     """Makes an encoder of equal layers, with the last norm that norm_first needs."""
     layers = [EncoderLayer(config) for _ in range(num_layers)]
-    return Encoder(layers, nn.LayerNorm(config.width) if config.norm_first else None)
+    return Encoder(layers, config.norm() if config.norm_first else None)
 
 
 class DecoderLayer(ResidualLayer):
