@@ -181,6 +181,15 @@ def test_equals_multihead_attention_of_torch() -> None:
     torch.testing.assert_close(got[~is_padding], expected[~is_padding])
 
 
+@pytest.mark.parametrize(
+    "options", [{"bias": False}, {"kdim": 8}, {"vdim": 8}, {"add_bias_kv": True}]
+)
+def test_other_parameters_do_not_load(options: dict[str, Any]) -> None:
+    state = nn.MultiheadAttention(WIDTH, 3, **options).state_dict()
+    with pytest.raises(RuntimeError, match="in loading state_dict for GridAttention"):
+        GridAttention(WIDTH, 3).load_state_dict(state)
+
+
 class Products(TorchDispatchMode):
     """Counts products and copies that join them."""
 

@@ -22,7 +22,9 @@ class MultiHeadProjections(nn.Module):
     """The projections of attention; `CrossAttention` and `GridAttention` are the layers.
 
     Its parameters are those of `nn.MultiheadAttention`: where head_dim is not given, state
-    dictionaries go both ways.
+    dictionaries go both ways. One made with `bias=False`, `add_bias_kv` or a `kdim` or `vdim` other
+    than the width has other parameters, and does not load. `out_proj` starts Xavier-uniform, as in
+    DETR.
 
     Args:
         width: D, features per row, in and out.
