@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vlp_fast.layers.embeddings import SinePosition
 from vlp_fast.layers.projections import MultiHeadProjections
 from vlp_fast.layers.transformer import (
     Activation,
@@ -17,6 +18,7 @@ from vlp_fast.layers.transformer import (
     LayerConfig,
     make_encoder,
 )
+from vlp_fast.ops.grid import make_grid
 from vlp_fast.ops.packing import Packing, make_packing
 
 WIDTH, HEADS, HEAD_DIM, FFN = 12, 3, 4, 20
@@ -139,6 +141,27 @@ def test_positions_follow_detr_in_every_encoder_layer() -> None:
         expected = layer.norm2(expected + layer.ffn(expected))
 
     torch.testing.assert_close(Encoder(layers)(x, packing, positions), expected)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_encoders_of_half_precision_take_a_sine(dtype: torch.dtype, norm_first: bool) -> None:
+    grid = make_grid([(2, 3), (1, 2)], (2, 3))
+    packing = make_packing([4, 2], [0, 1], grid)
+    positions = SinePosition(WIDTH).on_rows(grid, packing)
+    encoder = make_encoder(replace(CONFIG, norm_first=norm_first), 2)
+    x = torch.randn(packing.num_rows, WIDTH)
+    expected = encoder(x, packing, positions)
+
+    rows = x.to(dtype).requires_grad_()
+    got = encoder.to(dtype)(rows, packing, positions)
+
+    assert got.dtype == dtype
+    tolerance = 32 * torch.finfo(dtype).eps
+    torch.testing.assert_close(got.float(), expected, atol=tolerance, rtol=tolerance)
+    (grad,) = torch.autograd.grad(got.sum(), rows)
+    assert grad.dtype == dtype
+    assert grad.isfinite().all()
 
 
 def test_positions_follow_detr_in_a_pre_norm_encoder() -> None:

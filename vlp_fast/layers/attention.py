@@ -46,6 +46,9 @@ class CrossAttention(MultiHeadProjections):
 
         Returns:
             (T, D).
+
+        Raises:
+            ValueError: if rows, positions and sequences do not fit together.
         """
         projected = self.project_memory(memory, memory_positions)
         return self.attend(x, sequences, projected, memory_sequences, positions=query_positions)
