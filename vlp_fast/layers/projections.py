@@ -120,7 +120,7 @@ class MultiHeadProjections(nn.Module):
         weight = self.in_proj_weight[first * inner : last * inner]
         bias = self.in_proj_bias[first * inner : last * inner]
         moved = (min(last, 2) - first) * inner  # v has no positions
-        if positions is None:
+        if positions is None or _is_empty(positions):
             out = F.linear(x, weight, bias)
         elif isinstance(positions, TablePositions):
             table = F.linear(positions.table.to(weight.dtype), weight[:moved])
@@ -148,3 +148,8 @@ def _check_sizes(
         )
     if not 0 <= dropout < 1:
         raise ValueError(f"{name}: received dropout {dropout}, expected 0 to below 1")
+
+
+def _is_empty(positions: Positions) -> bool:
+    """Whether there is no position at all, as in a batch of text."""
+    return isinstance(positions, TablePositions) and len(positions.table) == 0
