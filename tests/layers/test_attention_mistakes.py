@@ -121,11 +121,3 @@ def test_sizes_and_rates(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         layer(*sizes, **options)
-
-
-def test_records_of_tensors_compare_by_identity() -> None:
-    spans = [Spans.uniform(S, L, torch.device("cpu")) for _ in range(2)]
-    tables = [TablePositions(table=torch.zeros(2, 2), indices=torch.zeros(2, 2)) for _ in range(2)]
-    for first, second in (spans, tables):
-        assert first == first
-        assert first != second

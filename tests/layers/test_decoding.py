@@ -142,10 +142,3 @@ def test_spans_are_made_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Spans, "uniform", counted)
     decode_step(decoder, x[:TEXTS], state, 0)
     assert len(made) == 2
-
-
-def test_states_compare_by_identity() -> None:
-    decoder, (_, memory, _) = small_decoder(), inputs()
-    first, second = (start_decoding(decoder, memory, MEMORY, max_length=2) for _ in range(2))
-    assert len({first, second, first}) == 2
-    assert first.layers[0] != second.layers[0]

@@ -47,7 +47,7 @@ OFFICIAL_PAD_MULTIPLE = 32
 Sizes = Sequence[tuple[int, int]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class VisualTokens:
     """What the images of a batch became.
 
