@@ -59,7 +59,7 @@ def test_the_two_commands_come_first_then_the_installation_then_the_uses() -> No
 
 def test_layers_snippet() -> None:
     torch.manual_seed(0)
-    names = run_snippet(USES[0], "import torch\n")
+    names = run_snippet(USES[0], "import torch\n\nimport vlp_fast\nfrom")
     features, quantised = names["features"], names["quantised"]
     assert quantised.shape == (1000, 256)
     assert names["indices"].shape == (1000,)
@@ -98,20 +98,39 @@ def dense_attention(layer: Any, x: torch.Tensor) -> torch.Tensor:
     return out.float()
 
 
-def test_transformers_attention_snippet() -> None:
+@pytest.mark.parametrize(
+    ("implementation", "mask_dtype"), [("sdpa", torch.bool), ("eager", torch.float32)]
+)
+def test_transformers_attention_snippet(implementation: str, mask_dtype: torch.dtype) -> None:
     """The encoder with its attention swapped and the stock one: the same rows and gradients."""
     torch.manual_seed(0)
-    names = run_snippet(USES[0], "from torch import")
+    names = run_snippet(USES[0], "import torch\nfrom torch import")
     swapped, config = names["model"], names["config"]
     stock = type(swapped)(config)
+    if implementation != "sdpa":  # the default, which the CNN cannot be told
+        for model in (swapped, stock):
+            model.set_attn_implementation(implementation)
     for layer, theirs in zip(swapped.encoder.layers, stock.encoder.layers, strict=True):
         layer.self_attn = names["PackedSelfAttention"](
             theirs.self_attn, config.encoder_attention_heads
         )
     stock.load_state_dict(swapped.state_dict(), strict=False)
+    masks = [watch_mask(model.encoder.layers[0].self_attn) for model in (swapped, stock)]
     results = [encoder_step(model.eval(), config.d_model) for model in (swapped, stock)]
+    assert masks == [[mask_dtype], [mask_dtype]]
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def watch_mask(attention: torch.nn.Module) -> list[torch.dtype]:
+    """Dtypes of the masks that a layer will be given."""
+    seen: list[torch.dtype] = []
+
+    def look(_: Any, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        seen.append(options["attention_mask"].dtype)
+
+    attention.register_forward_pre_hook(look, with_kwargs=True)
+    return seen
 
 
 def encoder_step(model: Any, width: int) -> list[torch.Tensor]:

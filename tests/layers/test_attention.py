@@ -1,16 +1,17 @@
 """GridAttention and CrossAttention against dense float64 attention, sequence by sequence."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from vlp_fast.layers.attention import (
-    CrossAttention,
-    GridAttention,
-    MultiHeadProjections,
-    Spans,
-)
+from vlp_fast.layers.attention import CrossAttention, GridAttention
+from vlp_fast.layers.embeddings import SinePosition
 from vlp_fast.layers.positions import TablePositions
+from vlp_fast.layers.projections import MultiHeadProjections
+from vlp_fast.layers.sequences import Spans
 from vlp_fast.ops.grid import make_grid
 from vlp_fast.ops.packing import make_packing, pack, uniform_packing, unpack
 
@@ -91,6 +92,31 @@ def test_a_table_of_positions_equals_its_rows_with_gradients() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_float32_table_serves_modules_of_other_dtypes(dtype: torch.dtype) -> None:
+    grid = make_grid([(2, 3), (1, 1)], (4, 3))
+    packing = make_packing([4, 1], [0, 1], grid)
+    positions = SinePosition(WIDTH).on_rows(grid, packing)
+    layer, x = grid_attention(), random_rows(packing.num_rows)
+    expected = layer(x, packing, positions=positions.rows())
+
+    got = layer.to(dtype)(x.to(dtype), packing, positions=positions)
+
+    assert got.dtype == dtype
+    tolerance = 1e-12 if dtype == torch.float64 else 16 * torch.finfo(dtype).eps
+    torch.testing.assert_close(got.double(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_float64_modules_stay_float64_under_autocast() -> None:
+    grid = make_grid([(2, 3)], (2, 3))
+    packing = make_packing([4], [0], grid)
+    positions = SinePosition(WIDTH).on_rows(grid, packing)
+    layer, x = grid_attention(), random_rows(packing.num_rows)
+    expected = layer(x, packing, positions=positions)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(layer(x, packing, positions=positions), expected)
+
+
 def test_cross_attention_equals_dense_attention_with_gradients() -> None:
     torch.manual_seed(0)
     layer = CrossAttention(WIDTH, HEADS, HEAD_DIM).double()
@@ -153,6 +179,38 @@ def test_equals_multihead_attention_of_torch() -> None:
     expected = other(x + positions, x + positions, x, key_padding_mask=is_padding)[0]
 
     torch.testing.assert_close(got[~is_padding], expected[~is_padding])
+
+
+@pytest.mark.parametrize(
+    "options", [{"bias": False}, {"kdim": 8}, {"vdim": 8}, {"add_bias_kv": True}]
+)
+def test_other_parameters_do_not_load(options: dict[str, Any]) -> None:
+    state = nn.MultiheadAttention(WIDTH, 3, **options).state_dict()
+    with pytest.raises(RuntimeError, match="in loading state_dict for GridAttention"):
+        GridAttention(WIDTH, 3).load_state_dict(state)
+
+
+class Products(TorchDispatchMode):
+    """Counts products and copies that join them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        self.names += [name] if name in ("mm", "addmm", "cat") else []
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("project", "launched"), [("queries", ["addmm"]), ("memory", ["addmm", "addmm", "cat"])]
+)
+def test_queries_with_positions_take_one_product(project: str, launched: list[str]) -> None:
+    layer, x, positions = grid_attention(), random_rows(4), random_rows(4, seed=2)
+    with Products() as products:
+        getattr(layer, f"project_{project}")(x, positions)
+    assert products.names == launched
 
 
 def test_positions_do_not_enter_values() -> None:
@@ -251,22 +309,7 @@ def test_uniform_spans() -> None:
     spans = Spans.uniform(3, 4, torch.device("cpu"))
     assert spans.cu_seqlens.tolist() == [0, 4, 8, 12]
     assert spans.cu_seqlens.dtype == torch.int32
-    assert spans.max_length == 4
-
-
-def test_wrong_input_says_what_to_do() -> None:
-    layer = grid_attention()
-    x, packing = random_rows(6), uniform_packing(2, 3)
-    mask = torch.zeros(2, 3, dtype=torch.bool)
-    for rows, options in (
-        (x, {}),
-        (x, {"packing": packing, "key_padding_mask": mask}),
-        (x.view(2, 3, WIDTH), {"packing": packing}),
-    ):
-        with pytest.raises(ValueError, match="GridAttention: received rows of shape"):
-            layer(rows, **options)
-    with pytest.raises(ValueError, match="12 heads"):
-        GridAttention(256, 12)
+    assert [spans.max_length, spans.num_rows] == [4, 12]
 
 
 def test_padded_rows_come_out_zero_whatever_the_biases() -> None:

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+from vlp_fast.layers import projections
+from vlp_fast.layers.attention import GridAttention
 from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
-from vlp_fast.ops.grid import make_grid
+from vlp_fast.ops.grid import Grid, make_grid
 from vlp_fast.ops.packing import make_packing
 
 
@@ -40,6 +42,26 @@ def test_sine_on_packed_rows_is_that_of_the_cells_and_none_on_text() -> None:
     rows = sine.on_rows(grid, packing).rows()
     assert torch.equal(rows[packing.grid_rows], sine(grid)[packing.grid_cells])
     assert not rows[packing.text_rows].any()
+
+
+@pytest.mark.parametrize("grid", [None, make_grid([], (4, 4))], ids=["no grid", "empty grid"])
+def test_a_batch_of_text_has_no_positions(
+    grid: Grid | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No kernel is asked to add, or to sum up, rows of a table that has none.
+    monkeypatch.delattr(projections, "linear_with_positions")
+    packing = make_packing([2, 3], [-1, -1], grid)
+    positions = SinePosition(16).on_rows(grid, packing)
+    assert positions.table.shape == (0, 16)
+    assert torch.equal(positions.rows(), torch.zeros(5, 16))
+    layer, x = GridAttention(16, 4), torch.randn(5, 16, requires_grad=True)
+    got, expected = layer(x, packing, positions=positions), layer(x, packing)
+    torch.testing.assert_close(got, expected)
+    leaves = [x, *layer.parameters()]
+    torch.testing.assert_close(
+        torch.autograd.grad(got.square().sum(), leaves),
+        torch.autograd.grad(expected.square().sum(), leaves),
+    )
 
 
 def test_sine_depends_on_the_image_not_on_its_batch() -> None:

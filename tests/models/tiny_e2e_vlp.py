@@ -73,7 +73,8 @@ def encode(
 ) -> tuple[Tensor, Grid, Packing]:
     grid = make_grid(SIZES, MAP_SIZE)
     packing = make_packing(text_lengths, image_of, grid)
-    memory = model.encode(ids, model.features(random_maps(), grid), grid, packing)
+    maps = random_maps().to(model.input_projection.weight.dtype)
+    memory = model.encode(ids, model.features(maps, grid), grid, packing)
     return memory, grid, packing
 
 

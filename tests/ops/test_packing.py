@@ -106,6 +106,7 @@ def test_select_is_the_packing_made_of_the_kept_sequences(data) -> None:
         "grid_cells",
         "text_positions",
         "sequence_of",
+        "places",
     ):
         assert torch.equal(getattr(kept, name), getattr(expected, name)), name
     assert kept.starts == tuple(kept.first_rows.tolist())

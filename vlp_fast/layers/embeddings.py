@@ -52,9 +52,13 @@ class SinePosition(nn.Module):
         """Returns (P, D) float32 positions, one row per cell of the grid."""
         return TablePositions(table=self.table(grid), indices=grid.places).rows()
 
-    def on_rows(self, grid: Grid, packing: Packing) -> TablePositions:
-        """Returns the positions of packed rows; rows of text have none."""
-        return TablePositions(table=self.table(grid), indices=packing.places)
+    def on_rows(self, grid: Grid | None, packing: Packing) -> TablePositions:
+        """Returns the positions of packed rows; rows of text have none, and no grid is all text."""
+        if grid is None:
+            table = torch.zeros(0, self.width, device=packing.places.device)
+        else:
+            table = self.table(grid)
+        return TablePositions(table=table, indices=packing.places)
 
     def table(self, grid: Grid) -> Tensor:
         """Returns (R, D) float32, the halves of the distinct rows and columns, zeros beside them.

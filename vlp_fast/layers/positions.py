@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TablePositions:
     """Positions p[t] = sum over m of table[indices[t, m]], for T rows.
 
@@ -21,5 +22,30 @@ class TablePositions:
 
     def rows(self) -> Tensor:
         """Computes p, (T, D), for those who need it written out."""
-        found = self.table[self.indices.clamp(min=0)].masked_fill(self.indices[..., None] < 0, 0.0)
-        return found.sum(1)
+        table = F.pad(self.table, (0, 0, 1, 0))  # row 0 for indices below 0; there may be no other
+        return table[self.indices.clamp(min=-1) + 1].sum(1)
+
+
+Positions = Tensor | TablePositions
+"""Of rows (T, D): written out, (T, D), or as a table."""
+
+
+def check_positions(name: str, x: Tensor, positions: Positions) -> None:
+    """Refuses positions that are not one of D features for each row of x (T, D).
+
+    Raises:
+        ValueError: so; shapes alone are looked at.
+    """
+    if isinstance(positions, TablePositions):
+        table, indices = positions.table.shape, positions.indices.shape
+        if len(table) != 2 or table[1] != x.shape[1] or indices[:1] != x.shape[:1]:
+            raise ValueError(
+                f"{name}: received positions of a table {tuple(table)} and indices "
+                f"{tuple(indices)}, expected (R, {x.shape[1]}) and ({x.shape[0]}, M) for rows "
+                f"{tuple(x.shape)}; make them for the packing of these rows"
+            )
+    elif positions.shape != x.shape:
+        raise ValueError(
+            f"{name}: received positions of shape {tuple(positions.shape)}, expected "
+            f"{tuple(x.shape)}, one for each row; expand or gather them"
+        )

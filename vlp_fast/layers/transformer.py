@@ -6,8 +6,8 @@ Positions are added to queries and keys in every layer, never to values. Each bl
     norm_first=True:                x = x + dropout(block(norm(x)))
 
 Different from DETR: rows are packed; `num_heads`, `head_dim` and `ffn_dim` are independent of the
-width; and the decoder can be causal and run step by step, so that one set of weights detects
-objects and writes text (E2E-VLP section 3.1.3).
+width; and the decoder can be causal, so that one set of weights detects objects and writes text
+(E2E-VLP section 3.1.3); `decoding.py` runs it token by token.
 
 Shape suffixes: T rows of all sequences, S sequences, D width, N heads, E head width, A layers.
 """
@@ -20,13 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlp_fast.layers.attention import (
-    CrossAttention,
-    GridAttention,
-    Positions,
-    Sequences,
-    Spans,
-)
+from vlp_fast.layers.attention import CrossAttention, GridAttention
+from vlp_fast.layers.positions import Positions
+from vlp_fast.layers.sequences import Sequences
 from vlp_fast.ops.norm import residual_norm
 
 Activation = Literal["relu", "gelu"]
@@ -112,7 +108,7 @@ class ResidualLayer(nn.Module):
         self.norm_first = config.norm_first
         self.dropout = config.dropout
 
-    def residual(self, x: Tensor, *blocks: tuple[nn.LayerNorm, Block]) -> Tensor:
+    def residual(self, x: Tensor, *blocks: tuple[nn.Module, Block]) -> Tensor:
         """Computes blocks, each with its norm, on (T, D); the module's docstring has the formula.
 
         A norm in front of a block is computed together with the sum behind the block before it.
@@ -127,8 +123,12 @@ class ResidualLayer(nn.Module):
             normed, x = self._add(block(normed), x, norm)
         return x + F.dropout(blocks[-1][1](normed), self.dropout, self.training)
 
-    def _add(self, out: Tensor, x: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    def _add(self, out: Tensor, x: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
         """Adds what a block computed to the stream; the norm of the sum, and the sum."""
+        # Put in place of ours: a norm without weight or bias, or another one, is called as it is.
+        if type(norm) is not nn.LayerNorm or norm.weight is None or norm.bias is None:
+            summed = x + F.dropout(out, self.dropout, self.training)
+            return norm(summed), summed
         rate = self.dropout if self.training else 0.0
         return residual_norm(out, x, norm.weight, norm.bias, eps=norm.eps, dropout_p=rate)
 
@@ -176,21 +176,7 @@ class Encoder(nn.Module):
 def make_encoder(config: LayerConfig, num_layers: int) -> Encoder:
     """Makes an encoder of equal layers, with the last norm that norm_first needs."""
     layers = [EncoderLayer(config) for _ in range(num_layers)]
-    return Encoder(layers, nn.LayerNorm(config.width) if config.norm_first else None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerCache:
-    """What one decoder layer keeps between steps.
-
-    Attributes:
-        written: (S, max_length, 2, N, E), keys and values of the tokens written so far; the rest is
-            not read.
-        memory: (Tm, 2, N, E), keys and values, projected once.
-    """
-
-    written: Tensor
-    memory: Tensor
+    return Encoder(layers, config.norm() if config.norm_first else None)
 
 
 class DecoderLayer(ResidualLayer):
@@ -249,41 +235,6 @@ class DecoderLayer(ResidualLayer):
             x, (self.norm1, look_around), (self.norm2, look_at_memory), (self.norm3, self.ffn)
         )
 
-    def start(
-        self, memory: Tensor, positions: Positions | None, shape: tuple[int, int]
-    ) -> LayerCache:
-        """Returns an empty cache for `shape` = (S, max_length) tokens over memory rows (Tm, D)."""
-        projected = self.cross_attention.project_memory(memory, positions)
-        return LayerCache(
-            written=projected.new_zeros(*shape, *projected.shape[1:]), memory=projected
-        )
-
-    def step(self, x: Tensor, cache: LayerCache, index: int, memory_sequences: Sequences) -> Tensor:
-        """Maps the (S, D) rows of token `index` of each sequence; writes them into the cache."""
-        num_sequences = x.shape[0]
-        one = Spans.uniform(num_sequences, 1, x.device)
-        written = Spans.uniform(num_sequences, index + 1, x.device)
-
-        def look_back(rows: Tensor) -> Tensor:
-            cache.written[:, index] = self.self_attention.project_memory(rows)
-            so_far = cache.written[:, : index + 1].flatten(0, 1)
-            return self.self_attention.attend(rows, one, so_far, written)
-
-        def look_at_memory(rows: Tensor) -> Tensor:
-            return self.cross_attention.attend(rows, one, cache.memory, memory_sequences)
-
-        return self.residual(
-            x, (self.norm1, look_back), (self.norm2, look_at_memory), (self.norm3, self.ffn)
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecodingState:
-    """Caches of all layers, and the memory's sequences."""
-
-    layers: tuple[LayerCache, ...]
-    memory_sequences: Sequences
-
 
 class Decoder(nn.Module):
     """Decoder layers one behind the other, each of which is read out.
@@ -323,36 +274,3 @@ class Decoder(nn.Module):
             )
             outputs.append(self.norm(x))
         return torch.stack(outputs)
-
-    def start(
-        self,
-        memory: Tensor,
-        memory_sequences: Sequences,
-        *,
-        max_length: int,
-        memory_positions: Positions | None = None,
-    ) -> DecodingState:
-        """Returns the state in front of the first token; keys and values of the memory are final.
-
-        Args:
-            memory: (Tm, D).
-            memory_sequences: of the memory, S of them: one text is written for each.
-            max_length: steps that will be taken at most.
-            memory_positions: of the memory, enter keys.
-        """
-        shape = (memory_sequences.cu_seqlens.shape[0] - 1, max_length)
-        caches = tuple(layer.start(memory, memory_positions, shape) for layer in self._layers())
-        return DecodingState(layers=caches, memory_sequences=memory_sequences)
-
-    def step(self, x: Tensor, state: DecodingState, index: int) -> Tensor:
-        """Computes the last layer's (S, D) for token `index`, after all tokens in front of it.
-
-        Equals the rows that a causal `forward` over the whole texts gives; without gradients.
-        """
-        for layer, cache in zip(self._layers(), state.layers, strict=True):
-            x = layer.step(x, cache, index, state.memory_sequences)
-        out: Tensor = self.norm(x)
-        return out
-
-    def _layers(self) -> list[DecoderLayer]:
-        return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]

@@ -22,11 +22,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from vlp_fast.layers.attention import Spans
 from vlp_fast.layers.backbone import ResNet
+from vlp_fast.layers.decoding import decode_step, start_decoding
 from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
 from vlp_fast.layers.heads import BoxHead, ClassHead, MaskedLanguageHead, MatchingHead
 from vlp_fast.layers.positions import TablePositions
+from vlp_fast.layers.sequences import Spans
 from vlp_fast.layers.transformer import (
     Decoder,
     DecoderLayer,
@@ -40,7 +41,7 @@ from vlp_fast.ops.grid import Grid, gather_cells
 from vlp_fast.ops.packing import Packing, join_rows
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Detections:
     """What every decoder layer says about every query.
 
@@ -270,7 +271,8 @@ class E2EVLP(nn.Module):
                 f"generate: received max_length {max_length}, expected 1 to "
                 f"{self.text_embeddings.max_positions}, the number of position embeddings"
             )
-        state = self.decoder.start(
+        state = start_decoding(
+            self.decoder,
             memory,
             packing,
             max_length=max_length,
@@ -282,7 +284,7 @@ class E2EVLP(nn.Module):
         written: list[Tensor] = []
         for index in range(max_length):
             embedded = self.text_embeddings(ids, torch.full_like(ids, index))
-            logits = self._word_logits(self.decoder.step(embedded, state, index))
+            logits = self._word_logits(decode_step(self.decoder, embedded, state, index))
             ids = logits.argmax(dim=1).masked_fill(has_ended, end_id)
             has_ended = has_ended | (ids == end_id)
             written.append(ids)

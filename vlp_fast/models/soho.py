@@ -47,7 +47,7 @@ OFFICIAL_PAD_MULTIPLE = 32
 Sizes = Sequence[tuple[int, int]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class VisualTokens:
     """What the images of a batch became.
 
@@ -217,7 +217,9 @@ class Soho(nn.Module):
         if masked is not None:
             mask = self.mask_embedding.to(visual_PD.dtype)
             visual_PD = torch.where(masked[:, None], mask, visual_PD)
-        visual_PD = self.norm(visual_PD + self.position(grid))
+        # float32 in a module of half precision, which its norm would refuse.
+        position_PD = self.position(grid).to(self.norm.weight.dtype)
+        visual_PD = self.norm(visual_PD + position_PD)
         visual = self.dropout(visual_PD.index_select(0, packing.grid_cells))
         text = self.text_embeddings.embed(text_ids, packing)
         hidden_TD: Tensor = self.encoder(join_rows(text, visual, packing), packing)
