@@ -24,8 +24,6 @@ def test_grid_lists_cells_row_by_row(grid) -> None:
     assert grid.rows.tolist() == [r for _, r, _ in cells]
     assert grid.columns.tolist() == [c for _, _, c in cells]
     assert grid.cell_index.tolist() == [(b * 3 + r) * 4 + c for b, r, c in cells]
-    assert grid.heights.tolist() == [SIZES[b][0] for b, _, _ in cells]
-    assert grid.widths.tolist() == [SIZES[b][1] for b, _, _ in cells]
 
 
 def test_cells_find_their_row_and_column_among_the_distinct_places(grid) -> None:
@@ -37,11 +35,12 @@ def test_cells_find_their_row_and_column_among_the_distinct_places(grid) -> None
     assert sorted(set(of_columns)) == sorted(of_columns)
     assert len(of_columns) == 1 + 2 + 3
     rows, columns = grid.places.unbind(1)
+    heights, widths = torch.tensor(SIZES)[grid.image_of].unbind(1)
     assert grid.places.dtype == torch.int32
     assert torch.equal(grid.offsets[rows], grid.rows)
-    assert torch.equal(grid.extents[rows], grid.heights)
+    assert torch.equal(grid.extents[rows], heights)
     assert torch.equal(grid.offsets[columns], grid.columns)
-    assert torch.equal(grid.extents[columns], grid.widths)
+    assert torch.equal(grid.extents[columns], widths)
     assert (rows < grid.num_row_places).all() and (columns >= grid.num_row_places).all()
 
 

@@ -34,10 +34,6 @@ class Grid:
     """(P,) int64, 0 at the top."""
     columns: Tensor
     """(P,) int64, 0 at the left."""
-    heights: Tensor
-    """(P,) int64, H_i of the cell's own image."""
-    widths: Tensor
-    """(P,) int64, W_i of the cell's own image."""
     places: Tensor
     """(P, 2) int32, the distinct places of the cell's row and of its column on their axes."""
     offsets: Tensor
@@ -95,8 +91,6 @@ def make_grid(sizes: Sequence[tuple[int, int]], map_size: tuple[int, int]) -> Gr
         image_of=image_of,
         rows=rows,
         columns=columns,
-        heights=heights,
-        widths=widths,
         places=torch.stack(places, dim=1).int(),
         offsets=torch.cat([row_places[:, 0], column_places[:, 0]]),
         extents=torch.cat([row_places[:, 1], column_places[:, 1]]),
