@@ -148,7 +148,7 @@ def test_uniform_packing() -> None:
 
 def test_to_moves_every_tensor(grid) -> None:
     moved = grid.to("meta")
-    assert {t.device.type for t in (moved.rows, moved.cell_index, moved.widths)} == {"meta"}
+    assert {t.device.type for t in (moved.rows, moved.cell_index, moved.places)} == {"meta"}
     assert moved.sizes == grid.sizes
     packing = ops.make_packing([1], [0], grid).to("meta")
     assert packing.cu_seqlens.device.type == packing.grid_cells.device.type == "meta"
