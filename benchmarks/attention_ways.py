@@ -175,3 +175,11 @@ def largest_difference(found: Sequence[Tensor], truth: Sequence[Tensor]) -> floa
         float((x - y).abs().max() / y.abs().max().clamp(min=1e-12))
         for x, y in zip(found, truth, strict=True)
     )
+
+
+def mean_difference(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
+    """Of any tensor, as root of the mean square, relative to that of its values."""
+    return max(
+        float((x - y).double().norm() / y.double().norm().clamp(min=1e-12))
+        for x, y in zip(found, truth, strict=True)
+    )

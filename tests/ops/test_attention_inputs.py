@@ -83,6 +83,14 @@ def test_head_widths(width) -> None:
     assert_all_close(found, exact_results(inputs, nq, nk, upstream, **options), 1e-5)
 
 
+def test_causal_queries_at_the_end_of_their_keys() -> None:
+    """As captions behind their pictures: each sees at least one key."""
+    nq, nk = [3, 20, 20, 7, 0], [35, 41, 41, 7, 4]
+    *inputs, upstream = draw(nq, nk)
+    found = results(inputs, nq, nk, upstream, causal=True)
+    assert_all_close(found, exact_results(inputs, nq, nk, upstream, causal=True), 5e-6)
+
+
 @pytest.mark.parametrize("scale", [-0.7, 0.0])
 @pytest.mark.parametrize("causal", [False, True])
 def test_scales_that_are_not_positive(scale, causal) -> None:

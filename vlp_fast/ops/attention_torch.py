@@ -1,12 +1,13 @@
 """Attention on a CPU by PyTorch's own fused kernel, a run of equally long sequences at a time.
 
-It computes neither dropout nor a causal mask of fewer queries than keys, and its backward pass in
-half precision takes up to 3.5 times as long as the definition (PyTorch 2.11): those are left to the
-definition. The log-sum-exp is the same, so that forward and backward may be of either.
+It computes no dropout, its backward pass in half precision takes up to 3.5 times as long as the
+definition (PyTorch 2.11), and queries that see no key become NaN under a causal mask: those are
+left to the definition. The log-sum-exp is the same, so that forward and backward may be of either.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +17,23 @@ from vlp_fast.reference import attention as reference
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
-Run = tuple[slice, slice, int]
-"""Rows of queries and of keys, and how many sequences they are."""
+
+class Run(NamedTuple):
+    """Sequences of one length, one behind the other."""
+
+    queries: slice
+    keys: slice
+    number: int
+
+    def mask(self, causal: bool) -> dict[str, Any]:
+        """Options of the kernel, whose own causal mask begins with the first key."""
+        num_queries, num_keys = (
+            (x.stop - x.start) // self.number for x in (self.queries, self.keys)
+        )
+        if not causal or num_queries == num_keys:
+            return {"is_causal": causal}
+        hidden = torch.full((num_queries, num_keys), -torch.inf)
+        return {"is_causal": False, "attn_mask": hidden.triu(1 + num_keys - num_queries)}
 
 
 def attention(
@@ -42,14 +58,17 @@ def attention(
         return reference.attention(q, k, v, *options)
     reference.check_sequences(cu_seqlens_q, max_seqlen_q, len(q))
     reference.check_sequences(cu_seqlens_k, max_seqlen_k, len(k))
-    out = q.new_zeros(q.shape)
+    runs = _runs(*sequences)
     lse = q.new_full((q.shape[1], q.shape[0]), torch.inf, dtype=torch.float32)
-    for queries, keys, count in _runs(*sequences):
-        heads = (_heads(x, rows, count) for x, rows in ((q, queries), (k, keys), (v, keys)))
-        found, sums = _forward(*heads, 0.0, causal, scale=scale)
-        out[queries] = found.transpose(1, 2).flatten(0, 1)
-        lse[:, queries] = sums.transpose(0, 1).flatten(1)
-    return out, lse
+    result = q.new_empty(q.shape)
+    _clear_gaps(result, [run.queries for run in runs])
+    for run in runs:
+        rows = (run.queries, run.keys, run.keys)
+        heads = (_heads(x, at, run.number) for x, at in zip((q, k, v), rows, strict=True))
+        out, sums = _forward(*heads, 0.0, **run.mask(causal), scale=scale)
+        result[run.queries] = out.transpose(1, 2).flatten(0, 1)
+        lse[:, run.queries] = sums.transpose(0, 1).flatten(1)
+    return result, lse
 
 
 def attention_backward(
@@ -79,15 +98,19 @@ def attention_backward(
         inputs = (grad, q, k, v, out, lse, *sequences)
         reference.attention_backward(*inputs, *options, *found)
         return
-    for x in found:
-        x.zero_()
-    for queries, keys, count in _runs(*sequences):
-        rows = (queries, queries, keys, keys, queries)
-        heads = (_heads(x, at, count) for x, at in zip((grad, q, k, v, out), rows, strict=True))
-        sums = lse[:, queries].unflatten(1, (count, -1)).transpose(0, 1)
-        parts = _backward(*heads, sums, 0.0, causal, scale=scale)
-        for x, at, part in zip(found, (queries, keys, keys), parts, strict=True):
-            x[at] = part.transpose(1, 2).flatten(0, 1)
+    runs = _runs(*sequences)
+    places = [(run.queries, run.keys, run.keys) for run in runs]
+    for x, rows in zip(found, zip(*places, strict=True) if runs else ((),) * 3, strict=True):
+        _clear_gaps(x, rows)
+    for run, written in zip(runs, places, strict=True):
+        read = (run.queries, *written, run.queries)
+        heads = (
+            _heads(x, rows, run.number) for x, rows in zip((grad, q, k, v, out), read, strict=True)
+        )
+        sums = lse[:, run.queries].unflatten(1, (run.number, -1)).transpose(0, 1)
+        parts = _backward(*heads, sums, 0.0, **run.mask(causal), scale=scale)
+        for x, rows, part in zip(found, written, parts, strict=True):
+            x[rows] = part.transpose(1, 2).flatten(0, 1)
 
 
 def _is_computed(
@@ -95,20 +118,22 @@ def _is_computed(
 ) -> bool:
     if q.device.type != "cpu" or seed is not None:
         return False
-    return not causal or torch.equal(cu_seqlens_q, cu_seqlens_k)
+    return not causal or bool((cu_seqlens_q.diff() <= cu_seqlens_k.diff()).all())
 
 
-def _runs(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor) -> Iterator[Run]:
+def _runs(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor) -> list[Run]:
     """Neighbours of the same lengths; those without queries or keys are left out."""
     lengths = torch.stack([cu_seqlens_q.diff(), cu_seqlens_k.diff()], 1).tolist()
     query = key = 0
+    found = []
     for (num_queries, num_keys), alike in groupby(map(tuple, lengths)):
         count = len(list(alike))
         queries = slice(query, query + count * num_queries)
         keys = slice(key, key + count * num_keys)
         query, key = queries.stop, keys.stop
         if num_queries and num_keys:
-            yield queries, keys, count
+            found.append(Run(queries, keys, count))
+    return found
 
 
 def _heads(x: Tensor, rows: slice, count: int) -> Tensor:
@@ -116,3 +141,9 @@ def _heads(x: Tensor, rows: slice, count: int) -> Tensor:
     x = x if x.stride(-1) == 1 else x.contiguous()
     heads: Tensor = x[rows].unflatten(0, (count, -1)).transpose(1, 2)
     return heads
+
+
+def _clear_gaps(x: Tensor, places: Sequence[slice]) -> None:
+    """Zeros, if there are rows that nothing will be written to."""
+    if sum(rows.stop - rows.start for rows in places) < len(x):
+        x.zero_()
