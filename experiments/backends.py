@@ -48,6 +48,7 @@ def train_here(way: Way, options: argparse.Namespace) -> None:
         steps=options.steps,
         run_dir=folder_of(way, options),
         model=replace(run.model, dropout=options.dropout),
+        objective=replace(run.objective, tagging_steps=0),  # they train the CNN alone
         data=replace(run.data, root=options.data, num_workers=0),
         train=replace(
             run.train,
@@ -108,23 +109,31 @@ def apart(x: float, y: float) -> float:
 
 
 def draw(found: dict[Way, list[float]], title: str, path: Path) -> None:
-    """Losses over steps, the definition's in grey."""
+    """Losses over steps, and how far they are from the first ones; the definition's in grey."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, (above, below) = pyplot.subplots(2, figsize=(8, 6), sharex=True, layout="constrained")
+    first = smooth(next(iter(found.values())))
+    steps = range(WINDOW, WINDOW + len(first))
     for way, values in found.items():
         is_definition = way.backend == "reference"
-        style = {"color": "0.6", "linewidth": 3} if is_definition else {"linewidth": 1.2}
+        style = {"color": "0.6", "linewidth": 3} if is_definition else {"linewidth": 1.5}
         style |= {"linestyle": "-" if way.seed == SEEDS[0] else ":"}
-        axes.plot(range(WINDOW, len(values) + 1), smooth(values), label=way.name, **style)
-    axes.set_xlabel("step")
-    axes.set_ylabel(f"loss, mean of {WINDOW} steps")
-    axes.set_title(title, loc="left")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+        means = smooth(values)
+        above.plot(steps, means, label=way.name, **style)
+        if means != first:
+            below.plot(steps, [apart(x, y) for x, y in zip(means, first, strict=True)], **style)
+    above.set_ylabel(f"loss, mean of {WINDOW} steps")
+    below.set_ylabel(f"relative difference\nfrom the definition, seed {SEEDS[0]}")
+    below.set_yscale("log")
+    below.set_xlabel("step")
+    above.set_title(title, loc="left")
+    above.legend(frameon=False)
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
 
 
