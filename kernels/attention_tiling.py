@@ -1,7 +1,8 @@
 """Tiles of attention by architecture and head width, from what the compiler makes of them.
 
-`tests/kernels/triton_resources.csv` holds the registers and the shared memory behind each choice:
-nothing spills, and products take tensor cores. Their speed is not yet measured.
+`tests/kernels/triton_resources.csv` holds the registers and the shared memory of heads up to 128 in
+half precision, and of 64 and 256 in float32: nothing spills, and products of half precision take
+tensor cores. Their speed is not yet measured.
 """
 
 from collections.abc import Mapping
@@ -48,13 +49,18 @@ INTERPRETED = AttentionTiles(
     AttentionTile(16, 32, 4, 1), AttentionTile(16, 32, 4, 1), AttentionTile(16, 32, 4, 1)
 )
 
-# Products of whole float32 numbers, without tensor cores.
-_EXACT = AttentionTile(32, 32, 4, 1)
-EXACT = AttentionTiles(_EXACT, _EXACT, _EXACT)
+# Products of whole float32 numbers, without tensor cores unless TF32 is allowed: small tiles, in
+# whose registers all operands fit.
+EXACT = {
+    32: AttentionTiles(*(AttentionTile(32, 32, 4, 1),) * 3),
+    64: AttentionTiles(*(AttentionTile(32, 32, 8, 1),) * 3),
+    128: AttentionTiles(*(AttentionTile(16, 16, 4, 1),) * 3),
+    256: AttentionTiles(*(AttentionTile(16, 16, 8, 1),) * 3),
+}
 
 # Ampere, Ada and consumer Blackwell: mma.sync keeps whole operands in registers. Keys and values
 # stay there for the length of a program of their gradients, which is why it takes 32 at a time. At
-# most 72 KiB of shared memory: 99 KiB are Ada's.
+# most 72 KiB of shared memory up to heads of 128: 99 KiB are Ada's.
 _AMPERE = {
     32: AttentionTiles(
         AttentionTile(128, 64, 8, 3), AttentionTile(64, 32, 4, 2), AttentionTile(64, 64, 4, 2)
@@ -120,6 +126,7 @@ def attention_tiles(architecture: int, block_width: int, dtype: torch.dtype) -> 
     if architecture == 0:
         return INTERPRETED
     if dtype == torch.float32:
-        return EXACT
-    row = next(row for row in TILES if architecture >= row.architecture)
+        return EXACT[max(32, block_width)]
+    # GPUs older than the oldest row are refused at the launch.
+    row = next((row for row in TILES if architecture >= row.architecture), TILES[-1])
     return row.tiles[max(32, block_width)]

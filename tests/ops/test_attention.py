@@ -264,3 +264,19 @@ def test_log_sum_exps_of_rows_without_keys_are_infinite() -> None:
     scores = torch.einsum("ine,jne->nij", q[:3].double(), k.double())
     torch.testing.assert_close(lse[:, :3].double(), scores.logsumexp(-1), rtol=1e-5, atol=1e-5)
     assert (lse[:, 3:] == torch.inf).all()
+
+
+def test_results_are_dense_whatever_the_sequences() -> None:
+    """As compiled graphs expect them, and the other backends' backward passes."""
+    for lengths in ([7], [3, 4], [4, 4]):
+        q = rows(lengths, seed=0)
+        assert packed(q, q, q, lengths, lengths, dropout_p=0.1).is_contiguous()
+
+
+def test_bounds_and_order_with_gaps() -> None:
+    q, k = rows([13, 27], seed=0), rows([20, 20], seed=1)
+    both = torch.tensor([[0, 0], [13, 20], [40, 40]], dtype=torch.int32)
+    order = torch.tensor([[1, 9], [0, 9]], dtype=torch.int32)
+    lengths = {"max_seqlen_q": 27, "max_seqlen_k": 20}
+    found = ops.attention(q, k, k, both[:, 0], both[:, 1], order=order[:, 0], **lengths)
+    assert torch.equal(found, packed(q, k, k, [13, 27], [20, 20], order=torch.tensor([1, 0]).int()))

@@ -27,6 +27,11 @@ def test_shapes_and_dtypes() -> None:
         attend(order=torch.tensor([0, 1], dtype=torch.int32))
 
 
+def test_heads_of_no_width() -> None:
+    with pytest.raises(ValueError, match="E above 0"):
+        attend(torch.zeros(4, 3, 0))
+
+
 @pytest.mark.parametrize("dropout_p", [1.0, 1 - 1e-6, -0.1, torch.nan, torch.inf])
 def test_rates_of_dropout(dropout_p) -> None:
     with pytest.raises(ValueError, match=r"attention: received dropout_p .* below 1"):

@@ -187,6 +187,8 @@ def test_use_of_some_operators_takes_their_backward_passes_and_no_others() -> No
                 ops.backend_for("nearest_code", "cpu")
     with pytest.raises(ValueError, match="use: received operator 'abacus'"):
         ops.use("reference", ["abacus"]).__enter__()
+    with pytest.raises(TypeError, match=r"'attention', expected \['attention'\]"):
+        ops.use("reference", "attention").__enter__()
 
 
 def test_the_preferred_built_backend_runs_even_in_a_compiled_graph(monkeypatch) -> None:

@@ -203,6 +203,8 @@ def _attend(
     _check_sequences(cu_seqlens_q, cu_seqlens_k, order)
     check_devices("attention", *projected, cu_seqlens_q, cu_seqlens_k, order)
     check_dropout("attention", dropout_p)
+    cu_seqlens_q, cu_seqlens_k = cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
+    order = None if order is None else order.contiguous()
     first, second, third = (*distinct(*autocast(*projected)), None, None)[:3]
     scale = projected[0].shape[-1] ** -0.5 if scale is None else float(scale)
     options = (*lengths, causal, scale, float(dropout_p))
@@ -229,10 +231,10 @@ def _unpack(name: str, x: Tensor, parts: int) -> tuple[Tensor, ...]:
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
-    if q.ndim != 3 or k.shape != v.shape or q.shape[1:] != k.shape[1:]:
+    if q.ndim != 3 or k.shape != v.shape or q.shape[1:] != k.shape[1:] or q.shape[2] == 0:
         raise ValueError(
             f"attention: received q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)}, "
-            "expected (Tq, N, E), (Tk, N, E) and (Tk, N, E)"
+            "expected (Tq, N, E), (Tk, N, E) and (Tk, N, E), E above 0"
         )
     if not q.is_floating_point():
         raise ValueError(f"attention: received q of {q.dtype}, expected floating point; cast it")
@@ -250,12 +252,12 @@ def _check_sequences(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, order: Tensor |
             f"attention: received cu_seqlens_q {tuple(shapes[0])} and cu_seqlens_k "
             f"{tuple(shapes[1])}, expected both (S + 1,)"
         )
-    dtypes = {x.dtype for x in (cu_seqlens_q, cu_seqlens_k, order) if x is not None}
-    if dtypes != {torch.int32}:
-        raise ValueError(
-            f"attention: received cu_seqlens and order of {', '.join(map(str, dtypes))}, expected "
-            "torch.int32; call .int()"
-        )
+    named = {"cu_seqlens_q": cu_seqlens_q, "cu_seqlens_k": cu_seqlens_k, "order": order}
+    for name, x in named.items():
+        if x is not None and x.dtype != torch.int32:
+            raise ValueError(
+                f"attention: received {name} of {x.dtype}, expected torch.int32; call .int()"
+            )
     if order is not None and order.shape != (len(cu_seqlens_q) - 1,):
         raise ValueError(
             f"attention: received order {tuple(order.shape)}, expected ({len(cu_seqlens_q) - 1},), "

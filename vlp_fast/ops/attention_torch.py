@@ -25,14 +25,14 @@ class Run(NamedTuple):
     keys: slice
     number: int
 
-    def mask(self, causal: bool) -> dict[str, Any]:
+    def mask(self, causal: bool, dtype: torch.dtype) -> dict[str, Any]:
         """Options of the kernel, whose own causal mask begins with the first key."""
         num_queries, num_keys = (
             (x.stop - x.start) // self.number for x in (self.queries, self.keys)
         )
         if not causal or num_queries == num_keys:
             return {"is_causal": causal}
-        hidden = torch.full((num_queries, num_keys), -torch.inf)
+        hidden = torch.full((num_queries, num_keys), -torch.inf, dtype=dtype, device="cpu")
         return {"is_causal": False, "attn_mask": hidden.triu(1 + num_keys - num_queries)}
 
 
@@ -65,7 +65,7 @@ def attention(
     for run in runs:
         rows = (run.queries, run.keys, run.keys)
         heads = (_heads(x, at, run.number) for x, at in zip((q, k, v), rows, strict=True))
-        out, sums = _forward(*heads, 0.0, **run.mask(causal), scale=scale)
+        out, sums = _forward(*heads, 0.0, **run.mask(causal, q.dtype), scale=scale)
         result[run.queries] = out.transpose(1, 2).flatten(0, 1)
         lse[:, run.queries] = sums.transpose(0, 1).flatten(1)
     return result, lse
@@ -108,7 +108,7 @@ def attention_backward(
             _heads(x, rows, run.number) for x, rows in zip((grad, q, k, v, out), read, strict=True)
         )
         sums = lse[:, run.queries].unflatten(1, (run.number, -1)).transpose(0, 1)
-        parts = _backward(*heads, sums, 0.0, **run.mask(causal), scale=scale)
+        parts = _backward(*heads, sums, 0.0, **run.mask(causal, q.dtype), scale=scale)
         for x, rows, part in zip(found, written, parts, strict=True):
             x[rows] = part.transpose(1, 2).flatten(0, 1)
 

@@ -102,11 +102,14 @@ def use(backend: str, operators: Iterable[str] | None = None) -> Iterator[None]:
 
     Args:
         backend: e.g. "reference".
-        operators: names, e.g. ["attention"]; backward passes go with theirs. None: all.
+        operators: names, e.g. ["attention"], of one `X` that of `X_backward` too. None: all.
 
     Raises:
         ValueError: no such operator.
+        TypeError: `operators` is one name, not a list of them.
     """
+    if isinstance(operators, str):
+        raise TypeError(f"use: received operators {operators!r}, expected [{operators!r}]")
     names = None if operators is None else _with_backward("use", operators)
     _forced.append(Forced(backend, names))
     try:

@@ -268,5 +268,6 @@ def _dtypes(q: Tensor) -> tuple[torch.dtype, torch.dtype]:
 
 def _unpad(x: Tensor, sequences: Sequences, dtype: torch.dtype) -> Tensor:
     """(S, N, length, E) to (T, N, E)."""
-    flat = x.transpose(1, 2).to(dtype, memory_format=torch.contiguous_format).flatten(0, 1)
+    # Of one sequence, the transposed view would stay one: results are dense whatever they hold.
+    flat = x.transpose(1, 2).to(dtype).contiguous().flatten(0, 1)
     return flat if sequences.places is None else flat.index_select(0, sequences.places)
