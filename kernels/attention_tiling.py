@@ -55,7 +55,7 @@ EXACT = {
     32: AttentionTiles(*(AttentionTile(32, 32, 4, 1),) * 3),
     64: AttentionTiles(*(AttentionTile(32, 32, 8, 1),) * 3),
     128: AttentionTiles(*(AttentionTile(16, 16, 4, 1),) * 3),
-    256: AttentionTiles(*(AttentionTile(16, 16, 8, 1),) * 3),
+    256: AttentionTiles(*(AttentionTile(16, 16, 4, 1),) * 3),
 }
 
 # Ampere, Ada and consumer Blackwell: mma.sync keeps whole operands in registers. Keys and values
