@@ -124,8 +124,7 @@ def queries_seeing(
         start = tl.maximum(seeing, 0) // BLOCK_M * BLOCK_M
         whole = tl.cdiv(tl.maximum(seeing + BLOCK_N - 1, 0), BLOCK_M) * BLOCK_M
         whole = tl.minimum(whole, whole_end)
-        tail = tl.maximum(start, whole_end)
-        parts = ((whole, whole_end), (tail, num_queries), (start, whole))
+        parts = ((whole, whole_end), (whole_end, num_queries), (start, whole))
     return parts
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
 from vlp_fast.layers.embeddings import SinePosition
@@ -72,7 +73,7 @@ def test_dropout_is_drawn_inside_of_the_graph() -> None:
 
 def test_other_batches_are_not_compiled_again() -> None:
     layer = make_layer(dropout=0.1)
-    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(layer, fullgraph=True, backend=counter)
     for length in range(2, 12):
         texts = [length, 1, 3, 2][: 2 + length % 3]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from gpu import in_graph, no_wait
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from vlp_fast.layers.embeddings import SinePosition
 from vlp_fast.layers.positions import TablePositions
@@ -104,7 +105,7 @@ def test_a_compiled_layer_is_one_graph_with_the_same_result(dtype) -> None:
 
 def test_other_batches_are_not_compiled_again() -> None:
     layer = make_layer(0.1)
-    counter = torch._dynamo.testing.CompileCounterWithBackend("inductor")
+    counter = CompileCounterWithBackend("inductor")
     compiled = torch.compile(layer, fullgraph=True, backend=counter)
     for length in range(2, 22):
         texts = [length, 1, 3, 2][: 2 + length % 3]

@@ -26,8 +26,13 @@ KINDS = [
 # Around tiles of 128 rows, and a picture of E2E-VLP with its caption.
 LENGTHS = (0, 1, 127, 128, 129, 1090)
 OTHER_LENGTHS = (3, 1090, 129, 1, 0, 130)
-# Largest difference to float64, relative to the largest value of a tensor.
-TOLERANCE = {F32: 1e-5, BF16: 3e-2, F16: 4e-3}
+# Root mean square of the error of some rows, relative to that of their values. Rounding weights and
+# their gradients as programs do gives up to 1.2e-6, 4.9e-3 and 5.4e-4 on a CPU, and 1.5e-3 in
+# float16 for the two or three keys of a short batch.
+TOLERANCE = {F32: 1e-5, BF16: 1e-2, F16: 2e-3}
+# The same where values are zeros but for float64's rounding: gradients of weights of one key. 8e-6
+# on a CPU; with dropout, which no such test has, outputs are rounded and it is 3e-4.
+NOTHING, NOISE = 1e-9, 1e-4
 
 backend = each_backend("attention")
 
@@ -63,11 +68,26 @@ def exact(inputs: list[Tensor], nq, nk, **options) -> list[Tensor]:
     return run([x.double() for x in inputs], nq, nk, **options)
 
 
-def assert_near(found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
-    for x, y in zip(found, expected, strict=True):
+def rms(x: Tensor) -> float:
+    return x.double().square().mean().sqrt().item()
+
+
+def some_rows(x: Tensor, lengths) -> list[Tensor]:
+    """Up to 64 neighbours of a sequence each."""
+    return [rows for sequence in x.split(list(lengths)) for rows in sequence.split(64)]
+
+
+def assert_near(found: list[Tensor], expected: list[Tensor], nq, nk, tolerance: float) -> None:
+    """A few rows at a time: those of short sequences, and the first of a causal one, are larger."""
+    results = zip(("out", "dq", "dk", "dv"), found, expected, (nq, nq, nk, nk), strict=True)
+    for name, x, y, lengths in results:
         assert x.shape == y.shape
-        within = tolerance * max(1.0, y.abs().max().item())
-        torch.testing.assert_close(x.double(), y, rtol=0, atol=within)
+        parts = zip(some_rows(x, lengths), some_rows(y, lengths), strict=True)
+        for number, (one, truth) in enumerate(parts):
+            if len(truth) > 0:
+                error, size = rms(one.double() - truth), rms(truth)
+                within = tolerance * size if size > NOTHING else NOISE
+                assert error <= within, f"part {number} of {name}: {error} beside {size}"
 
 
 @pytest.mark.parametrize(("dtype", "width", "causal"), KINDS, ids=str)
@@ -76,7 +96,7 @@ def test_equals_the_definition_for_every_length(dtype, width, causal) -> None:
         inputs = inputs_of(nq, nk, width, dtype)
         found = run(inputs, nq, nk, causal=causal)
         assert all(x.dtype == dtype for x in found)
-        assert_near(found, exact(inputs, nq, nk, causal=causal), TOLERANCE[dtype])
+        assert_near(found, exact(inputs, nq, nk, causal=causal), nq, nk, TOLERANCE[dtype])
 
 
 def by_pytorch(inputs: list[Tensor], length: int, causal: bool) -> list[Tensor]:
@@ -109,7 +129,7 @@ def test_dropout_is_the_definition_s(dtype, causal) -> None:
     inputs = inputs_of(nq, nk, 32, dtype)
     options = {"causal": causal, "dropout_p": 0.3, "seed": torch.tensor(2**40 + 3, device="cuda")}
     found = run(inputs, nq, nk, **options)
-    assert_near(found, exact(inputs, nq, nk, **options), TOLERANCE[dtype])
+    assert_near(found, exact(inputs, nq, nk, **options), nq, nk, TOLERANCE[dtype])
     other = run(inputs, nq, nk, **{**options, "seed": 4})
     assert not torch.equal(other[0], found[0])
 
@@ -219,7 +239,7 @@ def test_a_graph_replays_with_other_contents(dropout_p) -> None:
         seed.fill_(5 + number)
         graph.replay()
         wanted = exact(inputs, others, others, dropout_p=dropout_p, seed=5 + number)
-        assert_near([x.detach() for x in found], wanted, TOLERANCE[F16])
+        assert_near([x.detach() for x in found], wanted, others, others, TOLERANCE[F16])
         assert all(map(torch.equal, found, step()))
 
 
@@ -235,7 +255,7 @@ def test_a_hundred_batches_compile_nothing_new() -> None:
         found = [run(x, n, n) for x, n in zip(inputs, batches, strict=True)]
     assert compilations() == compiled
     for x, n, one in zip(inputs, batches, found, strict=True):
-        assert_near(one, exact(x, n, n), TOLERANCE[F16])
+        assert_near(one, exact(x, n, n), n, n, TOLERANCE[F16])
 
 
 def test_offsets_beyond_32_bits() -> None:

@@ -63,6 +63,14 @@ def test_lengths(sample, causal) -> None:
     assert_all_close(found, exact_results(inputs, nq, nk, upstream, causal=causal), 5e-6)
 
 
+def test_the_diagonal_anywhere_in_a_tile() -> None:
+    """Every remainder of nq - nk by both sides of a tile, over three tiles and more."""
+    nq, nk = [65 + shift for shift in range(-24, 8)], [65] * 32
+    *inputs, upstream = draw(nq, nk, heads=1, width=16)
+    found = results(inputs, nq, nk, upstream, causal=True)
+    assert_all_close(found, exact_results(inputs, nq, nk, upstream, causal=True), 5e-6)
+
+
 @pytest.mark.slow
 def test_largest_grid_of_detr_with_text() -> None:
     grid = ops.make_grid([(25, 42), (1, 1)], (25, 42))
