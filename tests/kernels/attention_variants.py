@@ -16,17 +16,15 @@ OPERANDS = ("q", "k", "v", "out", "grad", "grad_q", "grad_k", "grad_v")
 BOUNDS = {"cu_seqlens_q": "i32", "cu_seqlens_k": "i32", "order": "i32", "seed": "i64"}
 # Head width, whether causal, whether with dropout.
 CHOICES = ((32, False, True), (64, False, False), (64, True, True), (128, True, True))
-EXACT_WIDTHS = (64, 256)
 
 AttentionVariant = tuple[Any, str, dict[str, str], dict[str, Any]]
 
 
 def attention_variants(arch: int) -> Iterator[AttentionVariant]:
-    """Of bfloat16, and of float32, whose products take whole numbers."""
+    """Of bfloat16, and once of float32, whose products take whole numbers."""
     for width, causal, dropout in CHOICES:
         yield from programs(arch, torch.bfloat16, width, causal=causal, dropout=dropout)
-    for width in EXACT_WIDTHS:
-        yield from programs(arch, torch.float32, width, causal=True, dropout=True)
+    yield from programs(arch, torch.float32, 64, causal=True, dropout=True)
 
 
 def programs(

@@ -17,7 +17,7 @@ SHARED = {"sm_80": 163, "sm_89": 99, "sm_90": 227, "sm_100": 227, "sm_120": 99}
 TENSOR_CORES = {"sm_90": "wgmma.mma_async", "sm_100": "tcgen05.mma"}
 PRODUCTS = ("assign_kernel", "resolve_kernel", "linear_with_positions_kernel")
 PRODUCTS += ("attention_kernel", "grad_keys_kernel", "grad_queries_kernel")
-PROGRAMS = 51
+PROGRAMS = 48
 
 
 def rows_of(lines: list[str], arch: str) -> list[dict[str, str]]:
