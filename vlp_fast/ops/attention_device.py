@@ -13,6 +13,8 @@ and then bfloat16 and float32 are the definition's too. CUDA graphs capture all 
 are the same bits in every run.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -22,23 +24,11 @@ from vlp_fast.reference import attention as reference
 _WIDEST_HEAD = 128  # whose tiles still fit in Turing's 64 KiB of shared memory
 
 
-def attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cu_seqlens_q: Tensor,
-    cu_seqlens_k: Tensor,
-    order: Tensor | None,
-    max_seqlen_q: int,
-    max_seqlen_k: int,
-    causal: bool,
-    scale: float,
-    dropout_p: float,
-    seed: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Output (Tq, N, E), and log-sum-exp of each row (N, Tq), +inf where it sees no key."""
-    bounds = (cu_seqlens_q, cu_seqlens_k, order)
-    options = (*bounds, max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
+def attention(q: Tensor, k: Tensor, v: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    """Output (Tq, N, E), and log-sum-exp of each row (N, Tq), +inf where it sees no key.
+
+    The options are those of the schema, which the kernels take as they are.
+    """
     if not _is_multiplied(q):
         return reference.attention(q, k, v, *options)
     out = q.new_empty(q.shape)
@@ -48,33 +38,13 @@ def attention(
 
 
 def attention_backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    cu_seqlens_q: Tensor,
-    cu_seqlens_k: Tensor,
-    order: Tensor | None,
-    max_seqlen_q: int,
-    max_seqlen_k: int,
-    causal: bool,
-    scale: float,
-    dropout_p: float,
-    seed: Tensor | None,
-    grad_q: Tensor,
-    grad_k: Tensor,
-    grad_v: Tensor,
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *options: Any
 ) -> None:
-    """Write the gradients of q, k and v; the weights are computed again from `lse`."""
-    bounds = (cu_seqlens_q, cu_seqlens_k, order)
-    options = (*bounds, max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
-    found = (grad_q, grad_k, grad_v)
+    """Write the gradients of q, k and v, the last of the options; weights come again from `lse`."""
     if not _is_multiplied(q):
-        inputs = (grad, q, k, v, out, lse, *options, *found)
-        reference.attention_backward(*inputs)
+        reference.attention_backward(grad, q, k, v, out, lse, *options)
         return
+    options, found = options[:-3], options[-3:]
     dense = [_dense_heads(x) for x in (grad, q, k, v, out)]
     targets = [_dense_heads(x) for x in found]
     native.required().attention_backward_cuda(
