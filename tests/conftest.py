@@ -66,8 +66,9 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn world of 60 small pictures: 54 for training, 3 each for validation and test."""
+    from vlp_fast.data.world.bounds import Bounds
     from vlp_fast.data.world.layouts import make_world
 
     root = tmp_path_factory.mktemp("small") / "world"
-    make_world(root, images=60, seed=3, sizes=((64, 64), (96, 64), (64, 80)))
+    make_world(root, images=60, seed=3, bounds=Bounds(sizes=((64, 64), (96, 64), (64, 80))))
     return root

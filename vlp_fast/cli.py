@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vlp_fast.checks import AT_LEAST_ONE, check
 from vlp_fast.data.printable import printable
@@ -181,14 +181,15 @@ def _data(words: list[str]) -> int:
     import tyro
 
     if not words or words[0] != "make-world":
-        print("usage: vlp-fast data make-world OUT [--images N] [--seed S]")
+        print("usage: vlp-fast data make-world OUT [--images N] [--seed S] [--bounds small]")
         return 0 if words and words[0] in ("-h", "--help") else 2
 
     prog = "vlp-fast data make-world"
     world = _parse(_World, words[1:], prog, config=(tyro.conf.PositionalRequiredArgs,))
+    from vlp_fast.data.world.bounds import BOUNDS
     from vlp_fast.data.world.layouts import make_world
 
-    make_world(world.out, images=world.images, seed=world.seed)
+    make_world(world.out, images=world.images, seed=world.seed, bounds=BOUNDS[world.bounds])
     print(f"{world.images} pictures in {world.out}; train with --data.root {world.out}")
     return 0
 
@@ -203,6 +204,9 @@ class _World:
     """How many pictures."""
     seed: int = 0
     """The same seed draws the same bytes."""
+    bounds: Literal["world", "small"] = "world"
+    """World: up to eight objects of eight kinds and colours. Small: pictures of 64 pixels with one
+    or two objects of four kinds and colours, for runs of minutes."""
 
 
 def _doctor(words: list[str]) -> int:

@@ -13,6 +13,7 @@ import pytest
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.world import make_world
+from vlp_fast.data.world.bounds import Bounds
 from vlp_fast.errors import InputError
 
 JUNK: list[Any] = [
@@ -202,6 +203,6 @@ def test_large_ids_of_visual_genome(
 @pytest.mark.parametrize("name", ["world", "attributes"])
 def test_damaged_world(tmp_path: Path, name: str) -> None:
     root = tmp_path / "world"
-    make_world(root, images=8, seed=0, sizes=((64, 64),))
+    make_world(root, images=8, seed=0, bounds=Bounds(sizes=((64, 64),)))
     load = lambda: load_dataset(root, "train", missing_images="drop")
     assert 5 < fuzz(root / f"{name}.json", load, 4) < 150

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlp_fast.data.world.sampling import MARGIN, MAX_OVERLAP, PICTURE_SIZES, sample_scene
+from vlp_fast.data.world.bounds import SMALL, WORLD, Bounds
+from vlp_fast.data.world.sampling import MARGIN, MAX_OVERLAP, sample_scene
 from vlp_fast.data.world.scene import (
     COLOURS,
     SIZES,
@@ -39,7 +40,7 @@ def test_scenes_use_every_word_evenly() -> None:
     ):
         assert set(found) == set(words)
         assert min(found.values()) > 0.75 * len(items) / len(words)
-    assert {(scene.width, scene.height) for scene in SCENES} == set(PICTURE_SIZES)
+    assert {(scene.width, scene.height) for scene in SCENES} == set(WORLD.sizes)
 
 
 def test_the_three_sizes_are_far_apart() -> None:
@@ -131,7 +132,8 @@ def test_scene_survives_plain_data() -> None:
 
 
 def test_objects_scale_with_the_picture() -> None:
-    scenes = [sample_scene(0, index, ((256, 192), (64, 128))) for index in range(40)]
+    bounds = Bounds(sizes=((256, 192), (64, 128)))
+    scenes = [sample_scene(0, index, bounds) for index in range(40)]
     large = [item.height for scene in scenes if scene.width == 256 for item in scene.objects]
     assert max(large) > 70
     assert all(len(scene.objects) <= 8 for scene in scenes)
@@ -139,8 +141,36 @@ def test_objects_scale_with_the_picture() -> None:
 
 @pytest.mark.parametrize("sizes", [(), ((63, 100),), ((100, 201),), ((2000, 1500),)])
 def test_impossible_sizes_are_refused(sizes: tuple[tuple[int, int], ...]) -> None:
-    with pytest.raises(ValueError, match="sample_scene: received sizes"):
-        sample_scene(0, 0, sizes)
+    with pytest.raises(ValueError, match="Bounds: received picture sizes"):
+        Bounds(sizes=sizes)
+
+
+def test_a_small_world_holds_what_its_bounds_say() -> None:
+    scenes = [sample_scene(0, index, SMALL) for index in range(300)]
+    items = [item for scene in scenes for item in scene.objects]
+    assert {(scene.width, scene.height) for scene in scenes} == {(64, 64)}
+    assert {len(scene.objects) for scene in scenes} == {1, 2}
+    assert {item.kind for item in items} == set(SMALL.kinds)
+    assert {item.colour for item in items} == set(SMALL.colours)
+    for item in items:
+        low, high = SMALL.object_sides[item.size]
+        assert round(64 * low) <= item.height <= round(64 * high)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_objects": 0},
+        {"max_objects": 9},
+        {"kinds": ()},
+        {"kinds": ("circle", "cube")},
+        {"colours": ("orange",)},
+        {"object_sides": {"small": (0.1, 0.2)}},
+    ],
+)
+def test_impossible_bounds_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Bounds: received"):
+        Bounds(**wrong)
 
 
 def test_impossible_words_and_seeds_are_refused() -> None:

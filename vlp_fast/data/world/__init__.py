@@ -1,6 +1,7 @@
 """The drawn world: pictures of shapes with captions, boxes and attributes that are all true.
 
-scene        what is in a picture, as data           sampling     random scenes
+scene        what is in a picture, as data           bounds       what a world draws from
+sampling     random scenes, within bounds
 draw         scene -> picture                        shapes       the masks of the objects
 statements   what can be said, and its truth         language     captions, truth of a text
 annotations  files of COCO and Visual Genome         layouts      the whole folder

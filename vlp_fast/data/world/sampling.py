@@ -1,8 +1,9 @@
 """Draws random scenes: what is in a picture, how large, and where it finds room.
 
 Scene i of a world is a pure function of (seed, i), so a world of more pictures begins with the same
-ones. The words are uniform, but for objects that repeat an earlier one (`_REPEATED`) and rings with
-something in them (`_NESTED`): they give counts and "inside" something to state.
+ones. The words are uniform, but for objects that repeat an earlier one (`_REPEATED`) and, where
+there are rings, rings with something in them (`_NESTED`): they give counts and "inside" something
+to state.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vlp_fast.data.randomness import generator
+from vlp_fast.data.world.bounds import WORLD, Bounds, Sides
 from vlp_fast.data.world.scene import (
     BACKGROUNDS,
-    COLOURS,
-    MAX_OBJECTS,
     SIZES,
     Box,
     Clutter,
@@ -23,14 +23,10 @@ from vlp_fast.data.world.scene import (
     area,
     hidden_pixels,
     hole,
-    is_possible_size,
     relation,
 )
-from vlp_fast.data.world.shapes import KINDS, silhouette_size
+from vlp_fast.data.world.shapes import silhouette_size
 
-PICTURE_SIZES = ((112, 112), (96, 128), (128, 96))  # (width, height), all of about one area
-OBJECT_SIDES = {"small": (0.135, 0.16), "medium": (0.215, 0.255), "large": (0.335, 0.385)}
-# ^ side over the square root of the picture's area, lowest and highest; wide gaps between the words
 MAX_OVERLAP = 0.25  # pixels two objects share over the pixels of the smaller one
 MARGIN = 2  # pixels between an object and the picture's edge
 
@@ -50,30 +46,23 @@ class _Plan:
     size: str
 
 
-def sample_scene(seed: int, index: int, sizes: Sequence[tuple[int, int]] = PICTURE_SIZES) -> Scene:
+def sample_scene(seed: int, index: int, bounds: Bounds = WORLD) -> Scene:
     """Returns the scene of picture `index` (from 0) of the world `seed`; its image id is index + 1.
 
-    Args:
-        sizes: (width, height) in pixels, one of which is chosen; see `is_possible_size`.
-
     Raises:
-        ValueError: an impossible seed, index or picture size.
+        ValueError: an impossible seed or index.
     """
     if not 0 <= seed < 2**63 or index < 0:
         raise ValueError(
             f"sample_scene: received seed {seed} and index {index}, expected 0 <= seed < 2**63 "
             "and index >= 0"
         )
-    if not sizes or not all(is_possible_size(size) for size in sizes):
-        raise ValueError(
-            f"sample_scene: received sizes {sizes}, expected sides of 64 to 1024 pixels, up to 2:1"
-        )
     rng = generator(seed, 0, index, "scene")
-    width, height = sizes[int(rng.integers(len(sizes)))]
-    count = int(rng.integers(1, MAX_OBJECTS + 1))
+    width, height = bounds.sizes[int(rng.integers(len(bounds.sizes)))]
+    count = int(rng.integers(1, bounds.max_objects + 1))
     objects = None
     while objects is None:
-        objects = _placed(_plans(count, rng), width, height, rng)
+        objects = _placed(_plans(count, bounds, rng), width, height, bounds.object_sides, rng)
     marks = round(width * height / 12544 * int(rng.integers(22, 40)))
     return Scene(
         image_id=index + 1,
@@ -86,15 +75,19 @@ def sample_scene(seed: int, index: int, sizes: Sequence[tuple[int, int]] = PICTU
     )
 
 
-def _plans(count: int, rng: np.random.Generator) -> list[_Plan]:
+def _plans(count: int, bounds: Bounds, rng: np.random.Generator) -> list[_Plan]:
     plans: list[_Plan] = []
     for _ in range(count):
-        plan = _Plan(kind=_pick(KINDS, rng), colour=_pick(COLOURS, rng), size=_pick(SIZES, rng))
+        plan = _Plan(
+            kind=_pick(bounds.kinds, rng),
+            colour=_pick(bounds.colours, rng),
+            size=_pick(SIZES, rng),
+        )
         if plans and rng.random() < _REPEATED:
             earlier = plans[int(rng.integers(len(plans)))]
             plan = replace(plan, kind=earlier.kind, colour=earlier.colour)
         plans.append(plan)
-    if count > 1 and rng.random() < _NESTED:
+    if count > 1 and rng.random() < _NESTED and "ring" in bounds.kinds:
         plans[0] = replace(plans[0], kind="ring", size="large")
         plans[1] = replace(plans[1], size="small")
     # Large first: they find room while there is room, and small ones lie in front of them.
@@ -102,12 +95,12 @@ def _plans(count: int, rng: np.random.Generator) -> list[_Plan]:
 
 
 def _placed(
-    plans: Sequence[_Plan], width: int, height: int, rng: np.random.Generator
+    plans: Sequence[_Plan], width: int, height: int, sides: Sides, rng: np.random.Generator
 ) -> tuple[SceneObject, ...] | None:
     """The objects, or None if one of them found no place."""
     placed: list[SceneObject] = []
     for plan in plans:
-        candidate = _place(plan, placed, width, height, rng)
+        candidate = _place(plan, placed, width, height, sides[plan.size], rng)
         if candidate is None:
             return None
         placed.append(candidate)
@@ -115,9 +108,14 @@ def _placed(
 
 
 def _place(
-    plan: _Plan, placed: Sequence[SceneObject], width: int, height: int, rng: np.random.Generator
+    plan: _Plan,
+    placed: Sequence[SceneObject],
+    width: int,
+    height: int,
+    sides: tuple[float, float],
+    rng: np.random.Generator,
 ) -> SceneObject | None:
-    low, high = (round(share * (width * height) ** 0.5) for share in OBJECT_SIDES[plan.size])
+    low, high = (round(share * (width * height) ** 0.5) for share in sides)
     size = silhouette_size(plan.kind, int(rng.integers(low, high + 1)))
     odds = list(_TEXTURE_ODDS.values())
     item = SceneObject(
