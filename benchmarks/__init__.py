@@ -1,6 +1,6 @@
 """Every operator beside what one would use instead, timed on this machine.
 
-Installed as `vlp_fast.benchmarks`; run by `vlp-fast bench` and by `pytest --benchmark`. There is a
+Installed as `vlp_fast.benchmarks`; run by `pytest --benchmark` and by `vlp-fast bench`. There is a
 file for each operator. Files import one another by relative names, because a type checker finds
 them as `benchmarks`.
 """

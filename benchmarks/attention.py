@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import call
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,164 +22,179 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import attention_ways as ways
-from .attention_layers import block_case, encoder_case, full_encoder_case
-from .attention_peers import NEEDS_GPU, peers
-from .attention_varied import varied_case
-from .case import Case, Cases, Provider, Setting, ours
-from .coco_mix import E2E_VLP, SOHO, Mix, draw_mix
-from .ragged import Problem, uniform
+from .attention_ways import Drawn
+from .case import NEEDS_GPU, Case, Provider, Setting, ours
+from .coco_mix import E2E_VLP, SOHO, Augmentation, Mix, Problem, draw_mix, uniform
+from .encoders import block_case, encoder_case
+from .peers import FLASH_ATTENTION_3, FLASH_ATTENTION_4, XFORMERS
 
 DENSE = ((32, 66, 4, 32), (8, 320, 12, 64), (8, 80, 12, 64), (8, 160, 12, 64))
 """Sequences, length, heads, width of a head."""
-BATCHES: dict[str, dict[str, Sequence[int]]] = {
+PICTURES: dict[str, dict[str, Sequence[int]]] = {
     "cpu": {"coco": (2, 4, 8), "soho": (2, 4, 8), "block": (2, 4, 8), "encoder6": (2, 4, 8)},
     "cuda": {"coco": (8, 32, 64), "soho": (64,), "block": (8, 32), "encoder6": (8,)},
 }
-"""Pictures of the cases with pictures."""
-DECODED = {"cpu": 4, "cuda": 32}
-"""Pictures of the decoder's cases."""
-VARIED = {"cpu": 2, "cuda": 4}
-"""Pictures of each of its batches."""
+"""Of the batches of the cases with pictures."""
+DECODED, VARIED, VARIED_BATCHES = (
+    {"cpu": 4, "cuda": 32},
+    {"cpu": 2, "cuda": 4},
+    {"cpu": 5, "cuda": 100},
+)
+"""Pictures of the decoder's cases, of each batch of `varied`, and how many of these there are."""
 OBJECTS = 100
 """Queries of E2E-VLP's decoder."""
-
 OPERATORS = ["attention", "attention_backward"]
 EXACT, HALF = 1e-3, 5e-2
 """Largest difference allowed, relative to the largest value: float32 by units that round products
 to TF32, and half precision."""
+PADDED, CUDNN = "SDPA, padded and masked", "SDPA, padded and masked, cuDNN"
+PACKED = {
+    "varlen_attn": ways.by_varlen,
+    "cuDNN, packed": ways.by_packed_cudnn,
+    "FlexAttention": ways.by_flex,
+}
+"""PyTorch's, of packed rows; the second is not causal."""
+NO_END = "left out: its causal mask begins with the first key instead of ending with the last"
+PACKAGES = {
+    "FlashAttention-3": (FLASH_ATTENTION_3, ways.by_flash),
+    "FlashAttention-4": (FLASH_ATTENTION_4, ways.by_flash),
+    "xformers": (XFORMERS, ways.by_xformers),
+}
 Heads = tuple[int, int]
 """How many, and their width."""
 DETR, BERT = (8, 32), (12, 64)
 
 
-def cases(setting: Setting) -> Cases:
-    """The cases of attention by name, the most telling first."""
-    batches = {
-        kind: dict.fromkeys(map(setting.batch, sizes))
-        for kind, sizes in BATCHES[setting.device].items()
+def cases(setting: Setting) -> list[Case]:
+    """The cases of attention, the most telling first."""
+    pictures = {
+        kind: list(dict.fromkeys(map(setting.batch, sizes)))
+        for kind, sizes in PICTURES[setting.device].items()
     }
-    found: dict[str, Callable[[], Case]] = {}
-    for kind, augmentation, heads in (("coco", E2E_VLP, DETR), ("soho", SOHO, BERT)):
-        for batch in batches[kind]:
-            name = f"{kind}-B{batch}-{_named(heads)}"
-            draw = partial(draw_mix, batch, augmentation, setting.device)
-            found[name] = partial(_mixed, setting, name, draw, _within, heads)
-    for batch in batches["block"]:
-        found[f"block-B{batch}-{_named(DETR)}"] = partial(block_case, setting, batch)
-    for batch in batches["encoder6"]:
-        found[f"encoder6-B{batch}-{_named(DETR)}"] = partial(encoder_case, setting, batch)
-    batch = setting.batch(DECODED[setting.device])
+    mixed = partial(_mixed, setting)
+    found = [mixed("coco", batch, _within) for batch in pictures["coco"]]
+    found += [mixed("soho", batch, _within, SOHO, BERT) for batch in pictures["soho"]]
+    found += [block_case(setting, batch) for batch in pictures["block"]]
+    found += [encoder_case(setting, batch) for batch in pictures["encoder6"]]
+    decoded = setting.batch(DECODED[setting.device])
     if setting.device == "cuda":  # a CPU would take minutes
-        name = f"encoder6-full-B{batch}-{_named(DETR)}"
-        found[name] = partial(full_encoder_case, setting, batch)
-    for kind, problem_of in (("objects", _objects), ("words", _words), ("writing", _writing)):
-        name = f"{kind}-B{batch}-{_named(DETR)}"
-        draw = partial(draw_mix, batch, E2E_VLP, setting.device)
-        found[name] = partial(_mixed, setting, name, draw, problem_of, DETR)
-    found |= _dense_cases(setting)
-    few = setting.batch(VARIED[setting.device])
-    name = f"varied-B{few}-{_named(DETR)}"
-    found[name] = partial(varied_case, setting, name, few, DETR, half(setting))
+        found.append(encoder_case(setting, decoded, is_full=True))
+    found += [mixed(kind, decoded, problem_of) for kind, problem_of in DECODER.items()]
+    found += [_dense(setting, *shape) for shape in DENSE]
+    number = 3 if setting.is_quick else VARIED_BATCHES[setting.device]
+    found.append(mixed("varied", setting.batch(VARIED[setting.device]), _within, number=number))
     return found
 
 
-def half(setting: Setting) -> torch.dtype:
-    """On a GPU the half precision that each of them from Volta on multiplies; float32 on a CPU."""
-    return torch.float16 if setting.device == "cuda" else torch.float32
+def peers(setting: Setting, kind: str) -> dict[str, Provider]:
+    """Who computes the output and the gradients of q, k and v of a kind of case."""
+    found = {CUDNN: ways.padded(partial(ways.by_masked_sdpa, backend=SDPBackend.CUDNN_ATTENTION))}
+    found |= {name: ways.packed(way) for name, way in PACKED.items()}
+    if kind == "varied":
+        found = {name: found[name] for name in ("varlen_attn", "FlexAttention")}
+    if kind == "writing":
+        found["cuDNN, packed"] = Provider(absence=NO_END)
+    if setting.device != "cuda":
+        found = dict.fromkeys(found, Provider(absence=NEEDS_GPU))
+    elif kind != "varied":
+        for name, (peer, way) in PACKAGES.items():
+            found[name] = peer.provide(partial(_package, way))
+    return {PADDED: ways.padded(ways.by_masked_sdpa), **found}
 
 
-def _named(heads: Heads) -> str:
-    return "H{}-E{}".format(*heads)
+def _package(way: Callable[..., ways.Attend], function: Callable[..., Any]) -> Provider:
+    return ways.packed(partial(way, function))
 
 
 def _within(mix: Mix) -> Problem:
-    return mix.self_attention
+    return Problem(mix.rows, mix.rows)
 
 
-def _objects(mix: Mix) -> Problem:
-    queries = uniform(len(mix.rows.lengths), OBJECTS, mix.rows.device)
-    return Problem(queries=queries, keys=mix.rows)
-
-
-def _words(mix: Mix) -> Problem:
-    return Problem(queries=mix.texts, keys=mix.rows)
-
-
-def _writing(mix: Mix) -> Problem:
-    return Problem(queries=mix.texts, keys=mix.rows, causal=True)
+DECODER: dict[str, Callable[[Mix], Problem]] = {
+    "objects": lambda m: Problem(uniform(len(m.rows.lengths), OBJECTS, m.rows.device), m.rows),
+    "words": lambda mix: Problem(mix.texts, mix.rows),
+    "writing": lambda mix: Problem(mix.texts, mix.rows, causal=True),
+}
 
 
 def _mixed(
     setting: Setting,
-    name: str,
-    draw: Callable[[], Mix],
+    kind: str,
+    batch: int,
     problem_of: Callable[[Mix], Problem],
-    heads: Heads,
+    augmentation: Augmentation = E2E_VLP,
+    heads: Heads = DETR,
+    number: int = 1,
 ) -> Case:
-    """Sequences of many lengths, forward and backward."""
-    problem, dtype = problem_of(draw()), half(setting)
-    qkv, grad = ways.operands(problem, heads, dtype, setting.generator())
-    truth = ways.exactly(problem, qkv, grad)
-    run = partial(ways.forward_backward, ways.by_ours(problem), qkv, grad)
-    others = peers(setting, problem, qkv, grad)
+    """Sequences of many lengths, forward and backward, of one batch or of several."""
+
+    def draw(seed: int) -> Drawn:
+        mix = draw_mix(batch, augmentation, setting.device, seed=seed)
+        return _numbers(setting, problem_of(mix), heads, seed)
+
+    prepare = ways.packed(ways.by_ours).prepare
     return Case(
         operator="attention",
-        name=name,
-        dtype=str(dtype).removeprefix("torch."),
+        name=f"{kind}-B{batch}-{_named(heads)}",
+        draws=[partial(draw, seed) for seed in range(number)],
         direction="forward+backward",
-        providers={
-            **ours(run, OPERATORS, setting.device),
-            **{who: way for who, way in others.items() if isinstance(way, Provider)},
-        },
-        absent={who: why for who, why in others.items() if isinstance(why, str)},
-        error=lambda found: ways.largest_difference(found, truth),
-        tolerance=EXACT if dtype == torch.float32 else HALF,
+        providers=ours(call, OPERATORS, setting.device, prepare=prepare) | peers(setting, kind),
+        error=Drawn.error,
         # Forward q, k, v and the output; backward these again and four gradients.
-        num_bytes=6 * grad.nbytes + 6 * qkv[1].nbytes,
-        flops=14 * heads[0] * heads[1] * problem.pairs,
+        num_bytes=lambda drawn: 6 * drawn.grad.nbytes + 6 * drawn.qkv[1].nbytes,
+        flops=lambda drawn: 14 * heads[0] * heads[1] * drawn.problem.pairs,
+        **_precision(setting),
     )
 
 
-def _dense_cases(setting: Setting) -> dict[str, Callable[[], Case]]:
-    found: dict[str, Callable[[], Case]] = {}
-    for batch, length, *heads in DENSE:
-        sequences = setting.batch(batch)
-        name = f"dense-B{sequences}-L{length}-{_named((heads[0], heads[1]))}"
-        shape = (sequences, length, heads[0], heads[1])
-        found[name] = partial(_dense, setting, name, shape)
-    return found
-
-
-def _dense(setting: Setting, name: str, shape: Sequence[int]) -> Case:
+def _dense(setting: Setting, batch: int, length: int, *heads: int) -> Case:
     """All sequences are full, forward only."""
-    sequences, length, heads, width = shape
-    side, dtype = uniform(sequences, length, setting.device), half(setting)
-    problem = Problem(queries=side, keys=side)
-    qkv, grad = ways.operands(problem, (heads, width), dtype, setting.generator())
-    heads_first = [x.unflatten(0, (sequences, length)).transpose(1, 2) for x in qkv]
+    sequences, on_gpu = setting.batch(batch), setting.device == "cuda"
+    number, width = heads
 
-    def by_torch() -> Tensor:
-        out = functional.scaled_dot_product_attention(*heads_first)
-        return out.transpose(1, 2).flatten(0, 1)
+    def draw() -> Drawn:
+        side = uniform(sequences, length, setting.device)
+        return _numbers(setting, Problem(side, side), (number, width))
 
-    def by_cudnn() -> Tensor:
+    def heads_first(drawn: Drawn) -> list[Tensor]:
+        return [x.unflatten(0, (sequences, length)).transpose(1, 2) for x in drawn.qkv]
+
+    def by_torch(qkv: Sequence[Tensor]) -> Tensor:
+        q, k, v = qkv
+        return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1)
+
+    def by_cudnn(qkv: Sequence[Tensor]) -> Tensor:
         with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-            return by_torch()
+            return by_torch(qkv)
 
-    truth = ways.exactly(problem, qkv, grad)[:1]
-    on_gpu = setting.device == "cuda"
+    by_ours = lambda drawn: partial(ways.by_ours(drawn.problem), *drawn.qkv)
+    cudnn = Provider(by_cudnn, heads_first) if on_gpu else Provider(absence=NEEDS_GPU)
     return Case(
         operator="attention",
-        name=name,
-        dtype=str(dtype).removeprefix("torch."),
+        name=f"dense-B{sequences}-L{length}-{_named((number, width))}",
+        draws=[draw],
         providers={
-            **ours(partial(ways.by_ours(problem), *qkv), ["attention"], setting.device),
-            "PyTorch SDPA": Provider(run=by_torch),
-            **({"PyTorch SDPA, cuDNN": Provider(run=by_cudnn)} if on_gpu else {}),
+            **ours(call, ["attention"], setting.device, prepare=by_ours),
+            "PyTorch SDPA": Provider(by_torch, heads_first),
+            "PyTorch SDPA, cuDNN": cudnn,
         },
-        absent={} if on_gpu else {"PyTorch SDPA, cuDNN": NEEDS_GPU},
-        error=lambda out: ways.largest_difference([out], truth),
-        tolerance=EXACT if dtype == torch.float32 else HALF,
-        num_bytes=4 * grad.nbytes,
-        flops=4 * heads * width * problem.pairs,
+        error=lambda drawn, out: drawn.error([out]),
+        num_bytes=lambda drawn: 4 * drawn.grad.nbytes,
+        flops=lambda drawn: 4 * number * width * drawn.problem.pairs,
+        **_precision(setting),
     )
+
+
+def _numbers(setting: Setting, problem: Problem, heads: Heads, seed: int = 0) -> Drawn:
+    """On a GPU of the half precision that each from Volta on multiplies; float32 on a CPU."""
+    dtype = torch.float16 if setting.device == "cuda" else torch.float32
+    return ways.draw(problem, heads, dtype, setting.generator(seed))
+
+
+def _precision(setting: Setting) -> dict[str, Any]:
+    on_gpu = setting.device == "cuda"
+    return {"dtype": "float16", "tolerance": HALF} if on_gpu else {"tolerance": EXACT}
+
+
+def _named(heads: Heads) -> str:
+    return "H{}-E{}".format(*heads)

@@ -1,14 +1,18 @@
 """Ways to attend within the sequences of a batch, forward and backward.
 
 Each maps q, k and v, packed (T, N, E) or padded (S, L, N, E), to the output and takes what it needs
-to know of the batch when it is made.
+to know of the batch when it is made, before the clock starts.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib import import_module
+from operator import call
 from typing import Any
 
 import torch
@@ -18,23 +22,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vlp_fast import ops
 
-from .ragged import Problem
+from .case import Provider, compiled
+from .coco_mix import Problem, Ragged
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def by_ours(problem: Problem) -> Attend:
     """Packed rows, sequences begun longest first."""
-    queries, keys = problem.queries, problem.keys
-    return partial(
-        ops.attention,
-        cu_seqlens_q=queries.bounds,
-        cu_seqlens_k=keys.bounds,
-        max_seqlen_q=queries.longest,
-        max_seqlen_k=keys.longest,
-        causal=problem.causal,
-        order=keys.longest_first,
-    )
+    order = problem.keys.longest_first
+    return partial(ops.attention, **problem.layout, causal=problem.causal, order=order)
 
 
 def by_masked_sdpa(problem: Problem, backend: SDPBackend | None = None) -> Attend:
@@ -66,48 +63,51 @@ def by_varlen(problem: Problem) -> Attend:
     """PyTorch's FlashAttention of packed rows; half precision on a GPU only."""
     from torch.nn.attention.varlen import varlen_attn
 
-    queries, keys = problem.queries, problem.keys
-    bounds, longest = (queries.bounds, keys.bounds), (queries.longest, keys.longest)
-    window = (-1, 0 if problem.causal else -1)
-
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out = varlen_attn(q, k, v, *bounds, *longest, window_size=window)
-        assert isinstance(out, Tensor)  # a pair only where the log-sum-exp is asked for
-        return out
-
-    return attend
+    window, layout = (-1, 0 if problem.causal else -1), problem.layout.values()
+    attend: Any = lambda q, k, v: varlen_attn(q, k, v, *layout, window_size=window)
+    return attend  # type: ignore[no-any-return]
 
 
 def by_packed_cudnn(problem: Problem) -> Attend:
     """cuDNN's attention of packed rows, as PyTorch's jagged tensors reach it, without these."""
-    queries, keys = problem.queries, problem.keys
-    bounds, longest = (queries.bounds, keys.bounds), (queries.longest, keys.longest)
+    forward, layout = torch.ops.aten._cudnn_attention_forward, problem.layout.values()
+    return lambda q, k, v: forward(q, k, v, None, *layout, compute_log_sumexp=True)[0]
+
+
+def by_flash(function: Callable[..., Any], problem: Problem) -> Attend:
+    """FlashAttention of packed rows; its versions differ in what they ask for and return."""
+    known = inspect.signature(function).parameters
+    options = {**problem.layout, "causal": problem.causal}
+    asked = {name: value for name, value in options.items() if name in known}
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        forward = torch.ops.aten._cudnn_attention_forward
-        out: Tensor = forward(q, k, v, None, *bounds, *longest, compute_log_sumexp=True)[0]
+        found = function(q, k, v, **asked)
+        out: Tensor = found[0] if isinstance(found, tuple) else found
         return out
 
     return attend
 
 
-@cache
-def _compiled_flex() -> Callable[..., Any]:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    return torch.compile(flex_attention, dynamic=True)
+def by_xformers(function: Callable[..., Any], problem: Problem) -> Attend:
+    """Packed rows as one sequence, with a mask of blocks on its diagonal."""
+    masks = import_module("xformers.ops.fmha.attn_bias").BlockDiagonalMask
+    lengths = [list(side.lengths) for side in (problem.queries, problem.keys)]
+    mask = masks.from_seqlens(*lengths, device=problem.queries.device)
+    mask = mask.make_causal_from_bottomright() if problem.causal else mask
+    return lambda q, k, v: function(q[None], k[None], v[None], attn_bias=mask)[0]
 
 
 def by_flex(problem: Problem) -> Attend:
     """FlexAttention over all packed rows with a mask of blocks, made anew for the batch."""
-    from torch.nn.attention.flex_attention import create_block_mask
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-    queries, keys = problem.queries, problem.keys
-    owner_q, owner_k = queries.owners, keys.owners
-    # Place of a row in its sequence, queries counted so that the last one sees every key.
-    last_q, last_k = (x.bounds.long()[1:].index_select(0, x.owners) for x in (queries, keys))
+    sides = (problem.queries, problem.keys)
+    owner_q, owner_k = (side.owners for side in sides)
+    # Rows from one to the end of its sequence: the last query sees every key.
     until_end_q, until_end_k = (
-        last - torch.arange(len(last), device=last.device) for last in (last_q, last_k)
+        side.bounds.long()[1:].index_select(0, side.owners)
+        - torch.arange(len(side.owners), device=side.device)
+        for side in sides
     )
 
     def sees(_b: Tensor, _h: Tensor, i: Tensor, j: Tensor) -> Tensor:
@@ -116,28 +116,74 @@ def by_flex(problem: Problem) -> Attend:
     def sees_before(_b: Tensor, _h: Tensor, i: Tensor, j: Tensor) -> Tensor:
         return (owner_q[i] == owner_k[j]) & (until_end_k[j] >= until_end_q[i])
 
-    rows = (sum(queries.lengths), sum(keys.lengths))
-    mask_of = sees_before if problem.causal else sees
-    mask = create_block_mask(mask_of, None, None, *rows, device=queries.device)
+    mask_of, rows = sees_before if problem.causal else sees, (len(owner_q), len(owner_k))
+    mask = create_block_mask(mask_of, None, None, *rows, device=problem.queries.device)
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-        out: Tensor = _compiled_flex()(q, k, v, block_mask=mask)
+        out: Tensor = compiled(flex_attention, dynamic=True)(q, k, v, block_mask=mask)
         return out[0].transpose(0, 1)
 
     return attend
 
 
-def operands(
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A problem with its numbers, all packed."""
+
+    problem: Problem
+    qkv: Sequence[Tensor]
+    grad: Tensor
+    """Of the output."""
+
+    @cached_property
+    def truth(self) -> list[Tensor]:
+        """Output and the gradients of q, k and v in float64, sequence by sequence."""
+        wide = [x.double().split(list(side.lengths)) for side, x in self._sides]
+        dense = partial(_dense, causal=self.problem.causal)
+        parts = [dense(*sequence) for sequence in zip(*wide, strict=True)]
+        return [torch.cat(part) for part in zip(*parts, strict=True)]
+
+    def error(self, found: Sequence[Tensor]) -> float:
+        """The largest difference of the output or a gradient, relative to its largest value."""
+        return largest_difference(found, self.truth[: len(found)])
+
+    def pad(self) -> tuple[list[Tensor], Tensor]:
+        """q, k and v, and the gradient, with padded rows."""
+        *qkv, grad = (side.pad(x) for side, x in self._sides)
+        return qkv, grad
+
+    def unpad(self, found: Sequence[Tensor]) -> list[Tensor]:
+        """Output and gradients of padded rows, packed."""
+        queries, keys = self.problem.queries, self.problem.keys
+        return [s.unpad(x) for s, x in zip((queries, queries, keys, keys), found, strict=True)]
+
+    @property
+    def _sides(self) -> list[tuple[Ragged, Tensor]]:
+        queries, keys = self.problem.queries, self.problem.keys
+        return list(zip((queries, keys, keys, queries), (*self.qkv, self.grad), strict=True))
+
+
+def draw(
     problem: Problem, heads: tuple[int, int], dtype: torch.dtype, generator: torch.Generator
-) -> tuple[list[Tensor], Tensor]:
-    """q, k and v, packed, and the gradient of the output; heads are a number and a width."""
-    sides = (problem.queries, problem.keys, problem.keys, problem.queries)
-    rows = [sum(side.lengths) for side in sides]
-    shape = (sum(rows), *heads)
+) -> Drawn:
+    """Numbers of N(0, 1); heads are a number and a width."""
+    num_q, num_k = sum(problem.queries.lengths), sum(problem.keys.lengths)
+    shape = (2 * (num_q + num_k), *heads)
     drawn = torch.randn(shape, generator=generator, device=problem.queries.device)
-    *qkv, grad = drawn.to(dtype).split(rows)
-    return qkv, grad
+    *qkv, grad = drawn.to(dtype).split((num_q, num_k, num_k, num_q))
+    return Drawn(problem, qkv, grad)
+
+
+def packed(way: Callable[[Problem], Attend]) -> Provider:
+    """A way that takes packed rows, forward and backward."""
+    return Provider(call, lambda d: partial(forward_backward, way(d.problem), d.qkv, d.grad))
+
+
+def padded(way: Callable[[Problem], Attend]) -> Provider:
+    """The same of padded rows; they are padded before the clock starts."""
+    prepare = lambda drawn: partial(forward_backward, way(drawn.problem), *drawn.pad())
+    return Provider(call, prepare, Drawn.unpad)
 
 
 def forward_backward(attend: Attend, qkv: Sequence[Tensor], grad: Tensor) -> list[Tensor]:
@@ -147,15 +193,12 @@ def forward_backward(attend: Attend, qkv: Sequence[Tensor], grad: Tensor) -> lis
     return [out.detach(), *torch.autograd.grad(out, leaves, grad)]
 
 
-def exactly(problem: Problem, qkv: Sequence[Tensor], grad: Tensor) -> list[Tensor]:
-    """The same of packed rows in float64, sequence by sequence."""
-    sides = (problem.queries, problem.keys, problem.keys, problem.queries)
-    wide = [
-        x.double().split(list(side.lengths)) for x, side in zip((*qkv, grad), sides, strict=True)
-    ]
-    dense = partial(_dense, causal=problem.causal)
-    parts = [dense(*sequence) for sequence in zip(*wide, strict=True)]
-    return [torch.cat(part) for part in zip(*parts, strict=True)]
+def largest_difference(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
+    """Of any tensor, relative to its largest value."""
+    return max(
+        float((x - y).abs().max() / y.abs().max().clamp(min=1e-12))
+        for x, y in zip(found, truth, strict=True)
+    )
 
 
 def _dense(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, *, causal: bool) -> list[Tensor]:
@@ -167,19 +210,3 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, *, causal: bool) -> li
         return torch.einsum("nlm,mne->lne", scores.softmax(-1), v)
 
     return forward_backward(attend, (q, k, v), grad)
-
-
-def largest_difference(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
-    """Of any tensor, relative to its largest value."""
-    return max(
-        float((x - y).abs().max() / y.abs().max().clamp(min=1e-12))
-        for x, y in zip(found, truth, strict=True)
-    )
-
-
-def mean_difference(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
-    """Of any tensor, as root of the mean square, relative to that of its values."""
-    return max(
-        float((x - y).double().norm() / y.double().norm().clamp(min=1e-12))
-        for x, y in zip(found, truth, strict=True)
-    )

@@ -1,23 +1,25 @@
-"""`vlp-fast bench`: measure the operators, print tables, add rows to the ledger."""
+"""`vlp-fast bench`: `pytest --benchmark`, whose file becomes rows of the ledger; reports of it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+import json
+import os
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from vlp_fast.errors import InputError
 
-from . import OPERATORS
-from .openmp import wait_passively
+from . import OPERATORS, ledger
+from .plugin import CASES, wait_passively
 
-if TYPE_CHECKING:
-    from .ledger import Row
+SHOWN = ("--benchmark-columns=median,iqr,min,rounds", "--benchmark-sort=mean")
+ALONE = ("-c", os.devnull, f"--rootdir={CASES.parent}", "-p", "no:cacheprovider", "--assert=plain")
+"""No settings of the folder that one happens to be in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,73 +41,83 @@ class Request:
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The folder of DEVICE/OPERATOR.csv instead of the checkout's benchmarks/results."""
     report: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Measure nothing; turn the rows in DIR into DIR/report.md and a picture of each operator."""
-    merge: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Measure nothing; add rows measured elsewhere, in DIR/DEVICE/OPERATOR.csv, to the ledger."""
+    """Measure nothing; turn the rows in DIR into DIR/report.md and a picture of curves."""
+    merge: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    """Measure nothing; add rows from elsewhere: DEVICE/OPERATOR.csv in the folder PATH, or the
+    file PATH of `pytest --benchmark --benchmark-json PATH`."""
 
     def __post_init__(self) -> None:
-        for operator in self.operators:
-            if operator not in OPERATORS:
-                raise InputError(
-                    f"no benchmark of {operator!r}; there are those of {', '.join(OPERATORS)}"
-                )
+        if unknown := set(self.operators) - set(OPERATORS):
+            told = f"no benchmark of {min(unknown)!r}; there are those of {', '.join(OPERATORS)}"
+            raise InputError(told)
 
 
 def bench(request: Request) -> int:
-    """Do what was asked for, and return the exit code: 1 if a case of ours failed.
+    """Do what was asked for, and return the exit code: 1 if a case failed.
 
     Raises:
         InputError: if there is no such device, or a folder cannot be read or written.
     """
+    root = request.out or ledger.results_folder()
     if request.report is not None:
         from .report import write_report
 
-        for path in write_report(request.report):
-            print(path)
+        print(*write_report(request.report), sep="\n")
         return 0
     if request.merge is not None:
-        from . import ledger
-
-        root = request.out or ledger.results_folder()
-        for path, count in ledger.merge(request.merge, root).items():
-            print(f"{count} rows added to {path}")
+        _keep((row for row in _rows(request.merge) if row["note"] != ledger.QUICK), root)
         return 0
-    return _measure(request)
-
-
-def _measure(request: Request) -> int:
     wait_passively()
-    from . import ledger, record, suite, table
-    from .comparison import comparisons
+    from . import case
 
-    where = suite.setting(request.device, is_quick=request.quick)
-    operators = request.operators or OPERATORS
-    root = suite.destination(request.out, where, operators)
-    print(table.machine({**record.environment(where.device), "date": ""}), flush=True)
-    written: list[Path] = []
-    failed = 0
-    for operator in operators:
-        for name, make in suite.cases(operator, where).items():
-            rows = _rows(f"{operator} {name}", partial(suite.run, make, where))
-            failed += rows is None
-            if rows:
-                print(f"\n{operator}: {table.text(comparisons(rows))}", flush=True)
-                written += ledger.append(rows, root) if root else []
-    print(f"\n{table.LEGEND}")
-    for path in dict.fromkeys(written):
-        print(f"rows added to {path}")
-    return 1 if failed else 0
+    device = case.setting(request.device).device
+    words = ["--benchmark", f"--benchmark-device={device}", *["--benchmark-quick"] * request.quick]
+    words += [*SHOWN, *ALONE, "-q", "-k", " or ".join(request.operators or OPERATORS)]
+    if request.quick and request.out is None:
+        return _pytest(words)
+    with _writable(root) as folder:
+        file = Path(folder) / "benchmark.json"
+        code = _pytest([f"--benchmark-json={file}", *words])
+        if file.exists():
+            _keep(_rows(file), root)
+    return code
 
 
-def _rows(case: str, run: Callable[[], list[Row]]) -> list[Row] | None:
-    """The rows of a case; `None` if ours disagrees or fails, told by one line on stderr."""
-    from .harness import DisagreementError, first_line
+def _pytest(words: list[str]) -> int:
+    try:
+        import pytest
+        import pytest_benchmark  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"{error}; pip install pytest-benchmark") from None
+    return 1 if pytest.main(words) else 0
+
+
+def _writable(root: Path) -> tempfile.TemporaryDirectory[str]:
+    """A place in the ledger for what is measured: seen before anything is."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=root, prefix=".")
+    except OSError as error:
+        raise InputError(
+            f"{root}: cannot be written ({error.strerror}); give another --out"
+        ) from None
+
+
+def _rows(source: Path) -> list[ledger.Row]:
+    """Of a folder of the ledger, or of pytest-benchmark's file."""
+    if not source.is_file():
+        return ledger.read_folder(source)
+    from . import record
 
     try:
-        return run()
-    except DisagreementError as error:
-        told = str(error)
-    except Exception as error:  # the other cases go on
-        told = f"{case}: {first_line(error)}"
-    print(f"vlp-fast: {told}", file=sys.stderr, flush=True)
-    return None
+        found = record.rows(json.loads(source.read_text()))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{source}: cannot be read ({error!r})") from None
+    if not found:
+        raise InputError(f"{source}: holds no measurements")
+    return found
+
+
+def _keep(rows: Iterable[ledger.Row], root: Path) -> None:
+    for path, count in ledger.append(rows, root).items():
+        print(f"{count} rows added to {path}")

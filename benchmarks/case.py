@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import torch
 
 from vlp_fast import ops
+from vlp_fast.errors import InputError
 from vlp_fast.ops.registry import preferred_backends
 
 OURS = "vlp_fast"
 """First word of the names of our own providers."""
-
+NEEDS_GPU = "left out on a CPU, where it does not run"
+COMPILING = "left out of a quick run, because compiling takes long"
 QUICK_BATCH = 2
 
 
@@ -35,18 +39,35 @@ class Setting:
         return torch.Generator(self.device).manual_seed(seed)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Provider:
-    """One way to solve a problem."""
+def setting(device: str, *, is_quick: bool = False) -> Setting:
+    """Where to measure; `auto` is the GPU if there is one.
 
-    run: Callable[[], Any]
-    """Solves it and returns the solution."""
-    read: Callable[[Any], Any] = lambda solution: solution
-    """Brings a solution into the form that the case checks; not timed."""
+    Raises:
+        InputError: if there is no GPU and one is asked for.
+    """
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise InputError("no CUDA device is visible; leave the device out to measure on the CPU")
+    chosen = ("cuda" if has_gpu else "cpu") if device == "auto" else device
+    return Setting(device=chosen, is_quick=is_quick)
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One way to solve a problem, or why it is left out."""
+
+    run: Callable[[Any], Any] | None = None
+    """Maps a problem, or what `prepare` made of it, to the solution."""
+    prepare: Callable[[Any], Any] = lambda problem: problem
+    """Done before the clock starts."""
+    read: Callable[[Any, Any], Any] = lambda problem, solution: solution
+    """Brings the solution of a problem into the form that the case checks; not timed."""
     backend: str = ""
     """Of ours: the backends that run."""
     tolerance: float | None = None
     """Of one that is not meant to be as near to the truth as the case asks for."""
+    absence: str = ""
+    """Why there is no `run`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,36 +77,40 @@ class Case:
     operator: str
     name: str
     """Scenario and shape, without spaces."""
+    draws: Sequence[Callable[[], Any]]
+    """The problems that a run solves one after the other; times are for one of them."""
     providers: Mapping[str, Provider]
     """By name; ours first."""
-    error: Callable[[Any], float]
-    """How far a solution is from the truth, in the unit of `tolerance`."""
+    error: Callable[[Any, Any], float]
+    """How far from the truth the solution of a problem is, in the unit of `tolerance`."""
     tolerance: float
-    wrong: Callable[[Any], float] | None = None
+    wrong: Callable[[Any, Any], float] | None = None
     """Share of the parts of a solution that are not the best there is; `None`: not counted."""
-    absent: Mapping[str, str] = field(default_factory=dict)
-    """Providers that are left out, and why."""
     dtype: str = "float32"
     direction: str = "forward"
-    calls: int = 1
-    """Calls of the operator in one run of a provider; times are for one of them."""
-    num_bytes: int | None = None
-    """The least a call has to read and write in the memory of the device; `None`: not counted."""
-    flops: int | None = None
-    """The least a call has to compute; `None`: not counted."""
+    num_bytes: Callable[[Any], int] | None = None
+    """The least that a problem has to read and write in the device's memory, if it is counted."""
+    flops: Callable[[Any], int] | None = None
+    """The least it has to compute, if it is counted."""
     arithmetic: str = ""
     """The least dtype that computes it, where a proof makes up for it; `dtype` if empty."""
 
 
-Cases = Mapping[str, Callable[[], Case]]
-"""Cases by name, each drawn when it is asked for."""
+def cases(operator: str, where: Setting) -> list[Case]:
+    """The cases of an operator, the most telling first; nothing is drawn yet."""
+    found: list[Case] = import_module(f"{__package__}.{operator}").cases(where)
+    return found
+
+
+@cache
+def compiled(function: Callable[..., Any], *, dynamic: bool | None = None) -> Callable[..., Any]:
+    """The same by torch.compile, which is not imported before it is asked for."""
+    made: Callable[..., Any] = torch.compile(function, dynamic=dynamic)
+    return made
 
 
 def ours(
-    run: Callable[[], Any],
-    operators: Sequence[str],
-    device: str,
-    read: Callable[[Any], Any] = lambda solution: solution,
+    run: Callable[[Any], Any], operators: Sequence[str], device: str, **parts: Any
 ) -> dict[str, Provider]:
     """Our way as it runs by default on a device, and on each other backend of it that is built.
 
@@ -95,14 +120,14 @@ def ours(
         run: calls these operators.
         operators: by name.
         device: where its tensors are.
-        read: as in `Provider`.
+        parts: `prepare` and `read` of the providers.
     """
     chosen = "+".join(dict.fromkeys(ops.backend_for(name, device)[0] for name in operators))
-    providers = {OURS: Provider(run=run, read=read, backend=chosen)}
+    providers = {OURS: Provider(run, backend=chosen, **parts)}
     for backend in _complete_backends(operators, device):
         if backend != chosen:
-            forced = _forced(run, backend)
-            providers[f"{OURS} {backend}"] = Provider(run=forced, read=read, backend=backend)
+            forced = Provider(_forced(run, backend), backend=backend, **parts)
+            providers[f"{OURS} {backend}"] = forced
     return providers
 
 
@@ -110,17 +135,14 @@ def _complete_backends(operators: Sequence[str], device: str) -> list[str]:
     """Backends of a device that have all these operators."""
     capability = torch.cuda.get_device_capability() if device == "cuda" else (0, 0)
     built = [ops.operators()[name].backends for name in operators]
-    wanted = [
-        backend
-        for backend in preferred_backends(device, capability)
-        if device != "cuda" or backend != "reference"
-    ]
-    return [backend for backend in wanted if all(backend in backends for backends in built)]
+    found = preferred_backends(device, capability)
+    wanted = [name for name in found if device != "cuda" or name != "reference"]
+    return [name for name in wanted if all(name in backends for backends in built)]
 
 
-def _forced(run: Callable[[], Any], backend: str) -> Callable[[], Any]:
-    def on_backend() -> Any:
+def _forced(run: Callable[[Any], Any], backend: str) -> Callable[[Any], Any]:
+    def on_backend(prepared: Any) -> Any:
         with ops.use(backend):
-            return run()
+            return run(prepared)
 
     return on_backend

@@ -1,5 +1,7 @@
 """Batches of pictures with the aspects of COCO and the augmentation of DETR, and their captions.
 
+Sequences of many lengths lie two ways: end to end, and at the front of equally long ones.
+
 A picture's shorter side is 480 to 800 pixels, the longer at most 1333, as E2E-VLP and DETR train.
 Of SOHO's, 600 and 1000, a cell covers 64 pixels: 32 of the CNN, pooled.
 """
@@ -9,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from vlp_fast import ops
-
-from .ragged import Problem, Ragged
 
 ASPECTS = (0.66, 0.67, 0.75, 0.75, 1.0, *(1.33,) * 4, 1.34, 1.49, *(1.5,) * 3, 1.51, 1.77)
 """Width / height: 16 equally likely parts of 2,796 pictures of COCO's val2017."""
@@ -22,8 +25,82 @@ TEXT_LENGTHS = (11, 11, 12, 13, 13, 14, 15, 17)
 """Words of their captions with [CLS] and [SEP], 8 equally likely parts."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
+@dataclass(frozen=True)
+class Ragged:
+    """S sequences, T rows in all; made from host integers, moved to the device once."""
+
+    lengths: Sequence[int]
+    padded_length: int
+    """Rows of each padded sequence."""
+    device: str
+
+    @cached_property
+    def bounds(self) -> Tensor:
+        """(S + 1,) int32: the first row of each sequence, then T."""
+        ends = accumulate(self.lengths, initial=0)
+        return torch.tensor(list(ends), dtype=torch.int32, device=self.device)
+
+    @cached_property
+    def longest_first(self) -> Tensor:
+        """(S,) int32: the sequences by falling length."""
+        order = torch.tensor(self.lengths).argsort(descending=True, stable=True)
+        return order.int().to(self.device)
+
+    @cached_property
+    def owners(self) -> Tensor:
+        """(T,) int64: the sequence of each row."""
+        numbers = torch.arange(len(self.lengths))
+        return numbers.repeat_interleave(torch.tensor(self.lengths)).to(self.device)
+
+    @cached_property
+    def is_padding(self) -> Tensor:
+        """(S, padded_length) bool."""
+        lengths = torch.tensor(self.lengths)[:, None]
+        return (torch.arange(self.padded_length) >= lengths).to(self.device)
+
+    def pad(self, rows: Tensor) -> Tensor:
+        """Maps (T, ...) to (S, padded_length, ...), zeros on padding."""
+        padded = rows.new_zeros(len(self.lengths), self.padded_length, *rows.shape[1:])
+        padded[~self.is_padding] = rows
+        return padded
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        """Maps (S, padded_length, ...) to (T, ...)."""
+        return padded[~self.is_padding]
+
+
+def uniform(sequences: int, length: int, device: str) -> Ragged:
+    """Sequences of one length."""
+    return Ragged([length] * sequences, length, device)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Which rows attend to which."""
+
+    queries: Ragged
+    keys: Ragged
+    causal: bool = False
+    """The last query of a sequence sees all of its keys, the one before all but the last."""
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """Where sequences begin and how long they are at most, by FlashAttention's names."""
+        return {
+            "cu_seqlens_q": self.queries.bounds,
+            "cu_seqlens_k": self.keys.bounds,
+            "max_seqlen_q": max(self.queries.lengths),
+            "max_seqlen_k": max(self.keys.lengths),
+        }
+
+    @property
+    def pairs(self) -> int:
+        """Queries times the keys that they see, of all sequences."""
+        sizes = zip(self.queries.lengths, self.keys.lengths, strict=True)
+        return sum(nq * nk - self.causal * nq * (nq - 1) // 2 for nq, nk in sizes)
+
+
+class Augmentation(NamedTuple):
     """Sizes of pictures and of the CNN's cells, in pixels."""
 
     shorter: Sequence[int]
@@ -35,49 +112,36 @@ E2E_VLP = Augmentation(shorter=range(480, 801, 32), longest=1333, cell=32)
 SOHO = Augmentation(shorter=(600,), longest=1000, cell=64)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Mix:
     """A batch: which rows there are, packed and padded as one pads a batch of pictures."""
 
     grid: ops.Grid
     packing: ops.Packing
 
-    @property
-    def padded_length(self) -> int:
-        """Rows of each padded sequence: the longest text and the whole map."""
-        height, width = self.grid.map_size
-        return max(self.packing.text_lengths) + height * width
-
     @cached_property
     def rows(self) -> Ragged:
-        """The rows of the sequences, packed and padded; text comes first."""
-        device = str(self.packing.cu_seqlens.device)
-        return Ragged(lengths=self.packing.lengths, padded_length=self.padded_length, device=device)
+        """Of each sequence text and cells; padded to the longest text and the whole map."""
+        height, width = self.grid.map_size
+        longest = max(self.packing.text_lengths) + height * width
+        return Ragged(self.packing.lengths, longest, str(self.packing.cu_seqlens.device))
 
     @cached_property
     def texts(self) -> Ragged:
         """The rows of text alone, a caption for each picture."""
         lengths = self.packing.text_lengths
-        return Ragged(lengths=lengths, padded_length=max(lengths), device=self.rows.device)
-
-    @property
-    def self_attention(self) -> Problem:
-        """Every row to all rows of its sequence."""
-        return Problem(queries=self.rows, keys=self.rows)
+        return Ragged(lengths, max(lengths), self.rows.device)
 
 
 def draw_mix(batch: int, augmentation: Augmentation, device: str, *, seed: int = 0) -> Mix:
     """Draw a batch; the same one for the same seed on every device."""
     generator = torch.Generator().manual_seed(seed)
 
-    def pick(count: int) -> int:
-        return int(torch.randint(count, (), generator=generator))
+    def pick(choices: Sequence[float]) -> float:
+        return choices[int(torch.randint(len(choices), (), generator=generator))]
 
-    sizes = [
-        _cells(ASPECTS[pick(16)], pick(len(augmentation.shorter)), augmentation)
-        for _ in range(batch)
-    ]
-    return _mix(sizes, [TEXT_LENGTHS[pick(8)] for _ in range(batch)], device)
+    sizes = [_cells(pick(ASPECTS), pick(augmentation.shorter), augmentation) for _ in range(batch)]
+    return _mix(sizes, [int(pick(TEXT_LENGTHS)) for _ in range(batch)], device)
 
 
 def full_mix(batch: int, size: tuple[int, int], device: str) -> Mix:
@@ -89,11 +153,10 @@ def _mix(sizes: Sequence[tuple[int, int]], texts: Sequence[int], device: str) ->
     largest = (max(height for height, _ in sizes), max(width for _, width in sizes))
     grid = ops.make_grid(sizes, largest)
     packing = ops.make_packing(texts, range(len(texts)), grid)
-    return Mix(grid=grid.to(device), packing=packing.to(device))
+    return Mix(grid.to(device), packing.to(device))
 
 
-def _cells(aspect: float, choice: int, augmentation: Augmentation) -> tuple[int, int]:
-    shorter: float = augmentation.shorter[choice]
+def _cells(aspect: float, shorter: float, augmentation: Augmentation) -> tuple[int, int]:
     shorter = min(shorter, augmentation.longest / max(aspect, 1 / aspect))
     height, width = (shorter, shorter * aspect) if aspect >= 1 else (shorter / aspect, shorter)
     return -(-int(height) // augmentation.cell), -(-int(width) // augmentation.cell)

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import vlp_fast
 from vlp_fast import ops
 
-from .nearest import Assign, Truth
+from .case import compiled
+from .nearest import Assign, Rows
 
 Solution = list[Tensor]
 """Indices (N,), rows as codes (N, D), codes after the step (K, D)."""
@@ -43,16 +43,16 @@ class Codebook:
         torch.div(self.embed_avg, smoothed[:, None], out=self.codes)
 
 
-def by_ours(x: Tensor, codes: Tensor, *, deterministic: bool = True) -> Step:
+def by_ours(rows: Rows, *, deterministic: bool = True) -> Step:
     """Our operators, with codes that the update prepares for the next search."""
-    book = Codebook(codes)
+    x, book, num_codes = rows.x, Codebook(rows.codes), len(rows.codes)
     prepared = ops.prepare_codes(book.codes, x.dtype)
 
     def step() -> Solution:
         found = ops.nearest_code(x, book.codes, excluded=-1, prepared=prepared)
         quantised = ops.gather_codes(book.codes, found, x.dtype)
         statistics = ops.code_statistics(
-            x, found, len(codes), check_finite=False, deterministic=deterministic
+            x, found, num_codes, check_finite=False, deterministic=deterministic
         )
         ops.laplace_ema_update(
             book.codes,
@@ -69,24 +69,29 @@ def by_ours(x: Tensor, codes: Tensor, *, deterministic: bool = True) -> Step:
     return step
 
 
-def by_our_layer(x: Tensor, codes: Tensor) -> Step:
-    """VectorQuantize, which computes a loss too."""
-    return _by_layer(vlp_fast.VectorQuantize, x, codes)
+def by_layer(layer: Callable[..., Any], rows: Rows) -> Step:
+    """vector-quantize-pytorch's VectorQuantize, or ours; both compute a loss too."""
+    num_codes, width = rows.codes.shape
+    quantizer = layer(dim=width, codebook_size=num_codes, decay=DECAY, eps=EPS)
+    quantizer = quantizer.to(rows.x.device)
+    quantizer.codebook = rows.codes
+    quantizer._codebook.embed_avg.copy_(rows.codes)
+
+    def step() -> Solution:
+        quantised, indices, _ = quantizer(rows.x[None])
+        return [indices[0], quantised[0], quantizer.codebook]
+
+    return step
 
 
-def by_package(layer: Callable[..., Any], x: Tensor, codes: Tensor) -> Step:
-    """vector-quantize-pytorch's VectorQuantize."""
-    return _by_layer(layer, x, codes)
-
-
-def composed(assign: Assign, sums_of: Sums, x: Tensor, codes: Tensor) -> Step:
+def composed(assign: Assign, sums_of: Sums, rows: Rows) -> Step:
     """A step of two parts: who is nearest, and what their rows add up to."""
-    book = Codebook(codes)
+    x, book = rows.x, Codebook(rows.codes)
 
     def step() -> Solution:
         indices = assign(x, book.codes)
         quantised = book.codes[indices].to(x.dtype)
-        book.move(*sums_of(x, indices, len(codes)))
+        book.move(*sums_of(x, indices, len(book.codes)))
         return [indices, quantised, book.codes]
 
     return step
@@ -98,6 +103,12 @@ def sums_by_index_add(x: Tensor, indices: Tensor, num_codes: int) -> tuple[Tenso
     counts = torch.zeros(num_codes, device=x.device)
     ones = torch.ones(1, device=x.device).expand(len(x))
     return sums.index_add_(0, indices, x.float()), counts.index_add_(0, indices, ones)
+
+
+def sums_by_compiled_index_add(x: Tensor, indices: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
+    """The same compiled."""
+    sums: tuple[Tensor, Tensor] = compiled(sums_by_index_add, dynamic=True)(x, indices, num_codes)
+    return sums
 
 
 def sums_by_sorting(x: Tensor, indices: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
@@ -127,35 +138,22 @@ def sums_by_flash_kmeans(update: Callable[..., Any]) -> Sums:
     return sums_of
 
 
-def error(truth: Truth, solution: Solution) -> float:
+def error(rows: Rows, solution: Solution) -> float:
     """The largest of three: excess of the distances, what rows became, and how codes moved.
 
     Rows and codes are compared with what float64 makes of the very indices, relative to the
     largest number.
     """
     indices, quantised, moved = solution
-    excess = truth.excess(indices)
+    excess = rows.excess(indices)
     if excess == float("inf"):
         return excess
-    expected = truth.codes[indices].to(quantised.dtype)
-    book = Codebook(truth.codes.double())
-    counts = torch.bincount(indices, minlength=len(truth.codes)).double()
-    sums = torch.zeros_like(book.codes).index_add_(0, indices, truth.x.double())
+    expected = rows.codes[indices].to(quantised.dtype)
+    book = Codebook(rows.codes.double())
+    counts = torch.bincount(indices, minlength=len(rows.codes)).double()
+    sums = torch.zeros_like(book.codes).index_add_(0, indices, rows.x.double())
     book.move(sums, counts)
     return max(excess, _relative(quantised, expected), _relative(moved, book.codes))
-
-
-def _by_layer(layer: Callable[..., Any], x: Tensor, codes: Tensor) -> Step:
-    quantizer = layer(dim=codes.shape[1], codebook_size=len(codes), decay=DECAY, eps=EPS)
-    quantizer = quantizer.to(x.device)
-    quantizer.codebook = codes
-    quantizer._codebook.embed_avg.copy_(codes)
-
-    def step() -> Solution:
-        quantised, indices, _ = quantizer(x[None])
-        return [indices[0], quantised[0], quantizer.codebook]
-
-    return step
 
 
 def _relative(found: Tensor, expected: Tensor) -> float:

@@ -1,16 +1,28 @@
-"""What a call costs besides time: compilations, and waits for the device."""
+"""What a call costs besides time: compilations, waits for the device, memory; and other load."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
+import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
-from torch._dynamo.utils import counters as dynamo_counters
 
 Result = TypeVar("Result")
+
+STATUS = Path("/proc/self/status")
+RESET = Path("/proc/self/clear_refs")
+RESET_PEAK = "5"
+STATISTICS = Path("/proc/stat")
+IDLE = (3, 4)  # of its fields: idle, and waiting for a disk
+FIELDS = 8  # the ninth and tenth, guests, are in the first two already
 
 
 class CompilationCounter:
@@ -54,8 +66,46 @@ def count_synchronisations(run: Callable[[], object]) -> int:
     return sum("synchronizing CUDA operation" in str(warning.message) for warning in caught)
 
 
+def extra_memory(run: Callable[[], Any], device: str) -> int | None:
+    """Bytes that a call takes at its peak, its result included, beyond what was there before.
+
+    On a GPU what PyTorch's allocator handed out: neither tensors of before nor scratch space that
+    it kept from an earlier run count. On a CPU what the system gave to the process, in pages,
+    native code included; `None` if it is not a Linux that lets a process reset its own peak. The
+    call should have run before, or what it loads and compiles counts too.
+    """
+    if device != "cuda":
+        gc.collect()
+        before = _reset_peak()
+        run()
+        return None if before is None else max(0, _pages("VmHWM") - before)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    torch.cuda.synchronize()
+    return int(torch.cuda.max_memory_allocated() - before)
+
+
+class OtherLoad:
+    """The share of all CPUs that other processes take from when it is made."""
+
+    def __init__(self) -> None:
+        self._before = _seconds()
+
+    def share(self) -> float | None:
+        """Between 0 and 1; `None` where the system does not tell."""
+        after = _seconds()
+        if self._before is None or after is None:
+            return None
+        busy, own, total = (now - then for now, then in zip(after, self._before, strict=True))
+        return min(1.0, max(0.0, busy - own) / total) if total > 0 else None
+
+
 def _graphs() -> int:
-    return int(dynamo_counters["stats"]["unique_graphs"])
+    """That Dynamo compiled so far; it is not imported for this."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return int(dynamo.counters["stats"]["unique_graphs"]) if dynamo else 0
 
 
 @contextmanager
@@ -71,3 +121,33 @@ def _triton_hook(on_compiled: Callable[..., None]) -> Iterator[None]:
         yield
     finally:
         knobs.runtime.jit_post_compile_hook = before
+
+
+def _reset_peak() -> int | None:
+    """Bytes of the process now, from where its peak is counted anew."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # else pages of earlier calls are used again unseen
+        RESET.write_text(RESET_PEAK)
+        return _pages("VmRSS")
+    except (OSError, AttributeError):
+        return None
+
+
+def _pages(name: str) -> int:
+    """A line of the process's status, in bytes."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", STATUS.read_text(), re.M)
+    if found is None:
+        raise OSError(f"{STATUS} has no {name}")
+    return 1024 * int(found[1])
+
+
+def _seconds() -> tuple[float, float, float] | None:
+    """Of CPU time so far: busy, of these our own, and in all."""
+    try:
+        first = STATISTICS.read_text().splitlines()[0]
+    except OSError:
+        return None
+    ticks = [int(field) for field in first.split()[1 : 1 + FIELDS]]
+    per_second = os.sysconf("SC_CLK_TCK")
+    busy = sum(value for place, value in enumerate(ticks) if place not in IDLE)
+    return busy / per_second, sum(os.times()[:4]), sum(ticks) / per_second

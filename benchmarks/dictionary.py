@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import starmap
+from operator import call
 
 import torch
-from torch import Tensor
 
+import vlp_fast
 from vlp_fast import ops
 
-from . import codebook_steps
-from .case import OURS, Case, Cases, Provider, Setting, ours
-from .nearest import EXACT, Assign, Truth
-from .peers import FLASH_ASSIGN
-from .quantizers import assigners, steppers
+from . import codebook_steps as steps
+from . import nearest
+from .case import COMPILING, NEEDS_GPU, OURS, Case, Provider, Setting, ours
+from .nearest import EXACT, FINE, ROUGH, Assign, Rows
+from .peers import FLASH_ASSIGN, FLASH_UPDATE, VECTOR_QUANTIZE
 
 Shape = tuple[int, int, int]
 """Rows, codes, width."""
@@ -54,138 +54,28 @@ ROW_NOISE, CODE_NOISE = 0.5, 0.05
 """Deviation of rows and of codes from their centres, whose own is 1."""
 STEP_TOLERANCE = 1e-5
 """Of codes after a step, relative: sums and averages are float32."""
+COMPILED, CHUNKED = "half mm + argmax, compiled", ", chunked"
 RECOMPILES = f"left out: it compiles anew for each N, see the case of {FEW_VARIED}"
 
 
-def cases(setting: Setting) -> Cases:
-    """The cases of the dictionary by name, search and step of a shape in turns."""
-    found: dict[str, Callable[[], Case]] = {}
-    for dtype, shapes in _shapes(setting.device).items():
-        for shape in shapes:
-            drawn = (128, 512, shape[2]) if setting.is_quick else shape
-            for kind, make in (("assign", _assign), ("step", _step)):
-                name = f"{kind}-{_name(dtype, drawn)}"
-                found[name] = partial(make, setting, name, dtype, drawn)
-        for number in (VARIED, FEW_VARIED):  # of one dtype, after the first one
-            name = f"assign-varied-{number}x"
-            found.setdefault(name, partial(_varied, setting, name, number))
+def cases(setting: Setting) -> list[Case]:
+    """The cases of the dictionary, search and step of a shape in turns."""
+    found: list[Case] = []
+    shapes_of = GPU_SHAPES if setting.device == "cuda" else {torch.float32: CPU_SHAPES}
+    for place, (dtype, shapes) in enumerate(shapes_of.items()):
+        sizes = [(128, 512, shape[2]) if setting.is_quick else shape for shape in shapes]
+        for shape in dict.fromkeys(sizes):
+            words = {torch.bfloat16: "bf16-", torch.float16: "fp16-"}.get(dtype, "")
+            name = "{}N{}-K{}-D{}".format(words, *shape)
+            problem = partial(draw, setting, dtype, shape)
+            found.append(_assign(setting, f"assign-{name}", dtype, [problem]))
+            found.append(_step(setting, f"step-{name}", dtype, problem))
+        if place == 0:  # of one dtype
+            found += [_varied(setting, dtype, number) for number in (VARIED, FEW_VARIED)]
     return found
 
 
-def _shapes(device: str) -> dict[torch.dtype, Sequence[Shape]]:
-    return GPU_SHAPES if device == "cuda" else {torch.float32: CPU_SHAPES}
-
-
-def _name(dtype: torch.dtype, shape: Shape) -> str:
-    words = {torch.bfloat16: "bf16-", torch.float16: "fp16-"}.get(dtype, "")
-    rows, codes, width = shape
-    return f"{words}N{rows}-K{codes}-D{width}"
-
-
-def _assign(setting: Setting, name: str, dtype: torch.dtype, shape: Shape) -> Case:
-    x, codes = _draw(setting, dtype, shape)
-    truth = Truth(x, codes)
-    providers = ours(lambda: ops.nearest_code(x, codes), ["nearest_code"], setting.device)
-    prepared = ops.prepare_codes(codes, x.dtype)
-    providers[f"{OURS} codes prepared"] = Provider(
-        run=lambda: ops.nearest_code(x, codes, prepared=prepared), backend=providers[OURS].backend
-    )
-    absent = {}
-    for peer, (assign, tolerance) in assigners(setting, dtype).items():
-        if isinstance(assign, str):
-            absent[peer] = assign
-        else:
-            providers[peer] = Provider(run=partial(assign, x, codes), tolerance=tolerance)
-    return Case(
-        operator="dictionary",
-        name=name,
-        providers=providers,
-        absent=absent,
-        error=truth.excess,
-        wrong=truth.wrong,
-        tolerance=EXACT,
-        dtype=_dtype_name(dtype),
-        arithmetic="float16" if dtype == torch.float32 else "",
-        num_bytes=x.nbytes + codes.nbytes + 8 * len(x),
-        flops=2 * len(x) * codes.numel(),
-    )
-
-
-def _step(setting: Setting, name: str, dtype: torch.dtype, shape: Shape) -> Case:
-    x, codes = _draw(setting, dtype, shape)
-    truth = Truth(x, codes)
-    used = ["nearest_code", "gather_codes", "code_statistics", "laplace_ema_update"]
-    providers = {  # each with a codebook of its own, which its runs move on
-        name: ours(codebook_steps.by_ours(x, codes), used, setting.device)[name]
-        for name in ours(lambda: None, used, setting.device)
-    }
-    backend = providers[OURS].backend
-    if setting.device == "cuda":
-        run = codebook_steps.by_ours(x, codes, deterministic=False)
-        providers[f"{OURS} atomic sums"] = Provider(run=run, backend=backend)
-    run = codebook_steps.by_our_layer(x, codes)
-    providers[f"{OURS} VectorQuantize"] = Provider(run=run, backend=backend)
-    absent = {}
-    for peer, found in steppers(setting, x, codes).items():
-        if isinstance(found, str):
-            absent[peer] = found
-        else:
-            providers[peer] = found
-    return Case(
-        operator="dictionary",
-        name=name,
-        providers=providers,
-        absent=absent,
-        error=partial(codebook_steps.error, truth),
-        wrong=lambda solution: truth.wrong(solution[0]),
-        tolerance=STEP_TOLERANCE,
-        dtype=_dtype_name(dtype),
-        arithmetic="float16" if dtype == torch.float32 else "",
-        num_bytes=2 * x.nbytes + 8 * len(x) + 4 * codes.nbytes,
-        flops=2 * len(x) * codes.numel() + x.numel(),
-    )
-
-
-def _varied(setting: Setting, name: str, number: int) -> Case:
-    """Another N in each call."""
-    is_gpu = setting.device == "cuda"
-    dtype = torch.bfloat16 if is_gpu else torch.float32
-    low, high = (100, 200) if setting.is_quick else VARIED_ROWS[setting.device]
-    shape = (high, CODES, WIDTH) if is_gpu else (high, *SMALL[1:])
-    x, codes = _draw(setting, dtype, shape)
-    generator = torch.Generator().manual_seed(0)
-    sizes = (
-        low + torch.randperm(high - low, generator=generator)[: 5 if setting.is_quick else number]
-    ).tolist()
-    parts = [x[:size] for size in sizes]
-    truths = [Truth(part, codes) for part in parts]
-
-    def each(assign: Assign) -> Callable[[], list[Tensor]]:
-        return lambda: [assign(part, codes) for part in parts]
-
-    providers = ours(each(ops.nearest_code), ["nearest_code"], setting.device)
-    absent = {}
-    for peer, (assign, tolerance) in assigners(setting, dtype).items():
-        if isinstance(assign, str):
-            absent[peer] = assign
-        elif peer == FLASH_ASSIGN.distribution and number > FEW_VARIED:
-            absent[peer] = RECOMPILES
-        else:
-            providers[peer] = Provider(run=each(assign), tolerance=tolerance)
-    return Case(
-        operator="dictionary",
-        name=name,
-        providers=providers,
-        absent=absent,
-        error=lambda found: max(truth.excess(part) for truth, part in _pairs(truths, found)),
-        wrong=lambda found: sum(starmap(Truth.wrong, _pairs(truths, found))) / len(parts),
-        tolerance=EXACT,
-        dtype=_dtype_name(dtype),
-        calls=len(parts),
-    )
-
-
-def _draw(setting: Setting, dtype: torch.dtype, shape: Shape) -> tuple[Tensor, Tensor]:
+def draw(setting: Setting, dtype: torch.dtype, shape: Shape) -> Rows:
     """Rows around centres, each as likely as another, and a code near each centre."""
     rows, num_codes, width = shape
     generator = setting.generator()
@@ -193,12 +83,132 @@ def _draw(setting: Setting, dtype: torch.dtype, shape: Shape) -> tuple[Tensor, T
     centres = normal(num_codes, width)
     chosen = torch.randint(num_codes, (rows,), generator=generator, device=setting.device)
     x = normal(rows, width).mul_(ROW_NOISE).add_(centres[chosen])
-    return x.to(dtype), centres + CODE_NOISE * normal(num_codes, width)
+    return Rows(x.to(dtype), centres + CODE_NOISE * normal(num_codes, width))
 
 
-def _pairs(truths: Sequence[Truth], found: Sequence[Tensor]) -> zip[tuple[Truth, Tensor]]:
-    return zip(truths, found, strict=True)
+def _varied(setting: Setting, dtype: torch.dtype, number: int) -> Case:
+    """Another N in each call."""
+    low, high = (100, 200) if setting.is_quick else VARIED_ROWS[setting.device]
+    generator = torch.Generator().manual_seed(0)
+    sizes = (
+        low + torch.randperm(high - low, generator=generator)[: 5 if setting.is_quick else number]
+    )
+    rest = (CODES, WIDTH) if setting.device == "cuda" else SMALL[1:]
+    draws = [partial(draw, setting, dtype, (size, *rest)) for size in sizes.tolist()]
+    return _assign(setting, f"assign-varied-{number}x", dtype, draws)
 
 
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _assign(
+    setting: Setting, name: str, dtype: torch.dtype, draws: Sequence[Callable[[], Rows]]
+) -> Case:
+    """The search for one number of rows, or for one after the other."""
+    providers = ours(lambda r: ops.nearest_code(r.x, r.codes), ["nearest_code"], setting.device)
+    if len(draws) == 1:
+        providers[f"{OURS} codes prepared"] = Provider(
+            lambda both: ops.nearest_code(both[0].x, both[0].codes, prepared=both[1]),
+            prepare=lambda rows: (rows, ops.prepare_codes(rows.codes, rows.x.dtype)),
+            backend=providers[OURS].backend,
+        )
+    for peer, (assign, tolerance) in _searches(setting, dtype).items():
+        providers[peer] = _search(assign, tolerance)
+    if setting.device == "cuda" and setting.is_quick:
+        providers[COMPILED] = Provider(absence=COMPILING)
+    unless = RECOMPILES if len(draws) > FEW_VARIED else ""
+    providers[FLASH_ASSIGN.distribution] = FLASH_ASSIGN.provide(
+        lambda flash: _search(nearest.by_flash_kmeans(flash), ROUGH),
+        unless if setting.device == "cuda" else NEEDS_GPU,
+    )
+    return Case(
+        operator="dictionary",
+        name=name,
+        draws=draws,
+        providers=providers,
+        error=Rows.excess,
+        wrong=Rows.wrong,
+        tolerance=EXACT,
+        dtype=str(dtype).removeprefix("torch."),
+        arithmetic="float16" if dtype == torch.float32 else "",
+        num_bytes=lambda rows: rows.x.nbytes + rows.codes.nbytes + 8 * len(rows.x),
+        flops=lambda rows: 2 * len(rows.x) * rows.codes.numel(),
+    )
+
+
+def _search(assign: Assign, tolerance: float) -> Provider:
+    return Provider(lambda rows: assign(rows.x, rows.codes), tolerance=tolerance)
+
+
+def _searches(setting: Setting, dtype: torch.dtype) -> dict[str, tuple[Assign, float]]:
+    """PyTorch's with their tolerances."""
+    found: dict[str, tuple[Assign, float]] = {
+        "cdist + argmin": (nearest.by_cdist, FINE),
+        f"addmm + argmax{CHUNKED}": (nearest.by_products, FINE),
+    }
+    if setting.device != "cuda":
+        return found
+    if dtype == torch.float32:
+        found[f"addmm + argmax{CHUNKED}, TF32"] = (nearest.in_tf32(nearest.by_products), ROUGH)
+    found[f"half mm + argmax{CHUNKED}"] = (nearest.by_half_products, ROUGH)
+    if not setting.is_quick:
+        found[COMPILED] = (nearest.by_compiled_half_products, ROUGH)
+    return found
+
+
+def _step(setting: Setting, name: str, dtype: torch.dtype, problem: Callable[[], Rows]) -> Case:
+    used = ["nearest_code", "gather_codes", "code_statistics", "laplace_ema_update"]
+    providers = ours(call, used, setting.device, prepare=steps.by_ours)
+    backend = providers[OURS].backend
+    if setting.device == "cuda":
+        atomic = partial(steps.by_ours, deterministic=False)
+        providers[f"{OURS} atomic sums"] = Provider(call, atomic, backend=backend)
+    layer = partial(steps.by_layer, vlp_fast.VectorQuantize)
+    providers[f"{OURS} VectorQuantize"] = Provider(call, layer, backend=backend)
+    return Case(
+        operator="dictionary",
+        name=name,
+        draws=[problem],
+        providers={**providers, **_composed(setting, dtype), **_packages(setting)},
+        error=steps.error,
+        wrong=lambda rows, solution: rows.wrong(solution[0]),
+        tolerance=STEP_TOLERANCE,
+        dtype=str(dtype).removeprefix("torch."),
+        arithmetic="float16" if dtype == torch.float32 else "",
+        num_bytes=lambda r: 2 * r.x.nbytes + 8 * len(r.x) + 4 * r.codes.nbytes,
+        flops=lambda rows: 2 * len(rows.x) * rows.codes.numel() + rows.x.numel(),
+    )
+
+
+def _composed(setting: Setting, dtype: torch.dtype) -> dict[str, Provider]:
+    """Steps of PyTorch's searches and sums."""
+    found: dict[str, Provider] = {}
+    for name, (assign, tolerance) in _searches(setting, dtype).items():
+        sums = steps.sums_by_index_add
+        if name == COMPILED:
+            sums = steps.sums_by_compiled_index_add
+        step = Provider(call, partial(steps.composed, assign, sums), tolerance=tolerance)
+        found[f"{name.replace(CHUNKED, '')}, index_add"] = step
+    by_sorting = partial(steps.composed, nearest.by_products, steps.sums_by_sorting)
+    found["addmm + argmax, sorted sums"] = Provider(call, by_sorting, tolerance=FINE)
+    return found
+
+
+def _packages(setting: Setting) -> dict[str, Provider]:
+    def by_flash(assign: Callable[..., torch.Tensor]) -> Provider:
+        update = FLASH_UPDATE.load()
+        assert update is not None  # of the same package
+        parts = (nearest.by_flash_kmeans(assign), steps.sums_by_flash_kmeans(update))
+        return Provider(call, partial(steps.composed, *parts), tolerance=ROUGH)
+
+    on_gpu, vector_quantize = setting.device == "cuda", VECTOR_QUANTIZE.distribution
+    found = {
+        FLASH_ASSIGN.distribution: FLASH_ASSIGN.provide(by_flash, "" if on_gpu else NEEDS_GPU),
+        vector_quantize: VECTOR_QUANTIZE.provide(
+            lambda layer: Provider(call, partial(steps.by_layer, layer), tolerance=FINE)
+        ),
+    }
+    if on_gpu:
+        found[f"{vector_quantize}, TF32"] = VECTOR_QUANTIZE.provide(
+            lambda layer: Provider(
+                nearest.in_tf32(call), partial(steps.by_layer, layer), tolerance=ROUGH
+            )
+        )
+    return found

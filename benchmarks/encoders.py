@@ -1,20 +1,41 @@
-"""Encoder layers as DETR computes them: padded pictures, x + positions in each, a mask of keys.
+"""Layers around attention, packed beside padded, forward and backward, with the same weights.
 
-And attention without padding, of the parts that there are elsewhere.
+DETR pads its pictures, adds positions to x in each layer and masks keys. A block without padding is
+also composed of the parts that there are elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from operator import call
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_fast.layers.transformer import Encoder, EncoderLayer
+from vlp_fast.layers.embeddings import SinePosition
+from vlp_fast.layers.transformer import Encoder, EncoderLayer, LayerConfig, make_encoder
 
-from .attention_ways import Attend
-from .coco_mix import Mix
+from .attention_ways import Attend, by_varlen
+from .case import COMPILING, NEEDS_GPU, Case, Provider, Setting, ours
+from .coco_mix import E2E_VLP, Mix, Problem, draw_mix, full_mix
+
+CONFIG = LayerConfig(width=256, num_heads=8, ffn_dim=2048, dropout=0.0)
+LAYERS = 6
+LARGEST = (25, 42)
+"""Cells of a picture of 800 x 1333 pixels."""
+OPERATORS = (
+    *("linear_with_positions", "sum_by_index", "attention", "attention_backward"),
+    *("residual_norm", "residual_norm_backward"),
+)
+PADDED, COMPOSED = "DETR, padded", "x + p, linear, varlen_attn"
+EXACT, HALF = 3e-3, 1e-1
+"""Difference of the output and of the gradient of the input, in the mean over all numbers: where a
+rectifier's input rounds to the other side of zero, the gradient of one row is another one."""
 
 
 class PaddedAttention(nn.Module):
@@ -22,22 +43,46 @@ class PaddedAttention(nn.Module):
 
     def __init__(self, layer: EncoderLayer) -> None:
         super().__init__()
-        ours = layer.attention
-        width = ours.out_proj.out_features
-        self.attention = nn.MultiheadAttention(width, ours.num_heads, batch_first=True)
-        self.attention.load_state_dict(ours.state_dict())
+        theirs = layer.attention
+        width = theirs.out_proj.out_features
+        self.attention = nn.MultiheadAttention(width, theirs.num_heads, batch_first=True)
+        self.attention.load_state_dict(theirs.state_dict())
 
     def forward(self, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
         """Maps (S, L, D) to (S, L, D)."""
         placed = x + positions
-        out: Tensor = self.attention(
-            placed, placed, x, key_padding_mask=is_padding, need_weights=False
-        )[0]
+        options = {"key_padding_mask": is_padding, "need_weights": False}
+        out: Tensor = self.attention(placed, placed, x, **options)[0]
         return out
 
 
+class PaddedLayer(nn.Module):
+    """DETR's encoder layer, normalised behind each block, with the weights of one of ours."""
+
+    def __init__(self, layer: EncoderLayer) -> None:
+        super().__init__()
+        self.attention, self.norm1, self.norm2 = PaddedAttention(layer), layer.norm1, layer.norm2
+        self.linear1, self.linear2 = layer.ffn.linear1, layer.ffn.linear2
+
+    def forward(self, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
+        """Maps (S, L, D) to (S, L, D)."""
+        x = self.norm1(x + self.attention(x, positions, is_padding))
+        out: Tensor = self.norm2(x + self.linear2(functional.relu(self.linear1(x))))
+        return out
+
+
+class PaddedLayers(nn.ModuleList):
+    """Layers one behind the other."""
+
+    def forward(self, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
+        """Maps (S, L, D) to (S, L, D)."""
+        for layer in self:
+            x = layer(x, positions, is_padding)
+        return x
+
+
 class PackedAttention(nn.Module):
-    """The same block of packed rows, composed of others' parts: x + p is written out.
+    """The block of packed rows, composed of others' parts: x + p is written out.
 
     Args:
         layer: whose weights are taken.
@@ -50,71 +95,163 @@ class PackedAttention(nn.Module):
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Maps (T, D) to (T, D)."""
-        ours = self.projections
-        weight, bias = ours.in_proj_weight, ours.in_proj_bias
-        inner = ours.num_heads * ours.head_dim
-        placed = functional.linear(x + positions, weight[: 2 * inner], bias[: 2 * inner])
-        v = functional.linear(x, weight[2 * inner :], bias[2 * inner :])
-        q, k, v = (part.unflatten(1, (ours.num_heads, -1)) for part in (*placed.chunk(2, 1), v))
-        out: Tensor = ours.out_proj(self.attend(q, k, v).flatten(1))
+        theirs = self.projections
+        inner = 2 * theirs.num_heads * theirs.head_dim
+        (weight, value_weight), (bias, value_bias) = (
+            (both[:inner], both[inner:]) for both in (theirs.in_proj_weight, theirs.in_proj_bias)
+        )
+        q, k = functional.linear(x + positions, weight, bias).chunk(2, 1)
+        v = functional.linear(x, value_weight, value_bias)
+        q, k, v = (part.unflatten(1, (theirs.num_heads, -1)) for part in (q, k, v))
+        out: Tensor = theirs.out_proj(self.attend(q, k, v).flatten(1))
         return out
 
 
-class PaddedLayer(nn.Module):
-    """DETR's encoder layer, normalised behind each block, with the weights of one of ours."""
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """Rows of a batch, and the layers that map them; of one layer the attention alone."""
 
-    def __init__(self, layer: EncoderLayer) -> None:
-        super().__init__()
-        self.attention = PaddedAttention(layer)
-        self.linear1, self.linear2 = layer.ffn.linear1, layer.ffn.linear2
-        self.norm1, self.norm2 = layer.norm1, layer.norm2
+    setting: Setting
+    mix: Mix
+    encoder: Encoder
 
-    def forward(self, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
-        """Maps (S, L, D) to (S, L, D)."""
-        x = self.norm1(x + self.attention(x, positions, is_padding))
-        out: Tensor = self.norm2(x + self.linear2(functional.relu(self.linear1(x))))
-        return out
+    @property
+    def layers(self) -> list[EncoderLayer]:
+        """Of the encoder."""
+        return [layer for layer in self.encoder.layers if isinstance(layer, EncoderLayer)]
 
+    @cached_property
+    def positions(self) -> Any:
+        """Sine positions of the rows."""
+        sine = SinePosition(CONFIG.width).to(self.setting.device)
+        return sine.on_rows(self.mix.grid, self.mix.packing)
 
-class PaddedEncoder(nn.Module):
-    """Layers one behind the other."""
+    @cached_property
+    def x_and_grad(self) -> Tensor:
+        """The input and the gradient of the output: (2, T, D)."""
+        shape = (2, self.mix.packing.num_rows, CONFIG.width)
+        return torch.randn(shape, generator=self.setting.generator(), device=self.setting.device)
 
-    def __init__(self, layers: Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
+    @property
+    def padded(self) -> PaddedLayers:
+        """DETR's layers with the weights of ours."""
+        kind = PaddedAttention if len(self.layers) == 1 else PaddedLayer
+        return PaddedLayers(map(kind, self.layers)).to(self.setting.device)
 
-    def forward(self, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
-        """Maps (S, L, D) to (S, L, D)."""
-        for layer in self.layers:
-            x = layer(x, positions, is_padding)
-        return x
+    @property
+    def padded_inputs(self) -> tuple[Tensor, ...]:
+        """x, the gradient and positions, padded, and the mask."""
+        rows = self.mix.rows
+        return (*map(rows.pad, (*self.x_and_grad, self.positions.rows())), rows.is_padding)
 
+    def by_ours(self) -> Callable[[], list[Tensor]]:
+        """Packed rows through our layers."""
+        module = self.layers[0].attention if len(self.layers) == 1 else self.encoder
+        options = {"packing": self.mix.packing, "positions": self.positions}
+        return self._mixed(partial(step, module, *self.x_and_grad, **options))
 
-def padded_encoder(encoder: Encoder) -> PaddedEncoder:
-    """DETR's encoder with the weights of ours."""
-    return PaddedEncoder(PaddedLayer(layer) for layer in encoder_layers(encoder))
+    def by_padded(self, *, is_compiled: bool = False) -> Callable[[], list[Tensor]]:
+        """Padded rows through DETR's."""
+        return self._by(self.padded, *self.padded_inputs, is_compiled=is_compiled)
 
+    def by_parts(self, *, is_compiled: bool = False) -> Callable[[], list[Tensor]]:
+        """Packed rows through the parts of others."""
+        rows = self.mix.rows
+        module = PackedAttention(self.layers[0], by_varlen(Problem(rows, rows)))
+        inputs = (*self.x_and_grad, self.positions.rows())
+        return self._by(module, *inputs, is_compiled=is_compiled)
 
-def padded_attention(encoder: Encoder) -> PaddedEncoder:
-    """The attention of DETR's layers alone."""
-    return PaddedEncoder(PaddedAttention(layer) for layer in encoder_layers(encoder))
+    def unpad(self, found: Sequence[Tensor]) -> list[Tensor]:
+        """Output and gradient of the input of padded rows, packed."""
+        return [self.mix.rows.unpad(x) for x in found[:2]]
 
+    @cached_property
+    def truth(self) -> list[Tensor]:
+        """Output and gradient of the input by the padded layers in float64."""
+        x, grad, positions, is_padding = self.padded_inputs
+        module = deepcopy(self.padded).double()
+        return self.unpad(step(module, x.double(), grad.double(), positions.double(), is_padding))
 
-def padded_inputs(mix: Mix, rows: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """Pad rows, and add the mask."""
-    return (*(mix.rows.pad(x) for x in rows), mix.rows.is_padding)
+    def error(self, found: Sequence[Tensor]) -> float:
+        """How far both are, as root of the mean square, relative to that of their values."""
+        return max(
+            float((x - y).double().norm() / y.norm().clamp(min=1e-12))
+            for x, y in zip(found[:2], self.truth, strict=True)
+        )
+
+    def _by(
+        self, module: nn.Module, *inputs: Tensor, is_compiled: bool
+    ) -> Callable[[], list[Tensor]]:
+        made: Any = torch.compile(module, dynamic=True) if is_compiled else module
+        return self._mixed(partial(step, made, *inputs))
+
+    def _mixed(self, run: Callable[[], list[Tensor]]) -> Callable[[], list[Tensor]]:
+        """On a GPU under autocast, as training runs."""
+        on_gpu = self.setting.device == "cuda"
+        return torch.autocast("cuda", _half())(run) if on_gpu else run
 
 
 def step(
-    module: nn.Module, x: Tensor, *inputs: object, grad: Tensor, **options: object
+    module: nn.Module, x: Tensor, grad: Tensor, *inputs: Tensor, **options: object
 ) -> list[Tensor]:
     """Output of a module, and the gradients of its input and its parameters."""
     x = x.detach().requires_grad_()
-    leaves = [x, *module.parameters()]
     out = module(x, *inputs, **options)
+    leaves = [x, *module.parameters()]
     return [out.detach(), *torch.autograd.grad(out, leaves, grad.to(out.dtype))]
 
 
-def encoder_layers(encoder: Encoder) -> list[EncoderLayer]:
-    """The layers of an encoder."""
-    return [layer for layer in encoder.layers if isinstance(layer, EncoderLayer)]
+def draw(setting: Setting, mix: Callable[[str], Mix], layers: int) -> Layers:
+    """So many layers on a batch."""
+    torch.manual_seed(0)
+    encoder = make_encoder(CONFIG, layers).to(setting.device)
+    return Layers(setting, mix(setting.device), encoder)
+
+
+def block_case(setting: Setting, batch: int) -> Case:
+    """Positions, projections, attention and output of one layer."""
+    parts = Provider(call, Layers.by_parts) if setting.device == "cuda" else Provider()
+    return _case(setting, "block", batch, 1, partial(draw_mix, batch, E2E_VLP), {COMPOSED: parts})
+
+
+def encoder_case(setting: Setting, batch: int, *, is_full: bool = False) -> Case:
+    """Six layers beside DETR's, of pictures that all fill the largest map if that is asked for."""
+    mix = partial(full_mix, batch, LARGEST) if is_full else partial(draw_mix, batch, E2E_VLP)
+    return _case(setting, f"encoder{LAYERS}{'-full' * is_full}", batch, LAYERS, mix, {})
+
+
+def _case(
+    setting: Setting,
+    kind: str,
+    batch: int,
+    layers: int,
+    mix: Callable[[str], Mix],
+    others: dict[str, Provider],
+) -> Case:
+    on_gpu = setting.device == "cuda"
+    providers = ours(
+        call, OPERATORS[: 4 if layers == 1 else 6], setting.device, prepare=Layers.by_ours
+    )
+    others = {PADDED: Provider(call, Layers.by_padded, Layers.unpad), **others}
+    for is_compiled in (False, True):
+        for name, peer in others.items():
+            prepare: Callable[..., Any] = peer.prepare
+            made = replace(peer, prepare=partial(prepare, is_compiled=is_compiled))
+            absence = COMPILING if is_compiled and setting.is_quick else ""
+            absence = absence if peer.run else NEEDS_GPU
+            name += ", compiled" * is_compiled
+            providers[name] = Provider(absence=absence) if absence else made
+    return Case(
+        operator="attention",
+        name=f"{kind}-B{batch}-H8-E32",
+        draws=[partial(draw, setting, mix, layers)],
+        dtype=str(_half()).removeprefix("torch.") if on_gpu else "float32",
+        direction="forward+backward",
+        providers=providers,
+        error=Layers.error,
+        tolerance=HALF if on_gpu else EXACT,
+    )
+
+
+def _half() -> torch.dtype:
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16

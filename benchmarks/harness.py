@@ -1,201 +1,221 @@
 """The measurement of a case: providers agree first, then their calls are counted and timed.
 
-Once a provider is warm, one run more tells what memory it takes.
-
-A provider of another package that fails, or disagrees with the truth, is reported with the reason
-and not timed; ours must run. If ours disagrees, the case ends before anything is timed.
+Once a provider is warm, one run more tells what memory it takes. A provider of another package that
+fails, or disagrees with the truth, is not timed and says why; ours must run. If ours disagrees, the
+case ends before anything is timed.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from statistics import mean, median
 from typing import Any
 
 import torch
 
-from .case import Case, Provider, Setting
-from .counters import CompilationCounter, count_synchronisations
-from .load import OtherLoad
-from .memory import extra_memory
-from .result import Result, Timing
+from .case import OURS, Case, Setting
+from .counters import CompilationCounter, OtherLoad, count_synchronisations, extra_memory
 from .timing import (
-    ON_GPU,
     QUICK,
     Effort,
-    Spread,
+    Run,
     Stopwatch,
     cold_stopwatch,
     host_stopwatch,
     hot_stopwatch,
-    spread,
     take_turns,
     wait_for_device,
 )
 
 WARM_UP_RUNS = 2
-SLOW = 1.0
-"""Seconds of a first run."""
-LONG = 0.01
-"""Seconds of a run beyond which it is not repeated with a hot cache."""
+SLOW, LONG = 1.0, 0.01
+"""Seconds of a first run that needs no other to be warm, and of one that is not repeated hot."""
+LEFT_OUT, FAILED, DISAGREES = "left out", "failed", "disagrees"
+"""Why a provider was not timed."""
 
 
 class DisagreementError(AssertionError):
-    """A solution is not a solution: whose, how far from the truth, and what is allowed."""
-
-    def __init__(self, who: str, error: float, tolerance: float) -> None:
-        self.short = f"{error:.3g} from the truth, allowed {tolerance:.3g}"
-        super().__init__(f"{who} disagrees: {self.short}")
+    """A solution is not a solution: whose, how far from the truth, what is allowed."""
 
 
-def measure(case: Case, setting: Setting, effort: Effort | None = None) -> list[Result]:
-    """Check, count and time every provider of a case.
+@dataclass(kw_only=True)
+class Result:
+    """A provider on a case, measured or not; seconds and bytes are of one call of the operator."""
+
+    operator: str
+    case: str
+    provider: str
+    backend: str
+    direction: str
+    dtype: str
+    arithmetic: str
+    verdict: str = ""
+    """`LEFT_OUT`, `FAILED` or `DISAGREES`, in words the `problem`; empty if it was measured."""
+    problem: str = ""
+    error: float | None = None
+    wrong: float | None = None
+    first: float | None = None
+    """Seconds in the first run, with everything that it compiles and loads."""
+    compilations: int = 0
+    """Over all runs, the first one included."""
+    synchronisations: float | None = None
+    extra_bytes: int | None = None
+    """Of a run, at its peak, beyond what was there before."""
+    num_bytes: int | None = None
+    flops: int | None = None
+    others_cpu: float | None = None
+    """Share of the CPUs that other processes took while the case was timed."""
+    host: float | None = None
+    """Median until the call returns."""
+    wall: float | None = None
+    """Median until the device is idle again."""
+    cache: str = ""
+    times: list[float] = field(default_factory=list)
+    """On a GPU by its events with a cold `cache`, else by the clock of the host."""
+    hot: list[float] = field(default_factory=list)
+    """By events, with a hot cache."""
+
+    @property
+    def median(self) -> float:
+        """Of `times`; NaN if it was not measured."""
+        return median(self.times) if self.times else float("nan")
+
+
+def measure(
+    case: Case,
+    where: Setting,
+    effort: Effort | None = None,
+    only: Collection[str] | None = None,
+) -> list[Result]:
+    """Check, count and time the providers of a case.
+
+    Args:
+        case: what to measure.
+        where: on which device.
+        effort: how often each is called; of its own for a quick run.
+        only: the names of some providers; all by default.
 
     Raises:
         DisagreementError: if a solution of ours is further from the truth than the tolerance.
     """
-    effort = effort or _effort(setting)
-    torch._dynamo.reset()
-    contest = [_first_run(case, name) for name in case.providers]
-    for prepare in (_count_synchronisations, _warm_up):
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
+    problems = [draw() for draw in case.draws]
+    contest = [_Attempt(case, x, problems) for x in case.providers if only is None or x in only]
+    for stage in (_Attempt.run_first, _Attempt.count_synchronisations, _Attempt.warm_up):
         for attempt in _able(contest):
-            with _told(attempt):
-                prepare(attempt, setting)
-    able = _able(contest)
-    load = OtherLoad()
-    _time(able, setting, effort)
+            with attempt.told():
+                stage(attempt, where)
+    able, load = _able(contest), OtherLoad()
+    _time(able, where, effort or (QUICK if where.is_quick else Effort()))
     others = load.share()
-    left_out = [Result(case=case, provider=name, problem=why) for name, why in case.absent.items()]
-    return [*(attempt.finished(others) for attempt in contest), *left_out]
+    for attempt in able:
+        attempt.result.compilations, attempt.result.others_cpu = attempt.counter.count, others
+    return [attempt.result for attempt in contest]
 
 
-@dataclass(kw_only=True)
 class _Attempt:
     """A provider while it is measured."""
 
-    result: Result
-    run: Callable[[], Any]
-    counter: CompilationCounter
-    host: float = float("nan")
-    wall: float = float("nan")
-    """Seconds, medians of one call."""
+    def __init__(self, case: Case, name: str, problems: Sequence[Any]) -> None:
+        self.case, self.problems, self.calls = case, problems, len(problems)
+        self.provider, self.counter = case.providers[name], CompilationCounter()
+        self.run: Run = lambda: None
+        self.result = Result(
+            operator=case.operator,
+            case=case.name,
+            provider=name,
+            backend=self.provider.backend,
+            direction=case.direction,
+            dtype=case.dtype,
+            arithmetic=case.arithmetic or case.dtype,
+            verdict=LEFT_OUT if self.provider.run is None else "",
+            problem=self.provider.absence,
+        )
 
-    @property
-    def name(self) -> str:
-        return self.result.provider
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """What a peer raises becomes its problem; what ours raises is raised."""
+        try:
+            yield
+        except Exception as error:
+            if self.result.provider.split()[0] == OURS:
+                raise
+            if isinstance(error, DisagreementError):
+                self.result.verdict, self.result.problem = DISAGREES, str(error)
+            else:
+                line = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+                self.result.verdict, self.result.problem = FAILED, f"failed: {line}"
 
-    @property
-    def calls(self) -> int:
-        return self.result.case.calls
-
-    def spread_of_call(self, runs: list[float]) -> Spread:
-        """Of one call of the operator, from seconds of whole runs."""
-        return spread([seconds / self.calls for seconds in runs])
-
-    def add(self, cache: str, device: Spread) -> None:
-        timing = Timing(cache=cache, device=device, host=self.host, wall=self.wall)
-        self.result.timings.append(timing)
-
-    def finished(self, others_cpu: float | None) -> Result:
-        self.result.compilations = self.counter.count
-        self.result.others_cpu = others_cpu
-        return self.result
-
-
-def _first_run(case: Case, name: str) -> _Attempt:
-    """Run for the first time and compare with the truth."""
-    provider, counter = case.providers[name], CompilationCounter()
-    attempt = _Attempt(result=Result(case=case, provider=name), run=provider.run, counter=counter)
-    with _told(attempt):
+    def run_first(self, _: Setting) -> None:
+        """Run for the first time and compare with the truth."""
+        result, case, provider = self.result, self.case, self.provider
+        assert provider.run is not None
+        runs = [partial(provider.run, provider.prepare(problem)) for problem in self.problems]
+        self.run = runs[0] if self.calls == 1 else lambda: [run() for run in runs]
         start = time.perf_counter()
-        solution = counter.watch(provider.run)()
+        found = self.counter.watch(self.run)()
         wait_for_device()
-        attempt.result.first = (time.perf_counter() - start) / case.calls
-        solution = provider.read(solution)
-        attempt.result.error = _checked(case, name, provider, solution)
-        attempt.result.wrong = case.wrong(solution) if case.wrong else None
-    return attempt
+        result.first = (time.perf_counter() - start) / self.calls
+        solutions = [found] if self.calls == 1 else found
+        pairs = [(p, provider.read(p, x)) for p, x in zip(self.problems, solutions, strict=True)]
+        errors = [case.error(*pair) for pair in pairs]
+        result.error = next((error for error in errors if error != error), max(errors))
+        tolerance = case.tolerance if provider.tolerance is None else provider.tolerance
+        if not result.error <= tolerance:  # NaN is no agreement
+            who = f"{case.operator} {case.name}: {result.provider}"
+            far = f"{result.error:.3g} from the truth, allowed {tolerance:.3g}"
+            raise DisagreementError(f"{who} disagrees: {far}")
+        result.wrong = mean(case.wrong(*pair) for pair in pairs) if case.wrong else None
+        for name in ("num_bytes", "flops"):
+            if count := getattr(case, name):
+                setattr(result, name, sum(map(count, self.problems)) // self.calls)
+
+    def count_synchronisations(self, where: Setting) -> None:
+        """Of one run on a GPU."""
+        if where.device == "cuda":
+            waits = self.counter.watch(partial(count_synchronisations, self.run))()
+            self.result.synchronisations = waits / self.calls
+
+    def warm_up(self, where: Setting) -> None:
+        """Run until all is compiled and loaded, and once more for the memory."""
+        watched = self.counter.watch(self.run)
+        for _ in range(WARM_UP_RUNS if (self.result.first or 0) * self.calls < SLOW else 0):
+            watched()
+        self.result.extra_bytes = extra_memory(watched, where.device)
 
 
-@contextmanager
-def _told(attempt: _Attempt) -> Iterator[None]:
-    """What a peer raises becomes its problem; what ours raises is raised."""
-    try:
-        yield
-    except Exception as error:
-        if attempt.result.is_ours:
-            raise
-        if isinstance(error, DisagreementError):
-            attempt.result.problem = f"disagrees: {error.short}"
-        else:
-            attempt.result.problem = f"failed: {first_line(error)}"
+def _able(contest: Sequence[_Attempt]) -> list[_Attempt]:
+    return [attempt for attempt in contest if not attempt.result.verdict]
 
 
-def _able(contest: list[_Attempt]) -> list[_Attempt]:
-    return [attempt for attempt in contest if not attempt.result.problem]
-
-
-def _count_synchronisations(attempt: _Attempt, setting: Setting) -> None:
-    if setting.device == "cuda":
-        waits = attempt.counter.watch(partial(count_synchronisations, attempt.run))()
-        attempt.result.synchronisations = waits / attempt.calls
-
-
-def _warm_up(attempt: _Attempt, setting: Setting) -> None:
-    """Run until all is compiled and loaded, and once more for the memory."""
-    if attempt.result.first * attempt.calls < SLOW:  # others are warm after the first run
-        for _ in range(WARM_UP_RUNS):
-            attempt.counter.watch(attempt.run)()
-    watched = attempt.counter.watch(attempt.run)
-    attempt.result.extra_bytes = extra_memory(watched, setting.device)
-
-
-def _checked(case: Case, name: str, provider: Provider, solution: Any) -> float:
-    error = case.error(solution)
-    tolerance = case.tolerance if provider.tolerance is None else provider.tolerance
-    if not error <= tolerance:  # NaN is no agreement
-        raise DisagreementError(f"{case.operator} {case.name}: {name}", error, tolerance)
-    return error
-
-
-def _effort(setting: Setting) -> Effort:
-    if setting.is_quick:
-        return QUICK
-    return ON_GPU if setting.device == "cuda" else Effort()
-
-
-def _time(able: list[_Attempt], setting: Setting, effort: Effort) -> None:
-    """Fill in the timings of all, in turns."""
-    returned: dict[str, list[float]] = {attempt.name: [] for attempt in able}
-    stopwatches = {a.name: host_stopwatch(a.run, returned[a.name]) for a in able}
-    walls = _spreads(able, stopwatches, effort)
-    hosts = [attempt.spread_of_call(returned[attempt.name]) for attempt in able]
-    for attempt, host, wall in zip(able, hosts, walls, strict=True):
-        attempt.host, attempt.wall = host.median, wall.median
-    if setting.device != "cuda":
-        for attempt, host in zip(able, hosts, strict=True):
-            attempt.add("", host)
+def _time(able: Sequence[_Attempt], where: Setting, effort: Effort) -> None:
+    """Fill in the times of all, in turns."""
+    returned: dict[_Attempt, list[float]] = {attempt: [] for attempt in able}
+    walls = _turns(able, lambda run, attempt: host_stopwatch(run, returned[attempt]), effort)
+    for attempt, wall in walls:
+        hosts = [seconds / attempt.calls for seconds in returned[attempt]]
+        attempt.result.host, attempt.result.wall = median(hosts), median(wall)
+        if where.device != "cuda":
+            attempt.result.times = hosts
+    if where.device != "cuda":
         return
-    short = [attempt for attempt in able if attempt.wall * attempt.calls <= LONG]
-    for cache, stopwatch, timed in (("cold", cold_stopwatch, able), ("hot", hot_stopwatch, short)):
-        stopwatches = {attempt.name: stopwatch(attempt.run) for attempt in timed}
-        for attempt, device in zip(timed, _spreads(timed, stopwatches, effort), strict=True):
-            attempt.add(cache, device)
+    for attempt, cold in _turns(able, lambda run, _: cold_stopwatch(run), effort):
+        attempt.result.cache, attempt.result.times = "cold", cold
+    short = [attempt for attempt in able if (attempt.result.wall or 0) * attempt.calls <= LONG]
+    for attempt, hot in _turns(short, lambda run, _: hot_stopwatch(run), effort):
+        attempt.result.hot = hot
 
 
-def _spreads(
-    timed: list[_Attempt], stopwatches: Mapping[str, Stopwatch], effort: Effort
-) -> list[Spread]:
-    """How long one call of the operator takes, by these stopwatches."""
-    watched = {attempt.name: attempt.counter.watch(stopwatches[attempt.name]) for attempt in timed}
-    times = take_turns(watched, effort)
-    return [attempt.spread_of_call(times[attempt.name]) for attempt in timed]
-
-
-def first_line(error: Exception) -> str:
-    """The class of an error and the first line of what it says."""
-    message = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+def _turns(
+    able: Sequence[_Attempt], stopwatch: Callable[[Run, _Attempt], Stopwatch], effort: Effort
+) -> Iterator[tuple[_Attempt, list[float]]]:
+    """Seconds of one call of the operator, by these stopwatches."""
+    watched = {attempt: attempt.counter.watch(stopwatch(attempt.run, attempt)) for attempt in able}
+    for attempt, times in take_turns(watched, effort).items():
+        yield attempt, [seconds / attempt.calls for seconds in times]

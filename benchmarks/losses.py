@@ -14,59 +14,53 @@ from torch import Tensor
 
 import vlp_fast
 
-from . import detr
-from .case import Case, Cases, Provider, Setting, ours
-from .problems import COST_BBOX, COST_CLASS, COST_GIOU, Scene, draw_scene
+from . import detr, scenes
+from .case import Case, Provider, Setting, ours
+from .scenes import Scene
 
-QUERIES, CLASSES, LAYERS = 100, 91, 6
-EOS_COEF = 0.1
 WEIGHTS = {"loss_ce": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
 TOLERANCE = 1e-3
 """Of losses and gradients, relative to the largest of each in float64."""
 
 Losses = Mapping[str, Tensor]
+Criterion = Callable[[Tensor, Tensor], Losses]
 Solution = tuple[Losses, tuple[Tensor, ...]]
 """Losses by name, and the gradients of logits and boxes."""
 
 
-def cases(setting: Setting) -> Cases:
-    """The cases of the losses by name."""
+def cases(setting: Setting) -> list[Case]:
+    """The one case of the losses."""
     batch = setting.batch(32)
-    name = f"criterion-6xB{batch}-T30"
-    return {name: partial(_criterion, setting, name, batch)}
-
-
-def _criterion(setting: Setting, name: str, batch: int) -> Case:
-    scene = draw_scene(
-        setting,
-        layers=LAYERS,
-        batch=batch,
-        queries=QUERIES,
-        classes=CLASSES,
-        most=30,
-        seed=0,
-    )
-    run = partial(_forward_backward, scene, _our_losses(scene))
-    operators = ["match"]
-    exact = _in_float64(scene)
-    truth = _forward_backward(exact, _detr_losses(exact))
-    return Case(
+    case = Case(
         operator="losses",
-        name=name,
+        name=f"criterion-6xB{batch}-T30",
+        draws=[partial(scenes.draw_scene, setting, batch=batch, most=30)],
         direction="forward+backward",
         providers={
-            **ours(run, operators, setting.device),
-            "DETR": Provider(run=partial(_forward_backward, scene, _detr_losses(scene))),
+            **ours(_run, ["match"], setting.device, prepare=_by_ours),
+            "DETR": Provider(_run, prepare=lambda scene: (scene, partial(detr.losses, scene))),
         },
-        error=lambda solution: _difference(solution, truth),
+        error=difference,
         tolerance=TOLERANCE,
     )
+    return [case]
 
 
-def _our_losses(scene: Scene) -> Callable[[Tensor, Tensor], Losses]:
-    matcher = vlp_fast.HungarianMatcher(COST_CLASS, COST_BBOX, COST_GIOU)
+def difference(scene: Scene, solution: Solution) -> float:
+    """The largest difference of a loss or a gradient from float64, relative to its largest."""
+    annotations = [{**one, "boxes": one["boxes"].double()} for one in scene.annotations]
+    logits, boxes = scene.logits.double(), scene.boxes.double()
+    exact = replace(scene, logits=logits, boxes=boxes, annotations=annotations)
+    losses, gradients = _run((exact, partial(detr.losses, exact)))
+    pairs = [(solution[0][name], expected) for name, expected in losses.items()]
+    pairs += zip(solution[1], gradients, strict=True)
+    return max(_relative(value.detach(), expected.detach()) for value, expected in pairs)
+
+
+def _by_ours(scene: Scene) -> tuple[Scene, Criterion]:
+    matcher = vlp_fast.HungarianMatcher(**scenes.WEIGHTS)
     kinds = ("labels", "boxes", "cardinality")
-    criterion = vlp_fast.SetCriterion(CLASSES, matcher, WEIGHTS, EOS_COEF, kinds)
+    criterion = vlp_fast.SetCriterion(scenes.CLASSES, matcher, WEIGHTS, detr.EOS_COEF, kinds)
     criterion.to(scene.boxes.device)
 
     def losses(logits: Tensor, boxes: Tensor) -> Losses:
@@ -78,41 +72,16 @@ def _our_losses(scene: Scene) -> Callable[[Tensor, Tensor], Losses]:
         found: Losses = criterion(outputs, scene.annotations)
         return found
 
-    return losses
+    return scene, losses
 
 
-def _detr_losses(scene: Scene) -> Callable[[Tensor, Tensor], Losses]:
-    criterion = detr.Criterion(CLASSES, EOS_COEF, str(scene.boxes.device))
-    return lambda logits, boxes: criterion(logits, boxes, scene.annotations)
-
-
-def _in_float64(scene: Scene) -> Scene:
-    annotations = [{**one, "boxes": one["boxes"].double()} for one in scene.annotations]
-    logits, boxes = scene.logits.double(), scene.boxes.double()
-    return replace(scene, logits=logits, boxes=boxes, annotations=annotations)
-
-
-def _forward_backward(scene: Scene, losses_of: Callable[[Tensor, Tensor], Losses]) -> Solution:
+def _run(prepared: tuple[Scene, Criterion]) -> Solution:
+    scene, losses_of = prepared
     logits, boxes = (x.detach().requires_grad_() for x in (scene.logits, scene.boxes))
     losses = losses_of(logits, boxes)
-    total = sum(
-        (WEIGHTS[kind] * loss for name, loss in losses.items() if (kind := _kind(name)) in WEIGHTS),
-        torch.zeros((), device=logits.device),
-    )
-    return losses, torch.autograd.grad(total, (logits, boxes))
-
-
-def _kind(name: str) -> str:
-    """A loss's name without the number of its layer."""
-    return name.rstrip("0123456789").removesuffix("_")
-
-
-def _difference(solution: Solution, truth: Solution) -> float:
-    """The largest difference of a loss or a gradient, relative to its largest value."""
-    losses, gradients = solution
-    pairs = [(losses[name], expected) for name, expected in truth[0].items()]
-    pairs += list(zip(gradients, truth[1], strict=True))
-    return max(_relative(value.detach(), expected.detach()) for value, expected in pairs)
+    weights = {name: WEIGHTS.get(name.rstrip("_0123456789"), 0.0) for name in losses}
+    weighted = [weight * losses[name] for name, weight in weights.items() if weight]
+    return losses, torch.autograd.grad(torch.stack(weighted).sum(), (logits, boxes))
 
 
 def _relative(value: Tensor, expected: Tensor) -> float:

@@ -8,184 +8,216 @@ from `T3-30` for each, and with it the padded size. Its times are for one batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, pairwise
+from operator import call
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment as scipy_assignment
 from torch import Tensor
 
 import vlp_fast
+from vlp_fast import ops
+from vlp_fast.layers.matching import pack_targets
 
-from . import matchers, padded_matching, solvers
-from .case import OURS, Case, Cases, Provider, Setting, ours
+from . import detr, padded_matching, scenes
+from .case import COMPILING, OURS, Case, Provider, Setting, compiled, ours
 from .peers import LAPX, TORCH_LINEAR_ASSIGNMENT
-from .problems import COSTS, Scene, draw_counts, draw_scene
+from .scenes import Scene
 
-QUERIES, CLASSES, LAYERS = 100, 91, 6
 VARIED_BATCHES = 100
-TOLERANCE = 1e-6
-"""Of the total of given costs, relative."""
-MATCH_TOLERANCE = 1e-5
-"""The same where costs are computed: in float32 they do not tell nearer optima apart."""
-FEWEST = 3
-"""Of targets that an image of `varied` has at most: 3 to 30."""
-DROP_IN = f"{OURS} HungarianMatcher"
-EAGER_COSTS = {
-    "padded batch": padded_matching.cost,
-    "padded batch, cdist": padded_matching.cost_by_cdist,
-}
-COMPILED = "padded batch, compiled cost"
-QUICK_ABSENCE = "left out of a quick run, because compiling takes long"
+TOLERANCE, MATCH_TOLERANCE = 1e-6, 1e-5
+"""Of the total of given costs, relative, and where costs are computed: in float32 they do not tell
+nearer optima apart."""
+FEWEST, MOST = 3, 30
+"""Of targets that an image of `varied` has at most."""
+TOO_LARGE = "left out on a CPU, where its costs (B Q, T in all) need 10 GB"
+LOOPS = "on a CPU it is the loop over SciPy"
 
 
-def cases(setting: Setting) -> Cases:
-    """The cases of matching by name."""
-    return {case: partial(make, setting, case) for case, make in _makers(setting).items()}
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """A ragged batch of problems (T, Q): the rows of image after image, at most Q of each.
+
+    A solution is the column of each row, (T,).
+    """
+
+    cost: Tensor
+    counts: Sequence[int]
+
+    def split(self) -> list[Any]:
+        """The matrix of each image, on the host."""
+        host = self.cost.cpu().numpy()
+        return [host[start:stop] for start, stop in pairwise(accumulate(self.counts, initial=0))]
+
+    def pad(self) -> tuple[Tensor, Tensor]:
+        """Padded (B, most, Q), a row of zeros takes whichever query is left over; counts (B,)."""
+        rows = self.cost.split(list(self.counts))
+        batch = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+        return batch, torch.tensor(self.counts, device=self.cost.device)
+
+    def unpad(self, columns: Tensor) -> Tensor:
+        """Drop the padding of columns (B, most)."""
+        _, counts = self.pad()
+        return columns[torch.arange(columns.shape[1], device=counts.device) < counts[:, None]]
+
+    def excess(self, columns: Tensor) -> float:
+        """How far a solution is from the optimum, relative; infinite if it is none."""
+        worst, found = 0.0, columns.cpu().split(list(self.counts))
+        exact = Costs(self.cost.double(), self.counts).split()
+        for matrix, chosen in zip(exact, found, strict=True):
+            if len(set(chosen.tolist())) < len(matrix) or bool((chosen < 0).any()):
+                return float("inf")
+            total = matrix[np.arange(len(matrix)), chosen.numpy()].sum()
+            best = matrix[scipy_assignment(matrix)].sum()
+            worst = max(worst, (total - best) / max(1.0, abs(best)))
+        return worst
 
 
-def _makers(setting: Setting) -> dict[str, Callable[[Setting, str], Case]]:
+def cases(setting: Setting) -> list[Case]:
+    """The cases of matching, the most telling first."""
     few, many = setting.batch(32), setting.batch(256)
     varied = setting.batch(32 if setting.device == "cuda" else 4)
-    makers: dict[str, Callable[[Setting, str], Case]] = {  # the most telling first
-        f"match-6xB{few}-T30": partial(_match, batch=few, most=30),
-        f"match-6xB{many}-T100": partial(_match, batch=many, most=100),
-        f"solve-boxes-B{many}-T100": partial(_solve, kind="boxes", batch=many, most=100),
-    }
-    for kind in ("uniform", "untrained", "trained"):
-        makers[f"solve-{kind}-B{few}-T30"] = partial(_solve, kind=kind, batch=few, most=30)
-    makers[f"match-varied-6xB{varied}-T{FEWEST}-30"] = partial(_match_varied, batch=varied, most=30)
-    makers["single-100x10"] = _single
-    return makers
+    number = 5 if setting.is_quick else VARIED_BATCHES
+    generator = torch.Generator().manual_seed(0)
+    limits = torch.randint(FEWEST, MOST + 1, (number,), generator=generator).tolist()
+    return [
+        _match(setting, f"match-6xB{few}-T30", few, [30]),
+        _match(setting, f"match-6xB{many}-T100", many, [100]),
+        _solve(setting, "boxes", many, 100),
+        *(_solve(setting, kind, few, 30) for kind in ("uniform", "untrained", "trained")),
+        _match(setting, f"match-varied-6xB{varied}-T{FEWEST}-{MOST}", varied, limits),
+        _single(setting),
+    ]
 
 
-def _single(setting: Setting, name: str) -> Case:
+def _single(setting: Setting) -> Case:
     """One matrix with the cost of the call: an array on a CPU, a tensor on the GPU."""
-    cost = torch.rand(100, 10, generator=setting.generator(), device=setting.device)
-    given: Any = cost if setting.device == "cuda" else cost.double().numpy()
 
-    def on_host() -> Any:
-        return given.cpu().numpy() if isinstance(given, Tensor) else given
+    def draw() -> Any:
+        cost = torch.rand(100, 10, generator=setting.generator(), device=setting.device)
+        return cost if setting.device == "cuda" else cost.double().numpy()
 
-    def read(pairs: tuple[Any, Any]) -> Tensor:
+    def on_host(cost: Any) -> Any:
+        return cost.cpu().numpy() if isinstance(cost, Tensor) else cost
+
+    def read(_: Any, pairs: tuple[Any, Any]) -> Tensor:
         rows, columns = (torch.as_tensor(part).cpu() for part in pairs)
         return rows[columns.argsort()]  # of each of the ten columns, which are all taken
 
-    providers = ours(
-        lambda: vlp_fast.linear_sum_assignment(given),
-        ["linear_sum_assignment"],
-        setting.device,
-        read,
-    )
-    providers["SciPy"] = Provider(run=lambda: scipy_assignment(on_host()), read=read)
-    absent = {}
-    if lapx := LAPX.load():
-        solve = partial(lapx, extend_cost=True, return_cost=False)
-        providers["lapx"] = Provider(run=lambda: solve(on_host()), read=read)
-    else:
-        absent["lapx"] = LAPX.absence
+    def by_lapx(lapx: Callable[..., Any]) -> Provider:
+        return Provider(lambda cost: _by_lapx(lapx, on_host(cost)), read=read)
+
+    solve: Any = vlp_fast.linear_sum_assignment
     return Case(
         operator="matching",
-        name=name,
-        providers=providers,
-        absent=absent,
-        error=lambda rows: solvers.excess(cost.T, [10], rows),
+        name="single-100x10",
+        draws=[draw],
+        providers={
+            **ours(solve, ["linear_sum_assignment"], setting.device, read=read),
+            "SciPy": Provider(lambda cost: scipy_assignment(on_host(cost)), read=read),
+            "lapx": LAPX.provide(by_lapx),
+        },
+        error=lambda cost, rows: Costs(torch.as_tensor(cost).T, [10]).excess(rows),
         tolerance=TOLERANCE,
     )
 
 
-def _solve(setting: Setting, name: str, *, kind: str, batch: int, most: int) -> Case:
+def _solve(setting: Setting, kind: str, batch: int, most: int) -> Case:
     """Costs are given, problems are ragged."""
-    counts, generator = draw_counts(batch, most, seed=0), setting.generator()
-    cost = torch.cat([COSTS[kind](count, QUERIES, generator) for count in counts])
-    run, read = solvers.ours(cost, counts)
-    providers = ours(run, ["linear_sum_assignment"], setting.device, read)
-    providers["SciPy"] = Provider(run=solvers.by_scipy(cost, counts))
-    absent = {}
-    if lapx := LAPX.load():
-        solve = partial(lapx, extend_cost=True, return_cost=False)
-        providers["lapx"] = Provider(run=solvers.by_loop(solve, cost, counts))
-    else:
-        absent["lapx"] = LAPX.absence
-    peer, why = solvers.torch_linear_assignment(setting.device)
-    if peer is not None:
-        run, read = solvers.by_batch(peer, cost, counts)
-        providers[TORCH_LINEAR_ASSIGNMENT.distribution] = Provider(run=run, read=read)
-    else:
-        absent[TORCH_LINEAR_ASSIGNMENT.distribution] = why
+
+    def draw() -> Costs:
+        counts, generator = scenes.draw_counts(batch, most), setting.generator()
+        parts = [scenes.COSTS[kind](count, scenes.QUERIES, generator) for count in counts]
+        return Costs(torch.cat(parts), counts)
+
+    def by_batch(solve: Callable[..., Any]) -> Provider:
+        return Provider(lambda padded: solve(padded[0]), Costs.pad, Costs.unpad)
+
+    solve, used = vlp_fast.linear_sum_assignment, ["linear_sum_assignment"]
+    run: Any = lambda padded: solve(padded[0], num_rows=padded[1])[1]
+    peer, unless = TORCH_LINEAR_ASSIGNMENT, "" if setting.device == "cuda" else LOOPS
     return Case(
         operator="matching",
-        name=name,
-        providers=providers,
-        absent=absent,
-        error=partial(solvers.excess, cost, counts),
+        name=f"solve-{kind}-B{batch}-T{most}",
+        draws=[draw],
+        providers={
+            **ours(run, used, setting.device, prepare=Costs.pad, read=Costs.unpad),
+            "SciPy": Provider(partial(_loop, scipy_assignment)),
+            "lapx": LAPX.provide(lambda lapx: Provider(partial(_loop, partial(_by_lapx, lapx)))),
+            peer.distribution: peer.provide(by_batch, unless),
+        },
+        error=Costs.excess,
         tolerance=TOLERANCE,
-        num_bytes=cost.nbytes + 8 * len(cost),
+        num_bytes=lambda costs: costs.cost.nbytes + 8 * len(costs.cost),
     )
 
 
-def _match(setting: Setting, name: str, *, batch: int, most: int) -> Case:
-    """Logits and boxes are given."""
-    scenes = [_scene(setting, batch, most, seed=0)]
-    scene = scenes[0]
-    read = sum(x.nbytes for x in (scene.logits, scene.boxes, scene.targets.boxes))
-    num_bytes = read + 8 * LAYERS * len(scene.targets.boxes)
-    return _match_case(setting, name, scenes, num_bytes=num_bytes)
+def _loop(solve: Callable[[Any], tuple[Any, Any]], costs: Costs) -> Tensor:
+    """Image by image on the host, as DETR does."""
+    found = [solve(matrix)[1] for matrix in costs.split()]
+    return torch.from_numpy(np.concatenate(found)).to(costs.cost.device)
 
 
-def _match_varied(setting: Setting, name: str, *, batch: int, most: int) -> Case:
-    """Other counts in each batch."""
-    number = 5 if setting.is_quick else VARIED_BATCHES
-    generator = torch.Generator().manual_seed(0)
-    limits = torch.randint(FEWEST, most + 1, (number,), generator=generator).tolist()
-    scenes = [_scene(setting, batch, limit, seed) for seed, limit in enumerate(limits)]
-    return _match_case(setting, name, scenes)
+def _by_lapx(lapx: Callable[..., Any], matrix: Any) -> Any:
+    return lapx(matrix, extend_cost=True, return_cost=False)
 
 
-def _match_case(
-    setting: Setting, name: str, scenes: Sequence[Scene], num_bytes: int | None = None
-) -> Case:
-    def each(solve: Callable[[Scene], Any]) -> Callable[[], list[Any]]:
-        return lambda: [solve(scene) for scene in scenes]
-
-    providers = ours(each(matchers.by_ours), ["match"], setting.device)
-    providers[DROP_IN] = Provider(
-        run=each(matchers.drop_in()), read=matchers.read_detr, backend=providers[OURS].backend
+def _match(setting: Setting, name: str, batch: int, limits: Sequence[int]) -> Case:
+    """Logits and boxes are given, of one batch or of many with other counts in each."""
+    providers, solver = ours(match_all, ["match"], setting.device), padded_matching.solver_name
+    backend, too_large = providers[OURS].backend, setting.device == "cpu" and batch > 100
+    providers[f"{OURS} HungarianMatcher"] = Provider(call, drop_in, detr.read, backend)
+    by_detr = Provider(detr.match, read=detr.read)
+    providers["DETR"] = Provider(absence=TOO_LARGE) if too_large else by_detr
+    for way, cost_of in padded_matching.COSTS.items():
+        provider = Provider(partial(padded_matching.match, cost_of), read=padded_matching.read)
+        providers[f"{way} ({solver(setting.device)})"] = provider
+    by_compiled = lambda scene: padded_matching.match(compiled(padded_matching.cost), scene)
+    made = Provider(by_compiled, read=padded_matching.read)
+    providers[f"padded batch, compiled cost ({solver(setting.device)})"] = (
+        Provider(absence=COMPILING) if setting.is_quick else made
     )
-    absent = {}
-    if setting.device == "cpu" and len(scenes[0].annotations) > 100:
-        absent["DETR"] = "left out on a CPU, where its costs (B Q, T in all) need 10 GB"
-    else:
-        providers["DETR"] = Provider(run=each(matchers.by_detr), read=matchers.read_detr)
-    solver = padded_matching.solver_name(setting.device)
-    read_padded = partial(matchers.read_padded, scenes)
-    for name_of_cost, cost_of in EAGER_COSTS.items():
-        run = each(partial(padded_matching.match, cost_of=cost_of))
-        providers[f"{name_of_cost} ({solver})"] = Provider(run=run, read=read_padded)
-    if setting.is_quick:
-        absent[f"{COMPILED} ({solver})"] = QUICK_ABSENCE
-    else:
-        run = each(partial(padded_matching.match, cost_of=torch.compile(padded_matching.cost)))
-        providers[f"{COMPILED} ({solver})"] = Provider(run=run, read=read_padded)
+    draw = partial(scenes.draw_scene, setting, batch=batch)
     return Case(
         operator="matching",
         name=name,
+        draws=[partial(draw, most=most, seed=seed) for seed, most in enumerate(limits)],
         providers=providers,
-        absent=absent,
-        error=lambda solutions: max(map(matchers.excess, scenes, solutions)),
+        error=match_excess,
         tolerance=MATCH_TOLERANCE,
-        calls=len(scenes),
-        num_bytes=num_bytes,
+        num_bytes=_match_bytes,
     )
 
 
-def _scene(setting: Setting, batch: int, most: int, seed: int) -> Scene:
-    return draw_scene(
-        setting,
-        layers=LAYERS,
-        batch=batch,
-        queries=QUERIES,
-        classes=CLASSES,
-        most=most,
-        seed=seed,
-    )
+def match_all(scene: Scene) -> Tensor:
+    """`ops.match` of all layers, annotations packed in the call as everybody else's are: (A, T)."""
+    targets = pack_targets(scene.annotations, scene.boxes.device)
+    return ops.match(scene.logits, scene.boxes, targets, **scenes.WEIGHTS)[0]
+
+
+def drop_in(scene: Scene) -> Callable[[], list[detr.Indices]]:
+    """`vlp_fast.HungarianMatcher` where DETR calls its own: on layer after layer."""
+    matcher = vlp_fast.HungarianMatcher(**scenes.WEIGHTS)
+    return lambda: [
+        matcher({"pred_logits": logits, "pred_boxes": boxes}, scene.annotations)
+        for logits, boxes in zip(scene.logits, scene.boxes, strict=True)
+    ]
+
+
+def match_excess(scene: Scene, matches: Tensor) -> float:
+    """The worst layer's distance to the optimum of the cost in float64."""
+    (boxes, labels, is_target), worst = padded_matching.pad(scene), 0.0
+    for layer, found in enumerate(matches):
+        logits, predicted = (x[layer, None].double() for x in (scene.logits, scene.boxes))
+        cost = padded_matching.cost(logits, predicted, boxes.double(), labels, is_target)
+        worst = max(worst, Costs(cost[0][is_target], scene.counts).excess(found))
+    return worst
+
+
+def _match_bytes(scene: Scene) -> int:
+    written = 16 + 8 * scenes.LAYERS
+    return scene.logits.nbytes + scene.boxes.nbytes + written * sum(scene.counts)

@@ -6,14 +6,15 @@ norm is at hand from before, because the codes of a training step are new), and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .case import compiled
 
 Assign = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,9 +34,8 @@ def by_cdist(x: Tensor, codes: Tensor) -> Tensor:
 def by_products(x: Tensor, codes: Tensor) -> Tensor:
     """The largest `x d - |d|^2 / 2` in float32, in chunks of rows."""
     bias = codes.square().sum(1).mul(-0.5)
-    return torch.cat(
-        [torch.addmm(bias, part.float(), codes.T).argmax(1) for part in chunks(x, len(codes))]
-    )
+    parts = _chunks(x, codes)
+    return torch.cat([torch.addmm(bias, part.float(), codes.T).argmax(1) for part in parts])
 
 
 def by_half_products(x: Tensor, codes: Tensor) -> Tensor:
@@ -43,10 +43,9 @@ def by_half_products(x: Tensor, codes: Tensor) -> Tensor:
     return _by_half(_best_of, x, codes)
 
 
-def by_compiled_half_products() -> Assign:
+def by_compiled_half_products(x: Tensor, codes: Tensor) -> Tensor:
     """The same with the arg-max compiled into one pass over the products of a chunk."""
-    best_of = torch.compile(_best_of, dynamic=True)
-    return lambda x, codes: _by_half(best_of, x, codes)
+    return _by_half(compiled(_best_of, dynamic=True), x, codes)
 
 
 def by_flash_kmeans(assign: Callable[..., Tensor]) -> Assign:
@@ -60,24 +59,23 @@ def by_flash_kmeans(assign: Callable[..., Tensor]) -> Assign:
     return find
 
 
-def in_tf32(run: Callable[[], Any]) -> Callable[[], Any]:
+def in_tf32(run: Callable[..., Any]) -> Callable[..., Any]:
     """The same with float32 products in TF32."""
 
-    def rounded() -> Any:
-        with _tf32():
-            return run()
+    def rounded(*args: Any) -> Any:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            return run(*args)
+        finally:
+            torch.set_float32_matmul_precision(before)
 
     return rounded
 
 
-def chunks(x: Tensor, num_codes: int) -> tuple[Tensor, ...]:
-    """Rows whose scores fit."""
-    return torch.split(x, max(1, CHUNK_SCORES[x.device.type] // num_codes))
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The nearest codes by float64."""
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows and codes, and the nearest codes by float64."""
 
     x: Tensor
     codes: Tensor
@@ -91,13 +89,11 @@ class Truth:
         return float((self._excess(indices) > EXACT).double().mean())
 
     def _excess(self, indices: Tensor) -> Tensor:
-        if not (indices.shape == self.x.shape[:1] and self._in_range(indices)):
+        is_code = (indices >= 0) & (indices < len(self.codes))
+        if indices.shape != self.x.shape[:1] or not bool(is_code.all()):
             return torch.full((1,), float("inf"))
         nearest = self._distances(self._nearest)
         return (self._distances(indices) - nearest) / nearest.clamp(min=1e-12)
-
-    def _in_range(self, indices: Tensor) -> bool:
-        return bool(((indices >= 0) & (indices < len(self.codes))).all())
 
     @cached_property
     def _nearest(self) -> Tensor:
@@ -113,23 +109,18 @@ class Truth:
         )
 
 
+def _chunks(x: Tensor, codes: Tensor) -> tuple[Tensor, ...]:
+    """Rows whose scores fit."""
+    return torch.split(x, max(1, CHUNK_SCORES[x.device.type] // len(codes)))
+
+
 def _by_half(best_of: Callable[..., Tensor], x: Tensor, codes: Tensor) -> Tensor:
     half = x.dtype if x.dtype in (torch.float16, torch.bfloat16) else torch.bfloat16
     operand, bias = codes.to(half).T, codes.square().sum(1).mul(0.5)
-    return torch.cat([best_of(part.to(half), operand, bias) for part in chunks(x, len(codes))])
+    return torch.cat([best_of(part.to(half), operand, bias) for part in _chunks(x, codes)])
 
 
 def _best_of(part: Tensor, operand: Tensor, bias: Tensor) -> Tensor:
     if part.is_cuda:
         return (torch.mm(part, operand, out_dtype=torch.float32) - bias).argmax(1)
     return (part.float() @ operand.float() - bias).argmax(1)  # the same, where there is no such mm
-
-
-@contextmanager
-def _tf32() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

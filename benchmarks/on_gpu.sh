@@ -1,45 +1,44 @@
 #!/usr/bin/env bash
-# Everything there is to learn on a machine with a GPU, without network, in one command of nine minutes by default:
+# Everything there is to learn on a machine with a GPU, without network, in two calls of nine minutes by default:
 #
-#   [LIMIT=535] [MOST_FILES=8] [OPERATORS="dictionary matching"] [TESTS=tests/ops] [VLP_FAST_COMMIT=abc1234] \
-#       benchmarks/on_gpu.sh DESTDIR [WHEELS_DIR]
+#   [LIMIT=535] [OPERATORS="dictionary matching"] [VLP_FAST_COMMIT=abc1234] \
+#       benchmarks/on_gpu.sh tests|bench DESTDIR [WHEELS_DIR]
 #
-# Builds for the visible GPU, runs the tests that need one, every benchmark, and compute-sanitizer over the tests
-# of the CUDA kernels, over the dictionary's directly after its benchmark. The most important comes first; a step that fails or runs out of time does not stop the
-# rest, but for torch that does not import and the build. LIMIT is the time for all in seconds, MOST_FILES how many
-# files may be left in DESTDIR, OPERATORS which benchmarks run and in which order, TESTS which tests, none if it is
-# empty: not all of either fits in one such call. VLP_FAST_COMMIT is written into the rows where there is no .git to ask.
+# Both build for the visible GPU. `tests` runs the tests that need one, then compute-sanitizer over those of the CUDA
+# kernels; `bench` runs the benchmarks and draws a report. A step that fails or runs out of time does not stop the rest,
+# but for torch that does not import and the build. LIMIT is the time for all in seconds. OPERATORS are those whose tests
+# or benchmarks run, in this order (norm has tests only); all by default, and then tests of layers and models too.
+# VLP_FAST_COMMIT is written into the rows where there is no .git to ask.
 #
 # WHEELS_DIR holds packages that the machine lacks; those in it win over installed ones. Needed are torch and what
-# pyproject.toml lists, pytest and hypothesis, and setuptools, pybind11, cmake, ninja for the build; tyro brings
-# docstring-parser and typeguard. matplotlib, lapx, torch-linear-assignment, flash-kmeans and vector-quantize-pytorch
-# (with einops, einx, frozendict, loguru, torch-einops-utils; the tests want it too) are used where they are.
+# pyproject.toml lists, pytest, pytest-benchmark (with py-cpuinfo2) and hypothesis, and setuptools, pybind11, cmake,
+# ninja for the build; tyro brings docstring-parser and typeguard. matplotlib, lapx, torch-linear-assignment,
+# flash-kmeans and vector-quantize-pytorch (with einops, einx, frozendict, loguru, torch-einops-utils; the tests want it
+# too) are used where they are.
 #
-# DESTDIR gets log.txt, report.md, results/DEVICE/OPERATOR.csv, and as many pictures as MOST_FILES leaves room for.
-# `vlp-fast bench --merge DESTDIR/results`, in a checkout, adds to its ledger the rows that are not in it yet.
+# DESTDIR gets tests.txt or bench.txt, and from `bench` report.md, results/DEVICE/OPERATOR.csv and pictures: eight files
+# at most. `vlp-fast bench --merge DESTDIR/results`, in a checkout, adds to its ledger the rows that are not in it yet.
 # Without a GPU the benchmarks run in their quick form and leave no rows. The exit code is 1 if a step failed.
 set -uo pipefail
 
-if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+WHAT=${1:-}
+if [ $# -lt 2 ] || [ $# -gt 3 ] || { [ "$WHAT" != tests ] && [ "$WHAT" != bench ]; }; then
     sed -n '2,5s/^# \{0,1\}//p' "$0"
     exit 2
 fi
-LIMIT=${LIMIT:-535}          # seconds for all
-RESERVE=${RESERVE:-30}       # of them for the report
-OPERATORS=${OPERATORS-dictionary matching losses attention}
-TESTS=${TESTS-tests}
-MOST_FILES=${MOST_FILES:-8}  # log and report, then rows, then pictures
+LIMIT=${LIMIT:-535}    # seconds for all
+RESERVE=${RESERVE:-30} # of them for the report
+ALL="dictionary matching losses attention"
+OPERATORS=${OPERATORS:-$ALL}
 # Which kernels compute-sanitizer looks at: those of the namespace vlp. Set it empty if a version knows it not.
 SANITIZER_FILTER=${SANITIZER_FILTER---kernel-regex kns=vlp}
-DICTIONARY_TESTS=tests/ops/test_dictionary_gpu.py
-OTHER_TESTS=(tests/ops/test_matching_gpu.py tests/ops/test_attention_gpu.py tests/ops/test_norm_gpu.py)
 # Not for the sanitizer: what it does not allow or makes too slow, and what runs no kernel of the filter.
 UNSANITIZED="graph or never_waits or hundred or 32_bits or same_bits or pytorch or bfloat16 or float32 or triton"
-mkdir -p "$1" || exit 2
-DEST=$(cd "$1" && pwd)
-WHEELS=${2:+$(cd "$2" && pwd)} || exit 2
+mkdir -p "$2" || exit 2
+DEST=$(cd "$2" && pwd)
+WHEELS=${3:+$(cd "$3" && pwd)} || exit 2
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
-LOG=$DEST/log.txt
+LOG=$DEST/$WHAT.txt
 SUMMARY=()
 FAILED=0
 WORK=$(mktemp -d)
@@ -71,13 +70,14 @@ step() { # STEP SECONDS COMMAND...: runs a command within its time and what is l
     fi
     printf '\n===== %s: %s\n' "$name" "$*" | tee -a "$LOG"
     said=$(wc -c <"$LOG")
-    if [ "$name" = tests ]; then patience=(-s INT -k 20); fi # pytest then sums up what it has
+    case $name in tests* | bench*) patience=(-s INT -k 20) ;; esac # pytest then sums up what it has
     # Into a file: a child that outlives the command would hold a pipe open.
     timeout "${patience[@]}" "$((most < left ? most : left))" "$@" </dev/null >>"$LOG" 2>&1
     code=$?
     tail -c "+$((said + 1))" "$LOG"
     case $code in
         0) note "$name" "ok, $((SECONDS - began)) s" ;;
+        5) fail "$name" "there is none" ;;
         124 | 137) fail "$name" "stopped after $((SECONDS - began)) s" ;;
         *) fail "$name" "exit code $code after $((SECONDS - began)) s" ;;
     esac
@@ -91,49 +91,67 @@ make_environment() { # an environment of our own over the machine's packages, wh
         >"$("$WORK/env/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/machine.pth"
 }
 
-sanitizer() { # TOOL SECONDS FILE...: over some tests; without torch's cache of memory, which hides overruns and forbids graphs
-    local tool=$1 seconds=$2 name options=(--tool "$1" --error-exitcode 9)
-    shift 2
-    name="$tool $(basename -s _gpu.py -a "$@" | sed 's/^test_//' | paste -sd ' ')"
-    if [ -z "$DEVICE" ]; then
-        skip "$name" "no CUDA device"
-        return
-    elif ! command -v compute-sanitizer >/dev/null; then
-        skip "$name" "no compute-sanitizer on PATH"
+chosen() { # tests whose names or files say an operator that was chosen; all by default
+    if [ "$OPERATORS" = "$ALL" ]; then return; fi
+    printf -- '-k\n%s\n' "${OPERATORS// / or }"
+}
+
+sanitizer() { # TOOL SECONDS: without torch's cache of memory, which hides overruns and forbids graphs
+    local files=() operator options=(--tool "$1" --error-exitcode 9)
+    for operator in $OPERATORS norm; do
+        if [ -e "tests/ops/test_${operator}_gpu.py" ]; then files+=("tests/ops/test_${operator}_gpu.py"); fi
+    done
+    if ! command -v compute-sanitizer >/dev/null; then
+        skip "$1" "no compute-sanitizer on PATH"
         return
     fi
-    if [ "$tool" = memcheck ]; then options+=(--report-api-errors no); fi # torch asks and expects some
+    if [ "$1" = memcheck ]; then options+=(--report-api-errors no); fi # torch asks and expects some
     # shellcheck disable=SC2206  # the words of the filter
     options+=($SANITIZER_FILTER)
-    step "$name" "$seconds" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer "${options[@]}" \
-        "$PY" -m pytest -q -p no:cacheprovider -m gpu -k "not ($UNSANITIZED)" "$@"
+    step "$1" "$2" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer "${options[@]}" \
+        "$PY" -m pytest -q -p no:cacheprovider -m gpu -k "not ($UNSANITIZED)" "${files[@]}"
 }
 
-bench() { # OPERATOR: with the time that it needs
-    local seconds=170
-    case $1 in
-        dictionary) seconds=260 ;;
-        losses) seconds=40 ;;
-        attention) seconds=300 ;; # 16 cases of up to ten ways for about a second each, and what they compile
-    esac
-    step "bench $1" "$seconds" vlp-fast bench "$1" "${BENCH[@]}"
+run_tests() {
+    local words=()
+    if [ -z "$DEVICE" ]; then
+        skip tests "no CUDA device"
+        return
+    fi
+    mapfile -t words < <(chosen)
+    # Most of it compiles: attention's programs alone may take 200 s, not yet measured. pyproject.toml adds -ra.
+    step tests 330 "$PY" -m pytest -q --durations=10 -p no:cacheprovider -m gpu "${words[@]}" tests
+    sanitizer memcheck 150
+    sanitizer racecheck 60
+    sanitizer synccheck 60
 }
 
-finish() { # keep rows and pictures, as many files as allowed; say how each step went
-    local file count=2 # the log and the report
-    local pictures=("$ROWS"/*/{dictionary,matching,losses,attention}*.png)
-    mv "$ROWS"/*/report.md "$DEST" 2>/dev/null
-    for file in "$ROWS"/*/*.csv "${pictures[@]}"; do
-        if [ ! -e "$file" ]; then continue; fi
-        if [ $((++count)) -gt "$MOST_FILES" ]; then
-            note "$(basename "$file")" "left out, MOST_FILES is $MOST_FILES"
-        elif [ "${file##*.}" = png ]; then
-            mv "$file" "$DEST"
-        else
-            mkdir -p "$DEST/results/$(basename "$(dirname "$file")")"
-            mv "$file" "$DEST/results/$(basename "$(dirname "$file")")"
-        fi
+run_benchmarks() {
+    local operator seconds options=(--device cuda --out "$ROWS")
+    if [ -z "$DEVICE" ]; then options=(--device cpu --quick); fi
+    for operator in $OPERATORS; do
+        case $operator in
+            dictionary) seconds=260 ;;
+            losses) seconds=40 ;;
+            attention) seconds=300 ;; # 16 cases of up to ten ways for about a second each, and what they compile
+            matching) seconds=170 ;;
+            *)
+                skip "bench $operator" "it has none"
+                continue
+                ;;
+        esac
+        step "bench $operator" "$seconds" vlp-fast bench "$operator" "${options[@]}"
     done
+    if ! compgen -G "$ROWS/*/*.csv" >/dev/null; then skip report "no rows"; fi
+    for folder in "$ROWS"/*/; do
+        if [ ! -d "$folder" ]; then continue; fi
+        step report 30 vlp-fast bench --report "$folder"
+        mv "$folder"/report.md "$folder"/*.png "$DEST" 2>>"$LOG"
+    done
+    if [ -d "$ROWS" ]; then cp -r "$ROWS" "$DEST"; fi
+}
+
+finish() { # say how each step went
     printf '\n===== summary, %d s\n' "$SECONDS" | tee -a "$LOG"
     printf '%s\n' "${SUMMARY[@]}" | tee -a "$LOG"
     exit "$FAILED"
@@ -141,7 +159,7 @@ finish() { # keep rows and pictures, as many files as allowed; say how each step
 
 # The machine, and a place to install into.
 if ! make_environment >>"$LOG" 2>&1; then
-    fail environment "no virtual environment, see log.txt"
+    fail environment "no virtual environment, see $WHAT.txt"
     finish
 fi
 export PY=$WORK/env/bin/python PATH=$WORK/env/bin:$PATH:/usr/local/cuda/bin OMP_WAIT_POLICY=passive PYTHONUNBUFFERED=1
@@ -159,12 +177,10 @@ if ! step torch 60 "$PY" -c 'import torch; print(torch.__version__, torch.versio
 fi
 if DEVICE=$("$PY" -c 'import torch; print(torch.cuda.get_device_name())' 2>>"$LOG"); then
     note device "$DEVICE"
-    BENCH=(--device cuda --out "$ROWS")
     export VLP_FAST_CUDA=1
 else
     fail device "no CUDA device: its tests are left out, benchmarks run in their quick form and leave no rows"
     DEVICE=""
-    BENCH=(--device cpu --quick)
     export VLP_FAST_CUDA=0 # no GPU would run what nvcc makes
 fi
 if [ -e .git ] && COMMIT=$(git rev-parse --short HEAD 2>>"$LOG"); then
@@ -179,27 +195,5 @@ if command -v nvidia-smi >/dev/null; then nvidia-smi >>"$LOG" 2>&1; fi
 # Most important first.
 if ! step build 150 "${PIP[@]}" --no-build-isolation --verbose --editable .; then finish; fi
 step doctor 40 vlp-fast doctor
-if [ -z "$DEVICE" ]; then
-    skip tests "no CUDA device"
-elif [ -z "$TESTS" ]; then
-    skip tests "TESTS is empty"
-else
-    # shellcheck disable=SC2086  # the words of the list
-    # Most of it compiles: attention's programs alone may take 200 s, not yet measured. pyproject.toml adds -ra.
-    step tests 330 "$PY" -m pytest -q --durations=10 -p no:cacheprovider -m gpu $TESTS
-fi
-for operator in $OPERATORS; do
-    bench "$operator"
-    if [ "$operator" = dictionary ]; then sanitizer memcheck 60 "$DICTIONARY_TESTS"; fi
-done
-case " $OPERATORS " in
-    *" dictionary "*) sanitizer memcheck 90 "${OTHER_TESTS[@]}" ;;
-    *) sanitizer memcheck 90 "$DICTIONARY_TESTS" "${OTHER_TESTS[@]}" ;;
-esac
-sanitizer racecheck 60 "$DICTIONARY_TESTS" "${OTHER_TESTS[@]}"
-sanitizer synccheck 60 "$DICTIONARY_TESTS" "${OTHER_TESTS[@]}"
-if ! compgen -G "$ROWS/*/*.csv" >/dev/null; then skip report "no rows"; fi
-for folder in "$ROWS"/*/; do
-    if [ -d "$folder" ]; then step report 30 vlp-fast bench --report "$folder"; fi
-done
+if [ "$WHAT" = tests ]; then run_tests; else run_benchmarks; fi
 finish

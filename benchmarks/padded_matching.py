@@ -9,7 +9,6 @@ otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,95 +17,80 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .peers import TORCH_LINEAR_ASSIGNMENT
-from .problems import COST_BBOX, COST_CLASS, COST_GIOU, Scene
-
-CostFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PaddedTargets:
-    """Targets of B images, padded to the N of the image that has most."""
-
-    boxes: Tensor
-    """(B, N, 4)."""
-    labels: Tensor
-    """(B, N) int64."""
-    is_target: Tensor
-    """(B, N) bool, False on padding."""
+from .scenes import COST_BBOX, COST_CLASS, COST_GIOU, Scene
 
 
 @torch.no_grad()
-def match(scene: Scene, cost_of: CostFunction) -> Tensor:
+def match(cost_of: Callable[..., Tensor], scene: Scene) -> Tensor:
     """Query of each target, (A, B, N); anything on padding."""
-    targets = pad(scene)
-    cost = cost_of(scene.logits, scene.boxes, targets.boxes, targets.labels, targets.is_target)
-    columns = solver(cost.device.type)(cost.flatten(0, 1))
-    matches: Tensor = columns.unflatten(0, cost.shape[:2])
+    cost = cost_of(scene.logits, scene.boxes, *pad(scene))
+    on_gpu = TORCH_LINEAR_ASSIGNMENT.load() if cost.is_cuda else None
+    matches: Tensor = (on_gpu or _by_scipy)(cost.flatten(0, 1)).unflatten(0, cost.shape[:2])
     return matches
 
 
-def pad(scene: Scene) -> PaddedTargets:
-    """Pad the annotations of a batch."""
-    boxes = [target["boxes"] for target in scene.annotations]
-    labels = [target["labels"] for target in scene.annotations]
-    lengths = torch.tensor([len(of_image) for of_image in labels])
+def solver_name(device: str) -> str:
+    """Who solves batches of matrices."""
+    on_gpu = device == "cuda" and TORCH_LINEAR_ASSIGNMENT.load() is not None
+    return TORCH_LINEAR_ASSIGNMENT.distribution if on_gpu else "SciPy"
+
+
+def read(scene: Scene, matches: Tensor) -> Tensor:
+    """Drop the padding: (A, T)."""
+    return matches[:, pad(scene)[2]]
+
+
+def pad(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes (B, N, 4) and labels (B, N) of the targets, and which are some: (B, N) bool."""
+    boxes, labels = ([one[key] for one in scene.annotations] for key in ("boxes", "labels"))
+    lengths = torch.tensor(scene.counts)
     is_target = torch.arange(int(lengths.max())) < lengths[:, None]
-    return PaddedTargets(
-        boxes=pad_sequence(boxes, batch_first=True),
-        labels=pad_sequence(labels, batch_first=True),
-        is_target=is_target.to(scene.boxes.device, non_blocking=True),
-    )
+    padded = (pad_sequence(boxes, batch_first=True), pad_sequence(labels, batch_first=True))
+    return (*padded, is_target.to(scene.boxes.device, non_blocking=True))
 
 
 def cost(
-    logits: Tensor, boxes: Tensor, target_boxes: Tensor, labels: Tensor, is_target: Tensor
+    logits: Tensor, boxes: Tensor, targets: Tensor, labels: Tensor, is_target: Tensor
 ) -> Tensor:
     """DETR's cost (A, B, N, Q) of each target against its image's queries; 0 on padding.
 
     Args:
         logits: (A, B, Q, C + 1).
         boxes: (A, B, Q, 4), `(cx, cy, w, h)`.
-        target_boxes: (B, N, 4).
+        targets: (B, N, 4).
         labels: (B, N).
         is_target: (B, N) bool.
     """
-    distance = (boxes[:, :, None] - target_boxes[None, :, :, None]).abs().sum(-1)
-    return _total(distance, logits, boxes, target_boxes, labels, is_target)
+    distance = (boxes[:, :, None] - targets[None, :, :, None]).abs().sum(-1)
+    return _total(distance, logits, boxes, targets, labels, is_target)
 
 
-def cost_by_cdist(
-    logits: Tensor, boxes: Tensor, target_boxes: Tensor, labels: Tensor, is_target: Tensor
-) -> Tensor:
+def cost_by_cdist(logits: Tensor, boxes: Tensor, targets: Tensor, *rest: Tensor) -> Tensor:
     """The same with the L1 distance from `torch.cdist`."""
-    distance = torch.cdist(target_boxes.expand(len(boxes), -1, -1, -1), boxes, p=1)
-    return _total(distance, logits, boxes, target_boxes, labels, is_target)
+    distance = torch.cdist(targets.expand(len(boxes), -1, -1, -1), boxes, p=1)
+    return _total(distance, logits, boxes, targets, *rest)
 
 
-def solver(device: str) -> Callable[[Tensor], Tensor]:
-    """What solves a batch of matrices (P, N, Q), N at most Q: columns of all rows, (P, N)."""
-    on_gpu = TORCH_LINEAR_ASSIGNMENT.load() if device == "cuda" else None
-    return on_gpu or _by_scipy
-
-
-def solver_name(device: str) -> str:
-    """Who that is."""
-    on_gpu = device == "cuda" and TORCH_LINEAR_ASSIGNMENT.load() is not None
-    return TORCH_LINEAR_ASSIGNMENT.distribution if on_gpu else "SciPy"
+COSTS: dict[str, Callable[..., Tensor]] = {
+    "padded batch": cost,
+    "padded batch, cdist": cost_by_cdist,
+}
+"""By the name of the way."""
 
 
 def _total(
     distance: Tensor,
     logits: Tensor,
     boxes: Tensor,
-    target_boxes: Tensor,
+    targets: Tensor,
     labels: Tensor,
     is_target: Tensor,
 ) -> Tensor:
     layers, queries = logits.shape[0], logits.shape[2]
     places = labels[None, :, None].expand(layers, -1, queries, -1)
     probability = logits.softmax(-1).gather(-1, places).transpose(2, 3)
-    predicted, wanted = boxes[:, :, None], target_boxes[None, :, :, None]
-    total = COST_BBOX * distance - COST_CLASS * probability - COST_GIOU * _giou(predicted, wanted)
+    giou = _giou(boxes[:, :, None], targets[None, :, :, None])
+    total = COST_BBOX * distance - COST_CLASS * probability - COST_GIOU * giou
     return total.where(is_target[None, :, :, None], 0.0)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
+
+from .case import Provider
 
 
-@dataclass(frozen=True, kw_only=True)
-class Peer:
+class Peer(NamedTuple):
     """A package that may be installed."""
 
     distribution: str
@@ -25,50 +25,36 @@ class Peer:
             return None
         return found
 
-    @property
-    def absence(self) -> str:
-        """What to say where it is missing."""
-        return f"not installed: pip install {self.distribution}"
+    def provide(
+        self, provider_of: Callable[[Callable[..., Any]], Provider], unless: str = ""
+    ) -> Provider:
+        """What one makes of the function; or why not, where the package is missing.
+
+        Args:
+            provider_of: maps the function to a provider.
+            unless: why it is left out, though installed.
+        """
+        function = self.load()
+        if function is None:
+            return Provider(absence=f"not installed: pip install {self.distribution}")
+        return Provider(absence=unless) if unless else provider_of(function)
 
 
-LAPX = Peer(distribution="lapx", module="lap", function="lapjvx")
+LAPX = Peer("lapx", "lap", "lapjvx")
 TORCH_LINEAR_ASSIGNMENT = Peer(
-    distribution="torch-linear-assignment",
-    module="torch_linear_assignment",
-    function="batch_linear_assignment",
+    "torch-linear-assignment", "torch_linear_assignment", "batch_linear_assignment"
 )
-VECTOR_QUANTIZE = Peer(
-    distribution="vector-quantize-pytorch",
-    module="vector_quantize_pytorch",
-    function="VectorQuantize",
-)
-FLASH_ASSIGN = Peer(
-    distribution="flash-kmeans",
-    module="flash_kmeans.assign_euclid_triton",
-    function="euclid_assign_triton",
-)
+VECTOR_QUANTIZE = Peer("vector-quantize-pytorch", "vector_quantize_pytorch", "VectorQuantize")
+FLASH_ASSIGN = Peer("flash-kmeans", "flash_kmeans.assign_euclid_triton", "euclid_assign_triton")
 FLASH_UPDATE = Peer(
-    distribution="flash-kmeans",
-    module="flash_kmeans.centroid_update_triton",
-    function="triton_centroid_update_sorted_euclid",
+    "flash-kmeans", "flash_kmeans.centroid_update_triton", "triton_centroid_update_sorted_euclid"
 )
-FLASH_ATTENTION_3 = Peer(
-    distribution="flash-attn-3", module="flash_attn_interface", function="flash_attn_varlen_func"
-)
-FLASH_ATTENTION_4 = Peer(
-    distribution="flash-attn-4", module="flash_attn.cute", function="flash_attn_varlen_func"
-)
-XFORMERS = Peer(
-    distribution="xformers", module="xformers.ops", function="memory_efficient_attention"
-)
+FLASH_ATTENTION_3 = Peer("flash-attn-3", "flash_attn_interface", "flash_attn_varlen_func")
+FLASH_ATTENTION_4 = Peer("flash-attn-4", "flash_attn.cute", "flash_attn_varlen_func")
+XFORMERS = Peer("xformers", "xformers.ops", "memory_efficient_attention")
 PEERS = (
-    LAPX,
-    TORCH_LINEAR_ASSIGNMENT,
-    VECTOR_QUANTIZE,
-    FLASH_ASSIGN,
-    FLASH_ATTENTION_3,
-    FLASH_ATTENTION_4,
-    XFORMERS,
+    *(LAPX, TORCH_LINEAR_ASSIGNMENT, VECTOR_QUANTIZE, FLASH_ASSIGN),
+    *(FLASH_ATTENTION_3, FLASH_ATTENTION_4, XFORMERS),
 )
 
 

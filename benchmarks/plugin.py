@@ -1,13 +1,17 @@
-"""`pytest --benchmark`: each case is a test whose solutions are checked before they are timed.
+"""`pytest --benchmark`: each provider of each case is a benchmark of pytest-benchmark's.
 
 A plugin of pytest wherever vlp_fast is installed, by the entry point `pytest11`; without the option
-it does nothing. With it, pytest collects the cases from here instead of files, from any folder, and
-reads no conftest.py: those of tests set up other things, one thread for instance.
+it does nothing. With it, pytest collects `timed_cases.py` instead of tests, from any folder, and
+reads no conftest.py: those of tests set up other things, one thread for instance. The options of
+pytest-benchmark choose what is shown, saved and compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+import os
+import sys
+from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,45 +19,24 @@ import pytest
 
 from vlp_fast.errors import InputError
 
-from . import OPERATORS
-from .openmp import wait_passively
-
 if TYPE_CHECKING:
     from .case import Case
-    from .ledger import Row
+    from .harness import Result
 
-FOLDER = Path(__file__).resolve().parent
+CASES = Path(__file__).resolve().parent / "timed_cases.py"
+WAIT_POLICY = "OMP_WAIT_POLICY"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add our options; pytest-benchmark's begin alike and are others."""
-    group = parser.getgroup("vlp_fast", "benchmarks of vlp_fast")
-    group.addoption(
-        "--benchmark",
-        action="store_true",
-        dest="vlp_fast_benchmark",
-        help="run the benchmarks of vlp_fast instead of tests; choose with -k",
-    )
-    group.addoption(
-        "--benchmark-device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        dest="vlp_fast_device",
-        help="where to run them; auto is the GPU if there is one",
-    )
-    group.addoption(
-        "--benchmark-quick",
-        action="store_true",
-        dest="vlp_fast_quick",
-        help="small batches and few calls; rows are kept only with --benchmark-out",
-    )
-    group.addoption(
-        "--benchmark-out",
-        type=Path,
-        metavar="DIR",
-        dest="vlp_fast_out",
-        help="the folder of DEVICE/OPERATOR.csv instead of the checkout's benchmarks/results",
-    )
+    """Add our options; those of pytest-benchmark begin alike and are others."""
+    add = parser.getgroup("vlp_fast", "benchmarks of vlp_fast").addoption
+    told = "run the benchmarks of vlp_fast instead of tests; choose with -k"
+    add("--benchmark", action="store_true", dest="vlp_fast_benchmark", help=told)
+    told = "where to run them; auto is the GPU if there is one"
+    devices = ("auto", "cpu", "cuda")
+    add("--benchmark-device", choices=devices, default="auto", dest="vlp_fast_device", help=told)
+    told = "small batches and few calls, to see that all of them run"
+    add("--benchmark-quick", action="store_true", dest="vlp_fast_quick", help=told)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -65,106 +48,63 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse what would make the times wrong, and take over the collection."""
+    """Refuse what would make the times wrong, and collect the cases."""
     if not config.option.vlp_fast_benchmark:
         return
     if config.args_source is pytest.Config.ArgsSource.ARGS:
         raise pytest.UsageError("--benchmark takes no paths; choose cases with -k")
     if getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("--benchmark measures time; leave -n out")
-    config.pluginmanager.register(_Benchmark(config), "vlp_fast_benchmark")
+    if not config.pluginmanager.hasplugin("benchmark"):
+        raise pytest.UsageError("--benchmark needs pytest-benchmark: pip install pytest-benchmark")
+    wait_passively()
+    config.args = [str(CASES)]
+    config.option.reportchars += "sx"  # say why somebody is left out
+    config.pluginmanager.register(Benchmarks(config), "vlp_fast_benchmarks")
 
 
-class _Benchmark:
-    """Collects the cases in place of tests, runs them, and prints the tables."""
+class Benchmarks:
+    """What the cases ask of pytest's options, and what pytest-benchmark's file says of us."""
 
     def __init__(self, config: pytest.Config) -> None:
-        wait_passively()
-        from . import suite
+        from . import case
+        from .timing import QUICK, Effort
 
         option = config.option
         try:
-            self.setting = suite.setting(option.vlp_fast_device, is_quick=option.vlp_fast_quick)
-            self.root = suite.destination(option.vlp_fast_out, self.setting, OPERATORS)
+            setting = case.setting(option.vlp_fast_device, is_quick=option.vlp_fast_quick)
         except InputError as error:
             raise pytest.UsageError(str(error)) from None
-        self.rows: list[Row] = []
-        self.written: list[Path] = []
+        rounds, seconds = option.benchmark_min_rounds, float(option.benchmark_max_time)
+        self.setting = setting
+        self.effort = QUICK if setting.is_quick else Effort(fewest=rounds, most_seconds=seconds)
+        self.case: Case | None = None
+        """The one that was measured last, its results, and what is wrong with ours."""
+        self.results: dict[str, Result] = {}
+        self.wrong = ""
+        self.left_out: list[Result] = []
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection(self, session: pytest.Session) -> bool:
-        """Collect the cases, deselect by -k, and look at no file."""
-        session.items = list(self.items(session))
-        hook = session.config.hook
-        found = pytest.CollectReport("", "passed", None, list(session.items))
-        hook.pytest_collectreport(report=found)  # the terminal counts them
-        hook.pytest_collection_modifyitems(
-            session=session, config=session.config, items=session.items
-        )
-        session.testscollected = len(session.items)
-        hook.pytest_collection_finish(session=session)
-        return True
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
+        """Say where the times are from, and whether they mean little."""
+        from .record import environment
 
-    def items(self, session: pytest.Session) -> Iterator[pytest.Item]:
-        """A test for each case of each operator."""
-        from . import suite
+        told = {**environment(self.setting.device), "is_quick": self.setting.is_quick}
+        machine_info["vlp_fast"] = told
 
-        for operator in OPERATORS:
-            for name, make in suite.cases(operator, self.setting).items():
-                yield CaseItem.from_parent(
-                    session,
-                    name=f"{operator}[{name}]",
-                    nodeid=f"benchmarks/{operator}.py::{name}",
-                    operator=operator,
-                    measure=lambda make=make: self.measure(make),
-                )
-
-    def measure(self, make: Callable[[], Case]) -> None:
-        """Measure a case and keep its rows."""
-        from . import ledger, suite
-
-        rows = suite.run(make, self.setting)
-        self.rows += rows
-        if self.root is not None:
-            self.written += ledger.append(rows, self.root)
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the tables and say where the rows are."""
-        from . import table
-        from .comparison import comparisons
-
-        if not self.rows:
-            return
-        terminalreporter.section("benchmark")
-        terminalreporter.line(table.machine({**self.rows[0], "date": ""}))
-        for operator in OPERATORS:
-            of_operator = [row for row in self.rows if row["operator"] == operator]
-            for comparison in comparisons(of_operator):
-                terminalreporter.line(f"\n{operator}: {table.text([comparison])}")
-        terminalreporter.line(f"\n{table.LEGEND}")
-        for path in dict.fromkeys(self.written):
-            terminalreporter.line(f"rows added to {path}")
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
+        """Say who was not timed, and why."""
+        output_json["vlp_fast_left_out"] = [asdict(result) for result in self.left_out]
 
 
-class CaseItem(pytest.Item):
-    """A case as a test."""
+def wait_passively() -> None:
+    """Let OpenMP's threads sleep where they wait, unless the environment says otherwise.
 
-    def __init__(self, *, operator: str, measure: Callable[[], None], **rest: Any) -> None:
-        super().__init__(**rest)
-        self.operator, self.measure = operator, measure
-
-    def runtest(self) -> None:
-        """Check and time the case."""
-        self.measure()
-
-    def reportinfo(self) -> tuple[Path, int, str]:
-        """The operator's file and the case."""
-        return FOLDER / f"{self.operator}.py", 0, self.name
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """One line where one line says all."""
-        from .harness import DisagreementError
-
-        if isinstance(excinfo.value, DisagreementError | InputError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
+    To be settled before torch is imported. Spinning gains little on an idle machine. Beside one
+    other busy process on two cores it multiplied the time of a criterion by 8, from 26 ms to 213 ms
+    (by hand, 2026-11-21, torch 2.11). Two OpenMP runtimes in one process, PyTorch's and a compiled
+    graph's, spin against each other.
+    """
+    if "torch" not in sys.modules:
+        os.environ.setdefault(WAIT_POLICY, "passive")

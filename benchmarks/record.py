@@ -1,4 +1,4 @@
-"""What a measurement leaves behind: a row of the ledger, with all that it depends on."""
+"""From the file that pytest-benchmark writes to rows of the ledger, with all they depend on."""
 
 from __future__ import annotations
 
@@ -7,41 +7,52 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from vlp_fast import __version__
 
 from . import ledger, peers
 from .ledger import Row
-from .limits import limit_fraction
-from .openmp import wait_policy
-from .result import Result, Timing
+from .plugin import WAIT_POLICY
 
 COMMIT = "VLP_FAST_COMMIT"
 """Environment variable with the commit, for a copy without .git."""
 
+H200_AND_H100 = {"float32": 67e12, "float16": 989e12, "bfloat16": 989e12}
+PEAKS: dict[str, tuple[float, dict[str, float]]] = {
+    "NVIDIA H200": (4800e9, H200_AND_H100),
+    "NVIDIA H100 80GB HBM3": (3350e9, H200_AND_H100),
+    "NVIDIA A100-SXM4-80GB": (2039e9, {"float32": 19.5e12, "float16": 312e12, "bfloat16": 312e12}),
+    "Tesla V100-SXM2-32GB": (900e9, {"float32": 15.7e12, "float16": 125e12}),
+}
+"""By the name that torch reports: nominal bytes and operations a second by dtype, matrix units
+without sparsity, float32 outside of them. From NVIDIA's datasheets, SXM."""
 
-def rows(results: Iterable[Result], device: str, *, note: str = "") -> list[Row]:
-    """One row for each provider and state of the cache.
 
-    Args:
-        results: of one case.
-        device: `cpu` or `cuda`.
-        note: of the rows with figures.
+def rows(document: dict[str, Any]) -> list[Row]:
+    """Rows of a file of `--benchmark-json`: one for each provider and state of the cache.
+
+    Benchmarks of others in it are passed over.
     """
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    machine = {**environment(device), "date": now}
-    return [
-        {**_identity(result), **figures, **machine, "note": result.problem or note}
-        for result in results
-        for figures in _figures(result, machine["device"])
-    ]
+    told = document.get("machine_info", {}).get("vlp_fast")
+    if told is None:
+        return []
+    date = datetime.fromisoformat(document["datetime"]).strftime("%Y-%m-%dT%H:%M:%SZ")
+    machine = {name: told[name] for name in told if name != "is_quick"} | {"date": date}
+    note = ledger.QUICK if told["is_quick"] else ""
+    found = [row for entry in document["benchmarks"] for row in _timed(entry, told["device"])]
+    found = [{**row, **machine, "note": note} for row in found]
+    for entry in document["vlp_fast_left_out"]:
+        found.append({**_identity(entry), **machine, "note": entry["problem"]})
+    return found
 
 
 @cache
@@ -50,12 +61,10 @@ def environment(device: str) -> Row:
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else _cpu(),
         "cpu_threads": str(torch.get_num_threads()),
-        "omp_wait_policy": wait_policy(),
+        "omp_wait_policy": os.environ.get(WAIT_POLICY, ""),
         "torch": torch.__version__,
-        "triton": _version("triton"),
         "cuda": torch.version.cuda or "",
-        "numpy": _version("numpy"),
-        "scipy": _version("scipy"),
+        **{name: _version(name) for name in ("triton", "numpy", "scipy")},
         "peers": peers.versions(),
         "vlp_fast": __version__,
         "commit": _commit(),
@@ -64,62 +73,68 @@ def environment(device: str) -> Row:
 
 def number(value: float | None) -> str:
     """Four digits, without an exponent; empty for what is not known."""
-    if value is None or math.isnan(value):
+    if value is None:
         return ""
     if value == 0 or abs(value) < 1e-4:
         return f"{value:.3g}"
     return f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
 
 
-def _identity(result: Result) -> Row:
-    case = result.case
-    return {
-        "operator": case.operator,
-        "case": case.name,
-        "provider": result.provider,
-        "backend": result.backend,
-        "direction": case.direction,
-        "dtype": case.dtype,
-        "compilations": "" if result.problem else str(result.compilations),
-        "synchronisations": number(result.synchronisations),
-        "first_us": number(1e6 * result.first),
-        "max_error": number(result.error),
-        "wrong_share": number(result.wrong),
-        "extra_mib": number(None if result.extra_bytes is None else result.extra_bytes / 2**20),
-        "others_cpu": number(None if result.others_cpu is None else round(result.others_cpu, 3)),
+def limit_fraction(
+    device: str, dtype: str, seconds: float, num_bytes: int | None, flops: int | None
+) -> float | None:
+    """Share of the physical limit: the least time that bytes and operations need, by the time.
+
+    `None` for a device or dtype that is not in the table, or where neither is counted.
+    """
+    if device not in PEAKS or (num_bytes is None and flops is None):
+        return None
+    bytes_per_second, flops_per_second = PEAKS[device]
+    if flops is not None and dtype not in flops_per_second:
+        return None
+    arithmetic = flops / flops_per_second[dtype] if flops is not None else 0.0
+    return max((num_bytes or 0) / bytes_per_second, arithmetic) / seconds
+
+
+def _timed(entry: dict[str, Any], device: str) -> Iterator[Row]:
+    info = entry["extra_info"]
+    if "provider" not in info:
+        return
+    yield {**_identity(info), **_figures(info, info["cache"], entry["stats"]["data"], device)}
+    if info["hot"]:
+        yield {**_identity(info), **_figures(info, "hot", info["hot"], device)}
+
+
+def _identity(info: dict[str, Any]) -> Row:
+    columns = ("operator", "case", "provider", "backend", "direction", "dtype")
+    return {**dict.fromkeys(ledger.COLUMNS, ""), **{column: info[column] for column in columns}}
+
+
+def _figures(info: dict[str, Any], cache: str, times: Sequence[float], device: str) -> Row:
+    p20, median, p80 = (float(value) for value in np.percentile(times, (20, 50, 80)))
+    num_bytes, flops, extra, others = (
+        info[name] for name in ("num_bytes", "flops", "extra_bytes", "others_cpu")
+    )
+    share = limit_fraction(device, info["arithmetic"], median, num_bytes, flops)
+    figures = {
+        "median_us": 1e6 * median,
+        "p20_us": 1e6 * p20,
+        "p80_us": 1e6 * p80,
+        "host_us": 1e6 * info["host"],
+        "wall_us": 1e6 * info["wall"],
+        "first_us": 1e6 * info["first"],
+        "synchronisations": info["synchronisations"],
+        "gb_per_s": None if num_bytes is None else num_bytes / median / 1e9,
+        "tflop_per_s": None if flops is None else flops / median / 1e12,
+        # What is read lies in the cache, which the limit of the memory does not bind.
+        "limit_fraction": None if cache == "hot" else share,
+        "max_error": info["error"],
+        "wrong_share": info["wrong"],
+        "extra_mib": None if extra is None else extra / 2**20,
+        "others_cpu": None if others is None else round(others, 3),
     }
-
-
-def _figures(result: Result, device: str) -> Iterator[Row]:
-    if not result.timings:
-        yield dict.fromkeys(_TIMED, "")
-    for timing in result.timings:
-        yield dict(zip(_TIMED, _timed(result, timing, device), strict=True))
-
-
-_TIMED = (
-    *("cache", "median_us", "p20_us", "p80_us", "host_us", "wall_us"),
-    *("gb_per_s", "tflop_per_s", "limit_fraction"),
-)
-
-
-def _timed(result: Result, timing: Timing, device: str) -> list[str]:
-    case, seconds = result.case, timing.device.median
-    arithmetic = case.arithmetic or case.dtype
-    share = limit_fraction(device, arithmetic, seconds, case.num_bytes, case.flops)
-    if timing.cache == "hot":
-        share = None  # what is read lies in the cache, which the limit of the memory does not bind
-    return [
-        timing.cache,
-        number(1e6 * seconds),
-        number(1e6 * timing.device.p20),
-        number(1e6 * timing.device.p80),
-        number(1e6 * timing.host),
-        number(1e6 * timing.wall),
-        number(None if case.num_bytes is None else case.num_bytes / seconds / 1e9),
-        number(None if case.flops is None else case.flops / seconds / 1e12),
-        number(share),
-    ]
+    written = {column: number(value) for column, value in figures.items()}
+    return {**written, "cache": cache, "compilations": str(info["compilations"])}
 
 
 def _cpu() -> str:
@@ -153,12 +168,5 @@ def _commit() -> str:
 
 
 def _git(*words: str) -> str:
-    done = subprocess.run(
-        ["git", *words],
-        cwd=ledger.HERE.parent,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    return done.stdout.strip()
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 30, "check": True}
+    return str(subprocess.run(["git", *words], cwd=ledger.HERE.parent, **options).stdout).strip()

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
+Key = TypeVar("Key")
 Run = Callable[[], Any]
 Stopwatch = Callable[[], float]
 """Makes one call and returns its seconds."""
@@ -29,55 +28,41 @@ Stopwatch = Callable[[], float]
 class Effort:
     """When a provider has been called often enough."""
 
+    fewest: int = 5
+    """Never fewer than so many; of one that is slow, so many if they took `most_seconds`."""
+    most_seconds: float = 1.0
     calls: int = 50
-    """At least so many, for at least `least_seconds`, but no more than `most_calls`..."""
+    """Of others so many, for at least `least_seconds`, but no more than `most_calls`."""
     least_seconds: float = 0.2
     most_calls: int = 2000
-    fewest: int = 3
-    """...unless it is slow: then so many, once they took `most_seconds`."""
-    most_seconds: float = 2.0
 
     def is_enough(self, calls: int, seconds: float) -> bool:
         """Whether so many calls that took so long together suffice."""
-        if calls >= self.most_calls:
-            return True
-        if calls >= self.calls and seconds >= self.least_seconds:
-            return True
-        return calls >= self.fewest and seconds >= self.most_seconds
+        if calls < self.fewest:
+            return False
+        often_enough = calls >= self.calls and seconds >= self.least_seconds
+        return often_enough or seconds >= self.most_seconds or calls >= self.most_calls
 
 
-ON_GPU = Effort(most_seconds=1.0)
-"""Time on a GPU is dear: peers that take long have few turns."""
 QUICK = Effort(calls=3, least_seconds=0.0, fewest=1, most_seconds=0.2)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """Seconds of a call; a fifth of the calls is faster than p20, and a fifth slower than p80."""
-
-    median: float
-    p20: float
-    p80: float
-
-
-def spread(times: Sequence[float]) -> Spread:
-    """Median, 20th and 80th percentile."""
-    p20, median, p80 = (float(value) for value in np.percentile(times, (20, 50, 80)))
-    return Spread(median=median, p20=p20, p80=p80)
-
-
-def take_turns(stopwatches: Mapping[str, Stopwatch], effort: Effort) -> dict[str, list[float]]:
+def take_turns(stopwatches: Mapping[Key, Stopwatch], effort: Effort) -> dict[Key, list[float]]:
     """Seconds of every call of each, called in turn until each has enough."""
-    times: dict[str, list[float]] = {name: [] for name in stopwatches}
+    times: dict[Key, list[float]] = {name: [] for name in stopwatches}
     spent = dict.fromkeys(stopwatches, 0.0)
     waiting = dict(stopwatches)
-    with _no_garbage_collection():
+    gc.collect()
+    gc.disable()
+    try:
         while waiting:
             for name, stopwatch in list(waiting.items()):
                 times[name].append(stopwatch())
                 spent[name] += times[name][-1]
                 if effort.is_enough(len(times[name]), spent[name]):
                     del waiting[name]
+    finally:
+        gc.enable()
     return times
 
 
@@ -108,34 +93,28 @@ def host_stopwatch(
 
 def cold_stopwatch(run: Run) -> Stopwatch:
     """By events, with the L2 cache overwritten."""
-    buffer = _flush_buffer()
-
-    def timed() -> float:
-        buffer.zero_()
-        return _between_events(run)
-
-    return timed
+    return _event_stopwatch(run, lambda: None)
 
 
 def hot_stopwatch(run: Run) -> Stopwatch:
     """By events, right after an untimed call."""
+    return _event_stopwatch(run, run)
+
+
+def _event_stopwatch(run: Run, before: Run) -> Stopwatch:
     buffer = _flush_buffer()
 
     def timed() -> float:
         buffer.zero_()
+        before()
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
         run()
-        return _between_events(run)
+        stop.record()
+        stop.synchronize()
+        return float(start.elapsed_time(stop)) / 1e3
 
     return timed
-
-
-def _between_events(run: Run) -> float:
-    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    run()
-    stop.record()
-    stop.synchronize()
-    return float(start.elapsed_time(stop)) / 1e3
 
 
 def _flush_buffer() -> torch.Tensor:
@@ -148,13 +127,3 @@ def wait_for_device() -> None:
     """Return once the GPU is idle, if there is one in use."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 from vector_quantize_pytorch import VectorQuantize
 
+from vlp_fast import VectorQuantize as OurLayer
 from vlp_fast.benchmarks import codebook_steps as steps
-from vlp_fast.benchmarks import dictionary, nearest, quantizers, suite
+from vlp_fast.benchmarks import dictionary, nearest
 from vlp_fast.benchmarks.case import Setting
-from vlp_fast.benchmarks.nearest import EXACT, FINE, ROUGH, Truth
+from vlp_fast.benchmarks.nearest import EXACT, FINE, ROUGH, Rows
 
 X, CODES = torch.randn(2, 300, 16, generator=torch.Generator().manual_seed(0)).unbind()
 CODES = CODES[:40]
+ROWS = Rows(X, CODES)
 ASSIGN = {
     "cdist": (nearest.by_cdist, FINE),
     "products": (nearest.by_products, FINE),
@@ -30,7 +32,7 @@ def test_ways_to_find_the_nearest(
     monkeypatch.setattr(nearest, "CHUNK_SCORES", {"cpu": 64 * len(CODES)})  # and a rest of 44
     assign, tolerance = ASSIGN[name]
     x = X.to(dtype)
-    truth = Truth(x, CODES)
+    truth = Rows(x, CODES)
     found = assign(x, CODES)
     assert truth.excess(found) <= tolerance
     expected = (x.double()[:, None] - CODES.double()).square().sum(-1).argmin(1)
@@ -41,7 +43,7 @@ def test_ways_to_find_the_nearest(
 
 def test_the_truth_sees_one_wrong_row_and_how_wrong_it_is() -> None:
     codes = torch.tensor([[0.0], [3.0]])
-    truth = Truth(torch.tensor([[1.0], [1.0], [3.5], [0.0]]), codes)
+    truth = Rows(torch.tensor([[1.0], [1.0], [3.5], [0.0]]), codes)
     right = torch.tensor([0, 0, 1, 0])
     assert (truth.excess(right), truth.wrong(right)) == (0, 0)
     wrong = torch.tensor([0, 1, 1, 0])
@@ -62,11 +64,11 @@ def test_ways_to_add_up(name: str) -> None:
 
 def way(name: str) -> steps.Step:
     ways: dict[str, Callable[[], steps.Step]] = {
-        "ours": lambda: steps.by_ours(X, CODES),
-        "ours, atomic": lambda: steps.by_ours(X, CODES, deterministic=False),
-        "our layer": lambda: steps.by_our_layer(X, CODES),
-        "package": lambda: steps.by_package(VectorQuantize, X, CODES),
-        "composed": lambda: steps.composed(nearest.by_products, steps.sums_by_index_add, X, CODES),
+        "ours": lambda: steps.by_ours(ROWS),
+        "ours, atomic": lambda: steps.by_ours(ROWS, deterministic=False),
+        "our layer": lambda: steps.by_layer(OurLayer, ROWS),
+        "package": lambda: steps.by_layer(VectorQuantize, ROWS),
+        "composed": lambda: steps.composed(nearest.by_products, steps.sums_by_index_add, ROWS),
     }
     return ways[name]()
 
@@ -75,7 +77,7 @@ def way(name: str) -> steps.Step:
 def test_steps_are_the_packages_step_after_step(name: str) -> None:
     mine, theirs = way(name), way("package")
     first = [part.clone() for part in mine()]
-    assert steps.error(Truth(X, CODES), first) <= dictionary.STEP_TOLERANCE
+    assert steps.error(ROWS, first) <= dictionary.STEP_TOLERANCE
     theirs()
     for _ in range(4):
         for found, expected in zip(mine(), theirs(), strict=True):
@@ -87,13 +89,13 @@ def test_steps_are_the_packages_step_after_step(name: str) -> None:
 def test_a_step_that_is_wrong_in_one_part(part: int) -> None:
     solution: list[Tensor] = [value.clone() for value in way("ours")()]
     solution[part][3] = (solution[part][3] + 1) % 40 if part == 0 else solution[part][3] * 1.001
-    assert steps.error(Truth(X, CODES), solution) > 1e-4
+    assert steps.error(ROWS, solution) > 1e-4
 
 
 def test_a_step_with_other_codes_than_the_nearest() -> None:
     farthest = lambda x, codes: torch.cdist(x, codes).argmax(1)
-    step = steps.composed(farthest, steps.sums_by_index_add, X, CODES)
-    assert steps.error(Truth(X, CODES), step()) > 0.5
+    step = steps.composed(farthest, steps.sums_by_index_add, ROWS)
+    assert steps.error(ROWS, step()) > 0.5
 
 
 def perplexity(indices: Tensor) -> float:
@@ -104,14 +106,14 @@ def perplexity(indices: Tensor) -> float:
 
 @pytest.mark.parametrize("shape", [(2048, 128, 64), (512, 1024, 64)])
 def test_codes_stay_in_use_over_the_steps_of_a_measurement(shape: dictionary.Shape) -> None:
-    x, codes = dictionary._draw(Setting(device="cpu"), torch.float32, shape)
-    step = steps.by_ours(x, codes)
+    rows = dictionary.draw(Setting(device="cpu"), torch.float32, shape)
+    step = steps.by_ours(rows)
     hit = len(step()[0].unique())
     assert hit > 0.3 * shape[1]
     for _ in range(19):
         found, _, moved = step()
     assert perplexity(found) > hit / 2
-    assert not torch.equal(moved, codes)
+    assert not torch.equal(moved, rows.codes)
 
 
 def test_squared_norms_for_flash_kmeans() -> None:
@@ -136,33 +138,10 @@ def test_tf32_is_for_one_call_only() -> None:
     assert torch.get_float32_matmul_precision() == before
 
 
-def test_sizes_and_dtypes() -> None:
-    on_gpu = dictionary.cases(Setting(device="cuda"))
-    names = list(on_gpu)
-    first = ["assign-bf16-N65536-K2048-D768", "step-bf16-N65536-K2048-D768"]
-    assert names[:2] == first  # what is left if the time is up early
-    turns = [name.partition("-") for name in names if "varied" not in name]
-    assert [kind for kind, _, _ in turns] == ["assign", "step"] * (len(turns) // 2)
-    assert all(one[2] == other[2] for one, other in zip(turns[::2], turns[1::2], strict=True))
-    assert names.index("assign-varied-100x") < names.index("assign-N65536-K2048-D768")
-    for kind in ("assign", "step"):
-        for rows in (5000, 65536, 400000):
-            for words in ("bf16-", ""):
-                assert f"{kind}-{words}N{rows}-K2048-D768" in on_gpu
-        assert {f"{kind}-bf16-N65536-K{k}-D768" for k in (512, 8192)} <= on_gpu.keys()
-        assert f"{kind}-fp16-N65536-K2048-D768" in on_gpu
-    on_cpu = dictionary.cases(Setting(device="cpu"))
-    sizes = {f"N{n}-K2048-D768" for n in (1024, 4096, 16384)} | {"N4096-K512-D128"}
-    sizes |= {f"N4096-K{k}-D768" for k in (512, 8192)}
-    assert {f"{kind}-{size}" for kind in ("assign", "step") for size in sizes} <= on_cpu.keys()
-
-
-def test_a_hundred_different_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    case = suite.cases("dictionary", Setting(device="cpu"))["assign-varied-100x"]()
-    monkeypatch.setattr(quantizers.nearest, "by_cdist", lambda x, codes: asked.append(len(x)))
-    case = suite.cases("dictionary", Setting(device="cpu"))["assign-varied-100x"]()
-    case.providers["cdist + argmin"].run()
-    assert len(set(asked)) == len(asked) == case.calls == 100
-    assert 500 <= min(asked) < 550
-    assert 1450 < max(asked) < 1500
+def test_varied_numbers_of_rows_are_different_ones() -> None:
+    found = {case.name: case for case in dictionary.cases(Setting(device="cpu"))}
+    sizes = [draw.args[2][0] for draw in found["assign-varied-100x"].draws]
+    assert len(set(sizes)) == len(sizes) == 100
+    assert 500 <= min(sizes) < 550
+    assert 1450 < max(sizes) < 1500
+    assert len(found["assign-varied-8x"].draws) == 8

@@ -23,23 +23,18 @@ def path(tmp_path: Path) -> Path:
     return written
 
 
-def test_rows_come_back_as_written_and_are_only_added(path: Path, tmp_path: Path) -> None:
+def test_rows_come_back_as_written_and_are_added_once(path: Path, tmp_path: Path) -> None:
     before = path.read_text()
     missing = row("peer", median_us="", note='not here: "pip", x | y')
-    assert ledger.append([missing], tmp_path) == [path]
-    assert ledger.read(path) == [row(), missing]
+    assert ledger.append([row(), missing], tmp_path) == {path: 1}
+    assert ledger.append([missing], tmp_path) == {path: 0}
+    assert ledger.read(path) == ledger.read_folder(tmp_path) == [row(), missing]
+    assert ledger.read_folder(path.parent) == [row(), missing]
     assert path.read_text().startswith(before)
-    assert path.read_text().count("operator,case") == 1
-
-
-def test_a_file_without_a_last_newline_or_without_anything_gets_its_row(
-    path: Path, tmp_path: Path
-) -> None:
-    path.write_text(path.read_text().rstrip("\n"))
-    ledger.append([row("peer")], tmp_path)
-    assert ledger.read(path) == [row(), row("peer")]
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert list(path.parent.iterdir()) == [path]
     path.write_text("")
-    ledger.append([row("peer")], tmp_path)
+    assert ledger.append([row("peer")], tmp_path) == {path: 1}
     assert ledger.read(path) == [row("peer")]
 
 
@@ -52,67 +47,46 @@ def test_a_file_without_a_last_newline_or_without_anything_gets_its_row(
         (",3.5,", ",3.5,,", "row 2 has not 35 entries"),
         (",3.5,", ',"3.5,', "cannot be read"),
         ("operator,case", "operator,shape", "has not the columns"),
+        ("operator,case", "case,operator", "has not the columns"),
     ],
 )
 def test_a_damaged_file_is_one_line_and_stays(
     path: Path, tmp_path: Path, old: str, new: str, complaint: str
 ) -> None:
-    assert len(ledger.COLUMNS) == 35
     damaged = path.read_text().replace(old, new, 1)
     path.write_text(damaged)
-    for use in (
-        lambda: ledger.read(path),
-        lambda: ledger.append([row()], tmp_path),
-        lambda: ledger.check_writable(tmp_path, "NVIDIA H200", ["reading"]),
-    ):
+    for use in (lambda: ledger.read(path), lambda: ledger.append([row("peer")], tmp_path)):
         with pytest.raises(InputError, match=complaint) as caught:
             use()
         assert "\n" not in str(caught.value)
     assert path.read_text() == damaged
 
 
-@pytest.mark.parametrize("known", [(), ("wrong_share",)])
-def test_a_file_of_before_a_column_was_added(
-    path: Path, tmp_path: Path, known: tuple[str, ...]
-) -> None:
-    columns = [name for name in ledger.COLUMNS if name in known or name not in ledger.ADDED]
+def test_a_file_of_before_a_column_was_added(path: Path, tmp_path: Path) -> None:
+    columns = [name for name in ledger.COLUMNS if name not in ("wrong_share", "extra_mib")]
     lines = [columns, [row().get(name, "") for name in columns]]
     path.write_text("".join(",".join(line) + "\n" for line in lines))
     before = path.read_text()
     assert ledger.read(path) == [row()]
     assert path.read_text() == before  # who only reads does not write
-    mode = path.stat().st_mode
     newer = row("peer", extra_mib="12.5")
     ledger.append([newer], tmp_path)
     assert ledger.read(path) == [row(), newer]
     assert path.read_text().splitlines()[0] == ",".join(ledger.COLUMNS)
-    assert path.stat().st_mode == mode
-    assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_empty_file_is_told_to_readers_only(path: Path, tmp_path: Path) -> None:
-    path.write_text("")
-    with pytest.raises(InputError, match=r"reading\.csv: is empty"):
-        ledger.read(path)
-    ledger.check_writable(tmp_path, "NVIDIA H200", ["reading"])
+def test_every_row_of_the_checkout_is_still_read() -> None:
+    kept = ledger.read_folder(ledger.HERE / "results")
+    assert len(kept) > 300
+    assert {row["operator"] for row in kept} == {"attention", "dictionary", "losses", "matching"}
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_what_is_not_there_or_not_to_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot be written .*--out"):
         ledger.append([row()], tmp_path / "file")
-    with pytest.raises(InputError, match=r"cannot be written .*--out"):
-        ledger.check_writable(tmp_path / "file", "NVIDIA H200", [])
-
-
-def test_what_the_ledger_lacks_is_merged_once(path: Path, tmp_path: Path) -> None:
-    new, quick = row("peer"), row("other", note="quick")
-    (elsewhere,) = ledger.append([row(), new, quick], tmp_path / "elsewhere")
-    for source, count in ((tmp_path / "elsewhere", 1), (elsewhere.parent, 0)):
-        assert ledger.merge(source, tmp_path) == {path: count}
-        assert ledger.read(path) == [row(), new]
     with pytest.raises(InputError, match="holds no measurements"):
-        ledger.merge(tmp_path / "nowhere", tmp_path)
+        ledger.read_folder(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -126,3 +100,11 @@ def test_what_the_ledger_lacks_is_merged_once(path: Path, tmp_path: Path) -> Non
 )
 def test_device_folders(device: str, folder: str) -> None:
     assert ledger.device_folder(device) == folder
+
+
+def test_without_a_checkout_rows_go_to_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert ledger.results_folder() == ledger.HERE / "results"
+    monkeypatch.setattr(ledger, "HERE", tmp_path / "site-packages" / "vlp_fast" / "benchmarks")
+    assert ledger.results_folder() == Path("benchmarks/results")

@@ -30,40 +30,84 @@ def on_gpu(*words: str | Path, **variables: str | Path) -> subprocess.CompletedP
 def test_torch_that_does_not_import_is_not_a_missing_gpu(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('broken on purpose')")
     (tmp_path / "wheels").mkdir()
-    done = on_gpu(tmp_path / "out", tmp_path / "wheels", PYTHONPATH=tmp_path)
+    done = on_gpu("bench", tmp_path / "out", tmp_path / "wheels", PYTHONPATH=tmp_path)
     summary = done.stdout.partition("===== summary")[2]
     assert done.returncode == 1
-    assert "broken on purpose" in (tmp_path / "out" / "log.txt").read_text()
+    assert "broken on purpose" in (tmp_path / "out" / "bench.txt").read_text()
     assert "torch                    FAILED: does not import" in summary
     assert f"FAILED: {tmp_path / 'wheels'} holds no .whl" in summary
     assert "CUDA" not in summary
 
 
 def test_time_that_is_up_ends_it(tmp_path: Path) -> None:
-    done = on_gpu(tmp_path / "out", LIMIT="3")
+    done = on_gpu("tests", tmp_path / "out", LIMIT="3")
     assert done.returncode == 1
     assert "FAILED: no time left" in done.stdout
 
 
-def test_every_benchmark_runs_unless_told_otherwise() -> None:
-    script = SCRIPT.read_text()
-    (default,) = re.findall(r"^OPERATORS=\$\{OPERATORS-(.*)\}$", script, re.M)
-    assert sorted(default.split()) == sorted(OPERATORS)
-    assert 'for operator in $OPERATORS; do\n    bench "$operator"\n' in script
-    pictures = re.findall(r'"\$ROWS"/\*/\{(.*)\}\*\.png', script)
-    assert sorted(pictures[0].split(",")) == sorted(OPERATORS)
+STUB = """#!/usr/bin/env bash
+echo "$(basename "$0") $*" >>"$CALLS"
+case "$*" in
+    *get_device_name*) echo 'NVIDIA H200' ;;
+    *purelib*) dirname "$CALLS" ;;
+    *"-m venv"*)
+        mkdir -p "${!#}/bin"
+        for name in python vlp-fast compute-sanitizer; do cp "$0" "${!#}/bin/$name"; done ;;
+    "bench losses --device"*) exit 1 ;;
+    "bench matching --device"*)
+        mkdir -p "${!#}/h200" && touch "${!#}/h200/matching.csv" ;;
+    "bench --report"*) touch "${!#}/report.md" "${!#}/matching-sweeps.png" ;;
+esac
+"""
 
 
-def test_the_sanitizer_sees_every_test_of_kernels_once_the_dictionary_first() -> None:
-    script = SCRIPT.read_text()
-    (first,) = re.findall(r"^DICTIONARY_TESTS=(.*)$", script, re.M)
-    (others,) = re.findall(r"^OTHER_TESTS=\((.*)\)$", script, re.M)
-    root = SCRIPT.parents[1]
-    there = [str(path.relative_to(root)) for path in root.glob("tests/ops/test_*_gpu.py")]
-    assert sorted([first, *others.split()]) == sorted(there)
-    before, _, after = script.partition('sanitizer memcheck 60 "$DICTIONARY_TESTS"')
-    assert before.rstrip().endswith('bench "$operator"\n    if [ "$operator" = dictionary ]; then')
-    assert after.count("\nsanitizer ") == 2  # racecheck and synccheck
+@pytest.fixture
+def stub(tmp_path: Path) -> Path:
+    """A Python, and what it installs, that only writes down what they are asked for."""
+    path = tmp_path / "python3"
+    path.write_text(STUB)
+    path.chmod(0o755)
+    return path
+
+
+def calls_of(stub: Path, what: str, operators: str) -> tuple[list[str], str, set[str]]:
+    """What is called on a GPU, what is printed, and the files that come back."""
+    written = stub.parent / "calls.txt"
+    done = on_gpu(what, stub.parent / "out", PYTHON=stub, CALLS=written, OPERATORS=operators)
+    out = stub.parent / "out"
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    return written.read_text().splitlines(), done.stdout, files
+
+
+def test_tests_of_the_chosen_operators_come_before_the_sanitizer(stub: Path) -> None:
+    called, printed, files = calls_of(stub, "tests", "matching attention")
+    run = [line for line in called if "pytest" in line]
+    assert run[0].startswith("python -m pytest -q --durations=10")
+    assert run[0].endswith("-m gpu -k matching or attention tests")
+    tools = [re.search(r"compute-sanitizer --tool (\w+)", line)[1] for line in run[1:]]
+    assert tools == ["memcheck", "racecheck", "synccheck"]
+    for line in run[1:]:
+        sanitized = line.split()[-3:]
+        assert sanitized == [
+            f"tests/ops/test_{n}_gpu.py" for n in ("matching", "attention", "norm")
+        ]
+    assert "FAILED" not in printed.partition("summary")[2].replace("commit", "")
+    assert files == {"tests.txt"}
+    called, _, _ = calls_of(stub, "tests", "")
+    assert [line for line in called if line.endswith("-m gpu tests")]
+
+
+def test_benchmarks_of_the_chosen_operators_come_back_with_their_report(stub: Path) -> None:
+    called, printed, files = calls_of(stub, "bench", "losses norm matching")
+    measured = [line.split()[2] for line in called if "--device cuda" in line]
+    assert measured == ["losses", "matching"]
+    assert re.search(r"bench losses +FAILED: exit code 1", printed)
+    assert re.search(r"bench norm +skipped: it has none", printed)
+    assert files == {
+        *("bench.txt", "report.md", "matching-sweeps.png", "results/h200/matching.csv")
+    }
+    called, _, _ = calls_of(stub, "bench", "")
+    assert {line.split()[2] for line in called if "--device cuda" in line} == {*OPERATORS}
 
 
 def test_the_sanitizer_still_sees_tests_of_every_cuda_kernel() -> None:
@@ -76,6 +120,9 @@ def test_the_sanitizer_still_sees_tests_of_every_cuda_kernel() -> None:
         )
         seen = [test for test in tests if not any(word in test for word in unwanted.split(" or "))]
         assert len(tests) > len(seen) >= 3
+    (operators,) = re.findall(r'^ALL="(.*)"$', SCRIPT.read_text(), re.M)
+    there = {path.stem.split("_")[1] for path in root.glob("tests/ops/test_*_gpu.py")}
+    assert there <= {*operators.split(), "norm"}
 
 
 def test_without_a_gpu_nothing_is_built_for_one() -> None:
@@ -85,9 +132,9 @@ def test_without_a_gpu_nothing_is_built_for_one() -> None:
 
 
 def test_wrong_words_are_told_the_usage(tmp_path: Path) -> None:
-    done = on_gpu()
-    assert (done.returncode, done.stderr) == (2, "")
-    assert "benchmarks/on_gpu.sh DESTDIR [WHEELS_DIR]" in done.stdout
-    assert "OPERATORS=" in done.stdout
-    assert len(done.stdout.splitlines()) == 4  # the head of the file and no more
-    assert on_gpu(tmp_path, tmp_path / "missing").returncode == 2
+    for words in ((), ("all", tmp_path), ("bench",)):
+        done = on_gpu(*words)
+        assert (done.returncode, done.stderr) == (2, "")
+        assert "benchmarks/on_gpu.sh tests|bench DESTDIR [WHEELS_DIR]" in done.stdout
+        assert len(done.stdout.splitlines()) == 4  # the head of the file and no more
+    assert on_gpu("bench", tmp_path, tmp_path / "missing").returncode == 2

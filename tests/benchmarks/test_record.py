@@ -1,124 +1,104 @@
-"""A row says all that a measurement depends on."""
+"""From pytest-benchmark's file to rows that say all that a measurement depends on."""
 
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vlp_fast.benchmarks import ledger, record
-from vlp_fast.benchmarks.case import Case, Provider
-from vlp_fast.benchmarks.limits import limit_fraction
-from vlp_fast.benchmarks.result import Result, Timing
-from vlp_fast.benchmarks.timing import Spread
+from vlp_fast.benchmarks.harness import Result
+from vlp_fast.benchmarks.record import limit_fraction
+
+TIMES = [2e-3, 3e-3, 4e-3, 2.5e-3, 10e-3]
 
 
 def result(provider: str = "vlp_fast", **changes: object) -> Result:
-    """Three milliseconds to read a gigabyte, compared with a peer that is missing."""
-    case = Case(
-        operator="reading",
-        name="1GB",
-        providers={"vlp_fast": Provider(run=lambda: 0, backend="cuda")},
-        error=lambda _: 0.0,
-        tolerance=0.0,
-        num_bytes=10**9,
-        flops=6 * 10**9,
-    )
-    timing = Timing(
-        cache="cold", device=Spread(median=3e-3, p20=2.5e-3, p80=4e-3), host=12.3456e-6, wall=0.25
-    )
-    told = {
-        "error": 1.5e-7,
-        "wrong": 0.25,
-        "extra_bytes": 3 * 2**19,
-        "first": 2.0,
-        "compilations": 1,
-        "synchronisations": 0.0,
+    """Three milliseconds to read a gigabyte."""
+    told: dict[str, Any] = {"operator": "reading", "case": "1GB", "provider": provider}
+    told |= {"backend": "cuda", "direction": "forward", "dtype": "float32", "arithmetic": "float16"}
+    told |= {"error": 1.5e-7, "wrong": 0.25, "extra_bytes": 3 * 2**19, "first": 2.0}
+    told |= {"compilations": 1, "synchronisations": 0.0, "num_bytes": 10**9, "flops": 6 * 10**9}
+    told |= {"others_cpu": 0.0123456, "host": 12.3456e-6, "wall": 0.25, "cache": "cold"}
+    return Result(**{**told, **changes})
+
+
+def document(*, device: str = "NVIDIA H200", is_quick: bool = False, **changes: Any) -> Any:
+    """What pytest-benchmark writes of it, of somebody else's, and of a peer that is missing."""
+    info = {**asdict(result(**changes)), "hot": [1e-3] * 3}
+    machine = {**record.environment("cpu"), "device": device, "is_quick": is_quick}
+    absent = result("peer", verdict="left out", problem="why", error=None, first=None)
+    return {
+        "machine_info": {"node": "n", "vlp_fast": machine},
+        "datetime": "2026-11-21T07:53:17.123456+00:00",
+        "benchmarks": [
+            {"name": "other", "extra_info": {}, "stats": {"data": [1.0]}},
+            {"name": "ours", "extra_info": info, "stats": {"median": 3e-3, "data": TIMES}},
+        ],
+        "vlp_fast_left_out": [asdict(absent)],
     }
-    return Result(case=case, provider=provider, **{**told, "timings": [timing], **changes})
 
 
 def test_a_row_says_all_that_it_depends_on() -> None:
-    (row,) = record.rows([result()], "cpu")
-    assert tuple(sorted(row)) == tuple(sorted(ledger.COLUMNS))
+    cold, hot, absent = record.rows(document())
+    assert set(cold) == set(hot) == set(absent) == set(ledger.COLUMNS)
     expected = {
+        "operator": "reading",
+        "case": "1GB",
+        "provider": "vlp_fast",
         "backend": "cuda",
+        "direction": "forward",
+        "dtype": "float32",
         "cache": "cold",
         "median_us": "3000",
-        "p20_us": "2500",
-        "p80_us": "4000",
+        "p20_us": "2400",
+        "p80_us": "5200",
         "host_us": "12.35",
         "wall_us": "250000",
         "first_us": "2000000",
         "compilations": "1",
         "synchronisations": "0",
+        "max_error": "1.5e-07",
         "gb_per_s": "333.3",
         "tflop_per_s": "2.000",
-        "limit_fraction": "",  # nobody has written down what this CPU can do
-        "max_error": "1.5e-07",
+        "limit_fraction": "0.06944",
         "wrong_share": "0.2500",
         "extra_mib": "1.500",
+        "others_cpu": "0.01200",
         "note": "",
+        "device": "NVIDIA H200",
+        "date": "2026-11-21T07:53:17Z",
     }
-    assert {column: row[column] for column in expected} == expected
-    for column in ("device", "cpu_threads", "torch", "numpy", "scipy", "vlp_fast"):
-        assert row[column], column
+    assert {column: cold[column] for column in expected} == expected
+    for column in ("cpu_threads", "torch", "numpy", "scipy", "vlp_fast"):
+        assert cold[column], column
+    different = {column for column in cold if cold[column] != hot[column]}
+    timed = {"cache", "median_us", "p20_us", "p80_us", "gb_per_s", "tflop_per_s"}
+    assert different == {*timed, "limit_fraction"}  # the limit of the memory binds no cache
+    assert (hot["cache"], hot["median_us"], hot["limit_fraction"]) == ("hot", "1000", "")
+    assert (absent["provider"], absent["note"], absent["date"]) == ("peer", "why", cold["date"])
+    assert not any(absent[column] for column in ledger.FIGURES)
 
 
-def test_rows_of_a_quick_run_say_so_and_hot_ones_know_no_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(record, "limit_fraction", lambda *_: 0.5)
-    (cold,) = result().timings
-    both = result(timings=[cold, replace(cold, cache="hot")])
-    rows = record.rows([both, result("peer", problem="why", timings=[])], "cpu", note="quick")
-    assert [row["note"] for row in rows] == ["quick", "quick", "why"]
-    assert [row["limit_fraction"] for row in rows] == ["0.5000", "", ""]
-
-
-def test_the_limit_is_that_of_the_least_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(record, "limit_fraction", lambda _, dtype, *__: asked.append(dtype))
-    plain = result()
-    halves = replace(plain, case=replace(plain.case, arithmetic="float16"))
-    record.rows([plain, halves], "cpu")
-    assert asked == ["float32", "float16"]
-
-
-def test_what_was_not_measured_has_a_note_and_no_figures() -> None:
-    (row,) = record.rows([Result(case=result().case, provider="peer", problem="why")], "cpu")
-    assert row["note"] == "why"
-    assert not any(row[c] for c in ("median_us", "compilations", "max_error", "extra_mib"))
+def test_rows_of_a_quick_run_say_so_and_others_files_hold_none() -> None:
+    assert [row["note"] for row in record.rows(document(is_quick=True))] == ["quick"] * 2 + ["why"]
+    assert record.rows({"machine_info": {}, "benchmarks": []}) == []
+    cold, *_ = record.rows(document(device="AMD EPYC, 2 cores"))
+    assert cold["limit_fraction"] == ""  # nobody has written down what this CPU can do
 
 
 @pytest.mark.parametrize(
     ("value", "written"),
     [
-        (None, ""),
-        (float("nan"), ""),
-        (0.0, "0"),
-        (0.00123456, "0.001235"),
-        (1.0, "1.000"),
-        (999.96, "1000.0"),
-        (123456.7, "123457"),
-        (3e-9, "3e-09"),
+        *((None, ""), (0.0, "0"), (0.00123456, "0.001235"), (1.0, "1.000")),
+        *((999.96, "1000.0"), (123456.7, "123457"), (3e-9, "3e-09")),
     ],
 )
 def test_numbers_have_four_digits(value: float | None, written: str) -> None:
     assert record.number(value) == written
     if written:
         assert float(written) == pytest.approx(value, rel=1e-3)
-
-
-def test_without_a_checkout_rows_go_to_the_current_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert ledger.results_folder() == ledger.HERE / "results"
-    monkeypatch.setattr(ledger, "HERE", tmp_path / "site-packages" / "vlp_fast" / "benchmarks")
-    assert ledger.results_folder() == Path("benchmarks/results")
-    record.environment.cache_clear()
-    assert record.environment("cpu")["commit"] == ""
-    record.environment.cache_clear()
 
 
 def test_a_commit_with_changes_ends_in_a_plus(
@@ -132,6 +112,7 @@ def test_a_commit_with_changes_ends_in_a_plus(
         return done.stdout.strip()
 
     monkeypatch.setattr(ledger, "HERE", tmp_path / "benchmarks")
+    assert record._commit() == ""
     (tmp_path / "pyproject.toml").write_text("")
     monkeypatch.setenv(record.COMMIT, "told")
     assert record._commit() == "told"

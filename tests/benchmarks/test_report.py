@@ -1,31 +1,27 @@
-"""A small ledger as a table and as a picture."""
+"""A small ledger as tables and as curves."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vlp_fast.benchmarks import ledger, table
-from vlp_fast.benchmarks.comparison import comparisons
+from vlp_fast.benchmarks import ledger, sweeps
 from vlp_fast.benchmarks.ledger import Row
-from vlp_fast.benchmarks.report import write_report
+from vlp_fast.benchmarks.report import comparisons, machine, table, write_report
 from vlp_fast.errors import InputError
 
 
-def row(provider: str, median: float | None, **changes: str) -> Row:
-    """A row of the case `solve` on an H200."""
+def row(provider: str, median: float | None, case: str = "solve", **changes: str) -> Row:
+    """A row of an H200."""
     values = dict.fromkeys(ledger.COLUMNS, "")
-    values |= {"operator": "matching", "case": "solve", "provider": provider, "device": "H200"}
+    values |= {"operator": "matching", "case": case, "provider": provider, "device": "H200"}
     values |= {"direction": "forward", "dtype": "float32", "cache": "cold", "cpu_threads": "2"}
     values |= {"torch": "2.11.0", "vlp_fast": "0.1.0", "commit": "abc1234", "date": "2026-11-21"}
     if median is not None:
         values |= {"median_us": f"{median}", "p20_us": f"{0.9 * median}", "p80_us": f"{median}"}
-        values |= {
-            "host_us": "7.5",
-            "wall_us": "60",
-            "compilations": "3",
-            "limit_fraction": "0.125",
-            "extra_mib": "3174.4",
-        }
+        values |= {"host_us": "7.5", "wall_us": "60", "compilations": "3"}
+        values |= {"limit_fraction": "0.125", "extra_mib": "3174.4"}
     return values | changes
 
 
@@ -39,125 +35,121 @@ NEW = [
 HOT = [row("vlp_fast", 40.0, cache="hot"), row("SciPy", 1490.0, cache="hot")]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (path,) = ledger.append([*OLD, *NEW, *HOT], tmp_path)
-    return path.parent
-
-
 def test_the_latest_run_is_compared_and_cold_apart_from_hot() -> None:
-    cold, hot = comparisons([*OLD, *NEW, *HOT])
+    cold, hot = comparisons([*NEW, *HOT, *OLD])  # merged later is no later run
     assert list(cold.rows) == NEW
     assert list(hot.rows) == [NEW[3], *HOT]  # who is missing is missing in both
     assert (cold.title, hot.title[-5:]) == ("solve (forward, float32, cold)", " hot)")
 
 
-def test_a_quick_run_says_so_and_takes_no_other_runs_place() -> None:
+def test_a_quick_run_or_a_busy_machine_is_told() -> None:
     quick = [row("vlp_fast", 9.0, note="quick"), row("lapx", None, note="not installed", cache="")]
     quick = [{**one, "date": "2026-11-22"} for one in quick]
     (alone,) = comparisons(quick)
     assert alone.title.endswith("a quick run: figures mean little)")
-    assert "9.00 us" in table.text([alone])
-    (real,) = comparisons([*NEW, *quick])
+    (real,) = comparisons([*NEW, *quick])  # it takes no other run's place
     assert list(real.rows) == NEW
-    assert "quick" not in real.title
-
-
-def test_rows_that_were_merged_later_are_no_later_run() -> None:
-    (found,) = comparisons([*NEW, *OLD])
-    assert list(found.rows) == NEW
-
-
-def test_a_busy_machine_is_told() -> None:
     (busy,) = comparisons([row("vlp_fast", 50.0, others_cpu="0.312")])
     assert busy.title == "solve (forward, float32, cold, others took 31% of the CPUs)"
     (quiet,) = comparisons([row("vlp_fast", 50.0, others_cpu="0.04")])
     assert "others" not in quiet.title
+    assert "COMMIT UNKNOWN (VLP_FAST_COMMIT)" in machine(row("vlp_fast", 1.0, commit=""))
+    assert "commit abc1234;" in machine(row("vlp_fast", 1.0))
 
 
 def test_ours_stands_beside_each_peer() -> None:
-    text = table.text(comparisons(NEW)).splitlines()
-    assert "vlp_fast is" in text[1]
-    assert text[2].split()[:4] == ["vlp_fast", "(cuda)", "50.0", "us"]
-    assert "30.0x faster" in text[3]
-    assert "2.00x slower" in text[4]
-    assert text[5].split(None, 1) == ["lapx", "not installed: pip install lapx"]
-    assert "12 %" in text[2]
-    assert "3.10 GiB" in text[2]
-    assert "waits" not in text[1]  # a column that nobody fills is left out
+    (found,) = comparisons(NEW)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(found).split("\n")]
+    head, _, ours, scipy, peer, absent = lines[2:]
+    assert head == [
+        *("provider", "time", "p20 to p80", "vlp_fast is", "host", "wall"),
+        *("compiled", "limit", "memory"),
+    ]  # a column that nobody fills is left out
+    told = ["vlp_fast (cuda)", "50.0 us", "45.0 us to 50.0 us"]
+    assert ours[:3] == [f"**{cell}**" for cell in told]
+    assert ours[4:] == [f"**{cell}**" for cell in ("7.50 us", "60.0 us", "3", "12 %", "3.10 GiB")]
+    assert (scipy[1], scipy[3]) == ("1.50 ms", "30.0x faster")
+    assert (peer[1], peer[3]) == ("25.0 us", "2.00x slower")
+    assert absent[:2] == ["lapx", "not installed: pip install lapx"]
+    (named,) = comparisons([row("vlp_fast HungarianMatcher", 1.0, backend="cpp")])
+    assert "| vlp_fast HungarianMatcher (cpp) |" in table(named)
+    (again,) = comparisons([row("vlp_fast cpp", 1.0, backend="cpp")])
+    assert "| vlp_fast (cpp) |" in table(again)
 
 
-def test_our_other_rows_keep_their_names() -> None:
-    names = [
-        table.name(row(provider, 1.0, backend="cuda"))
-        for provider in ("vlp_fast", "vlp_fast cuda", "vlp_fast HungarianMatcher")
-    ]
-    assert names == ["vlp_fast (cuda)", "vlp_fast (cuda)", "vlp_fast HungarianMatcher (cuda)"]
+SIZES = [row("vlp_fast", n, f"assign-N{n}-K8-D4") for n in (300, 20, 1000)]
+PEERS = [{**one, "provider": "peer", "median_us": "7.5"} for one in SIZES]
+OVER_K = [row("vlp_fast", 10.0, f"assign-N20-K{k}-D4") for k in (16, 32)]
 
 
-def test_a_commit_that_is_not_known_is_told_loudly() -> None:
-    assert "COMMIT UNKNOWN (VLP_FAST_COMMIT)" in table.machine(row("vlp_fast", 1.0, commit=""))
-    assert "commit abc1234;" in table.machine(row("vlp_fast", 1.0))
+def test_names_that_differ_in_one_size_are_a_sweep() -> None:
+    by_n, by_k = sweeps.find(comparisons([*SIZES, *OVER_K]))
+    assert (by_n.letter, list(by_n.cases)) == ("N", [20, 300, 1000])
+    assert (by_k.letter, list(by_k.cases)) == ("K", [8, 16, 32])
+    assert by_n.title == "assign-K8-D4 (forward, float32, cold)"
+    hot = [{**one, "cache": "hot"} for one in SIZES]
+    assert len(sweeps.find(comparisons([*SIZES, *hot]))) == 1  # of a GPU only the cold cache
+    absent = [{**one, "provider": "gone", "median_us": "", "note": "why"} for one in SIZES]
+    once = {**SIZES[0], "provider": "once"}
+    (found,) = sweeps.find(comparisons([*SIZES, *PEERS[1:], *absent, once]))
+    sizes = {name: list(rows) for name, rows in found.curves().items()}
+    assert sizes == {"vlp_fast": [20, 300, 1000], "peer": [20, 1000]}
+    curve = found.curves()["vlp_fast"]
+    assert all(float(row["median_us"]) == size for size, row in curve.items())
 
 
-def test_a_page_and_a_picture(folder: Path) -> None:
-    page, picture = write_report(folder)
-    assert (page.name, picture.name) == ("report.md", "matching.png")
-    words = page.read_text()
-    assert "| **vlp_fast (cuda)** | **50.0 us** |" in words
-    assert "30.0x faster" in words
-    assert "not installed: pip install lapx" in words
-    assert "commit abc1234" in words
-    assert "999 us" not in words
-    assert "![matching](matching.png)" in words
+@pytest.mark.parametrize(
+    "other",
+    [
+        row("vlp_fast", 10.0, "step-N5000-K8-D4"),
+        row("vlp_fast", 10.0, "assign-N5000-K8-D5"),
+        row("vlp_fast", 10.0, "assign-N5000-K8-D4", dtype="float16"),
+        row("vlp_fast", 10.0, "assign-N5000-K8-D4", cache="hot"),
+        row("vlp_fast", 10.0, "assign-bf16-N5000-K8-D4"),
+        row("vlp_fast", 10.0, "single-100x10"),
+    ],
+)
+def test_what_differs_in_more_is_none(other: Row) -> None:
+    assert sweeps.find(comparisons([*SIZES[:2], other])) == []
 
 
-def test_the_picture_shows_ours_in_its_colour(folder: Path) -> None:
+def test_a_page_and_a_picture_of_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.colors import to_rgb
     from matplotlib.pyplot import imread
 
-    from vlp_fast.benchmarks.plot import OURS_COLOUR, PEER_COLOUR
-
-    write_report(folder)
-    pixels = imread(folder / "matching.png")[..., :3]
-    for colour in (OURS_COLOUR, PEER_COLOUR):
-        is_colour = abs(pixels - to_rgb(colour)).max(-1) < 0.02
-        assert is_colour.sum() > 200, colour
+    (path,) = ledger.append([*OLD, *NEW, *SIZES, *PEERS], tmp_path)
+    page, picture = write_report(path.parent)
+    assert (page.name, picture.name) == ("report.md", "matching-sweeps.png")
+    words = page.read_text()
+    assert "| **vlp_fast (cuda)** | **50.0 us** |" in words
+    assert "commit abc1234" in words
+    assert "999 us" not in words
+    assert "![matching over its sizes](matching-sweeps.png)" in words
+    pixels = imread(picture)[..., :3]
+    for colour in (sweeps.OURS_COLOUR, sweeps.PEER_COLOURS[0]):
+        assert (abs(pixels - to_rgb(colour)).max(-1) < 0.02).sum() > 200, colour
     edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
     assert all((edge == 1).all() for edge in edges)  # nothing is cut off
-
-
-def test_a_folder_without_measurements_is_one_line(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"perhaps you meant {folder}"):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert write_report(path.parent) == [page]
+    assert "pip install 'vlp-fast[viz]'" in page.read_text()
+    with pytest.raises(InputError, match=f"perhaps you meant {path.parent}"):
         write_report(tmp_path)
     with pytest.raises(InputError, match=r"holds no measurements$"):
         write_report(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(
-    ("microseconds", "written"),
-    [
-        ("", ""),
-        ("0.123", "0.12 us"),
-        ("9.996", "10.0 us"),
-        ("999.4", "999 us"),
-        ("1500", "1.50 ms"),
-        ("2340000", "2.34 s"),
-    ],
-)
-def test_times_are_readable(microseconds: str, written: str) -> None:
-    assert table.time(microseconds) == written
+def test_each_provider_has_a_marker_of_its_own_and_the_legend_is_beside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from matplotlib import pyplot
 
-
-@pytest.mark.parametrize(
-    ("mib", "written"),
-    [
-        ("", ""),
-        ("0", "0.00 MiB"),
-        ("12.34", "12.3 MiB"),
-        ("1023", "1023 MiB"),
-        ("1536", "1.50 GiB"),
-    ],
-)
-def test_memory_is_readable(mib: str, written: str) -> None:
-    assert table.memory(mib) == written
+    kept: list[Any] = []
+    monkeypatch.setattr(pyplot, "close", kept.append)
+    names = ["vlp_fast", "vlp_fast codes prepared", *(f"peer {n}" for n in range(10))]
+    rows = [{**one, "provider": name} for name in names for one in SIZES]
+    sweeps.draw("dictionary", sweeps.find(comparisons(rows)), tmp_path / "drawn.png")
+    (axes,) = kept[0].axes
+    assert len({(line.get_marker(), line.get_color()) for line in axes.get_lines()}) == len(names)
+    legend, inside = axes.get_legend().get_window_extent(), axes.get_window_extent()
+    assert inside.x1 <= legend.x0 < legend.x1 <= axes.figure.bbox.x1

@@ -1,4 +1,4 @@
-"""Statistics and turns on clocks that the test turns by hand."""
+"""Turns on clocks that the test turns by hand."""
 
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -7,18 +7,13 @@ import pytest
 import torch
 
 from vlp_fast.benchmarks import timing
-from vlp_fast.benchmarks.timing import Effort, host_stopwatch, spread, take_turns
+from vlp_fast.benchmarks.timing import Effort, host_stopwatch, take_turns
 
 
 def clock_of(*readings: float) -> Callable[[], float]:
     """A clock that shows these readings one after the other."""
     left: Iterator[float] = iter(readings)
     return lambda: next(left)
-
-
-def test_spread_is_median_and_fifths() -> None:
-    found = spread([9.0, 1.0, 5.0, 3.0, 7.0, 100.0])
-    assert (found.p20, found.median, found.p80) == (3.0, 6.0, 9.0)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +49,7 @@ def test_providers_take_turns_until_each_has_enough() -> None:
 
         return timed
 
-    effort = Effort(calls=4, least_seconds=0.0, fewest=2, most_seconds=10.0)
+    effort = Effort(fewest=2, most_seconds=10.0, calls=4, least_seconds=0.0)
     times = take_turns({"quick": stopwatch("quick", 1.0), "slow": stopwatch("slow", 6.0)}, effort)
     assert order == ["quick", "slow", "quick", "slow", "quick", "quick"]
     assert times == {"quick": [1.0] * 4, "slow": [6.0] * 2}
@@ -68,12 +63,13 @@ def test_providers_take_turns_until_each_has_enough() -> None:
         (49, 0.5, False),
         (1999, 0.1, False),
         (2000, 0.1, True),
-        (2, 9.0, False),  # long enough, but not often enough
-        (3, 2.0, True),
+        (4, 9.0, False),  # long enough, but not often enough
+        (5, 1.0, True),
     ],
 )
 def test_effort(calls: int, seconds: float, is_enough: bool) -> None:
     assert Effort().is_enough(calls, seconds) is is_enough
+    assert not Effort(fewest=calls + 1).is_enough(calls, seconds)
 
 
 def test_garbage_is_not_collected_meanwhile_and_is_afterwards() -> None:
@@ -87,7 +83,7 @@ def test_garbage_is_not_collected_meanwhile_and_is_afterwards() -> None:
 
     with pytest.raises(ZeroDivisionError):
         take_turns({"broken": lambda: 1 / 0}, Effort())
-    take_turns({"one": stopwatch}, Effort(calls=1, least_seconds=0.0))
+    take_turns({"one": stopwatch}, Effort(fewest=1, most_seconds=0.0))
     assert states == [False]
     assert gc.isenabled()
 
