@@ -21,7 +21,7 @@ class Peer(NamedTuple):
         """The function, or None where the package is missing."""
         try:
             found: Callable[..., Any] = getattr(import_module(self.module), self.function)
-        except ImportError:  # missing, or made for another PyTorch
+        except (ImportError, AttributeError, OSError, RuntimeError):  # or made for another PyTorch
             return None
         return found
 

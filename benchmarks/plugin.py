@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--benchmark takes no paths; choose cases with -k")
     if getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("--benchmark measures time; leave -n out")
-    if not config.pluginmanager.hasplugin("benchmark"):
+    if not hasattr(config.option, "benchmark_min_rounds"):
         raise pytest.UsageError("--benchmark needs pytest-benchmark: pip install pytest-benchmark")
     wait_passively()
     config.args = [str(CASES)]

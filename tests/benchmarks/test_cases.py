@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vlp_fast.benchmarks import OPERATORS, matching
+from vlp_fast.benchmarks import OPERATORS, harness, matching
 from vlp_fast.benchmarks.case import Case, Provider, Setting, cases
 from vlp_fast.benchmarks.harness import DISAGREES, LEFT_OUT, DisagreementError, measure
 from vlp_fast.benchmarks.timing import Effort
@@ -17,7 +17,8 @@ ALL = {f"{c.operator}-{c.name}": c for operator in OPERATORS for c in cases(oper
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_all_agree_and_a_wrong_solution_is_seen(name: str) -> None:
+def test_all_agree_and_a_wrong_solution_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "WARM_UP_RUNS", 0)
     case = ALL[name]
     problems = [draw() for draw in case.draws]
     case = replace(case, draws=[lambda problem=problem: problem for problem in problems])

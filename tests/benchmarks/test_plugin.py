@@ -22,7 +22,7 @@ def run_pytest(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[
     return subprocess.run(
         [*PYTEST, *map(str, words)],
         cwd=folder,
-        env={**kept, "PYTHONPATH": os.pathsep.join([str(folder), kept.get("PYTHONPATH", "")])},
+        env={**kept, "PYTHONPATH": str(folder), "COLUMNS": "200"},
         capture_output=True,
         text=True,
     )
