@@ -57,7 +57,11 @@ def test_each_provider_is_a_benchmark_of_its_cases_group(tmp_path: Path) -> None
     (tmp_path / "test_other.py").write_text("def test_other(): assert False")
     (tmp_path / "wrong.py").write_text(WRONG)
     words = ("-p", "wrong", "--benchmark", "-k", "matching", "--benchmark-json=x.json")
-    options = ("--benchmark-min-rounds=4", "--benchmark-max-time=0.000001", "--benchmark-sort=name")
+    options = (
+        "--benchmark-min-rounds=4",
+        "--benchmark-max-time=0.00000001",
+        "--benchmark-sort=name",
+    )
     done = run_pytest(tmp_path, *words, *options, "--benchmark-device=cpu")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "2 passed, 1 skipped, 30 deselected, 1 xfailed, 6 errors" in done.stdout
