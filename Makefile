@@ -6,7 +6,7 @@ NATIVE := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -nam
 WORLD := runs/world
 SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:', native.summary())"
 
-.PHONY: pretrain test check bench ext clean
+.PHONY: pretrain test test-all tables check bench ext clean
 .DEFAULT_GOAL := test
 
 # Both systems with all their objectives, on drawn pictures: minutes on two cores.
@@ -16,6 +16,15 @@ pretrain: .venv/native | $(WORLD)
 
 test: .venv/native
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+# Kernels are compiled for every GPU, not a sample of them.
+test-all: .venv/native .venv/tools
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --exhaustive
+
+# What compilers make of the kernels, where a source changed.
+tables: .venv/native .venv/tools
+	env -u TRITON_INTERPRET $(BIN)/python tests/kernels/triton_resources.py
+	$(BIN)/python tests/csrc/cuda_resources.py
 
 check: .venv/native .venv/tools
 	$(BIN)/ruff check .

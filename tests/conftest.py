@@ -1,7 +1,10 @@
 """What tests share: one thread per worker, Triton interpreted where there is no GPU, a world."""
 
+import fcntl
 import os
+import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,15 +12,28 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from interpreted_once import patch_once
 
 HAS_GPU = torch.cuda.is_available()
 if not HAS_GPU:
     # Triton reads it at import, so this line must run before any test module does.
     os.environ.setdefault("TRITON_INTERPRET", "1")
+    if find_spec("triton") is not None:
+        patch_once()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `make test-all`."""
+    told = "run the tests marked so too: they repeat, for every case, what others do for a sample"
+    parser.addoption("--exhaustive", action="store_true", help=told)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is exhaustive, if not asked for; skip what needs a GPU that is not there."""
+    if not config.getoption("--exhaustive"):
+        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left_out)
     if HAS_GPU:
         return
     for item in items:
@@ -29,6 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def seeded() -> None:
     """What is drawn without a generator is the same in every run and any order of tests."""
     torch.manual_seed(0)
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 class Answer(NamedTuple):
@@ -64,11 +83,32 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
 
 
 @pytest.fixture(scope="session")
-def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """once(name, fill): a folder that one process of pytest fills for all; to be read only."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    shared.mkdir(exist_ok=True)
+
+    def folder(name: str, fill: Callable[[Path], object]) -> Path:
+        path, filled = shared / name, shared / f"{name}.filled"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # waits for the process that fills it
+            if not filled.exists():
+                shutil.rmtree(path, ignore_errors=True)
+                path.mkdir()
+                fill(path)
+                filled.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_world(once: Once) -> Path:
     """A drawn world of 60 small pictures: 54 for training, 3 each for validation and test."""
     from vlp_fast.data.world.bounds import Bounds
     from vlp_fast.data.world.layouts import make_world
 
-    root = tmp_path_factory.mktemp("small") / "world"
-    make_world(root, images=60, seed=3, bounds=Bounds(sizes=((64, 64), (96, 64), (64, 80))))
-    return root
+    bounds = Bounds(sizes=((64, 64), (96, 64), (64, 80)))
+    draw = lambda folder: make_world(folder / "world", images=60, seed=3, bounds=bounds)
+    return once("small", draw) / "world"

@@ -97,8 +97,15 @@ def sdist(builder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build_wheel(builder: Path, source: Path, out: Path, **settings: str) -> tuple[Path, str]:
-    """Build a wheel from a copy of a source tree; return it and what was printed."""
+    """Build a wheel from a copy of a source tree; return it and what was printed.
+
+    The builds differ in what they are told about CUDA: most C++ files are compiled once for all.
+    """
     copy = shutil.copytree(source, out / "source")
+    objects = builder.parents[2] / "objects"
+    objects.mkdir(exist_ok=True)
+    launcher = (sys.executable, str(ROOT / "tests/compile_once.py"), str(objects))
+    settings = {"CMAKE_CXX_COMPILER_LAUNCHER": ";".join(launcher), **settings}
     options = ("--no-build-isolation", "--no-deps", "-v", "-w", out)
     printed = pip(builder, "wheel", *options, copy, **settings)
     (wheel,) = out.glob("*.whl")

@@ -1,7 +1,7 @@
 """What the CUDA compilers make of the kernels: registers, stack and spills of each, on each GPU.
 
-`python tests/csrc/cuda_resources.py > tests/csrc/cuda_resources.csv` writes the table anew, with
-the compilers that are found.
+`python tests/csrc/cuda_resources.py` writes the table anew with the compilers that are found:
+nvcc, and NVRTC for sm_70. What is sealed with today's sources is not compiled.
 """
 
 import ctypes
@@ -10,17 +10,25 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from sealed_rows import Row, digest, is_of, read_rows, sealed, write_rows
+
 ROOT = Path(__file__).parents[2]
 OPERATORS = ("assign", "attention", "dictionary")
-SOURCES = tuple(ROOT / f"tests/csrc/{name}_kernels.cu" for name in OPERATORS)
+FLAGS = {"nvcc": ("-std=c++17", "-O3", "-Xptxas=-v"), "nvrtc": ("-std=c++17", "--ptxas-options=-v")}
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+COMMENT = re.compile(r"^\s*//.*$", re.MULTILINE)
 TABLE = ROOT / "tests/csrc/cuda_resources.csv"
 KINDS = ("half", "brain", "single")  # FloatKind of csrc/any_float.h
 TYPES = ("WarpTeam", "BlockTeam", "Matrix", "Predictions", "AsTheyAre", "Paper", "Official")
 TYPES += ("ByQueries", "ByKeys")
+DISASSEMBLED = ("sm_75", "sm_90")  # the disassembler does not know every architecture
+NOT_READ = "not read"
 REPORT = re.compile(
     r"Compiling entry function '(?P<kernel>\w+)' for '(?P<arch>\w+)'.*?"
     r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
@@ -30,14 +38,32 @@ REPORT = re.compile(
 
 
 class Usage(NamedTuple):
-    """Of one kernel; spills are bytes stored and loaded."""
+    """Of one kernel; spills are bytes stored and loaded, the instruction is that of matrices."""
 
     compiler: str
     arch: str
+    operator: str
     kernel: str
     registers: int
     stack: int
     spills: int
+    tensor_cores: str
+
+
+def source_of(operator: str, compiler: str) -> str:
+    """Hash of all files that an operator's kernels are made of, and of the compiler's options."""
+    texts = included(ROOT / f"tests/csrc/{operator}_kernels.cu", {})
+    files = [(str(path.relative_to(ROOT)), COMMENT.sub("", text)) for path, text in texts.items()]
+    return digest(FLAGS[compiler.split()[0]], sorted(files))
+
+
+def included(path: Path, found: dict[Path, str]) -> dict[Path, str]:
+    """The text of a file and of all that it includes, but for headers of the toolkit."""
+    if path not in found:
+        found[path] = path.read_text()
+        for name in INCLUDE.findall(found[path]):
+            included(ROOT / "csrc" / name, found)
+    return found
 
 
 def find_nvcc() -> str | None:
@@ -71,17 +97,26 @@ def nvcc_archs(nvcc: str) -> list[str]:
     return re.findall(r"compute_(\d+)\b", answer.stdout)
 
 
-def compile_with_nvcc(nvcc: str, archs: Sequence[str], folder: Path) -> list[Usage]:
-    """Compile the kernels for all these architectures, to a file for each source."""
+def compile_with_nvcc(nvcc: str, operator: str, archs: Sequence[str], folder: Path) -> list[Usage]:
+    """Compile an operator's kernels for these architectures."""
+    source, binary = ROOT / f"tests/csrc/{operator}_kernels.cu", folder / f"{operator}.fatbin"
     targets = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
-    command = [nvcc, "-std=c++17", "-O3", f"-I{ROOT / 'csrc'}", "--threads=0", "-Xptxas=-v"]
-    report = ""
-    for source in SOURCES:
-        files = ["-fatbin", str(source), "-o", str(folder / f"{source.stem}.fatbin")]
-        done = subprocess.run([*command, *targets, *files], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        report += done.stderr
-    return usages(report, nvcc_version(nvcc))
+    command = [nvcc, *FLAGS["nvcc"], f"-I{ROOT / 'csrc'}", "--threads=0", *targets]
+    files = ["-fatbin", str(source), "-o", str(binary)]
+    done = subprocess.run([*command, *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = usages(done.stderr, nvcc_version(nvcc), operator)
+    cuobjdump = find_cuobjdump()
+    return found if cuobjdump is None else list(with_tensor_cores(found, cuobjdump, binary))
+
+
+def with_tensor_cores(found: list[Usage], cuobjdump: Path, binary: Path) -> Iterator[Usage]:
+    """Usages with HMMA where machine code holds it, of the architectures in DISASSEMBLED."""
+    archs = {usage.arch for usage in found} & set(DISASSEMBLED)
+    multiplies = {arch: on_tensor_cores(cuobjdump, binary, arch) for arch in archs}
+    for usage in found:
+        word = "HMMA" if usage.kernel in multiplies.get(usage.arch, ()) else ""
+        yield usage._replace(tensor_cores=word if usage.arch in archs else NOT_READ)
 
 
 def find_nvrtc_12() -> Path | None:
@@ -91,25 +126,33 @@ def find_nvrtc_12() -> Path | None:
     return folder if all((folder / part).exists() for part in parts) else None
 
 
-def compile_with_nvrtc(folder: Path, arch: str) -> tuple[list[Usage], str]:
-    """Compile the kernels with NVRTC 12, which needs no GPU; their usage and their PTX."""
+def load_nvrtc(folder: Path) -> tuple[ctypes.CDLL, str]:
+    """NVRTC and its name and version."""
     nvrtc = ctypes.CDLL(str(folder / "cuda_nvrtc/lib/libnvrtc.so.12"))
     major, minor = ctypes.c_int(), ctypes.c_int()
     nvrtc.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
-    words = [f"-arch={arch}", "-std=c++17", f"-I{ROOT / 'csrc'}", "--ptxas-options=-v"]
+    return nvrtc, f"nvrtc {major.value}.{minor.value}"
+
+
+def compile_with_nvrtc(folder: Path, operator: str) -> list[Usage]:
+    """Compile an operator's kernels for sm_70 with NVRTC 12, which needs no GPU."""
+    nvrtc, version = load_nvrtc(folder)
+    words = ["-arch=sm_70", *FLAGS["nvrtc"], f"-I{ROOT / 'csrc'}"]
     words += [f"-I{folder / 'cuda_runtime/include'}"]
     options = (ctypes.c_char_p * len(words))(*(word.encode() for word in words))
-    report, ptx = "", ""
-    for source in SOURCES:
-        program = ctypes.c_void_p()
-        code, name = source.read_bytes(), source.name.encode()
-        nvrtc.nvrtcCreateProgram(ctypes.byref(program), code, name, 0, None, None)
-        failed = nvrtc.nvrtcCompileProgram(program, len(words), options)
-        log = text_of(nvrtc, program, "ProgramLog")
-        assert not failed, log
-        report += log
-        ptx += text_of(nvrtc, program, "PTX")
-    return usages(report, f"nvrtc {major.value}.{minor.value}"), ptx
+    source = ROOT / f"tests/csrc/{operator}_kernels.cu"
+    program = ctypes.c_void_p()
+    code, name = source.read_bytes(), source.name.encode()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), code, name, 0, None, None)
+    failed = nvrtc.nvrtcCompileProgram(program, len(words), options)
+    log = text_of(nvrtc, program, "ProgramLog")
+    assert not failed, log
+    entries = text_of(nvrtc, program, "PTX").split(".entry ")[1:]
+    multiplies = {readable(e.partition("(")[0]) for e in entries if "wmma.mma.sync" in e}
+    return [
+        usage._replace(tensor_cores="wmma.mma.sync" if usage.kernel in multiplies else "")
+        for usage in usages(log, version, operator)
+    ]
 
 
 def text_of(nvrtc: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> str:
@@ -120,16 +163,18 @@ def text_of(nvrtc: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> str:
     return text.value.decode()
 
 
-def usages(report: str, compiler: str) -> list[Usage]:
+def usages(report: str, compiler: str, operator: str) -> list[Usage]:
     """Read what ptxas says, by architecture and name."""
     found = [
         Usage(
             compiler,
             match["arch"],
+            operator,
             readable(match["kernel"]),
             int(match["registers"]),
             int(match["stack"]),
             int(match["stores"]) + int(match["loads"]),
+            NOT_READ,
         )
         for match in REPORT.finditer(report)
     ]
@@ -149,21 +194,57 @@ def readable(symbol: str) -> str:
     return f"{name[1]}<{' '.join(words)}>" if words else name[1]
 
 
-def all_usages(folder: Path) -> list[Usage]:
-    """Of every architecture that the installed compilers know, sm_70 by NVRTC."""
-    found: list[Usage] = []
+class Compiler(NamedTuple):
+    """One that is installed: "nvcc 13.0.88", what it compiles for, and how."""
+
+    version: str
+    archs: list[str]
+    compile: Callable[[str, Sequence[str]], list[Usage]]
+
+
+def compilers(folder: Path) -> list[Compiler]:
+    """NVRTC 12 for sm_70 and nvcc, where they are found; `folder` takes what they write."""
+    found = []
     nvrtc, nvcc = find_nvrtc_12(), find_nvcc()
     if nvrtc is not None:
-        found += compile_with_nvrtc(nvrtc, "sm_70")[0]
+        compile_ = lambda operator, _: compile_with_nvrtc(nvrtc, operator)
+        found.append(Compiler(load_nvrtc(nvrtc)[1], ["70"], compile_))
     if nvcc is not None:
-        found += compile_with_nvcc(nvcc, nvcc_archs(nvcc), folder)
+        compile_ = lambda operator, archs: compile_with_nvcc(nvcc, operator, archs, folder)
+        found.append(Compiler(nvcc_version(nvcc), nvcc_archs(nvcc), compile_))
     return found
 
 
-if __name__ == "__main__":
-    import tempfile
+def rows_of(rows: list[Row], compiler: str, operator: str) -> list[Row]:
+    """Those of one operator by one compiler."""
+    return [row for row in rows if (row["compiler"], row["operator"]) == (compiler, operator)]
 
+
+def rows_anew(compiler: Compiler, known: list[Row]) -> Iterator[Row]:
+    """Rows of one compiler: those known that hold, others compiled."""
+    for operator in OPERATORS:
+        source = source_of(operator, compiler.version)
+        rows = rows_of(known, compiler.version, operator)
+        archs = {row["arch"].removeprefix("sm_") for row in rows}
+        if archs == set(compiler.archs) and all(is_of(row, source) for row in rows):
+            yield from rows
+        else:
+            found = compiler.compile(operator, compiler.archs)
+            yield from (sealed(usage._asdict(), source) for usage in found)
+
+
+def main() -> None:
+    """Write the table; what compilers that are not here made stays in it."""
+    known, rows = read_rows(TABLE), []
     with tempfile.TemporaryDirectory() as name:
-        sys.stdout.write(",".join(Usage._fields) + "\n")
-        for usage in all_usages(Path(name)):
-            sys.stdout.write(",".join(map(str, usage)) + "\n")
+        found = {compiler.version.split()[0]: compiler for compiler in compilers(Path(name))}
+        for kind in FLAGS:
+            if kind in found:
+                rows += rows_anew(found[kind], known)
+            else:
+                rows += [row for row in known if row["compiler"].startswith(f"{kind} ")]
+    write_rows(TABLE, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ from vlp_fast.models.config import BackboneConfig
 from vlp_fast.recipes import recipe
 
 Make = Callable[..., Run]
+Once = Callable[[str, Callable[[Path], object]], Path]
 BACKBONE = BackboneConfig(
     depth=None, block="basic", blocks=(1, 1), widths=(16, 32), stem="imagenet", norm="batch"
 )
@@ -52,11 +53,8 @@ def micro(small_world: Path) -> Make:
     return make
 
 
-@pytest.fixture(scope="module", params=["soho_tiny", "e2e_vlp_tiny"])
-def finished(
-    request: pytest.FixtureRequest, micro: Make, tmp_path_factory: pytest.TempPathFactory
-) -> Run:
-    """A run of either system, with everything in its folder."""
-    run = micro(request.param, tmp_path_factory.mktemp("finished") / "run", steps=4)
-    train(run)
-    return run
+@pytest.fixture(scope="session", params=["soho_tiny", "e2e_vlp_tiny"])
+def finished(request: pytest.FixtureRequest, micro: Make, once: Once) -> Run:
+    """A run of either system, with everything in its folder; to be read only."""
+    run_in = lambda folder: micro(request.param, folder / "run", steps=4)
+    return run_in(once(f"finished-{request.param}", lambda folder: train(run_in(folder))))

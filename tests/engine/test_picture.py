@@ -1,5 +1,6 @@
 """report.png is drawn whatever captions, names and ids the data have."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,19 +19,25 @@ Make = Callable[..., Run]
 NO_FORMULA = "$_$ a $\\foo$"
 
 
-def test_captions_are_not_mathematics(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def drawn(finished: Run, tmp_path: Path) -> Run:
+    """A finished run in a folder of its own, where its picture may be written."""
+    return replace(finished, run_dir=shutil.copytree(finished.directory, tmp_path / "run"))
+
+
+def test_captions_are_not_mathematics(drawn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(module, "_wrap", lambda text: NO_FORMULA)
-    path = draw_report(restore_experiment(finished))
+    path = draw_report(restore_experiment(drawn))
     assert path is not None
     with Image.open(path) as picture:
         assert min(picture.size) > 300
 
 
-def test_names_of_classes_are_printable(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_classes_are_printable(drawn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(module, "SCORE", 0.0)
-    restored = restore_experiment(finished)
+    restored = restore_experiment(drawn)
     names = ("a\ud800$_$",) * len(restored.held_out.class_names)
     odd = replace(restored, held_out=replace(restored.held_out, class_names=names))
     assert draw_report(odd) is not None

@@ -56,18 +56,12 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Trainer, "_advance", deadly)
 
 
-@pytest.fixture(scope="module", params=RECIPES)
-def whole(request: pytest.FixtureRequest, micro: Make, tmp_path_factory: Any) -> Run:
-    """An uninterrupted run of six steps."""
-    run = micro(
-        request.param,
-        tmp_path_factory.mktemp("whole") / "run",
-        checkpoint_every=3,
-        evaluate_every=3,
-        keep_checkpoints=5,
-    )
-    train(run)
-    return run
+@pytest.fixture(scope="session", params=RECIPES)
+def whole(request: pytest.FixtureRequest, micro: Make, once: Callable[..., Path]) -> Run:
+    """An uninterrupted run of six steps; to be read only."""
+    settings = {"checkpoint_every": 3, "evaluate_every": 3, "keep_checkpoints": 5}
+    run_in = lambda folder: micro(request.param, folder / "run", **settings)
+    return run_in(once(f"whole-{request.param}", lambda folder: train(run_in(folder))))
 
 
 @pytest.mark.parametrize("killed_at", [1, 3, 5])

@@ -1,38 +1,35 @@
 """What Triton makes of the programs on each GPU, without one: registers, spills, shared memory.
 
-`python tests/kernels/triton_resources.py > tests/kernels/triton_resources.csv` writes the table
-anew; architectures to compile for may follow. TRITON_INTERPRET must not be set.
+`python tests/kernels/triton_resources.py` writes the table anew, and compiles the programs whose
+seals are broken. With --sources it prints what each row's seal is made of instead; with --sample it
+compiles one program for each architecture and prints their rows, with --all every one.
+TRITON_INTERPRET must not be set.
 """
 
+import csv
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 import triton
 from attention_variants import attention_variants
+from dictionary_variants import dictionary_variants, search_variants
 from norm_variants import norm_variants, position_variants
 from triton.backends import nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from vlp_fast.kernels import (
-    dictionary,
-    dictionary_gather,
-    dictionary_statistics,
-    dictionary_update,
-)
-from vlp_fast.kernels.tiling import search_tile
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from sealed_rows import Row, digest, is_of, read_rows, sample, sealed, write_rows
 
 TABLE = Path(__file__).with_suffix(".csv")
 CUOBJDUMP = Path(nvidia.__file__).parent / "bin/cuobjdump"
 ARCHITECTURES = (80, 89, 90, 100, 120)
 TENSOR_CORES = ("mma.sync", "wgmma.mma_async", "tcgen05.mma")
-TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 # Of arguments; those not named here are int32.
 POINTERS = {
     "valid": "i1",
@@ -77,56 +74,11 @@ class Variant(NamedTuple):
 
 
 def variants(arch: int) -> Iterator[Variant]:
-    """Every program, in the types of mixed precision, and of float32 rows for the search."""
-    for rows, operand in ((torch.bfloat16, torch.bfloat16), (torch.float32, torch.float16)):
-        is_centred = rows != operand
-        tile = search_tile(arch, operand, is_centred)
-        name = "centred" if is_centred else "as they are"
-        types = {"x": TYPES[rows], "operand": TYPES[operand]}
-        constants = {"CENTRED": is_centred}
-        yield Variant(dictionary.assign_kernel, name, types, constants | tile.assign_options())
-        yield Variant(dictionary.resolve_kernel, name, types, constants | tile.resolve_options())
-    yield gather_variant()
-    yield from update_variants()
-    yield from statistics_variants()
-    for variant in (*norm_variants(), *position_variants(arch), *attention_variants(arch)):
+    """Every program, in the types of mixed precision and some of float32."""
+    dictionary = (*search_variants(arch), *dictionary_variants())
+    blocks = (*norm_variants(), *position_variants(arch), *attention_variants(arch))
+    for variant in (*dictionary, *blocks):
         yield Variant(*variant)
-
-
-def gather_variant() -> Variant:
-    """The program that writes the quantised rows."""
-    module = dictionary_gather
-    constants = {"ROWS": module.ROWS, "BLOCK_D": module.BLOCK_D, "DTYPE": triton.language.bfloat16}
-    return Variant(module.gather_kernel, "", {"out": "bf16"}, constants)
-
-
-def update_variants() -> Iterator[Variant]:
-    """Programs that write codes."""
-    module, types = dictionary_update, {"operand": "bf16"}
-    constants = {"DTYPE": triton.language.bfloat16, "BLOCK_D": module.BLOCK_D}
-    paper = {"averages_ptr": None, "sizes_ptr": None, "total_ptr": None}
-    yield Variant(module.prepare_kernel, "", types, constants)
-    yield Variant(module.move_kernel, "paper", types, constants | paper)
-    yield Variant(module.move_kernel, "official", types, constants)
-    yield Variant(module.sizes_kernel, "", {}, {"BLOCK": module.SIZES_BLOCK})
-
-
-def statistics_variants() -> Iterator[Variant]:
-    """Programs of the counting sort, with the constants of the module."""
-    module, types = dictionary_statistics, {"x": "bf16"}
-    checked = {"CHECK_FINITE": True, "ROWS": module.CHECKED_ROWS, "BLOCK_D": 2 * module.BLOCK_D}
-    yield Variant(module.label_kernel, "check_finite", types, checked | {"BLOCK": module.BLOCK})
-    unchecked = checked | {"CHECK_FINITE": False, "ROWS": module.BLOCK, "BLOCK": module.BLOCK}
-    yield Variant(module.label_kernel, "", types, unchecked)
-    ranks = {"BLOCK": module.BLOCK, "RANK_STEP": module.RANK_STEP, "num_warps": 8}
-    yield Variant(module.place_kernel, "", {}, ranks)
-    plan = {"CHUNK": module.CHUNK, "CODES": module.CODES_BLOCK}
-    yield Variant(module.plan_kernel, "", {}, plan)
-    tile = {"STEP": module.STEP, "BLOCK_D": module.BLOCK_D}
-    yield Variant(module.sum_chunks_kernel, "", types, plan | tile)
-    yield Variant(module.add_chunks_kernel, "", {}, {"BLOCK_D": module.BLOCK_D})
-    rows = {"ROWS": module.STEP, "BLOCK_D": module.BLOCK_D}
-    yield Variant(module.add_rows_kernel, "", types, rows)
 
 
 def argument_type(name: str, variant: Variant) -> str:
@@ -139,8 +91,8 @@ def argument_type(name: str, variant: Variant) -> str:
     return SCALARS.get(name, "i32")
 
 
-def compile_for(variant: Variant, arch: int) -> Usage:
-    """Compile one program; no GPU takes part."""
+def source_of(variant: Variant) -> tuple[ASTSource, dict[str, Any]]:
+    """A program as Triton compiles it, and the options."""
     kernel = variant.kernel
     names = kernel.arg_names
     options = {
@@ -158,13 +110,37 @@ def compile_for(variant: Variant, arch: int) -> Usage:
             if name not in variant.constants | SCALARS and name not in NOT_DIVISIBLE
         },
     )
+    return source, options
+
+
+def digest_of(variant: Variant, arch: int) -> str:
+    """Hash of all that is compiled: the program and what it calls, types, constants, options.
+
+    The first three are the key by which Triton finds what it has compiled.
+    """
+    source, options = source_of(variant)
+    return digest(triton.__version__, arch, source.hash(), sorted(options.items()))
+
+
+def without_line_numbers() -> None:
+    """Make Triton's keys depend on programs, not on the lines they begin at."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("vlp_fast.kernels"):
+            for function in vars(module).values():
+                if hasattr(function, "starting_line_number"):
+                    function.starting_line_number = 0
+
+
+def compile_for(variant: Variant, arch: int) -> Usage:
+    """Compile one program; no GPU takes part."""
+    source, options = source_of(variant)
     compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
     registers, stack = registers_and_stack(compiled.asm["cubin"])
     used = [name for name in TENSOR_CORES if name in compiled.asm["ptx"]]
     return Usage(
         triton.__version__,
         f"sm_{arch}",
-        kernel.__name__,
+        variant.kernel.__name__,
         variant.name,
         registers,
         stack,
@@ -185,13 +161,63 @@ def registers_and_stack(cubin: bytes) -> tuple[int, int]:
     return int(found[1]), int(found[2]) + int(found[3])
 
 
-def main(archs: Sequence[int]) -> None:
-    """Write the table."""
-    sys.stdout.write(",".join(Usage._fields) + "\n")
-    for arch in archs:
+def every_variant() -> Iterator[tuple[Variant, int, str]]:
+    """Each program, its architecture, and the hash of both."""
+    without_line_numbers()
+    for arch in ARCHITECTURES:
         for variant in variants(arch):
-            sys.stdout.write(",".join(map(str, compile_for(variant, arch))) + "\n")
+            yield variant, arch, digest_of(variant, arch)
+
+
+def rows_anew() -> Iterator[Row]:
+    """The table's rows; compiled where the table has none of today."""
+    known = {(row["arch"], row["kernel"], row["variant"]): row for row in read_rows(TABLE)}
+    for variant, arch, source in every_variant():
+        row = known.get((f"sm_{arch}", variant.kernel.__name__, variant.name), {})
+        if not is_of(row, source):
+            row = sealed(compile_for(variant, arch)._asdict(), source)
+        yield row
+
+
+def sources() -> Iterator[Mapping[str, object]]:
+    """What names each row, and the hash that its seal is made of."""
+    for variant, arch, source in every_variant():
+        yield {
+            "triton": triton.__version__,
+            "arch": f"sm_{arch}",
+            "kernel": variant.kernel.__name__,
+            "variant": variant.name,
+            "source": source,
+        }
+
+
+def compiled_sample() -> Iterator[Row]:
+    """One row for each architecture, compiled; others with each change of a program."""
+    found = list(every_variant())
+    everything = [source for _, _, source in found]
+    for arch in ARCHITECTURES:
+        ours = [(variant, source) for variant, of, source in found if of == arch]
+        variant, source = ours[sample(len(ours), arch, everything)]
+        yield sealed(compile_for(variant, arch)._asdict(), source)
+
+
+def every_row() -> Iterator[Row]:
+    """Every row, compiled."""
+    for variant, arch, source in every_variant():
+        yield sealed(compile_for(variant, arch)._asdict(), source)
+
+
+def main(words: list[str]) -> None:
+    """Write the table, or print what is asked for."""
+    printed = {"--sources": sources, "--sample": compiled_sample, "--all": every_row}
+    if not words:
+        write_rows(TABLE, list(rows_anew()))
+        return
+    rows = list(printed[words[0]]())
+    writer = csv.DictWriter(sys.stdout, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 if __name__ == "__main__":
-    main([int(word) for word in sys.argv[1:]] or ARCHITECTURES)
+    main(sys.argv[1:])

@@ -1,26 +1,17 @@
 """The native code's functions as tests call them: those of the CPU, and those of the GPU."""
 
-import importlib.util
-import os
-import shutil
-import subprocess
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 
+import emulator
 import pytest
 
 from vlp_fast import native, ops
 from vlp_fast.ops.backends import but_float64
 from vlp_fast.reference import attention, dictionary
-
-ROOT = Path(__file__).parents[2]
-COMPILER = next((name for name in ("g++", "c++", "clang++") if shutil.which(name)), None)
-
 
 DICTIONARY = (
     "nearest_code",
@@ -47,35 +38,12 @@ def backends_of(operator: str, device_module: str) -> list[object]:
     return found
 
 
-def build_cuda_on_cpu(folder: Path, arch: int) -> ModuleType:
-    """Compile csrc/cuda as C++, kernels run by tests/cuda_on_cpu, and import it."""
-    import pybind11
-
-    assert COMPILER is not None
-    binary = folder / "_C.so"
-    includes = [ROOT / "tests/cuda_on_cpu", ROOT / "csrc", pybind11.get_include()]
-    includes += [sysconfig.get_path("include")]
-    command = [COMPILER, "-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-w"]
-    command += [
-        "-include",
-        "cuda_on_cpu.h",
-        f"-D__CUDA_ARCH__={arch}",
-        *(f"-I{path}" for path in includes),
-    ]
-    subprocess.run([*command, ROOT / "tests/cuda_on_cpu/module.cpp", "-o", binary], check=True)
-    spec = importlib.util.spec_from_file_location("_C", binary)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
-def cuda_modules(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], ModuleType]:
+def cuda_modules() -> Callable[[int], ModuleType]:
     """cuda_modules(900): the extension's CUDA functions, run on the CPU as for an architecture."""
-    if COMPILER is None or os.name != "posix":
+    if emulator.COMPILER is None:
         pytest.skip("no C++ compiler")
-    return cache(lambda arch: build_cuda_on_cpu(tmp_path_factory.mktemp(f"sm_{arch}"), arch))
+    return cache(emulator.load)
 
 
 @pytest.fixture(params=[700, 900], ids=["sm_70", "sm_90"])

@@ -71,12 +71,13 @@ def test_the_diagonal_anywhere_in_a_tile() -> None:
     assert_all_close(found, exact_results(inputs, nq, nk, upstream, causal=True), 5e-6)
 
 
-@pytest.mark.slow
-def test_largest_grid_of_detr_with_text() -> None:
-    grid = ops.make_grid([(25, 42), (1, 1)], (25, 42))
-    packing = ops.make_packing([40, 3], [0, 1], grid)
+def test_largest_grid_of_detr_with_text(attention_backend, request) -> None:
+    """Interpreted programs take minutes for it: but for `make test-all` they get a small grid."""
+    is_small = attention_backend == "triton" and not request.config.getoption("--exhaustive")
+    size = (7, 18) if is_small else (25, 42)
+    packing = ops.make_packing([40, 3], [0, 1], ops.make_grid([size, (1, 1)], size))
     lengths = list(packing.lengths)
-    assert lengths == [1090, 4]
+    assert lengths == ([166, 4] if is_small else [1090, 4])
     *inputs, upstream = draw(lengths, lengths, heads=1)
     found = results(inputs, lengths, lengths, upstream)
     assert_all_close(found, exact_results(inputs, lengths, lengths, upstream), 1e-5)
@@ -185,7 +186,7 @@ def sdpa_results(inputs: list[Tensor], upstream: Tensor, causal: bool) -> list[T
 @pytest.mark.parametrize("factor", [1.0, 60.0])
 def test_errors_are_at_most_twice_those_of_pytorch(dtype, causal, factor) -> None:
     lengths = [75]
-    *inputs, upstream = draw(lengths, lengths, dtype=dtype, width=32)
+    *inputs, upstream = draw(lengths, lengths, dtype=dtype, heads=1, width=32)
     inputs[0] *= factor
     inputs[1] *= factor
     scores = torch.einsum("ine,jne->nij", *(x.double() for x in inputs[:2])) * 32**-0.5
