@@ -2,6 +2,12 @@
 
 An image that cannot be read is replaced by another one, drawn from (seed, epoch, index), and the
 example says so. It is never left out: batches keep their size and steps their meaning.
+
+Where most images cannot be read, that would train on the few that can, again and again, and look
+like success. So before the first is loaded some are looked at, evenly spread over the data set, and
+if more than half of them are broken there is no loader. A count of what was replaced so far could
+not decide it: each worker has its own, and a run would stop at another step with other workers.
+What is looked at depends on the data set alone.
 """
 
 from __future__ import annotations
@@ -15,7 +21,14 @@ import torch
 from torch import Tensor
 
 from vlp_fast.data.cache import ImageCache
-from vlp_fast.data.images import MAX_PIXELS, BrokenImage, read_image, upright_boxes
+from vlp_fast.data.images import (
+    MAX_PIXELS,
+    BrokenImage,
+    Picture,
+    memory_for,
+    read_image,
+    upright_boxes,
+)
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset, Record
@@ -24,6 +37,8 @@ from vlp_fast.errors import InputError
 
 REPLACEMENTS = 64
 """Images tried in place of a broken one before the data set as a whole counts as broken."""
+LOOKED_AT = 64
+"""Images decoded beforehand, which takes 0.2 s."""
 LONGEST_SIDE = 10_000
 """Pixels, where no other cap is set: a batch is padded to its longest sides in both directions."""
 
@@ -57,7 +72,8 @@ class ImageLoader:
     """Makes the examples of a data set's records.
 
     Args:
-        dataset: the records.
+        dataset: the records. Where it needs no boxes, images whose boxes cannot be placed are shown
+            without them.
         shorter: lengths of the shorter side in pixels, of which one is drawn for each image and
             epoch; None keeps the file's size (up to `longer`).
         longer: cap of the longer side in pixels; with None, images whose size would exceed
@@ -65,6 +81,9 @@ class ImageLoader:
         seed: of the run.
         max_pixels: images that declare more are broken.
         cache: keep decoded images in memory, shared by all workers forked later.
+
+    Raises:
+        InputError: if most images are broken, as far as looking at 64 of them tells.
     """
 
     def __init__(
@@ -83,6 +102,7 @@ class ImageLoader:
         self._seed = seed
         self._max_pixels = max_pixels
         self._cache = ImageCache(dataset.records, max_pixels=max_pixels) if cache else None
+        self._look()
 
     def load(self, index: int, epoch: int) -> Example:
         """Return the example of a record, or of another if its image is broken.
@@ -104,19 +124,47 @@ class ImageLoader:
             "repair the image folder"
         )
 
+    def _look(self) -> None:
+        """Decode some images; stop where most are broken."""
+        count = len(self._dataset)
+        looked_at = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).round().astype(int))
+        problems: list[str] = []
+        for done, index in enumerate(looked_at.tolist(), start=1):
+            if 2 * (done - 1 - len(problems)) >= len(looked_at):
+                return  # half of them are good already
+            try:
+                self._decoded(index, 0)
+            except BrokenImage as error:
+                problems.append(str(error))
+        if 2 * len(problems) > len(looked_at):
+            folder = printable(self._dataset.records[0].path.parent)
+            raise InputError(
+                f"{folder}: {len(problems)} of {len(looked_at)} images of {self._dataset.name} "
+                f"that were looked at cannot be used, the first: {problems[0]}; repair or download "
+                "them again, or take them out of the annotations"
+            )
+
     def _example(self, index: int, epoch: int, problem: str | None) -> Example:
         record = self._dataset.records[index]
-        pixels, boxes = self._picture(index, record)
+        with memory_for(record.path):
+            pixels, boxes, size = self._decoded(index, epoch)
+            image = normalise(resize(pixels, size))
+        placed = slice(len(boxes))  # all, or none
         return Example(
             index=index,
             image_id=record.image_id,
-            image=normalise(resize(pixels, self._size(pixels, index, epoch))),
+            image=image,
             captions=record.captions,
             boxes=_centred(boxes),
-            labels=torch.from_numpy(record.labels),
-            attributes=torch.from_numpy(record.attributes),
+            labels=torch.from_numpy(record.labels[placed]),
+            attributes=torch.from_numpy(record.attributes[placed]),
             problem=problem and f"{problem}; {printable(record.path.name)} is shown instead",
         )
+
+    def _decoded(self, index: int, epoch: int) -> tuple[Tensor, np.ndarray, tuple[int, int]]:
+        """The upright pixels, the boxes as fractions of them, the (height, width) to show."""
+        pixels, boxes = self._picture(index, self._dataset.records[index])
+        return pixels, boxes, self._size(pixels, index, epoch)
 
     def _size(self, pixels: Tensor, index: int, epoch: int) -> tuple[int, int]:
         """Draw the (height, width) to present the image at."""
@@ -144,8 +192,15 @@ class ImageLoader:
             return picture.pixels, _fractions(record)
         if not len(record.boxes):
             return picture.pixels, record.boxes
-        boxes = upright_boxes(record.boxes, _annotated_size(record), picture, record.path)
-        return picture.pixels, boxes
+        return picture.pixels, self._boxes(record, picture)
+
+    def _boxes(self, record: Record, picture: Picture) -> np.ndarray:
+        try:
+            return upright_boxes(record.boxes, _annotated_size(record), picture, record.path)
+        except BrokenImage:
+            if self._dataset.needs_boxes:
+                raise
+            return record.boxes[:0]
 
 
 def _check_size(size: tuple[int, int], max_pixels: int, path: Path) -> None:
