@@ -226,6 +226,7 @@ def _datasets(run: Run) -> tuple[Dataset, Dataset]:
         load_dataset,
         data.root,
         layout=data.layout,
+        karpathy_file=data.karpathy_file,
         needs_boxes=isinstance(run, E2EVLPRun) and run.objective.detection,
         missing_images=data.missing_images,
         objects_vocabulary=data.objects_vocabulary,

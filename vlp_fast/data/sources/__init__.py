@@ -25,6 +25,7 @@ def load_dataset(
     split: Split,
     *,
     layout: Layout = "auto",
+    karpathy_file: Path | None = None,
     needs_boxes: bool = False,
     missing_images: str = "error",
     objects_vocabulary: Path | None = None,
@@ -40,6 +41,7 @@ def load_dataset(
         split: "train", "val" or "test".
         layout: "auto" looks at the files: the drawn world, Karpathy, COCO, Visual Genome, in this
             order. Name one where a folder holds several.
+        karpathy_file: Karpathy's file, which decides the layout; None looks for it in the root.
         needs_boxes: whether a data set without boxes is an error.
         missing_images: "error", or "drop" to leave out images without a file.
         objects_vocabulary: Visual Genome's class names, if not `objects_vocab.txt` in the root.
@@ -52,6 +54,8 @@ def load_dataset(
     check_root(root)
     if split not in SPLITS:
         raise InputError(f"split '{split}' is unknown; choose one of {', '.join(SPLITS)}")
+    if karpathy_file:
+        layout = "karpathy" if layout == "auto" else layout
     notes = _passed_over(root) if layout == "auto" else ()
     layout = _detect(root) if layout == "auto" else layout
     if layout == "visual_genome":
@@ -67,7 +71,7 @@ def load_dataset(
     elif layout == "world":
         dataset = load_drawn_world(root, split, missing_images=missing_images)
     else:
-        dataset = load_karpathy(root, split, missing_images=missing_images)
+        dataset = load_karpathy(root, split, path=karpathy_file, missing_images=missing_images)
     dataset = replace(dataset, needs_boxes=needs_boxes, notes=(*dataset.notes, *notes))
     return _checked(dataset, root)
 

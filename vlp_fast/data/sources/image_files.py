@@ -83,7 +83,7 @@ class ImageFiles:
     def _alike(self, folders: Sequence[str], names: Sequence[str]) -> Path | None:
         """The first file that could be meant."""
         places = [
-            (f"{folder}/{parent}" if parent else folder, base)
+            (f"{folder}/{parent}" if folder and parent else folder or parent, base)
             for name in names
             for parent, base in _tails(name)
             for folder in folders

@@ -21,8 +21,6 @@ from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
 SPLITS = {"train": ("train", "restval"), "val": ("val",), "test": ("test",)}
-
-
 PICTURE_FOLDERS = (
     *("images", "Images", "train2017", "val2017", "images/train2017", "images/val2017"),
     *("train2014", "val2014", "images/train2014", "images/val2014"),
@@ -55,6 +53,7 @@ def load_karpathy(
     root: Path,
     split: str,
     *,
+    path: Path | None = None,
     missing_images: str,
     attributes: Mapping[int, int] | None = None,
     attribute_names: tuple[str, ...] = (),
@@ -65,6 +64,7 @@ def load_karpathy(
         root: holds `dataset_*.json`, and `instances_*.json` if there are boxes, in itself or in
             `annotations/`, and the image folders.
         split: "train", "val" or "test".
+        path: Karpathy's file; None looks for it in the root.
         missing_images: "error" or "drop".
         attributes: attribute of each annotation id of the instance files.
         attribute_names: names of those.
@@ -72,7 +72,7 @@ def load_karpathy(
     Raises:
         InputError: if a file is missing or damaged, or the split is empty.
     """
-    path = located(root)
+    path = path or located(root)
     if path is None:
         raise InputError(
             f"{root}: has no dataset_*.json with images, their split and sentences (looked in "

@@ -46,8 +46,8 @@ def karpathy_file(root: Path, has_picture: Callable[[Entry], bool]) -> Path | No
     names = ", ".join(printable(path.name) for path in found)
     state = f"of {len(with_pictures)} of them" if with_pictures else "of none of them"
     raise InputError(
-        f"{printable(root)}: holds {names}, and pictures {state} are there; leave only the one "
-        "that is meant in the folder"
+        f"{printable(root)}: holds {names}, and pictures {state} are there; choose one with "
+        "--data.karpathy-file FILE"
     )
 
 
