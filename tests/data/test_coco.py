@@ -274,6 +274,15 @@ def test_other_layouts_are_told(coco_folder: Path, content: str, reason: str) ->
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_byte_order_marks_are_no_part_of_a_file(coco_folder: Path, encoding: str) -> None:
+    plain = load_dataset(coco_folder, "train")
+    for path in (captions_of(coco_folder), instances_of(coco_folder)):
+        path.write_text(path.read_text(), encoding=encoding)
+    dataset = load_dataset(coco_folder, "train", needs_boxes=True)
+    assert (dataset.captions(), dataset.num_boxes) == (plain.captions(), plain.num_boxes)
+
+
 def test_every_place_to_cut_a_file_is_told(tmp_path: Path) -> None:
     whole = '{"a": [true, null, -1.5e-3, "x\\u12ab\\n", NaN, -Infinity], "b": {"k": {}}}'
     for length in range(1, len(whole)):

@@ -1,13 +1,8 @@
 """From a record to an example: decode, resize, normalise, place the boxes.
 
 An image that cannot be read is replaced by another one, drawn from (seed, epoch, index), and the
-example says so. It is never left out: batches keep their size and steps their meaning.
-
-Where most images cannot be read, that would train on the few that can, again and again, and look
-like success. So before the first is loaded some are looked at, evenly spread over the data set, and
-if more than half of them are broken there is no loader. A count of what was replaced so far could
-not decide it: each worker has its own, and a run would stop at another step with other workers.
-What is looked at depends on the data set alone.
+example says so. It is never left out: batches keep their size and steps their meaning. A data set
+of which most cannot be read is refused beforehand.
 """
 
 from __future__ import annotations
@@ -21,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vlp_fast.data.cache import ImageCache
+from vlp_fast.data.first_look import refuse_broken
 from vlp_fast.data.images import (
     MAX_PIXELS,
     BrokenImage,
@@ -37,8 +33,6 @@ from vlp_fast.errors import InputError
 
 REPLACEMENTS = 64
 """Images tried in place of a broken one before the data set as a whole counts as broken."""
-LOOKED_AT = 64
-"""Images decoded beforehand, which takes 0.2 s."""
 LONGEST_SIDE = 10_000
 """Pixels, where no other cap is set: a batch is padded to its longest sides in both directions."""
 
@@ -83,7 +77,7 @@ class ImageLoader:
         cache: keep decoded images in memory, shared by all workers forked later.
 
     Raises:
-        InputError: if most images are broken, as far as looking at 64 of them tells.
+        InputError: if most images are broken, as far as a look at some of them tells.
     """
 
     def __init__(
@@ -102,7 +96,7 @@ class ImageLoader:
         self._seed = seed
         self._max_pixels = max_pixels
         self._cache = ImageCache(dataset.records, max_pixels=max_pixels) if cache else None
-        self._look()
+        refuse_broken(dataset, lambda index: self._decoded(index, 0))
 
     def load(self, index: int, epoch: int) -> Example:
         """Return the example of a record, or of another if its image is broken.
@@ -123,26 +117,6 @@ class ImageLoader:
             f"{problem}; so are {len(others)} images of {self._dataset.name} drawn in its place; "
             "repair the image folder"
         )
-
-    def _look(self) -> None:
-        """Decode some images; stop where most are broken."""
-        count = len(self._dataset)
-        looked_at = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).round().astype(int))
-        problems: list[str] = []
-        for done, index in enumerate(looked_at.tolist(), start=1):
-            if 2 * (done - 1 - len(problems)) >= len(looked_at):
-                return  # half of them are good already
-            try:
-                self._decoded(index, 0)
-            except BrokenImage as error:
-                problems.append(str(error))
-        if 2 * len(problems) > len(looked_at):
-            folder = printable(self._dataset.records[0].path.parent)
-            raise InputError(
-                f"{folder}: {len(problems)} of {len(looked_at)} images of {self._dataset.name} "
-                f"that were looked at cannot be used, the first: {problems[0]}; repair or download "
-                "them again, or take them out of the annotations"
-            )
 
     def _example(self, index: int, epoch: int, problem: str | None) -> Example:
         record = self._dataset.records[index]
