@@ -60,6 +60,7 @@ def test_the_pictures_of_another_year_are_the_same(make: Make) -> None:
 def test_one_file_under_two_ids_is_the_same(make: Make) -> None:
     train = make("train", (1, "images/a.png", 0))
     held_out = make("val", (100, "images/a.png", 0), (101, "images/b.png", 1))
+    held_out.records[0].path.write_bytes(b"")  # broken today, repaired tomorrow
     assert left(held_out, train) == ["images/b.png"]
 
 

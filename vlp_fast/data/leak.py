@@ -57,18 +57,16 @@ class _Pictures:
     """The pictures of records, by what a copy of one has in common with it."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self._paths: set[Path] = set()
         self._alike: dict[int | str, list[Path]] = {}
         self._sizes: dict[Path, int] = {}
         for record in records:
-            self._paths.add(record.path)
             for key in _keys(record):
                 self._alike.setdefault(key, []).append(record.path)
 
     def have(self, record: Record) -> bool:
         """Whether the record's picture is among them."""
         alike = [path for key in _keys(record) for path in self._alike.get(key, ())]
-        return record.path in self._paths or any(self._is_copy(record.path, p) for p in alike)
+        return any(path == record.path or self._is_copy(record.path, path) for path in alike)
 
     def _is_copy(self, first: Path, second: Path) -> bool:
         """Unreadable files are no copies; they are told when they are to be shown."""
