@@ -103,3 +103,12 @@ def test_the_memory_of_a_container_counts(
     for unlimited in ("max\n", "9223372036854771712\n"):
         paths[version].write_text(unlimited)
         ImageCache([record_of(10, 10)] * 4)
+
+
+def test_memory_that_the_system_does_not_give_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(caches.mmap, "mmap", refuse)
+    with pytest.raises(InputError, match=r"Cannot allocate memory\); use --data\.no-cache"):
+        ImageCache([record_of(20, 10)])

@@ -104,7 +104,11 @@ BOXES: list[tuple[Any, str | None, list[float] | None]] = [
     ([2, 1, float("inf"), 5], "four finite numbers", None),
     ([2, 1, 10**400, 5], "four finite numbers", None),
     ([2, 1, 4], "four finite numbers", None),
-    ([2, 1, "4", 5], "four finite numbers", None),
+    ([2, "1", "4.0", "5e0"], None, [2, 1, 6, 6]),
+    ([2, 1, "4 px", 5], "four finite numbers", None),
+    ([2, 1, "nan", 5], "four finite numbers", None),
+    ([2, 1, "1_0", 5], "four finite numbers", None),
+    ([2, 1, "9" * 5000, 5], "four finite numbers", None),
     ([2, 1, True, 5], "four finite numbers", None),
     (None, "four finite numbers", None),
     ("2145", "four finite numbers", None),
@@ -249,7 +253,9 @@ def test_truncated_files_are_named_with_their_place(coco_folder: Path, share: fl
         ("[]", "has no 'images' list"),
         ('{"images": {}}', "has no 'images' list"),
         ('{"images": [3]}', "entry 0 of 'images' is 3"),
-        ('{"images": [{"id": "1"}]}', """'id' is "1", expected int"""),
+        ('{"images": [{"id": "one"}]}', """'id' is "one", expected int"""),
+        ('{"images": [{"id": 1.5}]}', "'id' is 1.5, expected int"),
+        ('{"images": [{"id": "1_0"}]}', """'id' is "1_0", expected int"""),
         ('{"images": [{}]}', "'id' is missing"),
         ('{"images": [{"id": 1}, {"x": "' + "y" * 99 + '"}]}', 'entry 1 of "images", {'),
         ('{"images": 3}', "official layout, download the file again"),
@@ -266,6 +272,15 @@ def test_other_layouts_are_told(coco_folder: Path, content: str, reason: str) ->
     assert reason in str(caught.value)
     assert str(captions_of(coco_folder)) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_byte_order_marks_are_no_part_of_a_file(coco_folder: Path, encoding: str) -> None:
+    plain = load_dataset(coco_folder, "train")
+    for path in (captions_of(coco_folder), instances_of(coco_folder)):
+        path.write_text(path.read_text(), encoding=encoding)
+    dataset = load_dataset(coco_folder, "train", needs_boxes=True)
+    assert (dataset.captions(), dataset.num_boxes) == (plain.captions(), plain.num_boxes)
 
 
 def test_every_place_to_cut_a_file_is_told(tmp_path: Path) -> None:
@@ -291,7 +306,7 @@ def test_binary_annotations_are_told(coco_folder: Path) -> None:
         load_dataset(coco_folder, "train")
 
 
-@pytest.mark.parametrize("width", [0, -3, 2**40, "20", 20.5, None, True])
+@pytest.mark.parametrize("width", [0, -3, 2**40, "20 px", 20.5, None, True])
 def test_impossible_sizes_are_told(coco_folder: Path, width: Any) -> None:
     def change(document: Document) -> None:
         document["images"][0]["width"] = width

@@ -1,11 +1,15 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vlp_fast.data.examples import ImageLoader
+from vlp_fast.data.images import read_size
 from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.sources import load_dataset
+from vlp_fast.errors import InputError
 
 Make = Callable[[tuple[int, int], tuple[int, int]], Dataset]
 
@@ -90,3 +94,99 @@ def test_an_impossible_annotated_size_does_not_end_a_run_with_a_cache(dataset_wi
     for _ in range(2):
         assert images.load(0, 0).image.shape == (3, 10, 30)
         assert images.load(1, 0).image.shape == (3, 10, 20)
+
+
+def dataset_of(folder: Path, write_image: Callable[..., Path], count: int) -> Dataset:
+    """Pictures of 20x10 with a box each."""
+    records = tuple(
+        Record(
+            image_id=i,
+            path=write_image(folder / f"{i:03d}.png", (20, 10)),
+            width=20,
+            height=10,
+            captions=(f"picture {i}",),
+            boxes=np.array([[2, 1, 6, 6]], dtype=np.float32),
+            labels=np.array([3], dtype=np.int64),
+            attributes=np.array([5], dtype=np.int64),
+        )
+        for i in range(count)
+    )
+    return Dataset(name="many", records=records, class_names=(), attribute_names=())
+
+
+def plain_loader(dataset: Dataset, seed: int = 0) -> ImageLoader:
+    return ImageLoader(dataset=dataset, shorter=None, longer=None, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("count", "broken", "told"),
+    [
+        (24, 22, "22 of 24 images of many"),
+        (24, 13, "13 of 24 images of many"),
+        (24, 12, None),
+        (8, 5, "5 of 8 images of many"),
+        (7, 6, None),  # too few to conclude anything
+        (3, 2, None),
+        (200, 190, "of 64 images of many"),
+        (200, 60, None),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"<html>"])
+def test_a_data_set_that_is_mostly_broken_is_refused(
+    tmp_path: Path, write_image: Callable[..., Path], count: int, broken: int, told: str | None,
+    content: bytes,
+) -> None:  # fmt: skip
+    dataset = dataset_of(tmp_path / "pictures", write_image, count)
+    for record in dataset.records[:broken]:
+        record.path.write_bytes(content)
+    if told is None:
+        assert plain_loader(dataset).load(0, 0).index >= broken
+        return
+    messages = set()
+    for seed in range(3):  # what is looked at does not depend on the run
+        with pytest.raises(InputError) as caught:
+            plain_loader(dataset, seed)
+        messages.add(str(caught.value))
+    (message,) = messages
+    assert message.startswith(f"{tmp_path / 'pictures'}: ")
+    assert told in message
+    assert "000.png: is not an image" in message
+    assert "repair or download" in message
+
+
+def test_truncated_pictures_count_as_broken_too(
+    tmp_path: Path, write_image: Callable[..., Path]
+) -> None:
+    """Their headers are whole: only decoding tells."""
+    dataset = dataset_of(tmp_path, write_image, 10)
+    for record in dataset.records[:6]:
+        record.path.write_bytes(record.path.read_bytes()[:45])
+        assert read_size(record.path) == (10, 20)
+    with pytest.raises(InputError, match="6 of 10 images of many that were looked at"):
+        plain_loader(dataset)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_boxes_that_are_not_needed_never_cost_a_picture(
+    tmp_path: Path, write_image: Callable[..., Path], cache: bool
+) -> None:
+    """The file of the first is of another shape than its annotations say."""
+    dataset = dataset_of(tmp_path, write_image, 4)
+    write_image(dataset.records[0].path, (30, 30))
+    needed = ImageLoader(dataset=dataset, shorter=None, longer=None, seed=0, cache=cache)
+    assert "boxes cannot be placed" in str(needed.load(0, 0).problem)
+    spared = replace(dataset, needs_boxes=False)
+    images = ImageLoader(dataset=spared, shorter=None, longer=None, seed=0, cache=cache)
+    for _ in range(2):
+        example = images.load(0, 0)
+        assert (example.index, example.problem) == (0, None)
+        assert example.image.shape == (3, 30, 30)
+        assert (len(example.boxes), len(example.labels), len(example.attributes)) == (0, 0, 0)
+        whole = images.load(1, 0)
+        assert whole.boxes.tolist() == pytest.approx(np.array([[0.2, 0.35, 0.2, 0.5]]))
+        assert (whole.labels.tolist(), whole.attributes.tolist()) == ([3], [5])
+
+
+def test_a_data_set_knows_whether_it_needs_boxes(coco_folder: Path) -> None:
+    for needs_boxes in (False, True):
+        assert load_dataset(coco_folder, "val", needs_boxes=needs_boxes).needs_boxes is needs_boxes

@@ -112,7 +112,7 @@ def test_damaged_entries_are_told(karpathy_folder: Path) -> None:
         ({"sentences": None}, "has no 'sentences' list"),
         ({"filename": 3}, "'filename' is 3, expected str"),
         ({"split": None}, "'split' is null"),
-        ({"cocoid": "4"}, "'cocoid' is"),
+        ({"cocoid": "four"}, "'cocoid' is"),
         ({"sentences": [{"tokens": []}]}, "'raw' is missing"),
     ]
     for change, reason in damage:

@@ -106,6 +106,39 @@ def test_other_bad_vocabularies_are_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("last", ["", "\n", "\n\n\n"])
+def test_marks_and_ends_of_lines_are_no_part_of_a_token(
+    tmp_path: Path, mark: bytes, end: str, last: str
+) -> None:
+    """What other characters split a line elsewhere are characters here."""
+    tokens = (*SPECIAL_TOKENS, "a", "\u2028", "b\x85", "\x0b", "\x0c", "\x1c")
+    text = end.join(tokens) + last.replace("\n", end)
+    (tmp_path / "vocab.txt").write_bytes(mark + text.encode())
+    assert load_vocabulary(tmp_path / "vocab.txt").vocabulary == tokens
+
+
+def test_a_blank_line_between_tokens_is_told(tmp_path: Path) -> None:
+    """Left out, it would move the ids of all that follow; kept, it would be a token."""
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join((*SPECIAL_TOKENS, "a", "", "b")))
+    with pytest.raises(InputError, match=r"vocab\.txt, line 7: is blank"):
+        load_vocabulary(path)
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\u200b \ufeff", "\u00ad", "\x07", "\u202e\u2066"])
+def test_texts_of_nothing_visible_have_no_tokens(text: str) -> None:
+    trained = train_vocabulary([text, "a red circle"], 60)
+    assert trained.vocabulary == train_vocabulary(["a red circle"], 60).vocabulary
+    ids, words = trained.encode_words(text, 9)
+    assert (ids, words) == ([trained.cls_id, trained.sep_id], [-1, -1])
+    assert trained.decode(ids) == ""
+    only = train_vocabulary([text], 60)
+    assert only.vocabulary == SPECIAL_TOKENS
+    assert only.encode(text, 9) == [only.cls_id, only.sep_id]
+
+
 def test_saving_and_loading_keep_the_ids(tmp_path: Path) -> None:
     trained = train_vocabulary(["a line\u2028separator", "two  words", "two words"], 100)
     trained.save(tmp_path / "vocab.txt")

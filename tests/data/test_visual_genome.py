@@ -187,6 +187,32 @@ def test_boxes_that_all_fail_name_their_file(genome_folder: Path) -> None:
         load_dataset(genome_folder, "train", needs_boxes=True)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", ["objects_vocab.txt", "attributes_vocab.txt"])
+def test_a_list_of_names_is_its_visible_lines(genome_folder: Path, name: str, end: str) -> None:
+    """Neither a byte order mark nor blank lines, empty synonyms or odd separators are classes."""
+    lines = ["", "clock,clocks", " ", ",", "a\u2028b", ",bike,,cycle,", "c\x85d\x0ce", ""]
+    path = genome_folder / name
+    path.write_bytes(b"\xef\xbb\xbf" + end.join(lines).encode())
+    found = read_names(path)
+    assert found.names == ("clock", "a b", "bike", "c d e")
+    assert found.index == {"clock": 0, "clocks": 0, "a b": 1, "bike": 2, "cycle": 2, "c d e": 3}
+    path.write_bytes(b"\xef\xbb\xbf" + end.join(["clock", "bike"]).encode())
+    dataset = load_dataset(genome_folder, "train")
+    known = dataset.class_names if name.startswith("o") else dataset.attribute_names
+    assert known == ("clock", "bike")
+    path.write_bytes(b"\xef\xbb\xbf , \n\n")
+    with pytest.raises(InputError, match="is empty; write a name a line"):
+        read_names(path)
+
+
+def test_merged_ids_may_be_written_as_text(genome_folder: Path) -> None:
+    path = genome_folder / "objects.json"
+    path.write_text(path.read_text().replace("[140, 141]", '["140", "141"]'))
+    dataset = load_dataset(genome_folder, "train", needs_boxes=True)
+    assert dataset.records[0].attributes.tolist() == [1, -1, 0]
+
+
 def test_the_usual_vocabularies(shared_data: Path) -> None:
     objects = read_names(shared_data / "vocab" / "vg_objects_vocab.txt")
     attributes = read_names(shared_data / "vocab" / "vg_attributes_vocab.txt")

@@ -42,7 +42,7 @@ class ImageCache:
     Raises:
         InputError: if the images would take more than a quarter of the memory (of the machine, or
             of the container where that is less). A quarter, because a run may have one cache for
-            training and another for the held-out images.
+            training and another for the held-out images. Also if the system does not give it.
     """
 
     def __init__(self, records: Sequence[Record], *, max_pixels: int = MAX_PIXELS) -> None:
@@ -70,9 +70,20 @@ class ImageCache:
         lengths = [height * width * 3 for height, width in self._sizes]
         self._starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         total = int(self._starts[-1])
-        memory = mmap.mmap(-1, total + len(lengths) + 1)
+        memory = _mapping(total + len(lengths) + 1)
         self._bytes = np.frombuffer(memory, dtype=np.uint8, count=total)
         self._is_filled = np.frombuffer(memory, dtype=np.bool_, count=len(lengths), offset=total)
+
+
+def _mapping(length: int) -> mmap.mmap:
+    """Anonymous memory; a system without overcommitment gives less than it has."""
+    try:
+        return mmap.mmap(-1, length)
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"--data.cache: the system gives no {length / 2**30:.1f} GiB of memory "
+            f"({printable(error)}); use --data.no-cache"
+        ) from None
 
 
 def _room(record: Record, max_pixels: int) -> tuple[int, int]:

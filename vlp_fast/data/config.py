@@ -20,6 +20,8 @@ class DataConfig:
         root: folder of the data set, in its official layout; a run cannot do without.
         layout: "auto" looks at the files; name one where a folder holds several. "world" is what
             `make-world` drew, with the truth of its captions.
+        karpathy_file: his dataset_*.json, where a folder has several; None takes the one whose
+            pictures are in the root.
         train_split: split to train on.
         held_out_split: split to evaluate on.
         shorter: shorter sides in pixels, one is drawn for each image; None keeps the file's size.
@@ -40,6 +42,7 @@ class DataConfig:
 
     root: Path | None = None
     layout: Layout = "auto"
+    karpathy_file: Path | None = None
     train_split: Split = "train"
     held_out_split: Split = "val"
     shorter: tuple[int, ...] | None = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)

@@ -1,7 +1,8 @@
 """From a record to an example: decode, resize, normalise, place the boxes.
 
 An image that cannot be read is replaced by another one, drawn from (seed, epoch, index), and the
-example says so. It is never left out: batches keep their size and steps their meaning.
+example says so. It is never left out: batches keep their size and steps their meaning. A data set
+of which most cannot be read is refused beforehand.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ import torch
 from torch import Tensor
 
 from vlp_fast.data.cache import ImageCache
-from vlp_fast.data.images import MAX_PIXELS, BrokenImage, read_image, upright_boxes
+from vlp_fast.data.first_look import refuse_broken
+from vlp_fast.data.images import (
+    MAX_PIXELS,
+    BrokenImage,
+    Picture,
+    memory_for,
+    read_image,
+    upright_boxes,
+)
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset, Record
@@ -57,7 +66,8 @@ class ImageLoader:
     """Makes the examples of a data set's records.
 
     Args:
-        dataset: the records.
+        dataset: the records. Where it needs no boxes, images whose boxes cannot be placed are shown
+            without them.
         shorter: lengths of the shorter side in pixels, of which one is drawn for each image and
             epoch; None keeps the file's size (up to `longer`).
         longer: cap of the longer side in pixels; with None, images whose size would exceed
@@ -65,6 +75,9 @@ class ImageLoader:
         seed: of the run.
         max_pixels: images that declare more are broken.
         cache: keep decoded images in memory, shared by all workers forked later.
+
+    Raises:
+        InputError: if most images are broken, as far as a look at some of them tells.
     """
 
     def __init__(
@@ -83,6 +96,7 @@ class ImageLoader:
         self._seed = seed
         self._max_pixels = max_pixels
         self._cache = ImageCache(dataset.records, max_pixels=max_pixels) if cache else None
+        refuse_broken(dataset, lambda index: self._decoded(index, 0))
 
     def load(self, index: int, epoch: int) -> Example:
         """Return the example of a record, or of another if its image is broken.
@@ -106,17 +120,25 @@ class ImageLoader:
 
     def _example(self, index: int, epoch: int, problem: str | None) -> Example:
         record = self._dataset.records[index]
-        pixels, boxes = self._picture(index, record)
+        with memory_for(record.path):
+            pixels, boxes, size = self._decoded(index, epoch)
+            image = normalise(resize(pixels, size))
+        placed = slice(len(boxes))  # all, or none
         return Example(
             index=index,
             image_id=record.image_id,
-            image=normalise(resize(pixels, self._size(pixels, index, epoch))),
+            image=image,
             captions=record.captions,
             boxes=_centred(boxes),
-            labels=torch.from_numpy(record.labels),
-            attributes=torch.from_numpy(record.attributes),
+            labels=torch.from_numpy(record.labels[placed]),
+            attributes=torch.from_numpy(record.attributes[placed]),
             problem=problem and f"{problem}; {printable(record.path.name)} is shown instead",
         )
+
+    def _decoded(self, index: int, epoch: int) -> tuple[Tensor, np.ndarray, tuple[int, int]]:
+        """The upright pixels, the boxes as fractions of them, the (height, width) to show."""
+        pixels, boxes = self._picture(index, self._dataset.records[index])
+        return pixels, boxes, self._size(pixels, index, epoch)
 
     def _size(self, pixels: Tensor, index: int, epoch: int) -> tuple[int, int]:
         """Draw the (height, width) to present the image at."""
@@ -144,8 +166,15 @@ class ImageLoader:
             return picture.pixels, _fractions(record)
         if not len(record.boxes):
             return picture.pixels, record.boxes
-        boxes = upright_boxes(record.boxes, _annotated_size(record), picture, record.path)
-        return picture.pixels, boxes
+        return picture.pixels, self._boxes(record, picture)
+
+    def _boxes(self, record: Record, picture: Picture) -> np.ndarray:
+        try:
+            return upright_boxes(record.boxes, _annotated_size(record), picture, record.path)
+        except BrokenImage:
+            if self._dataset.needs_boxes:
+                raise
+            return record.boxes[:0]
 
 
 def _check_size(size: tuple[int, int], max_pixels: int, path: Path) -> None:

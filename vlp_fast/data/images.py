@@ -8,6 +8,7 @@ ignored, transparency is laid over white, animations show their first frame.
 
 from __future__ import annotations
 
+import errno
 import stat
 import warnings
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from vlp_fast.data.printable import printable
@@ -31,6 +33,7 @@ of ICO has another size than its header says.
 """
 MAX_PIXELS = 64_000_000
 _ORIENTATION_TAG = 0x0112
+_WIDTH_TAG, _LENGTH_TAG = 0x0100, 0x0101
 # EXIF orientation -> (transpose, then mirror columns, then mirror rows) that makes it upright.
 _UPRIGHT = {
     1: (False, False, False),
@@ -72,15 +75,18 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
     Raises:
         BrokenImage: if the file is missing, empty, truncated, too large or no image.
+        InputError: if there is no memory to decode it; another time there may be.
     """
-    with _opened(path) as image:
-        _check_pixels(image, max_pixels)
-        orientation = _orientation(image)
-        pixels = torch.from_numpy(_rgb(image)).permute(2, 0, 1)
-    stored = (pixels.size(1), pixels.size(2))
-    return Picture(
-        pixels=_upright(pixels, orientation), stored_size=stored, orientation=orientation
-    )
+    _raise_limit(max_pixels)
+    with memory_for(path):
+        with _opened(path) as image:
+            _check_pixels(image, max_pixels)
+            orientation, stored = _orientation(image), _stored_size(image)
+            pixels = torch.from_numpy(_rgb(image)).permute(2, 0, 1)
+            # Pillow turns TIFF itself while it loads, and takes the orientation out.
+            is_turned = _orientation(image) != orientation
+        upright = pixels if is_turned else _upright(pixels, orientation)
+    return Picture(pixels=upright, stored_size=stored, orientation=orientation)
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -90,7 +96,7 @@ def read_size(path: Path) -> tuple[int, int]:
         BrokenImage: if the file has no readable header.
     """
     with _opened(path) as image:
-        return image.height, image.width
+        return _stored_size(image)
 
 
 def upright_boxes(
@@ -134,6 +140,25 @@ def upright_boxes(
 
 
 @contextmanager
+def memory_for(path: Path) -> Iterator[None]:
+    """Say of which image it was that memory ran out while it was decoded, turned or resized.
+
+    Raises:
+        InputError: in place of the errors with which Python, Pillow and torch say so. No
+            `BrokenImage`, or what a run shows would depend on the memory that happens to be free.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"{printable(path)}: there is not enough memory for this image; lower "
+            "--data.num-workers, --data.longer or --data.max-pixels"
+        ) from None
+
+
+@contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The image of a file with its header read; what fails inside becomes `BrokenImage`."""
     try:
@@ -144,6 +169,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             with Image.open(file, formats=FORMATS) as image:
                 yield image
     except Exception as error:  # Pillow's decoders raise whatever the damage makes them stumble on
+        if _is_out_of_memory(error):
+            raise
         raise BrokenImage(printable(f"{path}: {_reason(error)}")) from None
 
 
@@ -154,12 +181,34 @@ def _check_regular(path: Path) -> None:
         raise ValueError("is a pipe or a device, not a file; put the image itself there")
 
 
+def _raise_limit(max_pixels: int) -> None:
+    """Lift Pillow's own limit, which is the process's, to what is asked for; it never falls."""
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python raises MemoryError; Pillow's decoders and torch say it in words."""
+    said = isinstance(error, OSError | RuntimeError) and (
+        "out of memory" in str(error) or "allocate memory" in str(error)
+    )
+    refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or said or refused
+
+
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise ValueError(
             f"the header declares {image.width}x{image.height} pixels, more than the "
             f"{max_pixels} allowed; shrink it or raise --data.max-pixels N"
         )
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """The (height, width) of the raster; of TIFF Pillow tells the upright size instead."""
+    if isinstance(image, TiffImageFile):
+        return int(image.tag_v2[_LENGTH_TAG]), int(image.tag_v2[_WIDTH_TAG])
+    return image.height, image.width
 
 
 def _orientation(image: Image.Image) -> int:
@@ -175,6 +224,8 @@ def _rgb(image: Image.Image) -> np.ndarray:
     """Decode to a writable (H, W, 3) uint8 array."""
     if image.mode.startswith("I"):
         image = _eight_bits(image)
+    elif image.mode == "F":
+        image = _eight_bits_of_floats(image)
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
@@ -185,12 +236,31 @@ def _rgb(image: Image.Image) -> np.ndarray:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Keep the upper 8 of 16 bits a pixel; Pillow's own conversion clips at 255 instead.
 
-    Mode "I" has 32 bits, and values outside of 16 are clipped. Copies are no wider than the file's.
+    Mode "I" has 32 bits: they hold 8-bit values where none exceeds 255, else 16-bit ones, to which
+    the others are clipped. Copies are no wider than the file's.
     """
     values = np.asarray(image)
     if values.dtype.itemsize > 2:
+        if values.min() >= 0 and values.max() <= 255:
+            return Image.fromarray(values.astype(np.uint8))
         values = values.clip(0, 65535).astype(np.uint16)
     return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def _eight_bits_of_floats(image: Image.Image) -> Image.Image:
+    """Floats have no range of their own: those in [0, 1] are fractions, in [0, 255] 8-bit values.
+
+    Pillow's conversion takes all for the latter, and fractions come out black.
+    """
+    values = np.asarray(image)
+    low, high = float(values.min()), float(values.max())
+    if not 0 <= low <= high <= 255:  # nor is NaN
+        raise ValueError(
+            f"has float pixels from {low:g} to {high:g}, expected 0 to 1 or 0 to 255; save it with "
+            "8 or 16 bits"
+        )
+    scaled = values * np.float32(255) if high <= 1 else values
+    return Image.fromarray(scaled.round().astype(np.uint8))
 
 
 def _upright(pixels: Tensor, orientation: int) -> Tensor:

@@ -5,8 +5,8 @@ Everything here is host data in NumPy and plain Python, so that worker processes
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,8 @@ class Dataset:
             None where nobody can know (every data set but the drawn world).
         notes: what was left out while reading and why, one line each.
         box_remedy: if there are no boxes, why that is and what to do about it.
+        needs_boxes: whether an image is of no use where its boxes cannot be placed; if not, it is
+            shown without them.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Dataset:
     describes: Callable[[int, str], bool] | None = None
     notes: tuple[str, ...] = ()
     box_remedy: str = ""
+    needs_boxes: bool = True
 
     def __len__(self) -> int:
         return len(self.records)
@@ -68,6 +71,15 @@ class Dataset:
     def num_boxes(self) -> int:
         """Boxes of all records together."""
         return sum(len(record.labels) for record in self.records)
+
+    def selected(self, indices: Sequence[int]) -> Dataset:
+        """The data set of some of the records, in the order of the indices."""
+        describes = self.describes
+        return replace(
+            self,
+            records=tuple(self.records[index] for index in indices),
+            describes=None if describes is None else lambda i, text: describes(indices[i], text),
+        )
 
     def aspects(self) -> np.ndarray:
         """(n,) float64, width / height of each record."""

@@ -97,16 +97,22 @@ def load_vocabulary(path: Path) -> Tokenizer:
     """Read a `vocab.txt`, a token a line.
 
     Raises:
-        InputError: if the file is missing, is not text, or lacks a special token.
+        InputError: if the file is missing, is not text, has blank lines between others, or lacks
+            a special token.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a WordPiece vocab.txt") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; expected a WordPiece vocab.txt") from None
     # Not splitlines(): it would also split at separators such as U+2028 inside a token.
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    lines = text.rstrip("\n").split("\n")
+    if "" in lines:
+        raise InputError(
+            f"{path}, line {lines.index('') + 1}: is blank, but each line is a token, whose id is "
+            "its number; repair the file"
+        )
     try:
         return Tokenizer(lines)
     except InputError as error:

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 import torch
 
 from vlp_fast.data.examples import Example, ImageLoader
+from vlp_fast.data.leak import without_training_pictures
 from vlp_fast.data.loader import Loader
 from vlp_fast.data.order import EvaluationOrder, SampleOrder
 from vlp_fast.data.records import Dataset
@@ -225,12 +226,14 @@ def _datasets(run: Run) -> tuple[Dataset, Dataset]:
         load_dataset,
         data.root,
         layout=data.layout,
+        karpathy_file=data.karpathy_file,
         needs_boxes=isinstance(run, E2EVLPRun) and run.objective.detection,
         missing_images=data.missing_images,
         objects_vocabulary=data.objects_vocabulary,
         attributes_vocabulary=data.attributes_vocabulary,
     )
-    train, held_out = read(data.train_split), read(data.held_out_split)
+    train = read(data.train_split)
+    held_out = without_training_pictures(read(data.held_out_split), train)
     if run.train.batch_size > len(train):
         raise InputError(
             f"{data.root}: {train.name} has {len(train)} images, --train.batch-size is "

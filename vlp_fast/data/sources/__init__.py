@@ -6,10 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlp_fast.data.config import Layout, Split
+from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sources.coco import annotation_files, load_coco
+from vlp_fast.data.sources.coco import load_coco
 from vlp_fast.data.sources.drawn_world import load_drawn_world
-from vlp_fast.data.sources.karpathy import karpathy_file, load_karpathy
+from vlp_fast.data.sources.folders import annotation_files, check_root, is_file
+from vlp_fast.data.sources.json_files import read_json
+from vlp_fast.data.sources.karpathy import load_karpathy, located
+from vlp_fast.data.sources.karpathy_file import other_files
 from vlp_fast.data.sources.visual_genome import load_visual_genome
 from vlp_fast.errors import InputError
 
@@ -21,6 +25,7 @@ def load_dataset(
     split: Split,
     *,
     layout: Layout = "auto",
+    karpathy_file: Path | None = None,
     needs_boxes: bool = False,
     missing_images: str = "error",
     objects_vocabulary: Path | None = None,
@@ -36,6 +41,7 @@ def load_dataset(
         split: "train", "val" or "test".
         layout: "auto" looks at the files: the drawn world, Karpathy, COCO, Visual Genome, in this
             order. Name one where a folder holds several.
+        karpathy_file: Karpathy's file, which decides the layout; None looks for it in the root.
         needs_boxes: whether a data set without boxes is an error.
         missing_images: "error", or "drop" to leave out images without a file.
         objects_vocabulary: Visual Genome's class names, if not `objects_vocab.txt` in the root.
@@ -45,11 +51,12 @@ def load_dataset(
         InputError: if the folder is missing, has another layout, has damaged files, no caption,
             or no boxes where they are needed.
     """
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "no such folder"
-        raise InputError(f"{root}: {what}; give the folder of the data set with --data.root")
+    check_root(root)
     if split not in SPLITS:
         raise InputError(f"split '{split}' is unknown; choose one of {', '.join(SPLITS)}")
+    if karpathy_file:
+        layout = "karpathy" if layout == "auto" else layout
+    notes = _passed_over(root) if layout == "auto" else ()
     layout = _detect(root) if layout == "auto" else layout
     if layout == "visual_genome":
         dataset = load_visual_genome(
@@ -64,34 +71,45 @@ def load_dataset(
     elif layout == "world":
         dataset = load_drawn_world(root, split, missing_images=missing_images)
     else:
-        dataset = load_karpathy(root, split, missing_images=missing_images)
-    return _checked(dataset, root, needs_boxes)
+        dataset = load_karpathy(root, split, path=karpathy_file, missing_images=missing_images)
+    dataset = replace(dataset, needs_boxes=needs_boxes, notes=(*dataset.notes, *notes))
+    return _checked(dataset, root)
 
 
 def _detect(root: Path) -> Layout:
-    if (root / "world.json").is_file():
+    if is_file(root / "world.json"):
         return "world"
-    if karpathy_file(root):
+    if located(root):
         return "karpathy"
     if annotation_files(root, "captions_*.json"):
         return "coco"
     if annotation_files(root, "image_data.json"):
         return "visual_genome"
+    for path in other_files(root):
+        read_json(path)  # an empty or damaged one says so itself
+    others = "".join(f"; {note}" for note in _passed_over(root))
     raise InputError(
-        f"{root}: no known layout; looked there and in {root / 'annotations'} for dataset_*.json "
-        "(Karpathy), captions_*.json (COCO) and image_data.json (Visual Genome); give the folder "
-        "that holds one of them with --data.root"
+        f"{root}: no known layout{others}; looked there and in {root / 'annotations'} for "
+        "dataset_*.json (Karpathy), captions_*.json (COCO) and image_data.json (Visual Genome); "
+        "give the folder that holds one of them with --data.root"
     )
 
 
-def _checked(dataset: Dataset, root: Path, needs_boxes: bool) -> Dataset:
+def _passed_over(root: Path) -> tuple[str, ...]:
+    return tuple(
+        f"{printable(path.name)} has no images with their split and sentences: not Karpathy's"
+        for path in other_files(root)
+    )
+
+
+def _checked(dataset: Dataset, root: Path) -> Dataset:
     """Complain about a data set that cannot serve; remark what it lacks."""
     if not dataset.records:
         reasons = "; ".join(dataset.notes) or "the annotation files list none"
         raise InputError(f"{root}: {dataset.name} has no image with a caption: {reasons}")
     if dataset.num_boxes:
         return dataset
-    if needs_boxes:
+    if dataset.needs_boxes:
         reasons = "; ".join((*dataset.notes, dataset.box_remedy))
         raise InputError(
             f"{root}: {dataset.name} has no boxes, and detection needs them: {reasons}, or switch "

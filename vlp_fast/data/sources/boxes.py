@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vlp_fast.data.sources.json_files import number
 from vlp_fast.data.sources.report import DataReport
 
 
@@ -79,10 +80,11 @@ class BoxTable:
         self, box: Any, size: tuple[int, int], which: str
     ) -> tuple[float, float, float, float] | None:
         """Return (x1, y1, x2, y2) inside the image, or None after counting why not."""
-        if not _is_four_numbers(box):
+        numbers = _four_numbers(box)
+        if numbers is None:
             self._report.count("boxes that are not four finite numbers dropped", which)
             return None
-        (x, y, w, h), (width, height) = (float(v) for v in box), size
+        (x, y, w, h), (width, height) = numbers, size
         corners = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
         if w <= 0 or h <= 0:
             self._report.count("boxes without extent dropped", which)
@@ -98,10 +100,9 @@ class BoxTable:
         return corners
 
 
-def _is_four_numbers(box: Any) -> bool:
-    return (
-        isinstance(box, list | tuple)
-        and len(box) == 4
-        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
-        and all(abs(v) < 1e9 for v in box)  # NaN is not less than anything
-    )
+def _four_numbers(box: Any) -> tuple[float, float, float, float] | None:
+    """The numbers of a box, also where they are written as text."""
+    values = [number(v) for v in box] if isinstance(box, list | tuple) and len(box) == 4 else [None]
+    # NaN is not less than anything.
+    known = [float(v) for v in values if v is not None and abs(v) < 1e9]
+    return (known[0], known[1], known[2], known[3]) if len(known) == 4 else None

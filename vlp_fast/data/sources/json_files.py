@@ -19,6 +19,8 @@ Entry = dict[str, Any]
 _WORDS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
 _PIECE = re.compile(r"\.|[eE][+-]?|u[0-9a-fA-F]{0,4}")
 """What the parser stumbles on where a file is cut inside a number or an escaped character."""
+_WHOLE = re.compile(r"[+-]?\d{1,20}", re.ASCII)
+_REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ def table(file: JsonFile, key: str | None, *, of: Entry | None = None) -> list[E
     else:
         index, row = next((i, row) for i, row in enumerate(rows) if not isinstance(row, dict))
         name = f"of '{key}'" if key else "of the list"
-        what = f"entry {index} {name} is {_shown(row)}, not an object"
+        what = f"entry {index} {name} is {shown(row)}, not an object"
     raise InputError(f"{where}{what}; this is not the official layout, download the file again")
 
 
@@ -98,9 +100,9 @@ def value(entry: Entry, key: str, kind: type[V], file: JsonFile) -> V:
     """
     found = entry.get(key)
     if not isinstance(found, kind) or isinstance(found, bool):
-        state = f"is {_shown(found)}" if key in entry else "is missing"
+        state = f"is {shown(found)}" if key in entry else "is missing"
         raise InputError(
-            f"{file.path}: {_place(entry, file)}, {_shown(entry)}: '{key}' {state}, "
+            f"{file.path}: {_place(entry, file)}, {shown(entry)}: '{key}' {state}, "
             f"expected {kind.__name__}; repair the entry"
         )
     return found
@@ -122,10 +124,10 @@ def identity(entry: Entry, key: str, file: JsonFile) -> int:
     Raises:
         InputError: if it is absent, no integer or a larger one.
     """
-    found = value(entry, key, int, file)
+    found = _whole(entry, key, file)
     if not -(2**63) <= found < 2**63:
         raise InputError(
-            f"{file.path}: {_place(entry, file)}, {_shown(entry)}: '{key}' is {_shown(found)}, "
+            f"{file.path}: {_place(entry, file)}, {shown(entry)}: '{key}' is {shown(found)}, "
             "expected an integer of 64 bits; repair the entry"
         )
     return found
@@ -137,13 +139,57 @@ def side(entry: Entry, key: str, file: JsonFile) -> int:
     Raises:
         InputError: if it is not a positive integer.
     """
-    pixels = value(entry, key, int, file)
+    pixels = _whole(entry, key, file)
     if not 0 < pixels < 2**31:
         raise InputError(
-            f"{file.path}: {_place(entry, file)}, {_shown(entry)}: '{key}' is {_shown(pixels)}, "
+            f"{file.path}: {_place(entry, file)}, {shown(entry)}: '{key}' is {shown(pixels)}, "
             "expected pixels > 0; repair the entry"
         )
     return pixels
+
+
+def flag(entry: Entry, key: str, file: JsonFile) -> bool:
+    """Return whether a field is set: a number other than 0, or true; absent or null it is not.
+
+    Raises:
+        InputError: if it is anything else.
+    """
+    found = entry.get(key)
+    if found is None or isinstance(found, bool):
+        return bool(found)
+    return _whole(entry, key, file) != 0
+
+
+def number(found: Any) -> int | float | None:
+    """Return what a field holds if it is a number, be it written as text ("139"), else None."""
+    if isinstance(found, str):
+        if _WHOLE.fullmatch(found):
+            return int(found)
+        return float(found) if len(found) < 100 and _REAL.fullmatch(found) else None
+    is_number = isinstance(found, int | float) and not isinstance(found, bool)
+    return found if is_number else None
+
+
+def whole(found: Any) -> int | None:
+    """Return what a field holds if it is a whole number: 139, 139.0 and "139" are, else None."""
+    known = number(found)
+    if isinstance(known, float):
+        return int(known) if known.is_integer() else None
+    return known
+
+
+def shown(thing: Any) -> str:
+    """Text of at most 60 characters; a message is one line."""
+    text = json.dumps(thing, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _whole(entry: Entry, key: str, file: JsonFile) -> int:
+    found = entry.get(key)
+    if type(found) is int:  # nearly always, and a file has millions
+        return found
+    known = whole(found)
+    return value(entry, key, int, file) if known is None else known
 
 
 def _is_cut(error: json.JSONDecodeError) -> bool:
@@ -163,16 +209,10 @@ def _place(entry: Entry, file: JsonFile) -> str:
     for key, rows in lists:
         for index, row in enumerate(rows if isinstance(rows, list) else ()):
             if row is entry or (isinstance(row, dict) and _holds(row, entry)):
-                return f"entry {index} of {'the list' if key is None else _shown(key)}"
+                return f"entry {index} of {'the list' if key is None else shown(key)}"
     return "an entry"
 
 
 def _holds(row: Entry, entry: Entry) -> bool:
     lists = (inner for inner in row.values() if isinstance(inner, list))
     return any(item is entry for inner in lists for item in inner)
-
-
-def _shown(thing: Any) -> str:
-    """Text of at most 60 characters; a message is one line."""
-    text = json.dumps(thing, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."

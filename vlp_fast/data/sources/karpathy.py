@@ -11,32 +11,49 @@ from pathlib import Path
 
 from vlp_fast.data.images import BrokenImage, read_size
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sources.coco import (
-    FOLDERS,
-    OTHER_SPLIT,
-    annotation_files,
-    clean_caption,
-    make_record,
-    read_instances,
-)
+from vlp_fast.data.sources.coco import OTHER_SPLIT, clean_caption, make_record
+from vlp_fast.data.sources.folders import annotation_files
 from vlp_fast.data.sources.image_files import ImageFiles
+from vlp_fast.data.sources.instances import read_instances
 from vlp_fast.data.sources.json_files import Entry, JsonFile, identity, read_json, table, text
+from vlp_fast.data.sources.karpathy_file import karpathy_file
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
 SPLITS = {"train": ("train", "restval"), "val": ("val",), "test": ("test",)}
+PICTURE_FOLDERS = (
+    *("images", "Images", "train2017", "val2017", "images/train2017", "images/val2017"),
+    *("train2014", "val2014", "images/train2014", "images/val2014"),
+    *("flickr30k-images", "flickr30k_images", "flickr30k_images/flickr30k_images"),
+    *("flickr30k", "flickr30k/images", "flickr30k/flickr30k-images", "images/flickr30k-images"),
+    *("Flicker8k_Dataset", "Flickr8k_Dataset", "flickr8k-images", "flickr8k_images"),
+    "",
+)
+"""Where pictures usually are, if not where an entry says: archives and hosts call folders so."""
 
 
-def karpathy_file(root: Path) -> Path | None:
-    """Return the folder's `dataset_*.json`, or None."""
-    files = [path for folder in FOLDERS for path in sorted((root / folder).glob("dataset_*.json"))]
-    return files[0] if files else None
+def located(root: Path) -> Path | None:
+    """Return the folder's file of Karpathy's, or None.
+
+    Raises:
+        InputError: if there are several and it is not clear which is meant.
+    """
+    files = ImageFiles(root)
+
+    def has_picture(entry: Entry) -> bool:
+        names, stated = entry.get("filename"), entry.get("filepath", "images")
+        if not isinstance(names, str) or not isinstance(stated, str):
+            return False
+        return files.find(_folders(stated), _names(names)) is not None
+
+    return karpathy_file(root, has_picture)
 
 
 def load_karpathy(
     root: Path,
     split: str,
     *,
+    path: Path | None = None,
     missing_images: str,
     attributes: Mapping[int, int] | None = None,
     attribute_names: tuple[str, ...] = (),
@@ -47,6 +64,7 @@ def load_karpathy(
         root: holds `dataset_*.json`, and `instances_*.json` if there are boxes, in itself or in
             `annotations/`, and the image folders.
         split: "train", "val" or "test".
+        path: Karpathy's file; None looks for it in the root.
         missing_images: "error" or "drop".
         attributes: attribute of each annotation id of the instance files.
         attribute_names: names of those.
@@ -54,11 +72,12 @@ def load_karpathy(
     Raises:
         InputError: if a file is missing or damaged, or the split is empty.
     """
-    path = karpathy_file(root)
+    path = path or located(root)
     if path is None:
         raise InputError(
-            f"{root}: has no dataset_*.json (looked in {root} and {root / 'annotations'}); "
-            "add Karpathy's file, or choose another layout with --data.layout"
+            f"{root}: has no dataset_*.json with images, their split and sentences (looked in "
+            f"{root} and {root / 'annotations'}); add Karpathy's file, or choose another layout "
+            "with --data.layout"
         )
     report = DataReport()
     file = read_json(path)
@@ -73,11 +92,9 @@ def load_karpathy(
         if not captions:
             report.count("images without a caption dropped", image_id)
             continue
-        here = _folders(image, file)
+        here = _folders(text(image, "filepath", file) if "filepath" in image else "images")
         folders |= dict.fromkeys(here)
-        name = text(image, "filename", file)
-        # COCO 2017 dropped the prefix COCO_val2014_ of the same file.
-        found = files.find(here, [name, name.rpartition("_")[2]])
+        found = files.find(here, _names(text(image, "filename", file)))
         if found is not None:
             size = instances.sizes.get(image_id) or _size_of_file(found)
             records.append(make_record(image_id, found, size, captions, instances.boxes))
@@ -115,11 +132,14 @@ def _captions(image: Entry, file: JsonFile, report: DataReport) -> tuple[str, ..
     return tuple(caption for caption in cleaned if caption)
 
 
-def _folders(image: Entry, file: JsonFile) -> tuple[str, ...]:
-    """Return where an image may be: where the entry says, or in the folders of COCO 2017."""
-    stated = text(image, "filepath", file) if "filepath" in image else "images"
-    others = ("images", "train2017", "val2017", "images/train2017", "images/val2017", "")
-    return (stated, f"images/{stated}", *others)
+def _folders(stated: str) -> tuple[str, ...]:
+    return (stated, f"images/{stated}", *PICTURE_FOLDERS)
+
+
+def _names(stated: str) -> tuple[str, ...]:
+    """COCO 2017 dropped the prefix COCO_val2014_ of the same file."""
+    short = stated.rpartition("_")[2]
+    return (stated, short) if "COCO_" in stated else (stated,)
 
 
 def _size_of_file(path: Path) -> tuple[int, int]:

@@ -18,9 +18,19 @@ from typing import Any
 
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.boxes import BoxTable
-from vlp_fast.data.sources.coco import FOLDERS, OTHER_SPLIT, clean_caption, make_record
+from vlp_fast.data.sources.coco import OTHER_SPLIT, clean_caption, make_record
+from vlp_fast.data.sources.folders import FOLDERS, is_file
 from vlp_fast.data.sources.image_files import ImageFiles
-from vlp_fast.data.sources.json_files import Entry, JsonFile, identity, read_json, side, table, text
+from vlp_fast.data.sources.json_files import (
+    Entry,
+    JsonFile,
+    identity,
+    read_json,
+    side,
+    table,
+    text,
+    whole,
+)
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -103,14 +113,16 @@ def read_names(path: Path) -> NameList:
         InputError: if the file is missing, empty or not text.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(): it would also split at separators such as U+2028 inside a name.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not UTF-8 text"
         raise InputError(
             f"{path}: {reason}; give the list of names, one a line, with "
             "--data.objects-vocabulary FILE or --data.attributes-vocabulary FILE"
         ) from None
-    names = [[_normal(name) for name in line.split(",")] for line in lines if line.strip()]
+    synonyms_of = [[name for name in map(_normal, line.split(",")) if name] for line in lines]
+    names = [synonyms for synonyms in synonyms_of if synonyms]
     if not names:
         raise InputError(f"{path}: is empty; write a name a line")
     index: dict[str, int] = {}
@@ -181,7 +193,7 @@ def _boxes(
     """Read objects and join their attributes, also by the ids that were merged into them."""
     attributes_path = _located(root, "attributes.json")
     of_object: dict[int, int] = {}
-    if attributes_path.is_file():
+    if is_file(attributes_path):
         of_object = attributes_by_object(attributes_path, attributes)
     file = read_json(_located(root, "objects.json"))
     boxes = BoxTable(report, [file.path])
@@ -201,7 +213,7 @@ def _boxes(
             else:
                 merged = thing.get("merged_object_ids")
                 ids = [own_id, *(merged if isinstance(merged, list) else ())]
-                known = (of_object[i] for i in ids if isinstance(i, int) and i in of_object)
+                known = (of_object[i] for i in map(whole, ids) if i in of_object)
                 boxes.add(
                     image_id,
                     [thing.get(key) for key in ("x", "y", "w", "h")],
@@ -227,7 +239,7 @@ def _places(image_id: int, image: Entry) -> tuple[tuple[str, ...], str]:
 def _located(root: Path, name: str) -> Path:
     """Return the file in the root or in `annotations/` (in the root if in neither)."""
     candidates = [root / folder / name for folder in FOLDERS]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    return next((path for path in candidates if is_file(path)), candidates[0])
 
 
 def _normal(name: str) -> str:

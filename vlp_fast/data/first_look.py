@@ -1,0 +1,54 @@
+"""Whether a data set can be shown at all: some of its images are decoded before the first is used.
+
+A broken image is replaced by another one. Where most are broken, a run would train on the few that
+are not, again and again, and look like success; so it does not begin. A count of what was replaced
+so far could not decide that: each loading process has its own, and a run would stop at another step
+with other processes. What is looked at here depends on the data set alone, and so does the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from vlp_fast.data.images import BrokenImage
+from vlp_fast.data.printable import printable
+from vlp_fast.data.records import Dataset
+from vlp_fast.errors import InputError
+
+LOOKED_AT = 64
+"""Images, evenly spread over the data set, or all; it takes 0.2 s with photographs of COCO."""
+
+FEWEST = 8
+"""Of fewer images nothing is concluded; if all are broken, the first that is loaded says so."""
+
+
+def refuse_broken(dataset: Dataset, decode: Callable[[int], object]) -> None:
+    """Make sure that most images can be decoded, as far as a look at some of them tells.
+
+    Args:
+        dataset: the records.
+        decode: `decode(index)` decodes the image of a record, or raises `BrokenImage`.
+
+    Raises:
+        InputError: if more than half of those looked at, and these at least 8, are broken; with
+            their number.
+    """
+    count = min(len(dataset), LOOKED_AT)
+    indices = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+    problems: list[str] = []
+    for done, index in enumerate(indices):
+        if 2 * (done - len(problems)) >= count:
+            return  # half of them are good: a healthy data set is not looked at any longer
+        try:
+            decode(index)
+        except BrokenImage as error:
+            problems.append(str(error))
+    if 2 * len(problems) > count >= FEWEST:
+        folder = printable(dataset.records[0].path.parent)
+        raise InputError(
+            f"{folder}: {len(problems)} of {count} images of {dataset.name} that were looked at "
+            f"cannot be used, the first: {problems[0]}; repair or download them again, or take "
+            "them out of the annotations"
+        )

@@ -1,0 +1,96 @@
+"""Held-out pictures that are training pictures: found and left out, or the figures are of no use.
+
+One picture gets into both splits where they come from two files: one year's validation set beside
+another year's training set, a folder that serves both, pictures copied to fill up the other part.
+An id alone proves nothing, for it begins anew in each of other people's files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from vlp_fast.data.printable import printable
+from vlp_fast.data.records import Dataset, Record
+from vlp_fast.errors import InputError
+
+BLOCK = 2**16
+"""Bytes that are compared first: other pictures differ in them."""
+
+
+def without_training_pictures(held_out: Dataset, train: Dataset) -> Dataset:
+    """Leave out the held-out records whose picture is one of the training pictures.
+
+    A picture is the same if it is the same file, or if it has the same image id or the same name
+    (also without COCO's prefix of 2014) and the same bytes. Where the same split is asked for
+    twice, as to measure how well it is learnt, it stays as it is.
+
+    Args:
+        held_out: the data set to measure on.
+        train: the data set to learn from.
+
+    Returns:
+        The held-out records that are left, with a note of how many were not.
+
+    Raises:
+        InputError: if none is left.
+    """
+    if held_out.name == train.name:
+        return held_out
+    pictures = _Pictures(train.records)
+    leaks = [i for i, record in enumerate(held_out.records) if pictures.have(record)]
+    if not leaks:
+        return held_out
+    first = printable(held_out.records[leaks[0]].path)
+    if len(leaks) == len(held_out):
+        raise InputError(
+            f"{first}: this and every other picture of {held_out.name} is in {train.name} too; "
+            "give other pictures to measure on with --data.held-out-split, or train on others"
+        )
+    note = f"{len(leaks)} held-out images that are in {train.name} too dropped (the first: {first})"
+    kept = sorted(set(range(len(held_out))) - set(leaks))
+    return replace(held_out.selected(kept), notes=(*held_out.notes, note))
+
+
+class _Pictures:
+    """The pictures of records, by what a copy of one has in common with it."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._alike: dict[int | str, list[Path]] = {}
+        self._sizes: dict[Path, int] = {}
+        for record in records:
+            for key in _keys(record):
+                self._alike.setdefault(key, []).append(record.path)
+
+    def have(self, record: Record) -> bool:
+        """Whether the record's picture is among them."""
+        alike = [path for key in _keys(record) for path in self._alike.get(key, ())]
+        return any(path == record.path or self._is_copy(record.path, path) for path in alike)
+
+    def _is_copy(self, first: Path, second: Path) -> bool:
+        """Unreadable files are no copies; they are told when they are to be shown."""
+        try:
+            size = self._size(first)
+            return size > 0 and size == self._size(second) and _same_bytes(first, second)
+        except OSError:
+            return False
+
+    def _size(self, path: Path) -> int:
+        if path not in self._sizes:
+            self._sizes[path] = path.stat().st_size
+        return self._sizes[path]
+
+
+def _keys(record: Record) -> tuple[int | str, str]:
+    """The image id and the file's name: COCO_val2014_000000000042.jpg is 000000000042.jpg."""
+    name = record.path.name
+    return record.image_id, name.rpartition("_")[2] if name.startswith("COCO_") else name
+
+
+def _same_bytes(first: Path, second: Path) -> bool:
+    with first.open("rb") as one, second.open("rb") as other:
+        while block := one.read(BLOCK):
+            if block != other.read(BLOCK):
+                return False
+    return True
