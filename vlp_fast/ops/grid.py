@@ -148,7 +148,7 @@ def _distinct_places(sides: Sequence[int]) -> tuple[Tensor, Tensor]:
     """
     lengths = host_integers(sorted(set(sides)))
     places = torch.stack([ranges(torch.zeros_like(lengths), lengths), lengths[owners(lengths)]], 1)
-    first = torch.zeros(max(sides, default=0) + 1, dtype=torch.int64)
+    first = lengths.new_zeros(max(sides, default=0) + 1)
     first[lengths] = lengths.cumsum(0) - lengths
     return first, places
 
@@ -158,16 +158,17 @@ def _sides(sizes: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
 
 
 def host_integers(values: Sequence[int]) -> Tensor:
-    """Make an index on the CPU."""
-    return torch.tensor(list(values), dtype=torch.int64)
+    """Make an index on the CPU, whatever torch's default device is."""
+    return torch.tensor(list(values), dtype=torch.int64, device="cpu")
 
 
 def owners(lengths: Tensor) -> Tensor:
     """Number of the span that each element is of."""
-    return torch.arange(len(lengths)).repeat_interleave(lengths)
+    return torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
 
 
 def ranges(starts: Tensor, lengths: Tensor) -> Tensor:
     """Concatenate `arange(start, start + length)` over all pairs."""
     offsets = starts - (lengths.cumsum(0) - lengths)
-    return torch.arange(int(lengths.sum())) + offsets.repeat_interleave(lengths)
+    places = torch.arange(int(lengths.sum()), device=lengths.device)
+    return places + offsets.repeat_interleave(lengths)

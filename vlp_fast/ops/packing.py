@@ -134,7 +134,7 @@ def select_sequences(packing: Packing, sequences: Sequence[int]) -> tuple[Tensor
     cells = packing.grid_cells[
         _kept_ranges(packing.grid_lengths, sequences).to(device, non_blocking=True)
     ]
-    no_cells = torch.zeros(sum(grid_lengths), dtype=torch.int64)
+    no_cells = torch.zeros(sum(grid_lengths), dtype=torch.int64, device="cpu")
     kept = _packing(text_lengths, grid_lengths, image_of, no_cells, None).to(device)
     rows = rows.to(device, non_blocking=True)
     places = packing.places.index_select(0, rows)
@@ -194,7 +194,7 @@ def _packing(
     ends = lengths.cumsum(0)
     starts = ends - lengths
     grid_rows = ranges(starts + text, cells)
-    places = torch.full((int(lengths.sum()), 2), -1, dtype=torch.int32)
+    places = lengths.new_full((int(lengths.sum()), 2), -1, dtype=torch.int32)
     if grid_places is not None:
         places[grid_rows] = grid_places
     return Packing(
