@@ -37,6 +37,10 @@ class MultiHeadProjections(nn.Module):
             dropout is not 0 to below 1.
     """
 
+    # PyTorch's own layers look here for their fused path, which takes the parameters past this
+    # layer; without it they call `forward`, which says what to use instead.
+    batch_first = False
+
     def __init__(
         self, width: int, num_heads: int, head_dim: int | None = None, *, dropout: float = 0.0
     ) -> None:

@@ -224,8 +224,8 @@ class DecoderLayer(ResidualLayer):
         def look_at_memory(rows: Tensor) -> Tensor:
             out: Tensor = self.cross_attention(
                 rows,
-                sequences,
                 memory,
+                sequences,
                 memory_sequences,
                 query_positions=query_positions,
                 memory_positions=memory_positions,
