@@ -1,12 +1,13 @@
 # Every target sets itself up: .venv is created and filled on first use, and renewed when what it is made of changes.
 PYTHON ?= python3
 BIN := .venv/bin
+NEWEST := .venv-newest/bin/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 WORLD := runs/world
 SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:', native.summary())"
 
-.PHONY: pretrain test test-all tables check bench ext clean
+.PHONY: pretrain test test-all test-newest tables check bench ext clean
 .DEFAULT_GOAL := test
 
 # Both systems with all their objectives, on drawn pictures: minutes on two cores.
@@ -25,6 +26,15 @@ test-all: .venv/native .venv/tools
 tables: .venv/native .venv/tools
 	env -u TRITON_INTERPRET $(BIN)/python tests/kernels/triton_resources.py
 	$(BIN)/python tests/csrc/cuda_resources.py
+
+# The same with the newest torch and packages, in an environment of its own, renewed at each call. What the kernels take
+# when they are compiled for every GPU is recorded for the compilers of constraints.txt alone.
+test-newest:
+	$(PYTHON) -m venv .venv-newest
+	$(NEWEST) -m pip --disable-pip-version-check install --upgrade --upgrade-strategy eager -e '.[test,eval,viz]'
+	$(NEWEST) -c "import torch; from vlp_fast import native; print('torch', torch.__version__, native.summary())"
+	$(NEWEST) -m pytest -q -n 2 --dist loadgroup \
+	  --ignore tests/kernels/test_triton_resources.py --ignore tests/csrc/test_cuda_resources.py
 
 check: .venv/native .venv/tools
 	$(BIN)/ruff check .

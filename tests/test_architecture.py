@@ -55,6 +55,7 @@ WAITING_ALLOWED: dict[tuple[str, str], str] = {
     ("vlp_fast/ops/assignment.py", "numpy"): "SciPy's contract: an ndarray in, ndarrays out",
     ("vlp_fast/reference/attention.py", "tolist"): "bounds of sequences, on a CPU only",
     ("vlp_fast/ops/attention_torch.py", "tolist"): "bounds of sequences, on a CPU only",
+    ("vlp_fast/ops/targets.py", "tolist"): "bounds of images, on a CPU only",
 }
 
 

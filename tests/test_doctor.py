@@ -1,6 +1,7 @@
 """The doctor: each thing that can be wrong is found, coloured and comes with its repair."""
 
 import importlib
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -179,3 +180,24 @@ def test_brackets_survive_printing(
 def test_importing_the_doctor_imports_nothing_heavy() -> None:
     code = "import sys, vlp_fast.doctor; assert not {'torch', 'rich'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_rich_the_report_is_printed_plainly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("rich", "rich.console", "rich.text"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert doctor.main() == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"^!!  rich .*import of rich halted", printed, re.M)
+    assert re.search(r"^ +pip install --force-reinstall rich$", printed, re.M)
+    assert re.search(rf"^ok  torch .*{re.escape(torch.__version__)}", printed, re.M)
+
+
+def test_a_missing_package_under_the_operators_is_red_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_import_fails(monkeypatch, "scipy", ImportError("no scipy here"))
+    assert (lines()["scipy"].status, lines()["scipy"].text) == ("red", "no scipy here")
+    pretend_import_fails(monkeypatch, "vlp_fast.ops", ImportError("no scipy here"))
+    assert lines()["operators"].status == "red"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vlp_fast import ops
-    from vlp_fast.layers.attention import GridAttention
+    from vlp_fast.layers.attention import CrossAttention, GridAttention
     from vlp_fast.layers.criterion import SetCriterion
     from vlp_fast.layers.matching import HungarianMatcher
     from vlp_fast.layers.vector_quantize import VectorQuantize
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vlp_fast.ops.assignment import linear_sum_assignment
 
 __all__ = [
+    "CrossAttention",
     "GridAttention",
     "HungarianMatcher",
     "SetCriterion",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "CrossAttention": "vlp_fast.layers.attention",
     "GridAttention": "vlp_fast.layers.attention",
     "HungarianMatcher": "vlp_fast.layers.matching",
     "SetCriterion": "vlp_fast.layers.criterion",

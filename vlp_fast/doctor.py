@@ -5,7 +5,7 @@ nothing heavy until it runs, so that it can also report on a torch that does not
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pkgutil import iter_modules
@@ -18,6 +18,8 @@ Status = Literal["green", "yellow", "red"]
 SYMBOLS: dict[Status, str] = {"green": "ok", "yellow": "--", "red": "!!"}
 OLDEST_TORCH = (2, 11)
 REBUILD = "pip install -e . --force-reinstall --no-deps --verbose"
+
+REQUIRED = ("numpy", "scipy", "safetensors", "tokenizers", "tyro", "rich")
 
 # Module, distribution, what it is for, the extra that brings it (None: triton comes with torch).
 OPTIONAL = (
@@ -44,6 +46,7 @@ def report() -> list[Line]:
     lines = [line]
     if torch is not None:
         lines += [_torchvision_line(), *_gpu_lines(torch)]
+    lines += _required_lines()
     lines += [_native_line(gpu_visible=torch is not None and torch.cuda.is_available())]
     if torch is not None:
         lines += _probe_lines(torch)
@@ -55,18 +58,27 @@ def report() -> list[Line]:
 
 def main() -> int:
     """Print the report; return 1 if anything in it is red, else 0."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(soft_wrap=True, highlight=False)
     lines = report()
     width = max(len(line.name) for line in lines)
+    show = _printer()
     for line in lines:
-        head = Text(f"{SYMBOLS[line.status]}  {line.name:<{width}}  ", style=line.status)
-        console.print(head + Text(line.text, style="default"))
+        show(f"{SYMBOLS[line.status]}  {line.name:<{width}}  ", line.status, line.text)
         if line.repair:
-            console.print(Text(" " * (width + 6) + line.repair, style="bold"))
+            show(" " * (width + 6) + line.repair, "bold", "")
     return int(any(line.status == "red" for line in lines))
+
+
+def _printer() -> Callable[[str, str, str], None]:
+    """What prints a text in a style and plain text behind it; without rich, all of it plainly."""
+    try:
+        from rich.console import Console
+        from rich.text import Text
+    except ImportError:
+        return lambda head, style, rest: print(head + rest)
+    console = Console(soft_wrap=True, highlight=False)
+    return lambda head, style, rest: console.print(
+        Text(head, style=style) + Text(rest, style="default")
+    )
 
 
 def _torch_line() -> tuple[ModuleType | None, Line]:
@@ -92,6 +104,16 @@ def _torchvision_line() -> Line:
         repair = "pip install --force-reinstall torchvision"
         return Line(name="torchvision", status="red", text=_first_line(error), repair=repair)
     return Line(name="torchvision", status="green", text=version)
+
+
+def _required_lines() -> Iterator[Line]:
+    """What every installation has beside torch, where it does not import."""
+    for module in REQUIRED:
+        try:
+            import_module(module)
+        except Exception as error:
+            repair = f"pip install --force-reinstall {module}"
+            yield Line(name=module, status="red", text=_first_line(error), repair=repair)
 
 
 def _gpu_lines(torch: ModuleType) -> Iterator[Line]:
@@ -156,9 +178,13 @@ def _optional_line(module: str, distribution: str, purpose: str, extra: str | No
 
 def _operator_lines(torch: ModuleType) -> Iterator[Line]:
     """One line for each operator and device: the backend that runs, and why."""
-    package = import_module("vlp_fast.ops")
-    for found in iter_modules(package.__path__):
-        import_module(f"vlp_fast.ops.{found.name}")  # defines the operators
+    try:
+        package = import_module("vlp_fast.ops")
+        for found in iter_modules(package.__path__):
+            import_module(f"vlp_fast.ops.{found.name}")  # defines the operators
+    except ImportError as error:
+        yield Line(name="operators", status="red", text=_first_line(error), repair="see above")
+        return
     registry = import_module("vlp_fast.ops.registry")
     devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     for operator in registry.operators():

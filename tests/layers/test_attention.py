@@ -130,8 +130,8 @@ def test_cross_attention_equals_dense_attention_with_gradients() -> None:
 
     got = layer(
         x,
-        asking,
         memory,
+        asking,
         memory_packing,
         query_positions=positions,
         memory_positions=memory_positions,
@@ -156,8 +156,8 @@ def test_cross_attention_equals_dense_attention_with_gradients() -> None:
     in_order = torch.arange(8, dtype=torch.int32)[:, None]
     tables = layer(
         x,
-        asking,
         memory,
+        asking,
         memory_packing,
         query_positions=TablePositions(table=positions, indices=in_order[:7]),
         memory_positions=TablePositions(table=memory_positions, indices=in_order),
@@ -179,6 +179,60 @@ def test_equals_multihead_attention_of_torch() -> None:
     expected = other(x + positions, x + positions, x, key_padding_mask=is_padding)[0]
 
     torch.testing.assert_close(got[~is_padding], expected[~is_padding])
+
+
+@pytest.mark.parametrize("queries_are_padded", [False, True])
+def test_padded_cross_attention_equals_multihead_attention_of_torch(
+    queries_are_padded: bool,
+) -> None:
+    """Values and gradients, whatever stands on padding, which may lie anywhere."""
+    layer, other = CrossAttention(WIDTH, 3).double(), nn.MultiheadAttention(WIDTH, 3).double()
+    other.batch_first = True
+    nn.init.normal_(other.in_proj_bias)
+    layer.load_state_dict(other.state_dict())
+    x, p = random_rows(12).view(3, 4, WIDTH), random_rows(12, seed=2).view(3, 4, WIDTH)
+    memory, m = random_rows(15, seed=3).view(3, 5, WIDTH), random_rows(5, seed=4)
+    of_memory = torch.tensor([[0, 0, 0, 0, 0], [1, 0, 1, 0, 1], [0, 0, 0, 1, 1]]).bool()
+    of_x = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]]).bool()
+    of_x &= torch.tensor(queries_are_padded)
+    padded = [one.detach().masked_fill(of_x[..., None], torch.nan) for one in (x, p)]
+    hidden = memory.detach().masked_fill(of_memory[..., None], torch.inf)
+    leaves = [leaf.requires_grad_() for leaf in (*padded, hidden)]
+
+    got = layer(
+        padded[0],
+        hidden,
+        query_positions=padded[1],
+        memory_positions=m,
+        key_padding_mask=of_memory,
+        query_padding_mask=of_x if queries_are_padded else None,
+    )
+    expected = other(x + p, memory + m, memory, key_padding_mask=of_memory)[0]
+    expected = expected.masked_fill(of_x[..., None], 0.0)
+
+    torch.testing.assert_close(got, expected)
+    weights = torch.randn_like(got)
+    mine = torch.autograd.grad((got * weights).sum(), [*leaves, *layer.parameters()])
+    theirs = torch.autograd.grad((expected * weights).sum(), [x, p, memory, *other.parameters()])
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_padded_cross_attention_without_masks_equals_multihead_attention_of_torch() -> None:
+    layer = CrossAttention(WIDTH, 3).double()
+    other = nn.MultiheadAttention(WIDTH, 3, batch_first=True).double()
+    other.load_state_dict(layer.state_dict())
+    x, memory = random_rows(12).view(3, 4, WIDTH), random_rows(15, seed=3).view(3, 5, WIDTH)
+    torch.testing.assert_close(layer(x, memory), other(x, memory, memory)[0])
+
+
+def test_a_memory_of_padding_alone_gives_the_bias() -> None:
+    layer = CrossAttention(WIDTH, 3).double()
+    nn.init.normal_(layer.out_proj.bias)
+    memory = torch.full((1, 5, WIDTH), torch.nan, dtype=torch.float64)
+    is_padding = torch.ones(1, 5, dtype=torch.bool)
+    out = layer(random_rows(4).view(1, 4, WIDTH), memory, key_padding_mask=is_padding)
+    torch.testing.assert_close(out, layer.out_proj.bias.expand_as(out))
+    assert all(x.isfinite().all() for x in torch.autograd.grad(out.sum(), [*layer.parameters()]))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlp_fast.layers.attention import CrossAttention, GridAttention
 from vlp_fast.layers.positions import TablePositions
@@ -32,7 +32,6 @@ def attention() -> GridAttention:
         ((6, WIDTH), {"key_padding_mask": NO_PADDING}, "pass the packing of these rows"),
         ((6, WIDTH), {"packing": PACKING, "key_padding_mask": NO_PADDING}, "leave the mask out"),
         ((S, L, WIDTH), {"packing": PACKING}, r"with a packing .* pass ops\.pack\(x, packing\)"),
-        ((S, L, WIDTH), {"positions": TABLE}, r"pass positions of shape \(S, L, D\)"),
         ((1, S, L, WIDTH), {}, "flatten leading dimensions"),
         ((WIDTH,), {"packing": PACKING}, "flatten leading dimensions"),
     ],
@@ -98,9 +97,9 @@ def test_other_rows_than_the_sequences_of_a_memory() -> None:
     layer, x, memory = CrossAttention(WIDTH, 3), torch.zeros(6, WIDTH), torch.zeros(4, WIDTH)
     spans = Spans.uniform(S, 2, x.device)
     with pytest.raises(ValueError, match="CrossAttention: received 5 rows, expected 6"):
-        layer(x[:5], PACKING, memory, spans)
+        layer(x[:5], memory, PACKING, spans)
     with pytest.raises(ValueError, match=r"CrossAttention \(memory\): received 3 rows, expected 4"):
-        layer(x, PACKING, memory[:3], spans)
+        layer(x, memory[:3], PACKING, spans)
 
 
 @pytest.mark.parametrize("layer", [GridAttention, CrossAttention])
@@ -121,3 +120,66 @@ def test_sizes_and_rates(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         layer(*sizes, **options)
+
+
+def test_a_table_of_positions_for_padded_rows() -> None:
+    with pytest.raises(ValueError, match=r"GridAttention: .*pass positions of shape \(S, L, D\)"):
+        attention()(torch.zeros(S, L, WIDTH), positions=TABLE)
+
+
+@pytest.mark.parametrize(
+    ("shape", "of_memory", "options", "remedy"),
+    [
+        ((6, WIDTH), (4, WIDTH), {}, r"pass the packings of both, or unsqueeze\(0\)"),
+        ((6, WIDTH), (4, WIDTH), {"sequences": PACKING}, "pass the packings of both"),
+        ((S, L, WIDTH), (6, WIDTH), {}, "both packed or both padded"),
+        ((S, L, WIDTH), (S + 1, L, WIDTH), {}, "pass as many sequences of both"),
+        ((S, L, WIDTH), (S, L, WIDTH), {"memory_sequences": PACKING}, "leave the sequences out"),
+        (
+            (6, WIDTH),
+            (6, WIDTH),
+            {
+                "sequences": PACKING,
+                "memory_sequences": PACKING,
+                "query_padding_mask": NO_PADDING,
+            },
+            "leave the masks out",
+        ),
+    ],
+)
+def test_arguments_of_cross_attention_that_are_not_for_one_another(
+    shape: tuple[int, ...], of_memory: tuple[int, ...], options: dict[str, Any], remedy: str
+) -> None:
+    layer = CrossAttention(WIDTH, 3)
+    with pytest.raises(ValueError, match=f"CrossAttention: received rows .*{remedy}"):
+        layer(torch.zeros(shape), torch.zeros(of_memory), **options)
+
+
+@pytest.mark.parametrize("name", ["key_padding_mask", "query_padding_mask"])
+def test_padding_masks_of_cross_attention(name: str) -> None:
+    layer, x = CrossAttention(WIDTH, 3), torch.zeros(S, L, WIDTH)
+    with pytest.raises(ValueError, match=f"CrossAttention: received {name} .*expected"):
+        layer(x, x, **{name: torch.zeros(S, L)})
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_inside_of_torchs_transformer_layers_the_error_says_what_to_use(training: bool) -> None:
+    """They take [0] of what attention returns; in evaluation they look for a fused path."""
+    encoder = nn.TransformerEncoderLayer(WIDTH, 3, 20, batch_first=True)
+    encoder.self_attn = GridAttention(WIDTH, 3)
+    decoder = nn.TransformerDecoderLayer(WIDTH, 3, 20, batch_first=True)
+    decoder.multihead_attn = CrossAttention(WIDTH, 3)
+    x, said = torch.randn(S, L, WIDTH), r"Attention: received query, key and value, .*use those of"
+    stack = nn.TransformerEncoder(encoder, 2)
+    with torch.no_grad():
+        for layer, inputs in ((encoder, (x,)), (stack, (x,)), (decoder, (x, x))):
+            with pytest.raises(TypeError, match=said):
+                layer.train(training)(*inputs)
+
+
+def test_arguments_that_no_layer_has() -> None:
+    x = torch.zeros(S, L, WIDTH)
+    with pytest.raises(TypeError, match=r"GridAttention: received need_weights, expected layer\(x"):
+        attention()(x, need_weights=False)
+    with pytest.raises(TypeError, match="CrossAttention: received query, key and value, attn_mask"):
+        CrossAttention(WIDTH, 3)(x, x, x, attn_mask=None)

@@ -155,3 +155,33 @@ def test_packed_annotations_are_compiled_a_few_times_in_all() -> None:
     torch.compiler.reset()
     assert len({tuple(counts) for counts in patterns}) == 12
     assert counter.frame_count <= 4
+
+
+OTHERS = {
+    "enc_outputs": {"pred_logits": torch.zeros(2, 3, 4)},
+    "dn_outputs": [{"pred_logits": torch.zeros(2, 3, 4)}],
+    "dn_meta": {"groups": 5},
+    "pred_masks": torch.zeros(2, 3, 8, 8),
+    "interm": ({"pred_boxes": torch.zeros(2, 3, 4)},),
+}
+SILENT = {"last_hidden_state": torch.zeros(2, 3), "enc_outputs": None, "logs": ["a", "b"]}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_predictions_that_are_not_scored_are_told_once(name: str) -> None:
+    criterion, found = make_criterion(), make_outputs(2)
+    with pytest.warns(RuntimeWarning, match=f"SetCriterion: received {name} among") as caught:
+        told = criterion({**found, name: OTHERS[name]}, make_targets([2, 1]))
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = criterion({**found, name: OTHERS[name]}, make_targets([2, 1]))
+        silent = make_criterion()({**SILENT, **found}, make_targets([2, 1]))
+    for losses in (again, silent):
+        torch.testing.assert_close(losses, told)
+
+
+def test_methods_of_detr_that_nobody_would_call_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"subclass Own with loss_labels, which its forward does"):
+        type("Own", (SetCriterion,), {"loss_labels": lambda self: {}})
+    type("Other", (SetCriterion,), {"get_loss": lambda self: {}, "forward": lambda self: {}})

@@ -68,17 +68,24 @@ def test_each_place_drops_in_training_only(place: str, norm_first: bool) -> None
 def test_cross_attention_drops_weights_in_training_only() -> None:
     torch.manual_seed(0)
     layer = CrossAttention(WIDTH, 3, dropout=0.5)
-    assert not torch.equal(layer(X, PACKING, Y, MEMORY), layer(X, PACKING, Y, MEMORY))
+    assert not torch.equal(layer(X, Y, PACKING, MEMORY), layer(X, Y, PACKING, MEMORY))
     layer.eval()
-    in_evaluation = layer(X, PACKING, Y, MEMORY)
+    in_evaluation = layer(X, Y, PACKING, MEMORY)
     layer.train().dropout = 0.0
-    torch.testing.assert_close(in_evaluation, layer(X, PACKING, Y, MEMORY))
+    torch.testing.assert_close(in_evaluation, layer(X, Y, PACKING, MEMORY))
 
 
 def test_the_configured_rate_reaches_every_place() -> None:
     layer = DecoderLayer(replace(CONFIG, dropout=0.3))
     parts = (layer, layer.self_attention, layer.cross_attention)
     assert [*(part.dropout for part in parts), layer.ffn.dropout.p] == [0.3] * 4
+
+
+def test_the_feed_forward_network_has_the_rate_of_the_layer_unless_it_has_its_own() -> None:
+    """DETR's has the layer's, BERT's none."""
+    assert EncoderLayer(replace(CONFIG, dropout=0.3)).ffn.dropout.p == 0.3
+    own = EncoderLayer(replace(CONFIG, dropout=0.3, ffn_dropout=0.0))
+    assert (own.ffn.dropout.p, own.dropout, own.attention.dropout) == (0.0, 0.3, 0.3)
 
 
 def test_an_exchanged_norm_keeps_dropout() -> None:
@@ -109,5 +116,5 @@ def test_sequences_begin_in_the_order_of_the_packing(
         GridAttention(WIDTH, 3)(X, PACKING)
         assert [order is PACKING.longest_first for order in seen] == [True]
     else:
-        CrossAttention(WIDTH, 3)(X, PACKING, Y, MEMORY)
+        CrossAttention(WIDTH, 3)(X, Y, PACKING, MEMORY)
         assert [order is MEMORY.longest_first for order in seen] == [True]

@@ -100,3 +100,12 @@ def test_half_precision_is_computed_in_float32() -> None:
     a = torch.tensor([0.0, 0.0, 300.0, 300.0], dtype=torch.float16)
     assert boxes.iou(a, a).dtype == torch.float32
     assert boxes.iou(a, a).item() == 1
+
+
+def test_the_area_of_a_line_has_the_gradient_of_its_product() -> None:
+    """It may become a box, so its flat side has a gradient; a negative side has none."""
+    corners = torch.tensor([[0.1, 0.3, 0.5, 0.3], [0.2, 0.1, 0.2, 0.6], [0.5, 0.1, 0.2, 0.6]])
+    corners.requires_grad_()
+    boxes.box_area(corners).sum().backward()
+    expected = [[0, -0.4, 0, 0.4], [-0.5, 0, 0.5, 0], [0, 0, 0, 0]]
+    torch.testing.assert_close(corners.grad, torch.tensor(expected))

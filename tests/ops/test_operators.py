@@ -1,5 +1,6 @@
 """Every operator under `opcheck`, and the choice of its backend."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -173,6 +174,49 @@ def test_use_nests_and_ends_with_its_block() -> None:
             ops.backend_for("attention", "cpu")
         raise KeyError
     ops.backend_for("attention", "cpu")
+
+
+def test_a_block_that_ends_takes_its_own_entry_along() -> None:
+    """Whatever the order in which blocks of other threads and generators end."""
+    usual, first, second = ops.backend_for("attention", "cpu"), ops.use("reference"), None
+    first.__enter__()
+    second = ops.use("torch")
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert ops.backend_for("attention", "cpu")[0] == "torch"
+    second.__exit__(None, None, None)
+    assert ops.backend_for("attention", "cpu") == usual
+
+
+def test_each_thread_has_its_own_backend_and_one_without_a_block_that_of_the_others() -> None:
+    entered, ask, found = threading.Barrier(2), threading.Barrier(2), {}
+
+    def backend() -> str:
+        return ops.backend_for("attention", "cpu")[0]
+
+    def other() -> None:
+        found["without a block"] = backend()
+        with ops.use("torch", ["attention"]):
+            entered.wait(10)
+            ask.wait(10)
+            found["other"] = backend()
+            # The caller's, whose block alone is about this operator.
+            found["of another operator"] = ops.backend_for("residual_norm", "cpu")[1]
+
+    with ops.use("reference"):
+        thread = threading.Thread(target=other)
+        thread.start()
+        entered.wait(10)
+        found["this"] = backend()
+        ask.wait(10)
+        thread.join()
+        assert backend() == "reference"
+    assert found == {
+        "without a block": "reference",
+        "this": "reference",
+        "other": "torch",
+        "of another operator": "asked for by use('reference')",
+    }
 
 
 def test_use_of_some_operators_takes_their_backward_passes_and_no_others() -> None:

@@ -180,3 +180,42 @@ def test_wrong_input_is_refused(grid) -> None:
         join_rows(torch.zeros(2, 3), torch.zeros(1, 3), packing)
     with pytest.raises(ValueError, match="at least 2"):
         ops.pack(torch.zeros(1, 1, 3), packing)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_indices_are_on_the_host_whatever_the_default_device_is(device) -> None:
+    with torch.device(device):
+        grid = ops.make_grid(SIZES, (3, 4))
+        packing = ops.make_packing([2, 0, 3, 4], [2, 0, -1, 2], grid)
+        rows, kept = ops.select_sequences(packing, [2, 0])
+        records = (grid, packing, kept, ops.uniform_packing(2, 3), ops.make_targets([]))
+    tensors = [x for one in records for x in vars(one).values() if isinstance(x, torch.Tensor)]
+    assert {x.device.type for x in [rows, *tensors]} == {"cpu"}
+    assert rows.tolist() == [*range(14, 17), *range(8)]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ops.make_packing([2.5], [-1], None), r"text_lengths \[2\.5\], expected integers"),
+        (lambda: ops.make_packing([2.0], [-1], None), "make_packing: received text_lengths"),
+        (lambda: ops.make_packing(torch.tensor([2.0]), [-1], None), "text_lengths"),
+        (lambda: ops.make_packing([2], [-1.0], None), "make_packing: received image_of"),
+        (lambda: ops.make_grid([(2, 2.5)], (3, 4)), r"make_grid: received sizes \(2, 2\.5\)"),
+        (lambda: ops.make_grid([(2, 2)], (3.0, 4)), "make_grid: received map_size"),
+        (lambda: ops.select_sequences(ops.uniform_packing(2, 3), [0.0]), "select_sequences"),
+    ],
+)
+def test_numbers_that_are_no_integers_are_not_rounded(make, said) -> None:
+    with pytest.raises(TypeError, match=said):
+        make()
+
+
+def test_integers_may_be_of_any_kind(grid) -> None:
+    sizes, lengths = torch.tensor(SIZES), torch.tensor([2, 0, 3])
+    same = ops.make_grid(sizes, tuple(torch.tensor([3, 4])))
+    assert (same.sizes, same.map_size) == (grid.sizes, grid.map_size)
+    assert torch.equal(same.places, grid.places)
+    packing = ops.make_packing(lengths.numpy(), lengths.numpy() % 2, same)
+    assert packing.text_lengths == (2, 0, 3)
+    assert {type(n) for n in (*packing.text_lengths, *packing.image_of)} == {int}

@@ -213,7 +213,7 @@ def padding_mask(
 ) -> Tensor:
     """Returns (B, 1, H, W) bool, True beyond each (height, width); map_size is (H, W)."""
     # non_blocking: a copy of host integers must not wait for the device.
-    limits = torch.tensor(sizes).to(device, non_blocking=True)[:, :, None, None]
+    limits = torch.tensor(sizes, device="cpu").to(device, non_blocking=True)[:, :, None, None]
     rows = torch.arange(map_size[0], device=device)[:, None]
     columns = torch.arange(map_size[1], device=device)
     return (rows >= limits[:, :1]) | (columns >= limits[:, 1:])

@@ -5,7 +5,9 @@ all decoder layers are matched and scored in one call; nothing waits for the dev
 has a backend that stays on it (the reference does not); attributes can be scored.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +17,14 @@ from vlp_fast.layers.matching import (
     Annotations,
     HungarianMatcher,
     Outputs,
+    in_detrs_names,
     pack_targets,
     stacked,
 )
 
 LOSSES = ("labels", "boxes", "cardinality", "attributes")
+SCORED = {"pred_logits", "pred_boxes", "pred_attributes", "aux_outputs"}
+METHODS_OF_DETR = ("loss_labels", "loss_cardinality", "loss_boxes", "loss_masks", "get_loss")
 
 
 class SetCriterion(nn.Module):
@@ -39,7 +44,8 @@ class SetCriterion(nn.Module):
     Raises:
         ValueError: for another loss (`masks` are DETR's segmentation, which is not here), or for a
             matcher with another class cost than DETR's.
-        TypeError: for a matcher that matches one layer at a time, as DETR's.
+        TypeError: for a matcher that matches one layer at a time, as DETR's; for a subclass with
+            DETR's methods of single losses, which this `forward` does not call.
 
     Source: DETR's public code.
     """
@@ -58,7 +64,8 @@ class SetCriterion(nn.Module):
         unknown = [name for name in losses if name not in LOSSES]
         if unknown:
             raise ValueError(
-                f"SetCriterion: received the loss {unknown[0]!r}, expected some of {LOSSES}"
+                f"SetCriterion: received the loss {unknown[0]!r}, expected some of {LOSSES}; "
+                "score anything else beside it, with the queries that `matcher.match` finds"
             )
         if not hasattr(matcher, "match"):
             raise TypeError(
@@ -75,6 +82,7 @@ class SetCriterion(nn.Module):
         self.weight_dict = dict(weight_dict)
         self.eos_coef = eos_coef
         self.losses = tuple(losses)
+        self._told: set[str] = set()
         weight = torch.ones(num_classes + 1)
         weight[-1] = eos_coef
         self.register_buffer("empty_weight", weight)  # DETR's state has it
@@ -86,6 +94,9 @@ class SetCriterion(nn.Module):
             outputs: of the model, with `aux_outputs` if those layers are to be scored too.
             targets: of each image.
 
+        Predictions beside these, such as `enc_outputs`, `dn_outputs` or `pred_masks`, are not
+        scored: a warning says so once.
+
         Returns:
             Scalars under DETR's names: `loss_ce`, `class_error`, `loss_bbox`, `loss_giou`,
             `cardinality_error`, besides `loss_attribute`; those of layer i of `aux_outputs` end in
@@ -94,6 +105,7 @@ class SetCriterion(nn.Module):
         Raises:
             ValueError: the shapes disagree, or attributes are to be scored and there are none.
         """
+        self._tell_unscored(outputs)
         logits, boxes, attributes = stacked(outputs)
         self._check(logits, attributes)
         packed = pack_targets(targets, boxes.device)
@@ -130,6 +142,30 @@ class SetCriterion(nn.Module):
             terms["loss_attribute"] = found.attribute_loss
         return terms
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse losses that nobody would call."""
+        super().__init_subclass__(**options)
+        found = [name for name in METHODS_OF_DETR if hasattr(cls, name)]
+        if found and cls.forward is SetCriterion.forward:
+            raise TypeError(
+                f"SetCriterion: received the subclass {cls.__name__} with {', '.join(found)}, "
+                "which its forward does not call, expected none of DETR's methods; change what "
+                "forward returns instead"
+            )
+
+    def _tell_unscored(self, outputs: Outputs) -> None:
+        if torch.compiler.is_compiling():
+            return
+        found = [name for name in unscored(outputs) if name not in self._told]
+        if found:
+            self._told.update(found)
+            warnings.warn(
+                f"SetCriterion: received {', '.join(found)} among the outputs, which it does not "
+                "score; call it once more with them in place of the outputs, or leave them out",
+                RuntimeWarning,
+                stacklevel=5,  # the line that calls the module
+            )
+
     def _check(self, logits: Tensor, attributes: Tensor | None) -> None:
         if logits.shape[-1] != self.num_classes + 1:
             raise ValueError(
@@ -140,6 +176,23 @@ class SetCriterion(nn.Module):
             raise ValueError(
                 "SetCriterion: received no pred_attributes, expected them for the loss 'attributes'"
             )
+
+
+def unscored(outputs: Outputs) -> list[str]:
+    """Names of predictions that `SetCriterion` leaves out: of encoders, of denoising, masks."""
+    rest = {name: value for name, value in in_detrs_names(outputs).items() if name not in SCORED}
+    return [
+        name
+        for name, value in rest.items()
+        if value is not None and (name.startswith(("pred_", "enc_", "dn_")) or _is_outputs(value))
+    ]
+
+
+def _is_outputs(value: object) -> bool:
+    """Whether a value looks like outputs of a layer, or a list of them."""
+    if isinstance(value, list | tuple):
+        return any(map(_is_outputs, value))
+    return isinstance(value, Mapping)
 
 
 @torch.no_grad()

@@ -55,7 +55,7 @@ class SinePosition(nn.Module):
     def on_rows(self, grid: Grid | None, packing: Packing) -> TablePositions:
         """Returns the positions of packed rows; rows of text have none, and no grid is all text."""
         if grid is None:
-            table = torch.zeros(0, self.width, device=packing.places.device)
+            table = packing.places.new_zeros(0, self.width, dtype=torch.float32)
         else:
             table = self.table(grid)
         return TablePositions(table=table, indices=packing.places)

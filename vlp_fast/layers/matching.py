@@ -6,7 +6,6 @@ is not finite is matched last.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -110,7 +109,7 @@ class HungarianMatcher(nn.Module):
             ValueError: the shapes disagree.
         """
         with torch.no_grad():  # as a decorator it would be one more call below the warning's line
-            logits, boxes, attributes = stacked({**_in_detrs_names(outputs), "aux_outputs": []})
+            logits, boxes, attributes = stacked({**in_detrs_names(outputs), "aux_outputs": []})
             packed = pack_targets(targets, boxes.device)
             matches_T = self.match(logits, boxes, attributes, packed)[0]
             return _pairs(matches_T, packed, num_queries=boxes.shape[2])
@@ -138,10 +137,10 @@ class HungarianMatcher(nn.Module):
 
 def stacked(outputs: Outputs) -> tuple[Tensor, Tensor, Tensor | None]:
     """Stacks the predictions of all layers, (A, B, Q, ...), the last one last."""
-    outputs = _in_detrs_names(outputs)
+    outputs = in_detrs_names(outputs)
     auxiliary = outputs.get("aux_outputs") or []
     assert isinstance(auxiliary, Sequence)
-    layers = [*map(_in_detrs_names, auxiliary), outputs]
+    layers = [*map(in_detrs_names, auxiliary), outputs]
     logits = torch.stack([layer["pred_logits"] for layer in layers])
     boxes = torch.stack([layer["pred_boxes"] for layer in layers])
     if "pred_attributes" not in outputs:
@@ -153,22 +152,11 @@ def pack_targets(targets: Annotations, device: torch.device) -> ops.Targets:
     """Packs DETR's list of dictionaries; annotations elsewhere are copied without a wait."""
     if isinstance(targets, ops.Targets):
         return targets.to(device)
-    named = [_in_detrs_names(one) for one in targets]
-    if any("attributes" in t for t in named):
-        return ops.make_targets([(t["boxes"], t["labels"], _attributes(t)) for t in named]).to(
-            device
-        )
-    packed = ops.make_targets([(t["boxes"], t["labels"], t["labels"]) for t in named])
-    return replace(packed, attributes=torch.full_like(packed.labels, -1)).to(device)
+    return ops.make_targets([in_detrs_names(one) for one in targets]).to(device)
 
 
-def _attributes(annotation: Mapping[str, Tensor]) -> Tensor:
-    if "attributes" in annotation:
-        return annotation["attributes"]
-    return torch.full_like(annotation["labels"], -1)
-
-
-def _in_detrs_names(entries: Mapping[str, Any]) -> dict[str, Any]:
+def in_detrs_names(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns entries of outputs or annotations under DETR's names, others as they are."""
     return {TRANSFORMERS_NAMES.get(name, name): value for name, value in entries.items()}
 
 

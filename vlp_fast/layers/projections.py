@@ -37,6 +37,10 @@ class MultiHeadProjections(nn.Module):
             dropout is not 0 to below 1.
     """
 
+    # PyTorch's own layers look here for their fused path, which takes the parameters past this
+    # layer; without it they call `forward`, which says what to use instead.
+    batch_first = False
+
     def __init__(
         self, width: int, num_heads: int, head_dim: int | None = None, *, dropout: float = 0.0
     ) -> None:
@@ -127,7 +131,7 @@ class MultiHeadProjections(nn.Module):
             out = linear_with_positions(x, weight, bias, table, positions.indices)
         else:
             out = F.linear(x + positions.to(x.dtype), weight[:moved], bias[:moved])
-            if moved < len(weight):
+            if moved < weight.shape[0]:
                 rest = F.linear(x, weight[moved:], bias[moved:])
                 out = torch.cat([out, rest], dim=1)
         return out.view(x.shape[0], last - first, self.num_heads, self.head_dim)
@@ -152,4 +156,4 @@ def _check_sizes(
 
 def _is_empty(positions: Positions) -> bool:
     """Whether there is no position at all, as in a batch of text."""
-    return isinstance(positions, TablePositions) and len(positions.table) == 0
+    return isinstance(positions, TablePositions) and positions.table.shape[0] == 0

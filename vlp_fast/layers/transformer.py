@@ -77,7 +77,9 @@ class LayerConfig:
     norm_first: bool = False
     """Normalise in front of each block instead of behind it."""
     dropout: float = 0.1
-    """Rate on attention weights, inside the feed-forward network and on residuals."""
+    """Rate on attention weights, on residuals, and on `ffn_dropout`'s place if that is None."""
+    ffn_dropout: float | None = None
+    """Rate inside the feed-forward network; `dropout` if None (DETR), 0 in BERT."""
     eps: float = 1e-5
     """Of the layer norms; 1e-5 in DETR, 1e-12 in BERT."""
 
@@ -91,9 +93,8 @@ class LayerConfig:
 
     def feed_forward(self) -> FeedForward:
         """Makes the feed-forward network."""
-        return FeedForward(
-            self.width, self.ffn_dim, activation=self.activation, dropout=self.dropout
-        )
+        rate = self.dropout if self.ffn_dropout is None else self.ffn_dropout
+        return FeedForward(self.width, self.ffn_dim, activation=self.activation, dropout=rate)
 
     def norm(self) -> nn.LayerNorm:
         """Makes the layer norm of one block."""
@@ -223,8 +224,8 @@ class DecoderLayer(ResidualLayer):
         def look_at_memory(rows: Tensor) -> Tensor:
             out: Tensor = self.cross_attention(
                 rows,
-                sequences,
                 memory,
+                sequences,
                 memory_sequences,
                 query_positions=query_positions,
                 memory_positions=memory_positions,

@@ -364,6 +364,7 @@ def _layer(config: SohoConfig) -> LayerConfig:
         activation="gelu",
         norm_first=config.norm_first,
         dropout=config.dropout,
+        ffn_dropout=0.0,  # BERT's and the published code's has none
         eps=BERT_EPS,
     )
 

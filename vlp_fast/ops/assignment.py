@@ -97,6 +97,7 @@ def linear_sum_assignment(
     """
     if not isinstance(cost, Tensor):
         array = _numerical(cost)
+        _check_shape(array, num_rows)
         if array.ndim == 2 and num_rows is None and _is_cpp():
             return _solve_array(array, bool(maximize))
         # The copy has what torch could not share: negative strides, read-only memory.
@@ -110,6 +111,14 @@ def linear_sum_assignment(
         raise TypeError(
             f"linear_sum_assignment: received a tensor of {cost.dtype}, expected real numbers"
         )
+    _check_shape(cost, num_rows)
+    batch = cost.detach() if cost.ndim == 3 else cost.detach()[None]
+    heights = None if num_rows is None else _heights(num_rows, batch)
+    pairs = _pairs(_assign(batch, heights, bool(maximize)), batch.shape[2])
+    return pairs if cost.ndim == 3 else (pairs[0][0], pairs[1][0])
+
+
+def _check_shape(cost: Tensor | NDArray[Any], num_rows: object) -> None:
     if cost.ndim not in (2, 3):
         raise ValueError(
             f"linear_sum_assignment: received {cost.dtype} of shape {tuple(cost.shape)}, expected "
@@ -120,10 +129,6 @@ def linear_sum_assignment(
             "linear_sum_assignment: received num_rows with one matrix, expected a batch (3-D); "
             "pass cost[:n] instead"
         )
-    batch = cost.detach() if cost.ndim == 3 else cost.detach()[None]
-    heights = None if num_rows is None else _heights(num_rows, batch)
-    pairs = _pairs(_assign(batch, heights, bool(maximize)), batch.shape[2])
-    return pairs if cost.ndim == 3 else (pairs[0][0], pairs[1][0])
 
 
 def _is_plain_matrix(cost: Tensor) -> bool:

@@ -14,7 +14,7 @@ from vlp_fast.ops import attention_device, attention_torch
 from vlp_fast.ops.backends import register
 from vlp_fast.ops.dropout import check_dropout, seed_on
 from vlp_fast.ops.once_differentiable import once_differentiable
-from vlp_fast.ops.operands import autocast, check_devices, distinct
+from vlp_fast.ops.operands import autocast, check_devices, distinct, is_autocast_on
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import attention as reference
 
@@ -49,7 +49,8 @@ class _Attention(torch.autograd.Function):
     """Of (q, k, v), (q, kv) or (qkv,): gradients are laid out as their projection needs them.
 
     The places are named, because Dynamo (PyTorch 2.11) counts the parameters of `forward` to tell
-    whether it takes `ctx`.
+    whether it takes `ctx`. Bounds of the keys are None where they are the queries': Dynamo
+    (PyTorch 2.14) refuses one tensor as two inputs.
     """
 
     @staticmethod
@@ -59,15 +60,16 @@ class _Attention(torch.autograd.Function):
         second: Tensor | None,
         third: Tensor | None,
         cu_seqlens_q: Tensor,
-        cu_seqlens_k: Tensor,
+        cu_seqlens_k: Tensor | None,
         order: Tensor | None,
         seed: Tensor | None,
         options: tuple[int, int, bool, float, float],
     ) -> Tensor:
         ctx.options = options
-        bounds = (cu_seqlens_q, cu_seqlens_k, order)
+        bounds = _bounds(cu_seqlens_q, cu_seqlens_k, order)
         out, lse = _attention(*_parts(first, second, third), *bounds, *options, seed)
-        ctx.save_for_backward(out, lse, *bounds, seed, first, second, third)
+        sequences = (cu_seqlens_q, cu_seqlens_k, order)
+        ctx.save_for_backward(out, lse, *sequences, seed, first, second, third)
         result: Tensor = out
         return result
 
@@ -79,7 +81,7 @@ class _Attention(torch.autograd.Function):
             None if x is None else torch.empty_like(x, memory_format=torch.contiguous_format)
             for x in projected
         ]
-        bounds = (cu_seqlens_q, cu_seqlens_k, order)
+        bounds = _bounds(cu_seqlens_q, cu_seqlens_k, order)
         inputs = (*grads, *_parts(*projected), out, lse, *bounds)
         _attention_backward(*inputs, *ctx.options, seed, *_parts(*found))
         return *found, None, None, None, None, None
@@ -203,16 +205,22 @@ def _attend(
     _check_sequences(cu_seqlens_q, cu_seqlens_k, order)
     check_devices("attention", *projected, cu_seqlens_q, cu_seqlens_k, order)
     check_dropout("attention", dropout_p)
-    cu_seqlens_q, cu_seqlens_k = cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
+    keys = None if cu_seqlens_k is cu_seqlens_q else cu_seqlens_k.contiguous()
     order = None if order is None else order.contiguous()
     first, second, third = (*distinct(*autocast(*projected)), None, None)[:3]
     scale = projected[0].shape[-1] ** -0.5 if scale is None else float(scale)
     options = (*lengths, causal, scale, float(dropout_p))
     drawn = seed_on(projected[0], seed) if dropout_p > 0 else None
     result: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
-        first, second, third, cu_seqlens_q, cu_seqlens_k, order, drawn, options
+        first, second, third, cu_seqlens_q.contiguous(), keys, order, drawn, options
     )
     return result
+
+
+def _bounds(
+    cu_seqlens_q: Tensor, cu_seqlens_k: Tensor | None, order: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    return cu_seqlens_q, cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k, order
 
 
 def _parts(*projected: Tensor | None) -> list[Tensor]:
@@ -238,7 +246,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
         )
     if not q.is_floating_point():
         raise ValueError(f"attention: received q of {q.dtype}, expected floating point; cast it")
-    if not torch.is_autocast_enabled(q.device.type) and not q.dtype == k.dtype == v.dtype:
+    if not is_autocast_on(q.device.type) and not q.dtype == k.dtype == v.dtype:
         raise ValueError(
             f"attention: received q of {q.dtype}, k of {k.dtype} and v of {v.dtype}, expected one "
             "dtype; cast them, or run under torch.autocast"
@@ -246,8 +254,9 @@ def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
 
 
 def _check_sequences(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, order: Tensor | None) -> None:
+    # Never len(): what is exported would be for that number of sequences alone.
     shapes = cu_seqlens_q.shape, cu_seqlens_k.shape
-    if cu_seqlens_q.ndim != 1 or shapes[0] != shapes[1] or len(cu_seqlens_q) == 0:
+    if cu_seqlens_q.ndim != 1 or shapes[0] != shapes[1] or shapes[0][0] == 0:
         raise ValueError(
             f"attention: received cu_seqlens_q {tuple(shapes[0])} and cu_seqlens_k "
             f"{tuple(shapes[1])}, expected both (S + 1,)"
@@ -258,8 +267,8 @@ def _check_sequences(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, order: Tensor |
             raise ValueError(
                 f"attention: received {name} of {x.dtype}, expected torch.int32; call .int()"
             )
-    if order is not None and order.shape != (len(cu_seqlens_q) - 1,):
+    if order is not None and order.shape != (shapes[0][0] - 1,):
         raise ValueError(
-            f"attention: received order {tuple(order.shape)}, expected ({len(cu_seqlens_q) - 1},), "
+            f"attention: received order {tuple(order.shape)}, expected ({shapes[0][0] - 1},), "
             "every sequence once"
         )

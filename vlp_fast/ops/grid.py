@@ -7,6 +7,7 @@ device. B images, P valid cells.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -68,8 +69,10 @@ def make_grid(sizes: Sequence[tuple[int, int]], map_size: tuple[int, int]) -> Gr
 
     Raises:
         ValueError: a size is below 1 or above the map.
+        TypeError: a number that is no integer.
     """
-    height, width = map_size
+    height, width = integers("make_grid", "map_size", map_size)
+    sizes = tuple(_height_and_width(size) for size in sizes)
     for image, (valid_height, valid_width) in enumerate(sizes):
         if not (1 <= valid_height <= height and 1 <= valid_width <= width):
             raise ValueError(
@@ -85,8 +88,8 @@ def make_grid(sizes: Sequence[tuple[int, int]], map_size: tuple[int, int]) -> Gr
     first_of_width, column_places = _distinct_places(_sides(sizes)[1])
     places = [first_of_height[heights] + rows, len(row_places) + first_of_width[widths] + columns]
     return Grid(
-        sizes=tuple((int(h), int(w)) for h, w in sizes),
-        map_size=(int(height), int(width)),
+        sizes=sizes,
+        map_size=(height, width),
         cell_index=(image_of * height + rows) * width + columns,
         image_of=image_of,
         rows=rows,
@@ -148,26 +151,46 @@ def _distinct_places(sides: Sequence[int]) -> tuple[Tensor, Tensor]:
     """
     lengths = host_integers(sorted(set(sides)))
     places = torch.stack([ranges(torch.zeros_like(lengths), lengths), lengths[owners(lengths)]], 1)
-    first = torch.zeros(max(sides, default=0) + 1, dtype=torch.int64)
+    first = lengths.new_zeros(max(sides, default=0) + 1)
     first[lengths] = lengths.cumsum(0) - lengths
     return first, places
+
+
+def _height_and_width(size: Sequence[int]) -> tuple[int, int]:
+    height, width = integers("make_grid", "sizes", size)
+    return height, width
 
 
 def _sides(sizes: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
     return [height for height, _ in sizes], [width for _, width in sizes]
 
 
+def integers(function: str, name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Return integers of any kind as Python's; what is no integer is not rounded.
+
+    Raises:
+        TypeError: so.
+    """
+    try:
+        return tuple(map(index, values))
+    except TypeError:
+        raise TypeError(
+            f"{function}: received {name} {values}, expected integers; convert them by int()"
+        ) from None
+
+
 def host_integers(values: Sequence[int]) -> Tensor:
-    """Make an index on the CPU."""
-    return torch.tensor(list(values), dtype=torch.int64)
+    """Make an index on the CPU, whatever torch's default device is."""
+    return torch.tensor(list(values), dtype=torch.int64, device="cpu")
 
 
 def owners(lengths: Tensor) -> Tensor:
     """Number of the span that each element is of."""
-    return torch.arange(len(lengths)).repeat_interleave(lengths)
+    return torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
 
 
 def ranges(starts: Tensor, lengths: Tensor) -> Tensor:
     """Concatenate `arange(start, start + length)` over all pairs."""
     offsets = starts - (lengths.cumsum(0) - lengths)
-    return torch.arange(int(lengths.sum())) + offsets.repeat_interleave(lengths)
+    places = torch.arange(int(lengths.sum()), device=lengths.device)
+    return places + offsets.repeat_interleave(lengths)

@@ -136,7 +136,7 @@ def residual_norm(
         raise ValueError(f"residual_norm: received eps {eps}, expected a number above 0")
     check_dropout("residual_norm", dropout_p)
     drawn = seed_on(x, seed) if dropout_p > 0 else None
-    x, residual = distinct(x, residual)
+    x, residual, weight, bias = distinct(x, residual, weight, bias)
     normed, summed = _ResidualNorm.apply(  # type: ignore[no-untyped-call]
         x, residual, weight, bias, float(eps), float(dropout_p), drawn
     )
@@ -150,6 +150,11 @@ def _check(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor) -> None:
             f"residual_norm: received x {tuple(x.shape)}, residual {tuple(residual.shape)}, weight "
             f"{tuple(weight.shape)} and bias {tuple(bias.shape)}, expected (T, D), (T, D), (D,) "
             "and (D,); flatten leading dimensions"
+        )
+    if not (x.is_floating_point() and weight.is_floating_point()):
+        raise ValueError(
+            f"residual_norm: received x of {x.dtype} and weight of {weight.dtype}, expected "
+            "floating point; cast them"
         )
     if torch.promote_types(x.dtype, residual.dtype) != residual.dtype:
         raise ValueError(

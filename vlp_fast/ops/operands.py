@@ -21,15 +21,21 @@ def check_devices(function: str, *tensors: Tensor | None) -> None:
 def autocast(*operands: Tensor) -> tuple[Tensor, ...]:
     """Return operands in the dtype of autocast where it is on; float64 is left alone."""
     device = operands[0].device.type
-    if not torch.is_autocast_enabled(device) or operands[0].dtype == torch.float64:
+    if not is_autocast_on(device) or operands[0].dtype == torch.float64:
         return operands
     return tuple(x.to(torch.get_autocast_dtype(device)) for x in operands)
+
+
+def is_autocast_on(device_type: str) -> bool:
+    """Return whether autocast is on; torch raises for "meta", which computes nothing."""
+    return device_type != "meta" and torch.is_autocast_enabled(device_type)
 
 
 def distinct(*operands: Tensor) -> tuple[Tensor, ...]:
     """Return views where one tensor comes as several operands.
 
-    Of those of an `autograd.Function`, Dynamo (PyTorch 2.11) keeps the gradient of the last only.
+    Of those of an `autograd.Function`, Dynamo keeps the gradient of the last only (PyTorch 2.11),
+    or refuses them (2.14).
     """
     return tuple(
         x.view_as(x) if any(x is before for before in operands[:place]) else x

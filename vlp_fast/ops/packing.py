@@ -13,7 +13,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from vlp_fast.ops.grid import Grid, check_rows, host_integers, moved, owners, ranges
+from vlp_fast.ops.grid import Grid, check_rows, host_integers, integers, moved, owners, ranges
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +87,10 @@ def make_packing(
 
     Raises:
         ValueError: the lengths disagree, an image does not exist, or a sequence is empty.
+        TypeError: a number that is no integer.
     """
+    text_lengths = integers("make_packing", "text_lengths", text_lengths)
+    image_of = integers("make_packing", "image_of", image_of)
     sizes = grid.sizes if grid is not None else ()
     _check_sequences(text_lengths, image_of, len(sizes))
     areas = [h * w for h, w in sizes]
@@ -119,7 +122,9 @@ def select_sequences(packing: Packing, sequences: Sequence[int]) -> tuple[Tensor
 
     Raises:
         ValueError: a sequence does not exist.
+        TypeError: a number that is no integer.
     """
+    sequences = integers("select_sequences", "sequences", sequences)
     for sequence in sequences:
         if not 0 <= sequence < packing.num_sequences:
             raise ValueError(
@@ -134,7 +139,7 @@ def select_sequences(packing: Packing, sequences: Sequence[int]) -> tuple[Tensor
     cells = packing.grid_cells[
         _kept_ranges(packing.grid_lengths, sequences).to(device, non_blocking=True)
     ]
-    no_cells = torch.zeros(sum(grid_lengths), dtype=torch.int64)
+    no_cells = torch.zeros(sum(grid_lengths), dtype=torch.int64, device="cpu")
     kept = _packing(text_lengths, grid_lengths, image_of, no_cells, None).to(device)
     rows = rows.to(device, non_blocking=True)
     places = packing.places.index_select(0, rows)
@@ -194,13 +199,13 @@ def _packing(
     ends = lengths.cumsum(0)
     starts = ends - lengths
     grid_rows = ranges(starts + text, cells)
-    places = torch.full((int(lengths.sum()), 2), -1, dtype=torch.int32)
+    places = lengths.new_full((int(lengths.sum()), 2), -1, dtype=torch.int32)
     if grid_places is not None:
         places[grid_rows] = grid_places
     return Packing(
-        text_lengths=tuple(int(n) for n in text_lengths),
-        grid_lengths=tuple(int(n) for n in grid_lengths),
-        image_of=tuple(int(n) for n in image_of),
+        text_lengths=tuple(text_lengths),
+        grid_lengths=tuple(grid_lengths),
+        image_of=tuple(image_of),
         cu_seqlens=torch.cat([ends.new_zeros(1), ends]).int(),
         text_rows=ranges(starts, text),
         grid_rows=grid_rows,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vlp_fast.ops.backends import register
 from vlp_fast.ops.once_differentiable import once_differentiable
-from vlp_fast.ops.operands import autocast, check_devices
+from vlp_fast.ops.operands import autocast, check_devices, distinct
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import positions as reference
 
@@ -98,7 +98,7 @@ def linear_with_positions(
     _check_dtypes(operands, indices)
     check_devices("linear_with_positions", *operands, indices)
     result: Tensor = _LinearWithPositions.apply(  # type: ignore[no-untyped-call]
-        *operands, indices
+        *distinct(*operands), indices
     )
     return result
 
@@ -119,15 +119,19 @@ def _check_shapes(x: Tensor, weight: Tensor, bias: Tensor, table: Tensor, indice
             f"linear_with_positions: received table {tuple(table.shape)}, expected (R, G) with G "
             f"at most {weight.shape[0]}, the outputs; project positions by the same weight"
         )
-    if indices.ndim != 2 or len(indices) != len(x) or indices.shape[1] not in (1, 2):
+    if indices.ndim != 2 or indices.shape[0] != x.shape[0] or indices.shape[1] not in (1, 2):
         raise ValueError(
             f"linear_with_positions: received indices {tuple(indices.shape)}, expected "
-            f"({len(x)}, 1) or ({len(x)}, 2), of table rows; -1 adds nothing"
+            f"({x.shape[0]}, 1) or ({x.shape[0]}, 2), of table rows; -1 adds nothing"
         )
 
 
 def _check_dtypes(operands: Sequence[Tensor], indices: Tensor) -> None:
     x, weight, bias, table = operands
+    if not x.is_floating_point():
+        raise ValueError(
+            f"linear_with_positions: received x of {x.dtype}, expected floating point; cast it"
+        )
     if not x.dtype == weight.dtype == bias.dtype == table.dtype:
         raise ValueError(
             f"linear_with_positions: received x of {x.dtype}, weight of {weight.dtype}, bias of "

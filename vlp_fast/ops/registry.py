@@ -8,10 +8,14 @@ that are *built*, and a backend that is asked for by name and missing is an erro
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from vlp_fast.ops.operands import is_autocast_on
 
 NAMESPACE = "vlp_fast"
 
@@ -24,11 +28,15 @@ class Preference(NamedTuple):
     backends: tuple[str, ...]
 
 
-class Forced(NamedTuple):
-    """A backend that `use` asks for, and for which operators; None: all."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Forced:
+    """An open block of `use`."""
 
     backend: str
     operators: frozenset[str] | None
+    """None: all."""
+    thread: int
+    """That entered it."""
 
 
 # The first row that fits decides. Triton has no fast path below Ampere, so Volta and Turing (sm_70,
@@ -43,7 +51,7 @@ OTHER_DEVICES = ("reference",)
 
 _library = torch.library.Library(NAMESPACE, "FRAGMENT")
 _operators: dict[str, "Op"] = {}
-_forced: list["Forced"] = []
+_forced: list[Forced] = []
 
 
 class Op:
@@ -85,7 +93,7 @@ class Op:
         device = next(arg.device for arg in args if isinstance(arg, Tensor))
         function = self.backends[backend_for(self, device)[0]]
         with torch.no_grad():
-            if not torch.is_autocast_enabled(device.type):
+            if not is_autocast_on(device.type):
                 return function(*args)
             # Autocast would reach the tensor operations of an implementation and round what it
             # deliberately computes in float32.
@@ -97,8 +105,11 @@ class Op:
 def use(backend: str, operators: Iterable[str] | None = None) -> Iterator[None]:
     """Run operators on one backend inside the `with` block, whatever the device.
 
-    It holds for the whole process, because backward passes run on threads of their own. An operator
-    without that backend raises `ValueError` when it is called. The innermost block decides.
+    The innermost open block of the thread decides. A thread that has none obeys the block that any
+    other thread entered last: backward passes of a GPU run on threads of autograd's own, and worker
+    threads do as the one that started them. So two threads may ask for different backends, of
+    backward passes on a GPU only one at a time. An operator without the backend raises `ValueError`
+    when it is called.
 
     Args:
         backend: e.g. "reference".
@@ -111,19 +122,22 @@ def use(backend: str, operators: Iterable[str] | None = None) -> Iterator[None]:
     if isinstance(operators, str):
         raise TypeError(f"use: received operators {operators!r}, expected [{operators!r}]")
     names = None if operators is None else _with_backward("use", operators)
-    _forced.append(Forced(backend, names))
+    block = Forced(backend=backend, operators=names, thread=get_ident())
+    _forced.append(block)
     try:
         yield
     finally:
-        _forced.pop()
+        _forced.remove(block)
 
 
 def forced_backend(op: Op) -> str | None:
-    """Return the backend that `use` asks for, if it does."""
-    for backend, names in reversed(_forced):
-        if names is None or op.name in names:
-            return backend
-    return None
+    """Return the backend that `use` asks for in this thread, if it does."""
+    if not _forced:
+        return None
+    last_first = tuple(_forced)[::-1]  # a copy, for other threads may leave their blocks meanwhile
+    asked = [block for block in last_first if block.operators is None or op.name in block.operators]
+    own = [block for block in asked if block.thread == get_ident()]
+    return (own or asked)[0].backend if asked else None
 
 
 def operators() -> dict[str, Op]:

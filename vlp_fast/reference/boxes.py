@@ -27,7 +27,9 @@ def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
 
 def box_area(boxes: Tensor) -> Tensor:
     """Area of `(x1, y1, x2, y2)` boxes: `(..., 4)` to `(...)`, 0 where a side is negative."""
-    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(dim=-1)
+    sides = boxes[..., 2:] - boxes[..., :2]
+    # Not clamp, whose gradient at 0 is 1 in PyTorch 2.11 and another in 2.14: a line may widen.
+    return sides.masked_fill(sides < 0, 0.0).prod(dim=-1)
 
 
 def iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:

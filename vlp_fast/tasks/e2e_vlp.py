@@ -126,7 +126,7 @@ class E2EVLPPretraining:
             text_ids=flat([text.ids for text in texts]),
             masked_rows=rows,
             masked_targets=words,
-            is_matched=torch.tensor(is_matched, dtype=torch.int64),
+            is_matched=torch.tensor(is_matched, dtype=torch.int64, device="cpu"),
             targets=detection_targets(examples),
             detection_rows=detection_rows,
             detection_packing=detection_packing,

@@ -92,8 +92,8 @@ class SohoPretraining:
         packing = make_packing([len(text.ids) for text in texts], image_of, grid)
         has_loss = [matched or self.switches.mlm_on_negatives for matched in is_matched]
         rows, targets = chosen_rows(texts, packing.starts, has_loss)
-        matched = torch.tensor(is_matched)
-        of_matched = torch.tensor(has_loss)[packing.sequence_of[packing.grid_rows]]
+        matched = torch.tensor(is_matched, device="cpu")
+        of_matched = torch.tensor(has_loss, device="cpu")[packing.sequence_of[packing.grid_rows]]
         return SohoInputs(
             images=images,
             image_sizes=image_sizes,

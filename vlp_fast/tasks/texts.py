@@ -39,7 +39,7 @@ class Corruption:
 
 def flat(rows: list[list[int]]) -> Tensor:
     """Lay rows end to end as one int64 tensor."""
-    return torch.tensor([token for row in rows for token in row], dtype=torch.int64)
+    return torch.tensor([token for row in rows for token in row], dtype=torch.int64, device="cpu")
 
 
 def chosen_rows(
