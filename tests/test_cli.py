@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from vlp_fast.cli import main
-from vlp_fast.engine.restore import restore_run
+from vlp_fast.engine.recorded_run import restore_run
 from vlp_fast.recipes import RECIPES
 
 Call = Callable[..., Any]  # the fixture of conftest.py
@@ -392,7 +392,7 @@ def test_help_needs_no_torch_and_no_time(words: list[str]) -> None:
 
 def test_the_module_is_a_program() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "vlp_fast.cli", "nonsense"], capture_output=True, text=True
+        [sys.executable, "-m", "vlp_fast", "nonsense"], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("vlp-fast: no command named 'nonsense'")

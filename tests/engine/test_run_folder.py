@@ -19,7 +19,8 @@ from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.evaluator import evaluate
 from vlp_fast.engine.experiment import Run, build_experiment
 from vlp_fast.engine.progress import read_journal
-from vlp_fast.engine.restore import restore_experiment, restore_run
+from vlp_fast.engine.recorded_run import restore_run
+from vlp_fast.engine.restore import restore_experiment
 from vlp_fast.engine.run_folder import open_run_folder
 from vlp_fast.engine.trainer import train
 from vlp_fast.engine.whole_file import write_json

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlp_fast.data.config import Layout, Split
+from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.coco import annotation_files, load_coco
 from vlp_fast.data.sources.drawn_world import load_drawn_world
@@ -45,9 +46,7 @@ def load_dataset(
         InputError: if the folder is missing, has another layout, has damaged files, no caption,
             or no boxes where they are needed.
     """
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "no such folder"
-        raise InputError(f"{root}: {what}; give the folder of the data set with --data.root")
+    check_root(root)
     if split not in SPLITS:
         raise InputError(f"split '{split}' is unknown; choose one of {', '.join(SPLITS)}")
     layout = _detect(root) if layout == "auto" else layout
