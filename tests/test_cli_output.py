@@ -1,4 +1,4 @@
-"""Standard output that is closed, full, left or of few characters: one line at most, no traceback."""
+"""Standard output that is closed, full, left or of few characters: one line at most."""
 
 import os
 import subprocess

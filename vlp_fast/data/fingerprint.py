@@ -16,9 +16,9 @@ Fingerprint = dict[str, int | str]
 """`images`: how many; a digest each of their `files`, `captions` and `boxes`. Goes into json."""
 
 PARTS = {
-    "files": "file names, ids or sizes",
+    "files": "image files (names, ids or sizes)",
     "captions": "captions",
-    "boxes": "boxes, classes or attributes",
+    "boxes": "boxes (places, classes or attributes)",
 }
 """The digests, and what has changed where one differs."""
 
@@ -42,7 +42,8 @@ def difference(before: object, now: Fingerprint) -> str | None:
         old = before.get("images", "other") if isinstance(before, dict) else "other"
         return f"had {old} images then and has {now['images']} now"
     changed = [words for part, words in PARTS.items() if before.get(part) != now.get(part)]
-    return f"has {now['images']} images as it had then, with other {'; other '.join(changed)}"
+    others = " and other ".join(changed)
+    return f"has {now['images']} images as it had then, with other {others}"
 
 
 def _digest(parts: Iterable[bytes]) -> str:

@@ -124,7 +124,8 @@ def _draw_words(experiment: Experiment, axes: Any, examples: list[Example]) -> N
             found, meant = tokenizer.decode([guess]), tokenizer.decode([target])
             words[position] = f"[{found}]" if guess == target else f"[{found}, not {meant}]"
         axis.imshow(_pixels(example.image).numpy())
-        axis.set_title("masked words filled in:\n" + _wrap(" ".join(words[1:-1])), fontsize=9)
+        shown = _wrap(" ".join(words[1:-1])) or "(no word of the vocabulary)"
+        axis.set_title(f"masked words filled in:\n{shown}", fontsize=9)
         axis.axis("off")
 
 
