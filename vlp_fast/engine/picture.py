@@ -40,9 +40,9 @@ def try_report(restore: Callable[[], Experiment]) -> None:
     try:
         draw_report(restore())
     except Exception as error:  # whatever a font, a disk or a memory that is too small brings up
-        reason = printable(error) or type(error).__name__
-        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        print(f"note: no report.png ({kind}{reason}); the run itself is complete")
+        kind = None if isinstance(error, InputError) else type(error).__name__
+        reason = ": ".join(part for part in (kind, printable(error)) if part)
+        print(f"note: no report.png ({reason}); the run itself is complete")
 
 
 @torch.no_grad()
