@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from vlp_fast import __version__
 from vlp_fast.cli.output import (
@@ -54,10 +55,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         way_on = "; the same command goes on from the newest checkpoint, if one was written"
-        complain(f"stopped{way_on if words[0] == 'train' else ''}")
+        complain(f"stopped{way_on if words[:1] == ['train'] else ''}")
         return 130
     except OSError as error:
         return _refused(error, is_run=words[:1] == ["train"])
+
+
+def usage() -> str:
+    """The commands, a line each."""
+    calls = {f"{name} {arguments}".rstrip(): what for name, (arguments, what) in COMMANDS.items()}
+    width = max(map(len, calls)) + 2
+    lines = "".join(f"  {call:{width}s}{what}\n" for call, what in calls.items())
+    return f"usage: vlp-fast COMMAND [ARGUMENTS]\n\n{lines}\n{MORE}"
 
 
 def _run(words: list[str]) -> int:
@@ -69,16 +78,19 @@ def _run(words: list[str]) -> int:
         return 0
     if words[0] not in COMMANDS:
         raise InputError(f"no command named {words[0]!r}; there are {', '.join(COMMANDS)}")
+    _check_here()
     code: int = import_module(f"vlp_fast.cli.{words[0]}").run(words[1:])
     return code
 
 
-def usage() -> str:
-    """The commands, a line each."""
-    calls = {f"{name} {arguments}".rstrip(): what for name, (arguments, what) in COMMANDS.items()}
-    width = max(map(len, calls)) + 2
-    lines = "".join(f"  {call:{width}s}{what}\n" for call, what in calls.items())
-    return f"usage: vlp-fast COMMAND [ARGUMENTS]\n\n{lines}\n{MORE}"
+def _check_here() -> None:
+    """In a folder that is gone no relative path is anything, and libraries of torch abort."""
+    try:
+        Path.cwd()
+    except OSError:
+        raise InputError(
+            "the current folder is gone (deleted or unmounted); change to another one"
+        ) from None
 
 
 def _refused(error: OSError, *, is_run: bool) -> int:

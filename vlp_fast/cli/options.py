@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import sys
+from collections.abc import Iterator
 from itertools import chain, groupby
 from typing import Any
 
@@ -33,15 +35,32 @@ def parse(kind: type[Any], words: list[str], prog: str, **options: Any) -> Any:
 
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), _plain_where_asked():
             parsed = tyro.cli(kind, args=words, prog=prog, **options)
     except SystemExit as exit_:
         if not exit_.code:
+            sys.stdout.flush()  # help that cannot be written is noticed here
             raise
         line = _one_line(complaint.getvalue())
         raise InputError(f"{line}; `{prog} --help` lists every setting") from None
     sys.stderr.write(complaint.getvalue())  # warnings
     return parsed
+
+
+@contextlib.contextmanager
+def _plain_where_asked() -> Iterator[None]:
+    """Where NO_COLOR is set, the help is printed to no terminal first: tyro colours it on any."""
+    if not os.environ.get("NO_COLOR"):
+        yield
+        return
+    encoding = sys.stdout.encoding
+    plain = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+    try:
+        with contextlib.redirect_stdout(plain):
+            yield
+    finally:
+        plain.seek(0)
+        sys.stdout.write(plain.read())
 
 
 def _one_line(box: str) -> str:

@@ -50,10 +50,4 @@ def system_line(error: OSError) -> str:
     """What the system refused, in one line."""
     names = [printable(n) for n in (error.filename, error.filename2) if n is not None]
     reason = error.strerror or printable(error) or type(error).__name__
-    if names:
-        return f"{' and '.join(names)}: {reason}"
-    try:
-        Path.cwd()
-    except OSError:
-        return "the current folder is gone (deleted or unmounted); change to another one"
-    return reason
+    return f"{' and '.join(names)}: {reason}" if names else reason
