@@ -119,6 +119,8 @@ def test_help_in_ascii(words: list[str]) -> None:
         ("OSError(18, 'Invalid cross-device link', 'a', None, 'b')", "a and b: Invalid cross"),
         ("OSError('image file is truncated')", "image file is truncated"),
         ("OSError()", "OSError"),
+        ("OSError('Caught in a worker\\nTraceback\\n  x\\nOSError: gone')", "OSError: gone"),
+        ("OSError('odd\\n')", "odd"),
         ("FileNotFoundError(2, 'No such file', 'a\\nb')", "a\\nb: No such file"),
     ],
 )

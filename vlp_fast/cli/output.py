@@ -49,5 +49,6 @@ def forget_output() -> None:
 def system_line(error: OSError) -> str:
     """What the system refused, in one line."""
     names = [printable(n) for n in (error.filename, error.filename2) if n is not None]
-    reason = error.strerror or printable(error) or type(error).__name__
+    lines = str(error).split("\n")  # of a worker process: its traceback, and then the reason
+    reason = error.strerror or printable(lines[-1] or lines[0]) or type(error).__name__
     return f"{' and '.join(names)}: {reason}" if names else reason

@@ -62,15 +62,20 @@ def check_same_run(run: RunConfig) -> None:
     How long it runs and how often it writes may change; the model is compared with the checkpoint.
 
     Raises:
-        InputError: naming the first setting that differs.
+        InputError: naming the first setting that differs, or why run.json cannot be read.
     """
     path = run.directory / "run.json"
     if run.resume == "never" or not complete_checkpoints(run.directory):
         return
     try:
         before = json.loads(path.read_text())["config"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}, and the run's settings cannot be compared; make it "
+            "readable or give another --run-dir"
+        ) from None
     if not isinstance(before, dict) or before.get("name") != run.name:
         return
     now = _settings(run)
