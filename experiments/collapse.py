@@ -39,7 +39,7 @@ WAYS = {
 
 def train(way: str, world: Path, folder: Path) -> None:
     """Train one way into its folder."""
-    command = [sys.executable, "-m", "vlp_fast.cli", "train", "soho_tiny", *TRAIN, *MODEL]
+    command = [sys.executable, "-m", "vlp_fast", "train", "soho_tiny", *TRAIN, *MODEL]
     command += [*WAYS[way], "--data.root", str(world), "--run-dir", str(folder)]
     subprocess.run(command, check=True)
 

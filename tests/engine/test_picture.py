@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from PIL import Image
 
 from vlp_fast.engine import picture as module
 from vlp_fast.engine.experiment import Run
-from vlp_fast.engine.picture import draw_report
+from vlp_fast.engine.picture import draw_report, try_report
 from vlp_fast.engine.restore import restore_experiment
 from vlp_fast.errors import InputError
 
@@ -51,6 +52,69 @@ def test_a_folder_that_cannot_be_written_is_one_line(finished: Run, tmp_path: Pa
     with pytest.raises(InputError, match=r"report.png: cannot be written \(.*\); free some space"):
         draw_report(elsewhere)
     assert [path.name for path in tmp_path.iterdir()] == ["report.png"]
+
+
+def test_a_caption_may_have_no_word_that_can_be_masked(
+    finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lone zero-width space has no token; a word of no vocabulary is [UNK], which stays."""
+    pytest.importorskip("matplotlib")
+    restored = restore_experiment(finished)
+    examples = restored.held_out_examples(3)
+    captions = ("\u200b", "\u732b", "")
+    odd = [replace(e, captions=(c,)) for e, c in zip(examples, captions, strict=True)]
+    monkeypatch.setattr(type(restored), "held_out_examples", lambda self, count: odd)
+    titles: list[str] = []
+    monkeypatch.setattr(module, "fit_fonts", lambda figure: titles.extend(titles_of(figure)))
+    assert draw_report(restored) is not None
+    assert titles.count("masked words filled in:\n(no word of the vocabulary)") == 3
+
+
+def titles_of(figure: Any) -> list[str]:
+    return [axis.get_title() for axis in figure.axes]
+
+
+def test_characters_that_no_font_has_are_told_in_one_line(
+    finished: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(module, "_wrap", lambda text: "\U000f1234\n\U000f1235")
+    assert draw_report(restore_experiment(finished)) is not None
+    told = capfd.readouterr()
+    assert told.out.count("note: report.png: no installed font has 2 of its characters") == 1
+    assert told.err == ""
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("no glyph"), "RuntimeError: no glyph"),
+        (InputError("x.png: cannot be written"), "x.png: cannot be written"),
+        (MemoryError(), "MemoryError"),
+        (ValueError("a\nb"), "ValueError: a\\nb"),
+    ],
+)
+def test_a_report_that_fails_is_one_line(
+    capsys: pytest.CaptureFixture[str], error: Exception, said: str
+) -> None:
+    def restore() -> Any:
+        raise error
+
+    try_report(restore)
+    told = f"note: no report.png ({said}); the run itself is complete\n"
+    assert capsys.readouterr() == (told, "")
+
+
+def test_ctrl_c_ends_a_report() -> None:
+    def restore() -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        try_report(restore)
 
 
 @torch.no_grad()

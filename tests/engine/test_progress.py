@@ -1,6 +1,7 @@
 """The journal: one row a line, cut at the step that a resumed run begins from."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_without_a_terminal_a_plain_line_a_log(capsys: pytest.CaptureFixture[str
     assert first.startswith("step 5/10  eta 0:00:0")
     assert first.endswith("loss 1.235  mlm 2")
     assert second == "note: [brackets] stay"
+
+
+def test_a_reader_that_leaves_is_told_to_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the output stays what it was: rich would point it at nothing and end the program."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "w", buffering=1) as left:
+        monkeypatch.setattr("sys.stdout", left)
+        with pytest.raises(BrokenPipeError):
+            Display(total=10, start=0).say("a step")
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), theirs)  # to close it without another error
 
 
 def test_rows_without_a_number_of_a_step_are_left_out(tmp_path: Path) -> None:

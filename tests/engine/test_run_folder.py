@@ -19,7 +19,8 @@ from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.evaluator import evaluate
 from vlp_fast.engine.experiment import Run, build_experiment
 from vlp_fast.engine.progress import read_journal
-from vlp_fast.engine.restore import restore_experiment, restore_run
+from vlp_fast.engine.recorded_run import restore_run
+from vlp_fast.engine.restore import restore_experiment
 from vlp_fast.engine.run_folder import open_run_folder
 from vlp_fast.engine.trainer import train
 from vlp_fast.engine.whole_file import write_json
@@ -289,6 +290,68 @@ def test_sections_of_another_kind_are_not_compared(finished: Run, tmp_path: Path
     described["config"] |= {"data": None, "optim": [], "train": "lr"}
     write_json(folder / "run.json", described)
     module.check_same_run(replace(finished, run_dir=folder))
+
+
+def test_paths_are_kept_so_that_they_hold_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = recipe("soho_tiny")
+    names = ("root", "vocabulary", "objects_vocabulary", "attributes_vocabulary")
+    given = {name: Path(f"a/{name}") for name in names}
+    run = replace(
+        run,
+        run_dir=Path("run"),
+        data=replace(run.data, **given),
+        train=replace(run.train, backbone_weights=Path("w.pth")),
+    )
+    open_run_folder(run, WORDS)
+    monkeypatch.chdir("/")
+    kept = restore_run(tmp_path / "run")
+    assert {name: getattr(kept.data, name) for name in names} == {
+        name: tmp_path / path for name, path in given.items()
+    }
+    assert kept.train.backbone_weights == tmp_path / "w.pth"
+
+
+def test_weights_are_the_same_by_whichever_path(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier versions kept the path as it was given."""
+    folder = shutil.copytree(finished.directory, tmp_path / "run")
+    described = json.loads((folder / "run.json").read_text())
+    monkeypatch.chdir(tmp_path)
+
+    def asked(path: str) -> Run:
+        weights = Path(path)
+        return replace(
+            finished, run_dir=folder, train=replace(finished.train, backbone_weights=weights)
+        )
+
+    for kept in ("w.pth", str(tmp_path / "w.pth")):
+        described["config"]["train"]["backbone_weights"] = kept
+        write_json(folder / "run.json", described)
+        for same in ("w.pth", "./w.pth", str(tmp_path / "w.pth")):
+            module.check_same_run(asked(same))
+        with pytest.raises(
+            InputError, match=r"train\.backbone_weights .*w\.pth, asked is .*v\.pth"
+        ):
+            module.check_same_run(asked("v.pth"))
+
+
+def test_settings_that_cannot_be_read_are_not_taken_for_the_same(
+    finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_text
+
+    def refused(self: Path, *words: object, **options: object) -> str:
+        if self.name == "run.json":
+            raise PermissionError(13, "Permission denied", str(self))
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(InputError, match=r"run\.json: Permission denied, and the run's settings"):
+        module.check_same_run(finished)
 
 
 def git(folder: Path, *words: str) -> None:

@@ -68,7 +68,11 @@ def test_matching() -> None:
 def test_operands_on_the_cpu_under_other_defaults(dtype: torch.dtype) -> None:
     """The default device and dtype are those of what a user makes, not of what a layer needs."""
     config = LayerConfig(width=WIDTH, num_heads=2, ffn_dim=24, dropout=0.0)
-    encoder, around, maps = make_encoder(config, 1), GridAttention(WIDTH, 2), resnet(18, remask=True).eval()
+    encoder, around, maps = (
+        make_encoder(config, 1),
+        GridAttention(WIDTH, 2),
+        resnet(18, remask=True).eval(),
+    )
     criterion = SetCriterion(4, HungarianMatcher(), {}, 0.1, ["labels", "boxes", "cardinality"])
     grid = ops.make_grid([(2, 3), (1, 2)], (2, 3))
     packing = ops.make_packing([2, 1], [0, 1], grid)

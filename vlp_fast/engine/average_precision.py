@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +17,11 @@ from torch import Tensor
 from vlp_fast.ops import Targets
 from vlp_fast.ops.boxes import cxcywh_to_xyxy
 from vlp_fast.tasks.detection import Prediction
+
+
+def is_available() -> bool:
+    """Whether faster-coco-eval is installed; without it there are no figures."""
+    return find_spec("faster_coco_eval") is not None
 
 
 class AveragePrecision:

@@ -9,10 +9,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vlp_fast.data.given_paths import check_file
 from vlp_fast.errors import InputError
 
 WRAPPERS = ("state_dict", "model")
 """Keys under which training scripts keep the state dict beside other things."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What DistributedDataParallel and torch.compile put in front of names."""
 
 
 def load_backbone(path: Path, backbone: nn.Module) -> None:
@@ -21,7 +24,8 @@ def load_backbone(path: Path, backbone: nn.Module) -> None:
     Raises:
         InputError: if the file is missing, unreadable, or of another network.
     """
-    state = {n: value for n, value in _read(path).items() if not n.startswith("fc.")}
+    named = {_bare(name): value for name, value in _read(path).items()}
+    state = {name: value for name, value in named.items() if not name.startswith("fc.")}
     wanted = {name: value.shape for name, value in backbone.state_dict().items()}
     found = {name: value.shape for name, value in state.items()}
     counters = {n for n in (*wanted, *found) if n.endswith("num_batches_tracked")}
@@ -37,10 +41,16 @@ def load_backbone(path: Path, backbone: nn.Module) -> None:
     backbone.load_state_dict(fitting, strict=False)
 
 
+def _bare(name: str) -> str:
+    """The name as the network itself has it, whatever it was wrapped into."""
+    while name.startswith(PREFIXES):
+        name = name.partition(".")[2]
+    return name
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; --train.backbone-weights takes a state dict")
+    check_file(path, "--train.backbone-weights", "a state dict")
     state: Any
     try:
         if path.suffix == ".safetensors":

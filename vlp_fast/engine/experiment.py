@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 
 from vlp_fast.data.examples import Example, ImageLoader
+from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.leak import without_training_pictures
 from vlp_fast.data.loader import Loader
 from vlp_fast.data.order import EvaluationOrder, SampleOrder
@@ -18,7 +20,9 @@ from vlp_fast.data.tokenizer import Tokenizer, load_vocabulary, train_vocabulary
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import E2EVLPRun, SohoRun
 from vlp_fast.engine.curriculum import Curriculum, easiest_first
+from vlp_fast.engine.data_notes import data_notes
 from vlp_fast.engine.precision import Precision, choose_precision
+from vlp_fast.engine.same_data import identify
 from vlp_fast.errors import InputError
 from vlp_fast.models import build_model
 from vlp_fast.models.e2e_vlp import E2EVLP
@@ -49,6 +53,8 @@ class Experiment:
         images, held_out_images: decoded and resized examples of either pool.
         curriculum: which pictures a step may see.
         precision: device and number format.
+        identity: what a checkpoint keeps of the data, to be compared with theirs later.
+        notes: what a person should know about the data, one line each.
     """
 
     run: Run
@@ -63,6 +69,8 @@ class Experiment:
     held_out_images: ImageLoader
     curriculum: Curriculum
     precision: Precision
+    identity: dict[str, Any]
+    notes: tuple[str, ...]
 
     @cached_property
     def order(self) -> SampleOrder:
@@ -151,6 +159,8 @@ def build_experiment(run: Run) -> Experiment:
     tokenizer = _tokenizer(run, train)
     _check(run, train, held_out)
     run = _sized(run, train, tokenizer)
+    identity = identify(train, held_out, run.data)
+    notes = data_notes(run, train, held_out)
     precision = choose_precision(run.train)
     model = build_model(run.model).to(precision.device)
     model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -177,6 +187,8 @@ def build_experiment(run: Run) -> Experiment:
             steps=int(run.objective.curriculum * steps) * run.optim.accumulate,
         ),
         precision=precision,
+        identity=identity,
+        notes=notes,
     )
 
 
@@ -217,14 +229,10 @@ def _check_codebook(run: SohoRun) -> None:
 
 def _datasets(run: Run) -> tuple[Dataset, Dataset]:
     data = run.data
-    if data.root is None:
-        raise InputError(
-            "--data.root is missing; give a folder of images and annotations, or draw one: "
-            "`vlp-fast data make-world runs/world`, then --data.root runs/world"
-        )
+    root = check_root(data.root)
     read = partial(
         load_dataset,
-        data.root,
+        root,
         layout=data.layout,
         karpathy_file=data.karpathy_file,
         needs_boxes=isinstance(run, E2EVLPRun) and run.objective.detection,

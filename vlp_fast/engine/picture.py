@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vlp_fast.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from vlp_fast.engine.config import SohoRun
 from vlp_fast.engine.encoding import captions, encode_images, encode_pairs
 from vlp_fast.engine.experiment import Experiment
+from vlp_fast.engine.glyphs import fit_fonts
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.whole_file import write_whole
 from vlp_fast.errors import InputError
@@ -22,10 +24,25 @@ from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.detection import Prediction, predictions
 from vlp_fast.tasks.images import batch_images
+from vlp_fast.tasks.texts import flat
 
 SHOWN = 4
 LOSSES = ("mlm", "itm", "mvm", "captioning", "detection", "tagging")
 SCORE = 0.5
+
+
+def try_report(restore: Callable[[], Experiment]) -> None:
+    """Draw the report of a run that is complete: what goes wrong with it is one line, no error.
+
+    Args:
+        restore: makes the trained experiment.
+    """
+    try:
+        draw_report(restore())
+    except Exception as error:  # whatever a font, a disk or a memory that is too small brings up
+        kind = None if isinstance(error, InputError) else type(error).__name__
+        reason = ": ".join(part for part in (kind, printable(error)) if part)
+        print(f"note: no report.png ({reason}); the run itself is complete")
 
 
 @torch.no_grad()
@@ -56,6 +73,8 @@ def draw_report(experiment: Experiment) -> Path | None:
     else:
         _draw_boxes(experiment, pictures, examples)
     figure.suptitle(f"{run.name}: losses, masked words, held-out pictures", fontsize=14)
+    if note := fit_fonts(figure):
+        print(f"note: report.png: {note}")
     path = run.directory / "report.png"
     try:
         write_whole(path, lambda partial: figure.savefig(partial, dpi=80, format="png"))
@@ -96,7 +115,8 @@ def _draw_words(experiment: Experiment, axes: Any, examples: list[Example]) -> N
     masked = [corruption.mask(e.captions[0], d) for e, d in zip(examples, draws, strict=True)]
     hidden, starts = encode_pairs(experiment, [m.ids for m in masked], examples)
     for axis, example, text, start in zip(axes, examples, masked, starts, strict=True):
-        rows = torch.tensor([start + p for p in text.positions], device=hidden.device)
+        # flat, for a caption without an ordinary token has no positions
+        rows = flat([[start + p for p in text.positions]]).to(hidden.device)
         with experiment.precision.autocast():
             guesses = experiment.model.masked_word_logits(hidden[rows]).argmax(-1).tolist()
         words = [tokenizer.decode([token]) for token in text.original()]
@@ -104,7 +124,8 @@ def _draw_words(experiment: Experiment, axes: Any, examples: list[Example]) -> N
             found, meant = tokenizer.decode([guess]), tokenizer.decode([target])
             words[position] = f"[{found}]" if guess == target else f"[{found}, not {meant}]"
         axis.imshow(_pixels(example.image).numpy())
-        axis.set_title("masked words filled in:\n" + _wrap(" ".join(words[1:-1])), fontsize=9)
+        shown = _wrap(" ".join(words[1:-1])) or "(no word of the vocabulary)"
+        axis.set_title(f"masked words filled in:\n{shown}", fontsize=9)
         axis.axis("off")
 
 

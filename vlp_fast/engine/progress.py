@@ -72,11 +72,18 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+class _Lines(Console):
+    """Where rich would end the program by itself, its caller is told that nobody reads."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
 class Display:
     """A progress bar on a terminal, one plain line per logged step elsewhere."""
 
     def __init__(self, *, total: int, start: int) -> None:
-        self._console = Console(stderr=False, highlight=False, soft_wrap=True, emoji=False)
+        self._console = _Lines(stderr=False, highlight=False, soft_wrap=True, emoji=False)
         self._total, self._start, self._began = total, start, time.monotonic()
         self._bar: Progress | None = None
         if sys.stdout.isatty():

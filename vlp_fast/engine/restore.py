@@ -1,40 +1,14 @@
-"""From a run folder back to its configuration and its trained model."""
+"""From a run's configuration back to its trained model."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import types
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from vlp_fast.engine.checkpoint import load_model, newest_checkpoint, read_state
-from vlp_fast.engine.config import E2EVLPRun, SohoRun
 from vlp_fast.engine.experiment import Experiment, Run, build_experiment
-from vlp_fast.engine.run_folder import check_same_names
+from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.errors import InputError
-
-
-def restore_run(folder: Path) -> Run:
-    """The configuration that the folder's run.json records.
-
-    Raises:
-        InputError: if the folder holds no run, or one of a version with other fields.
-    """
-    path = folder / "run.json"
-    try:
-        values = json.loads(path.read_text())["config"]
-        kind: type[Run] = SohoRun if "num_codes" in values["model"] else E2EVLPRun
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{folder}: no readable run.json; expected a run folder") from None
-    try:
-        run = _rebuild(kind, {**values, "run_dir": str(folder)})
-    except (TypeError, ValueError, LookupError) as error:
-        raise InputError(f"{path}: was written by another version ({error})") from None
-    assert isinstance(run, SohoRun | E2EVLPRun)
-    return run
 
 
 def restore_experiment(run: Run, say: Callable[[str], object] = lambda line: None) -> Experiment:
@@ -44,40 +18,17 @@ def restore_experiment(run: Run, say: Callable[[str], object] = lambda line: Non
 
     Args:
         run: the configuration.
-        say: gets one line if damaged checkpoints were passed over.
+        say: gets a line if damaged checkpoints were passed over, and one if the checkpoint does
+            not tell its data.
 
     Raises:
-        InputError: if there is no complete checkpoint, or the data have other classes than then.
+        InputError: if there is no complete checkpoint, or the data are others than then.
     """
     found = newest_checkpoint(run.directory, say)
     if found is None:
         raise InputError(f"{run.directory}: no complete checkpoint; train first")
     kept = replace(run, resume="auto", data=replace(run.data, vocabulary=None))
     experiment = build_experiment(kept)
-    check_same_names(found, read_state(found), experiment.train)
+    check_same_data(found, read_state(found), experiment.identity, run.data.root, say)
     load_model(found, experiment.model)
     return experiment
-
-
-def _rebuild(kind: Any, value: Any) -> Any:
-    """Turn json values back into the dataclasses, tuples and paths they were."""
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise TypeError(f"{kind.__name__} is {type(value).__name__}, expected an object")  # type: ignore[union-attr]
-        hints = get_type_hints(kind)
-        return kind(**{name: _rebuild(hints[name], inner) for name, inner in value.items()})  # type: ignore[operator]
-    options = get_args(kind)
-    if get_origin(kind) in (Union, types.UnionType):
-        if value is None:
-            return None
-        fitting = [o for o in options if o is not type(None) and _fits(o, value)]
-        return _rebuild(fitting[0], value)
-    if get_origin(kind) is tuple:
-        return tuple(_rebuild(options[0], inner) for inner in value)
-    if get_origin(kind) is Literal and value not in options:
-        raise ValueError(f"{value!r:.60} is none of {', '.join(map(repr, options))}")
-    return Path(value) if kind is Path else value
-
-
-def _fits(kind: Any, value: Any) -> bool:
-    return isinstance(value, list) == (get_origin(kind) is tuple)

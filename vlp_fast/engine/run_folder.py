@@ -7,14 +7,12 @@ import json
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vlp_fast import __version__
-from vlp_fast.data.records import Dataset
 from vlp_fast.data.tokenizer import Tokenizer
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
@@ -23,12 +21,13 @@ from vlp_fast.errors import InputError
 
 MAY_CHANGE = {
     *("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "held_out_images"),
-    *("picture", "device", "precision", "num_workers", "cache", "epochs", "root", "vocabulary"),
+    *("picture", "device", "precision", "num_workers", "cache", "epochs"),
+    *("root", "vocabulary", "objects_vocabulary", "attributes_vocabulary"),
 }
 """Settings that a resumed run may have other values of: they do not decide what is learnt.
 
-`root` and `vocabulary` are paths, which may change; what lies there may not. The vocabulary is
-compared with the folder's vocab.txt where it is read, names of classes by `check_same_names`.
+The last four are paths, which may change; what lies there may not. The vocabulary is compared with
+the folder's vocab.txt where it is read, everything else by `check_same_data`.
 """
 
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "scipy", "tokenizers", "safetensors")
@@ -63,58 +62,37 @@ def check_same_run(run: RunConfig) -> None:
     How long it runs and how often it writes may change; the model is compared with the checkpoint.
 
     Raises:
-        InputError: naming the first setting that differs.
+        InputError: naming the first setting that differs, or why run.json cannot be read.
     """
     path = run.directory / "run.json"
     if run.resume == "never" or not complete_checkpoints(run.directory):
         return
     try:
         before = json.loads(path.read_text())["config"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}, and the run's settings cannot be compared; make it "
+            "readable or give another --run-dir"
+        ) from None
     if not isinstance(before, dict) or before.get("name") != run.name:
         return
-    now = json.loads(json.dumps(dataclasses.asdict(run), default=str))
+    now = _settings(run)
     for section in ("data", "objective", "optim", "train"):
         old = before.get(section)
         if not isinstance(old, dict):
             continue
         for name, value in now[section].items():
-            if name in old and name not in MAY_CHANGE and old[name] != value:
+            if name not in old or name in MAY_CHANGE:
+                continue
+            if name == "backbone_weights" and isinstance(old[name], str):
+                old[name] = _absolute(Path(old[name]))  # earlier versions kept it as it was given
+            if old[name] != value:
                 raise InputError(
                     f"{run.directory}: its run has {section}.{name} {old[name]}, asked is {value}; "
                     "give the same or another --run-dir"
                 )
-
-
-def check_same_names(path: Path, state: dict[str, Any], data: Dataset) -> None:
-    """Refuse a checkpoint whose classes or attributes have other names, or another order.
-
-    Args:
-        path: the checkpoint.
-        state: its state.json, with what `names` returned for the data of then.
-        data: the data of now.
-
-    Raises:
-        InputError: naming the first difference.
-    """
-    for kind, now in names(data).items():
-        before = state.get(kind, now)
-        if before != now:
-            old, new = next(
-                pair
-                for pair in zip_longest(before if isinstance(before, list) else (), now)
-                if pair[0] != pair[1]
-            )
-            raise InputError(
-                f"{path}: learnt other {kind} than {data.name} has: {old!r} is {new!r} now; give "
-                "the same data or another --run-dir"
-            )
-
-
-def names(data: Dataset) -> dict[str, list[str]]:
-    """What the outputs of a model stand for, as a checkpoint keeps it."""
-    return {"classes": list(data.class_names), "attributes": list(data.attribute_names)}
 
 
 def _description(run: RunConfig) -> dict[str, object]:
@@ -124,8 +102,18 @@ def _description(run: RunConfig) -> dict[str, object]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "config": dataclasses.asdict(run),
+        "config": _settings(run),
     }
+
+
+def _settings(run: RunConfig) -> dict[str, Any]:
+    """The configuration as run.json has it: its paths hold from every folder."""
+    settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(run), default=_absolute))
+    return settings
+
+
+def _absolute(path: Path) -> str:
+    return str(path.absolute())
 
 
 def _checkout() -> dict[str, object]:

@@ -35,12 +35,8 @@ from vlp_fast.engine.optim import (
     set_learning_rates,
 )
 from vlp_fast.engine.progress import Display, Journal, append_row
-from vlp_fast.engine.run_folder import (
-    check_same_names,
-    check_same_run,
-    names,
-    open_run_folder,
-)
+from vlp_fast.engine.run_folder import check_same_run, open_run_folder
+from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.engine.stop import StopRequest
 from vlp_fast.errors import InputError
 from vlp_fast.models.soho import Soho
@@ -82,7 +78,7 @@ class Trainer:
         self.step = 0
         self.optimizers = build_optimizers(self.model, self.config.optim)
         self.scaler = experiment.precision.scaler()
-        self._notes = [*experiment.train.notes, *experiment.held_out.notes]
+        self._notes = [*experiment.notes]
         check_same_run(self.config)
         self._resume()
         # Only now: a checkpoint of another model must leave the folder's run.json as it is.
@@ -247,7 +243,7 @@ class Trainer:
     def _save(self) -> None:
         scaler = self.scaler.state_dict() if self.experiment.precision.is_scaled else {}
         extra = {"scaler": scaler, "recipe": self.config.name}
-        extra |= names(self.experiment.train)
+        extra |= self.experiment.identity
         save_checkpoint(
             self.config.directory,
             self.step,
@@ -268,7 +264,8 @@ class Trainer:
             self._refuse_frozen_noise()
 
     def _restore(self, found: Path) -> None:
-        check_same_names(found, read_state(found), self.experiment.train)
+        experiment, root = self.experiment, self.config.data.root
+        check_same_data(found, read_state(found), experiment.identity, root, self._notes.append)
         state = load_checkpoint(found, self.model, self.optimizers)
         try:
             # A scale of another number format than fp16 is none: fp16 then starts from its own.

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlp_fast.data.config import Layout, Split
+from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.coco import load_coco
 from vlp_fast.data.sources.drawn_world import load_drawn_world
-from vlp_fast.data.sources.folders import annotation_files, check_root, is_file
+from vlp_fast.data.sources.folders import annotation_files, is_file
 from vlp_fast.data.sources.json_files import read_json
 from vlp_fast.data.sources.karpathy import load_karpathy, located
 from vlp_fast.data.sources.karpathy_file import other_files

@@ -16,25 +16,6 @@ FOLDERS = ("", "annotations")
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
-def check_root(root: Path) -> None:
-    """Make sure that the root is a folder.
-
-    Raises:
-        InputError: if it is not, with the system's reason where it may not even be looked at.
-    """
-    try:
-        is_folder = stat.S_ISDIR(root.stat().st_mode)
-        what = "" if is_folder else "is a file, not a folder"
-    except FileNotFoundError:
-        what = "no such folder"
-    except (OSError, ValueError) as error:
-        what = _reason(error)
-    if what:
-        raise InputError(
-            f"{printable(root)}: {what}; give the folder of the data set with --data.root"
-        )
-
-
 def names_in(folder: Path) -> frozenset[str]:
     """Return the names of what is in a folder; none if there is no such folder.
 

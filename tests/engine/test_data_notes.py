@@ -1,0 +1,62 @@
+"""What is said of the data before a run: of which split, once, and when boxes cannot be learnt."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vlp_fast.engine import data_notes as module
+from vlp_fast.engine.data_notes import data_notes
+from vlp_fast.engine.experiment import Run, build_experiment
+
+Make = Callable[..., Run]
+
+
+def notes(run: Run, train: tuple[str, ...] = (), held_out: tuple[str, ...] = ()) -> list[str]:
+    built = build_experiment(run)
+    return list(
+        data_notes(
+            built.run, replace(built.train, notes=train), replace(built.held_out, notes=held_out)
+        )
+    )
+
+
+def test_a_note_names_its_split_and_comes_once(micro: Make, tmp_path: Path) -> None:
+    run = micro("soho_tiny", tmp_path)
+    assert notes(run) == []
+    assert notes(run, ("no boxes", "3 dropped", "a"), ("2 dropped", "no boxes")) == [
+        "train and held out: no boxes",
+        "train: 3 dropped",
+        "train: a",
+        "held out: 2 dropped",
+    ]
+
+
+def test_more_boxes_than_queries_are_told(micro: Make, tmp_path: Path) -> None:
+    run = micro("e2e_vlp_tiny", tmp_path)
+    counts = [len(record.labels) for record in build_experiment(run).train.records]
+    assert notes(run) == []
+    assert max(counts) > 2
+    few = replace(run, model=replace(run.model, num_queries=2))
+    crowded = sum(count > 2 for count in counts)
+    said = notes(few)
+    assert said[0] == (
+        f"train: {crowded} of 54 images have more boxes than the model's 2 queries (the most: "
+        f"{max(counts)}); only 2 of each are matched, unless --model.num-queries is raised"
+    )
+    assert said[1].startswith("held out: ")
+    enough = replace(run, model=replace(run.model, num_queries=max(counts)))
+    assert not any(line.startswith("train") for line in notes(enough))
+    without = replace(few, objective=replace(few.objective, detection=False))
+    assert notes(without) == []
+
+
+def test_average_precision_is_not_left_out_silently(
+    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "is_available", lambda: False)
+    said = notes(micro("e2e_vlp_tiny", tmp_path))
+    assert len(said) == 1
+    assert "faster-coco-eval is not installed: pip install 'vlp-fast[eval]'" in said[0]
+    assert notes(micro("soho_tiny", tmp_path)) == []

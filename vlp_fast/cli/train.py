@@ -1,0 +1,65 @@
+"""`vlp-fast train RECIPE --section.field value ...`: pre-train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vlp_fast.errors import InputError
+from vlp_fast.recipes import RECIPES, recipe
+
+USAGE = """usage: vlp-fast train RECIPE --data.root PATH [--run-dir DIR] [--steps N]
+       [--resume auto|never] [--section.field value ...]
+
+The same command goes on from the newest checkpoint of the run folder (--resume auto); with
+--resume never it refuses a folder that holds checkpoints. Sizes of the vocabulary, the classes and
+the attributes come from the data and are no options.
+"""
+
+
+def run(words: list[str]) -> int:
+    """Train, and draw report.png."""
+    if not words or words[0] in ("-h", "--help"):
+        print(f"{USAGE}\nrecipes: {', '.join(RECIPES)}")
+        return 0 if words else 2
+    if words[0].startswith("-"):
+        raise InputError(
+            f"RECIPE comes first: `vlp-fast train RECIPE {words[0]} ...`; `vlp-fast recipes` "
+            "lists them"
+        )
+    asked = _asked(words)
+    _look_first(asked)
+    from vlp_fast.engine.picture import try_report
+    from vlp_fast.engine.restore import restore_experiment
+    from vlp_fast.engine.trainer import train
+
+    train(asked)
+    if asked.train.picture:
+        try_report(lambda: restore_experiment(asked))
+    return 0
+
+
+def _asked(words: list[str]) -> Any:
+    import tyro
+
+    from vlp_fast.cli.options import parse
+
+    default = recipe(words[0])
+    config = (tyro.conf.AvoidSubcommands,)
+    return parse(
+        type(default), words[1:], f"vlp-fast train {words[0]}", default=default, config=config
+    )
+
+
+def _look_first(asked: Any) -> None:
+    """What takes no time to find out is told before torch is imported."""
+    from vlp_fast.data.given_paths import check_file, check_root
+    from vlp_fast.engine.folder_lock import FolderLock
+
+    check_root(asked.data.root)
+    for option in ("vocabulary", "objects_vocabulary", "attributes_vocabulary"):
+        if path := getattr(asked.data, option):
+            check_file(path, f"--data.{option.replace('_', '-')}", "a file of one name a line")
+    with FolderLock(asked.directory):
+        is_begun = any(asked.directory.glob("checkpoint-*"))
+    if asked.train.backbone_weights and not is_begun:
+        check_file(asked.train.backbone_weights, "--train.backbone-weights", "a state dict")
