@@ -87,6 +87,11 @@ def test_no_other_caption_is_an_error(dataset: Dataset) -> None:
         draw_foreign_caption(dataset, 0, np.random.default_rng(0))
 
 
+def test_images_of_one_caption_are_matched_with_those_of_others() -> None:
+    dataset = replace(data(("a",), ("a",)), foreign_captions=("a", "b", "c"))
+    assert drawn(dataset, 0, times=40) == {"b", "c"}
+
+
 def test_one_other_caption_among_many_is_found() -> None:
     dataset = data(*[("a",)] * 500, ("b",))
     assert drawn(dataset, 0, times=40) == {"b"}

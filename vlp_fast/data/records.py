@@ -53,6 +53,8 @@ class Dataset:
         box_remedy: if there are no boxes, why that is and what to do about it.
         needs_boxes: whether an image is of no use where its boxes cannot be placed; if not, it is
             shown without them.
+        foreign_captions: captions of other images than these, for matching, where all of these
+            images have the same caption.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     box_remedy: str = ""
     needs_boxes: bool = True
+    foreign_captions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -88,3 +91,8 @@ class Dataset:
     def captions(self) -> list[str]:
         """Every caption of every record, in order."""
         return [caption for record in self.records for caption in record.captions]
+
+    def has_one_caption(self) -> bool:
+        """Whether all captions of all records are the same."""
+        first = self.records[0].captions[0]
+        return all(caption == first for record in self.records for caption in record.captions)

@@ -208,14 +208,11 @@ def _check(run: Run, train: Dataset, held_out: Dataset) -> None:
         )
     if isinstance(run, SohoRun) and run.model.codebook_init == "data":
         _check_codebook(run)
-    for dataset in (train, held_out):
-        captions = iter(dataset.captions())
-        first = next(captions, None)
-        if all(caption == first for caption in captions):
-            raise InputError(
-                f"{run.data.root}: {dataset.name} has one caption only, and image-text matching "
-                "needs foreign ones; add pictures with other captions"
-            )
+    if train.has_one_caption():
+        raise InputError(
+            f"{run.data.root}: {train.name} has one caption only, and image-text matching needs "
+            "foreign ones; add pictures with other captions"
+        )
 
 
 def _check_codebook(run: SohoRun) -> None:
@@ -252,7 +249,19 @@ def _datasets(run: Run) -> tuple[Dataset, Dataset]:
             f"{data.root}: {train.name} and {held_out.name} have other classes of objects; make "
             "the categories of both instance files the same"
         )
-    return train, held_out
+    return train, _with_foreign_captions(held_out, train)
+
+
+def _with_foreign_captions(held_out: Dataset, train: Dataset) -> Dataset:
+    """Held-out images that all have one caption are matched with those of training."""
+    if not held_out.has_one_caption():
+        return held_out
+    note = "all captions are the same; matching takes foreign ones from training"
+    return replace(
+        held_out,
+        foreign_captions=tuple(dict.fromkeys(train.captions())),
+        notes=(*held_out.notes, note),
+    )
 
 
 def _planned_steps(run: Run, train: Dataset) -> int:

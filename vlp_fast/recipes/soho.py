@@ -97,6 +97,39 @@ def tiny() -> SohoRun:
     )
 
 
+def small_world() -> SohoRun:
+    """The small world, minutes on two cores: words, codes and matching are told from the picture.
+
+    As `soho_world`, but the CNN stays frozen after the tagging: what it has learnt is enough.
+    Make the data with `vlp-fast data make-world runs/small-world --images 4000 --bounds small`.
+    """
+    return SohoRun(
+        name="soho_small_world",
+        steps=950,
+        model=replace(
+            SMALL,
+            backbone=small.SMALL_WORLD_BACKBONE,
+            layers=2,
+            ffn_dim=256,
+            num_codes=64,
+            revival=0.7,
+        ),
+        objective=SohoObjective(mask_rate=0.25, tagging_steps=500),
+        data=small.WORLD_DATA,
+        optim=replace(
+            SMALL_OPTIM,
+            lr=1.5e-3,
+            backbone_optimizer="adamw",
+            backbone_lr=3e-3,
+            backbone_weight_decay=0.01,
+            warmup_steps=50,
+            freeze_backbone=20.0,
+            freeze_statistics=True,
+        ),
+        train=small.SMALL_WORLD_TRAIN,
+    )
+
+
 def world() -> SohoRun:
     """The drawn world, half an hour on two cores: the model uses the picture.
 
@@ -126,6 +159,7 @@ def world() -> SohoRun:
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "soho_tiny": tiny,
+    "soho_small_world": small_world,
     "soho_world": world,
     "soho_r18_3_official": official,
     "soho_r18_3": lambda: paper("soho_r18_3"),

@@ -67,6 +67,9 @@ def _any_foreign_caption(
         for text in dataset.records[(start + offset) % size].captions:
             if text not in own:
                 return text
+    elsewhere = [text for text in dataset.foreign_captions if text not in own]
+    if elsewhere:
+        return elsewhere[start % len(elsewhere)]
     raise InputError(
         f"{dataset.records[index].path}: {dataset.name} has no caption that is not this "
         f"picture's own as well, among {size} pictures; matching needs foreign ones"
