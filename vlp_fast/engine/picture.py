@@ -13,6 +13,12 @@ from vlp_fast.data.examples import Example
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from vlp_fast.engine.code_maps import (
+    coded_pictures,
+    draw_code_legend,
+    draw_code_maps,
+    frequent_codes,
+)
 from vlp_fast.engine.config import SohoRun
 from vlp_fast.engine.encoding import captions, encode_images, encode_pairs
 from vlp_fast.engine.experiment import Experiment
@@ -21,13 +27,13 @@ from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.whole_file import write_whole
 from vlp_fast.errors import InputError
 from vlp_fast.models.e2e_vlp import E2EVLP
-from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.detection import Prediction, predictions
-from vlp_fast.tasks.images import batch_images
 from vlp_fast.tasks.texts import flat
 
 SHOWN = 4
 LOSSES = ("mlm", "itm", "mvm", "captioning", "detection", "tagging")
+LEGEND = 100
+"""Pictures that patches of the codes are taken from."""
 SCORE = 0.5
 
 
@@ -63,13 +69,19 @@ def draw_report(experiment: Experiment) -> Path | None:
 
     run = experiment.run
     experiment.model.eval()
-    figure, axes = pyplot.subplots(3, SHOWN, figsize=(4 * SHOWN, 11), layout="constrained")
+    rows = 4 if isinstance(run, SohoRun) else 3
+    figure, axes = pyplot.subplots(
+        rows, SHOWN, figsize=(4 * SHOWN, 3.6 * rows), layout="constrained", squeeze=False
+    )
     _draw_curves(axes[0], read_journal(run.directory / "metrics.jsonl"))
     examples = experiment.held_out_examples(SHOWN)
     words, pictures = axes[1][: len(examples)], axes[2][: len(examples)]
     _draw_words(experiment, words, examples)
     if isinstance(run, SohoRun):
-        _draw_codes(experiment, pictures, examples)
+        grid = axes[3, 0].get_gridspec()
+        for axis in axes[3]:
+            axis.remove()
+        _draw_codes(experiment, pictures, figure.add_subplot(grid[3, :]), examples)
     else:
         _draw_boxes(experiment, pictures, examples)
     figure.suptitle(f"{run.name}: losses, masked words, held-out pictures", fontsize=14)
@@ -166,19 +178,14 @@ def _detect(experiment: Experiment, examples: list[Example]) -> list[Prediction]
     return predictions(found.logits[-1], found.boxes[-1], None)
 
 
-def _draw_codes(experiment: Experiment, axes: Any, examples: list[Example]) -> None:
-    """The dictionary index of every cell, as a map of colours beside nothing else."""
-    model, device = experiment.model, experiment.precision.device
-    assert isinstance(model, Soho)
-    images, sizes, grid = batch_images(examples, model.grid_sizes, model.pad_multiple)
-    with experiment.precision.autocast():
-        indices = model.embed_image(images.to(device), grid.to(device), sizes).indices.cpu()
-    parts = indices.split([height * width for height, width in grid.sizes])
-    for axis, size, part in zip(axes, grid.sizes, parts, strict=True):
-        codes: Tensor = part.reshape(size)
-        axis.imshow((codes * 67 % 256).numpy(), cmap="nipy_spectral", vmin=0, vmax=255)
-        axis.set_title(f"dictionary codes, {len(set(codes.flatten().tolist()))} kinds", fontsize=9)
-        axis.axis("off")
+def _draw_codes(experiment: Experiment, axes: Any, legend: Any, examples: list[Example]) -> None:
+    """Maps of codes of the pictures above, and what the codes look like in some more of them."""
+    more = experiment.held_out_examples(LEGEND)
+    pictures = coded_pictures(experiment, more, [_pixels(example.image) for example in more])
+    shown, others = pictures[: len(examples)], pictures[len(examples) :]
+    coloured = frequent_codes(shown)
+    draw_code_maps(axes, shown, coloured)
+    draw_code_legend(legend, others or shown, coloured)
 
 
 def _pixels(image: Tensor) -> Tensor:

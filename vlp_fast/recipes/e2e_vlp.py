@@ -75,8 +75,8 @@ def tiny() -> E2EVLPRun:
 def small_world() -> E2EVLPRun:
     """The small world, minutes on two cores: words, boxes and captions come from the picture.
 
-    As `e2e_vlp_world`, on smaller pictures with a smaller model: the ground and the words are learnt
-    while the CNN is frozen, boxes and matching when its features may adapt to them.
+    As `e2e_vlp_world`, on smaller pictures with a smaller model: the ground and the words are
+    learnt while the CNN is frozen, boxes and matching when its features may adapt to them.
     Make the data with `vlp-fast data make-world runs/small-world --images 4000 --bounds small`.
     """
     base = world()
