@@ -14,14 +14,14 @@ ONE_VALUE = "Expected more than 1 value per channel when training"
 
 
 def explained(error: BaseException, step: int) -> BaseException:
-    """An error after `step` whole steps as an `InputError` where there is a remedy, else the error itself."""
+    """An error after `step` whole steps: an `InputError` if it has a remedy, else as it is."""
     text = str(error)
     if isinstance(error, NO_MEMORY) or (
         isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY_WORDS)
     ):
         return InputError(
-            f"after step {step}: out of memory{_first_line(text)}; free some and give the same command "
-            "again, or give another --run-dir with a lower --train.batch-size and a higher "
+            f"after step {step}: out of memory{_first_line(text)}; free some and give the same "
+            "command again, or give another --run-dir with a lower --train.batch-size and a higher "
             "--optim.accumulate, or smaller pictures by --data.shorter"
         )
     if isinstance(error, ValueError) and text.startswith(ONE_VALUE):

@@ -79,8 +79,11 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
 def _line(row: dict[str, Any]) -> str:
     """A row as strict json, which knows neither NaN nor infinity."""
-    is_number = lambda x: not isinstance(x, float) or math.isfinite(x)
-    return json.dumps({name: x if is_number(x) else None for name, x in row.items()}) + "\n"
+    strict = {
+        name: None if isinstance(x, float) and not math.isfinite(x) else x
+        for name, x in row.items()
+    }
+    return json.dumps(strict) + "\n"
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], int]:

@@ -9,7 +9,6 @@ a step: figures stay on the device until a line is logged. (The reference assign
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from vlp_fast.engine.checkpoint import (
     save_checkpoint,
 )
 from vlp_fast.engine.codebook import start_codebook
+from vlp_fast.engine.divergence import divergence
 from vlp_fast.engine.evaluator import evaluate
 from vlp_fast.engine.experiment import Batch, Experiment, Run, build_experiment
 from vlp_fast.engine.failure import explained
@@ -49,10 +49,6 @@ from vlp_fast.errors import InputError
 from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.tagging import TaggingInputs
 from vlp_fast.tasks.task import StepOutput
-
-PATIENCE = {False: 8, True: 40}
-"""Steps in a row without a finite gradient after which a run stops. With loss scaling (True) each
-halves the scale: 40 of them leave nothing of it."""
 
 
 def train(run: Run) -> Path:
@@ -296,13 +292,12 @@ class Trainer:
     def _check(self, loss: float) -> None:
         """Refuse to go on, and to save, where nothing is learnt any more."""
         skipped = int(self._skipped_in_a_row)
-        is_scaled = self.experiment.precision.is_scaled
-        is_all = self.step == self.experiment.total_steps and skipped == self.step - self._began_at
-        what = ""
-        if not math.isfinite(loss):
-            what = f"the loss is {loss}"
-        elif skipped >= PATIENCE[is_scaled] or (is_all and not is_scaled):
-            what = f"the last {skipped} steps were skipped, since no gradient is finite"
+        what = divergence(
+            loss,
+            skipped,
+            is_scaled=self.experiment.precision.is_scaled,
+            is_whole_run=self.experiment.total_steps == self.step == self._began_at + skipped,
+        )
         if what:
             self._is_whole = False
             raise InputError(
