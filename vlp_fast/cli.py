@@ -19,6 +19,7 @@ from typing import Any, Literal
 from vlp_fast.checks import AT_LEAST_ONE, check
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
+from vlp_fast.threads import wait_passively
 
 USAGE = """usage: vlp-fast COMMAND [ARGUMENTS]
 
@@ -47,6 +48,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; exit code 2 is wrong input, 130 Ctrl-C, 141 a reader of a run that left."""
     words = sys.argv[1:] if arguments is None else arguments
+    wait_passively()  # no command has imported torch yet
     if not words or words[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0 if words else 2
