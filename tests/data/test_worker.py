@@ -100,7 +100,7 @@ def test_a_worker_that_is_gone_is_noticed_at_once(end: Callable[[], None], how: 
     found, began = [], time.monotonic()
     with pytest.raises(InputError, match=f"a loading process {how}; if memory"):
         found.extend(step for step, _ in steps_of(collate))
-    assert found == [0, 1, 2]
+    assert found == [0, 1, 2][: len(found)]  # what has come may be dropped, never disordered
     assert time.monotonic() - began < 30
 
 
@@ -117,6 +117,17 @@ def test_a_worker_killed_while_nobody_waits_for_it_is_noticed() -> None:
     with pytest.raises(InputError, match="killed by SIGKILL"):
         worker.answer()
     worker.close()
+
+
+@pytest.mark.dist
+def test_a_worker_that_is_gone_is_noticed_before_its_turn() -> None:
+    steps = steps_of(lambda examples, epoch, step: os.getpid(), steps=40)
+    (_, first), (_, second) = next(steps), next(steps)
+    assert first != second
+    os.kill(second, signal.SIGKILL)
+    time.sleep(1)
+    with pytest.raises(InputError, match="killed by SIGKILL"):
+        next(steps)  # the first one's turn
 
 
 @pytest.mark.dist
@@ -166,7 +177,7 @@ def limited(*, child: str = "pass", main: str = "pass", **options: Any) -> tuple
         [*options.pop("before", []), sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         **options,
     )
     return done.stdout, done.stderr

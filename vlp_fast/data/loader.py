@@ -102,6 +102,8 @@ def _answers(workers: list[Worker], steps: range) -> Iterator[Any]:
 
     ask(AHEAD * len(workers))
     while asked:
+        for worker in workers:  # those, too, whose turn comes some long steps later
+            worker.check()
         answer = asked.popleft().answer()
         ask(1)
         yield answer

@@ -67,6 +67,15 @@ class Worker:
         with contextlib.suppress(ConnectionError):  # the answer will tell
             self._socket.sendall(STEP.pack(step))
 
+    def check(self) -> None:
+        """Ask the system whether the process still runs.
+
+        Raises:
+            InputError: if it has ended.
+        """
+        if not self._process.is_alive():
+            raise InputError(self._epitaph())
+
     def answer(self) -> Any:
         """Wait for the next answer.
 
