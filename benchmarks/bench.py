@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 import tyro
 
 from vlp_fast.errors import InputError
+from vlp_fast.threads import wait_passively
 
 from . import OPERATORS, ledger
-from .plugin import CASES, wait_passively
+from .plugin import CASES
 
 SHOWN = ("--benchmark-columns=median,iqr,min,rounds", "--benchmark-sort=mean")
 ALONE = ("-c", os.devnull, f"--rootdir={CASES.parent}", "-p", "no:cacheprovider", "--assert=plain")

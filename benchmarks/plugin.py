@@ -8,8 +8,6 @@ pytest-benchmark choose what is shown, saved and compared.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vlp_fast.errors import InputError
+from vlp_fast.threads import wait_passively
 
 if TYPE_CHECKING:
     from .case import Case
     from .harness import Result
 
 CASES = Path(__file__).resolve().parent / "timed_cases.py"
-WAIT_POLICY = "OMP_WAIT_POLICY"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,15 +94,3 @@ class Benchmarks:
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
         """Say who was not timed, and why."""
         output_json["vlp_fast_left_out"] = [asdict(result) for result in self.left_out]
-
-
-def wait_passively() -> None:
-    """Let OpenMP's threads sleep where they wait, unless the environment says otherwise.
-
-    To be settled before torch is imported. Spinning gains little on an idle machine. Beside one
-    other busy process on two cores it multiplied the time of a criterion by 8, from 26 ms to 213 ms
-    (by hand, 2026-11-21, torch 2.11). Two OpenMP runtimes in one process, PyTorch's and a compiled
-    graph's, spin against each other.
-    """
-    if "torch" not in sys.modules:
-        os.environ.setdefault(WAIT_POLICY, "passive")

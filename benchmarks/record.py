@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from vlp_fast import __version__
+from vlp_fast.threads import wait_policy
 
 from . import ledger, peers
 from .ledger import Row
-from .plugin import WAIT_POLICY
 
 COMMIT = "VLP_FAST_COMMIT"
 """Environment variable with the commit, for a copy without .git."""
@@ -61,7 +61,7 @@ def environment(device: str) -> Row:
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else _cpu(),
         "cpu_threads": str(torch.get_num_threads()),
-        "omp_wait_policy": os.environ.get(WAIT_POLICY, ""),
+        "omp_wait_policy": wait_policy(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda or "",
         **{name: _version(name) for name in ("triton", "numpy", "scipy")},

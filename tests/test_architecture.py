@@ -21,6 +21,7 @@ STEP_ROOMS = MODEL_ROOMS | {"native", "data", "tasks"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "checks": set(),
+    "threads": set(),
     "native": {"_C"},
     "kernels": set(),
     "reference": set(),
@@ -31,15 +32,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": MODEL_ROOMS | {"data"},
     "engine": STEP_ROOMS,
     "recipes": STEP_ROOMS | {"engine"},
-    "benchmarks": MODEL_ROOMS,
+    "benchmarks": MODEL_ROOMS | {"threads"},
     "doctor": {"native", "ops"},
-    "cli": STEP_ROOMS | {"engine", "recipes", "doctor", "benchmarks"},
+    "cli": STEP_ROOMS | {"engine", "recipes", "doctor", "benchmarks", "threads"},
     "__main__": {"cli"},
 }
 # What `data` may take from the operators: how a batch is laid out, not how it is computed.
 DATA_MAY_IMPORT = {"vlp_fast.ops.packing", "vlp_fast.ops.boxes"}
 
-TORCH_FREE = ("", ".checks", ".errors", ".native", ".doctor", ".cli", ".models.config")
+TORCH_FREE = ("", ".checks", ".errors", ".threads", ".native", ".doctor", ".cli", ".models.config")
 TORCH_FREE += (".engine.config", ".benchmarks", ".benchmarks.bench", ".benchmarks.plugin")
 TORCH_FREE += tuple(f".cli.{path.stem}" for path in ROOT.glob("vlp_fast/cli/[!_]*.py"))
 TORCH_FREE += (".engine.recorded_run", ".engine.folder_lock", ".data.given_paths", ".__main__")

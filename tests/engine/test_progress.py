@@ -123,3 +123,22 @@ def test_what_is_said_is_one_line_that_no_terminal_obeys(
     assert out[:-1].isprintable()
     assert out.startswith("replaced: a")
     assert out.endswith(":cat:.jpg\n")
+
+
+def test_journals_are_strict_json(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": NaN}\n{"st\n{"step": 2, "loss": -Infinity}\n{"step": 3')
+    notes: list[str] = []
+    journal = Journal(path, start_step=2, say=notes.append)
+    journal.write(step=3, loss=float("nan"), norm=float("inf"), lr=0.5)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    lines = path.read_text().splitlines()
+    assert [json.loads(line, parse_constant=refuse) for line in lines] == [
+        {"step": 1, "loss": None},
+        {"step": 2, "loss": None},
+        {"step": 3, "loss": None, "norm": None, "lr": 0.5},
+    ]
+    assert notes == [f"{path}: lines that are no rows are left out: 2"]

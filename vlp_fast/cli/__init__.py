@@ -21,6 +21,7 @@ from vlp_fast.cli.output import (
 )
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
+from vlp_fast.threads import wait_passively
 
 COMMANDS = {
     "train": ("RECIPE --data.root PATH", "pre-train; resumes by itself when called again"),
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     prepare_output()
+    wait_passively()  # no command has imported torch yet
     try:
         code = _run(words)
         sys.stdout.flush()  # what cannot be written is noticed here, not when Python ends

@@ -2,31 +2,28 @@
 
 The loader has no state. It shows the steps of a range, and step n is the same wherever the range
 begins and however many workers there are, as long as `load` and `collate` are pure functions.
+Worker i of n loads every n-th step, so their answers are taken in turn and nothing is put in order.
 """
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import os
-import signal
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import cycle, islice
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from vlp_fast.data.examples import Example
 from vlp_fast.data.order import Order, rank_share
-from vlp_fast.errors import InputError
+from vlp_fast.data.worker import CAN_FORK, Worker
 
 T = TypeVar("T")
 
-# Forked workers share the records and the image cache for free; started anew, each would need a
-# copy of all that `load` and `collate` hold. Without fork (Windows) the main process loads.
-_CAN_FORK = "fork" in multiprocessing.get_all_start_methods()
+AHEAD = 2
+"""Steps that a worker is asked for before the first of them is taken."""
 
 
 class Loader(Generic[T]):
@@ -41,8 +38,7 @@ class Loader(Generic[T]):
         end_step: one past the last.
         rank: of this process among those that share a batch.
         world_size: number of those.
-        pin_memory: let a thread move batches to page-locked memory (they need `pin_memory()`
-            unless they consist of tensors, tuples and lists).
+        pin_memory: let a thread move batches to page-locked memory by their `pin_memory()`.
     """
 
     def __init__(
@@ -59,8 +55,11 @@ class Loader(Generic[T]):
         pin_memory: bool = False,
     ) -> None:
         self._steps = range(start_step, end_step)
-        self._source = _Steps(order, load, collate, rank, world_size)
-        self._num_workers = min(num_workers, len(self._steps)) if _CAN_FORK else 0
+        self._order = order
+        self._load = load
+        self._collate = collate
+        self._share = rank, world_size
+        self._num_workers = min(num_workers, len(self._steps)) if CAN_FORK else 0
         self._pin_memory = pin_memory
 
     def __len__(self) -> int:
@@ -70,75 +69,66 @@ class Loader(Generic[T]):
         """Yield the steps in order.
 
         Raises:
-            InputError: what `load` or `collate` raised, in whichever process.
+            InputError: what `load` or `collate` raised, in whichever process, and if a worker ended
+                or cannot hand its batch over.
         """
-        loader: DataLoader[tuple[int, T] | InputError] = DataLoader(
-            self._source,
-            batch_size=None,
-            sampler=self._steps,
-            num_workers=self._num_workers,
-            collate_fn=_unchanged,
-            pin_memory=self._pin_memory,
-            worker_init_fn=_start_worker if self._num_workers else None,
-            multiprocessing_context="fork" if self._num_workers else None,
-            # Its own: torch's loader draws a seed when it starts, and a resumed run starts later.
-            generator=torch.Generator(),
-        )
-        for item in loader:
-            if isinstance(item, InputError):
-                raise item
-            yield item
+        with ExitStack() as at_end:
+            workers = []
+            for _ in range(self._num_workers):
+                workers.append(Worker(self._load_step))
+                at_end.callback(workers[-1].close)
+            values: Iterator[T] = map(self._load_step, self._steps)
+            if workers:
+                values = _answers(workers, self._steps)
+            if self._pin_memory:
+                values = _pinned(values, len(self))
+            yield from zip(self._steps, values, strict=True)
 
-
-class _Steps(TorchDataset[tuple[int, T] | InputError]):
-    """The steps as a map-style data set of torch."""
-
-    def __init__(
-        self,
-        order: Order,
-        load: Callable[[int, int], Example],
-        collate: Callable[[list[Example], int, int], T],
-        rank: int,
-        world_size: int,
-    ) -> None:
-        self._order = order
-        self._load = load
-        self._collate = collate
-        self._rank = rank
-        self._world_size = world_size
-
-    def __getitem__(self, step: int) -> tuple[int, T] | InputError:
-        """Load a step. Bad input is returned: raised, it would arrive with a worker's traceback."""
+    def _load_step(self, step: int) -> T:
         epoch, batch = self._order.batch(step)
-        indices = rank_share(batch, self._rank, self._world_size)
-        try:
-            examples = [self._load(index, epoch) for index in indices]
-            return step, self._collate(examples, epoch, step)
-        except InputError as error:
-            return error
+        examples = [self._load(index, epoch) for index in rank_share(batch, *self._share)]
+        return self._collate(examples, epoch, step)
 
 
-def _unchanged(item: Any) -> Any:
-    return item
+def _answers(workers: list[Worker], steps: range) -> Iterator[Any]:
+    """Ask the workers in turn, and take their answers in the same turn."""
+    requests = zip(cycle(workers), steps, strict=False)
+    asked: deque[Worker] = deque()
+
+    def ask(count: int) -> None:
+        for worker, step in islice(requests, count):
+            worker.ask(step)
+            asked.append(worker)
+
+    ask(AHEAD * len(workers))
+    while asked:
+        for worker in workers:  # those, too, whose turn comes some long steps later
+            worker.check()
+        answer = asked.popleft().answer()
+        ask(1)
+        yield answer
 
 
-def _start_worker(worker: int) -> None:
-    """One thread a worker; signals are for the main process, which then ends the workers."""
-    torch.set_num_threads(1)
-    # A full collection would write to every record, and so copy the whole data set into the worker.
-    gc.freeze()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_heed_parent, daemon=True).start()
+def _pinned(values: Iterator[Any], count: int) -> Iterator[Any]:
+    """Take `count` values, one ahead of who asks, and pin them, in a thread."""
+    with ThreadPoolExecutor(1, initializer=_start_thread, initargs=_device()) as thread:
+        ahead = thread.submit(_pin_next, values)
+        for _ in range(count - 1):
+            pinned = ahead.result()
+            ahead = thread.submit(_pin_next, values)
+            yield pinned
+        yield ahead.result()
 
 
-def _heed_parent() -> None:
-    """End by a SIGTERM of the main process, and by no other.
+def _pin_next(values: Iterator[Any]) -> Any:
+    return next(values).pin_memory()
 
-    Ignored altogether it would be a trap: a main process that ends by an exception, whose
-    traceback keeps torch's loader alive, tells workers so and waits for them.
-    """
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)
+
+def _device() -> tuple[int | None]:
+    return (torch.cuda.current_device() if torch.cuda.is_available() else None,)
+
+
+def _start_thread(device: int | None) -> None:
+    torch.set_num_threads(1)  # or it would have OpenMP threads of its own
+    if device is not None:
+        torch.cuda.set_device(device)  # or pinning would open a context on the first one

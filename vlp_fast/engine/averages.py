@@ -13,6 +13,15 @@ class Averages:
     def __init__(self) -> None:
         self._sums: dict[str, tuple[Tensor, Tensor | int]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._sums)
+
+    def copy(self) -> Averages:
+        """The same sums; what is added to either is not added to the other."""
+        other = Averages()
+        other._sums = dict(self._sums)
+        return other
+
     def add(self, name: str, value: Tensor, count: Tensor | int = 1) -> None:
         """Add a scalar that stands for `count` things."""
         value = value.detach().double()
@@ -31,5 +40,6 @@ class Averages:
             self.add(f"{name}_accuracy", right, count.detach())
 
     def means(self) -> dict[str, float]:
-        """The quotients, on the host."""
-        return {name: float(a) / max(float(n), 1.0) for name, (a, n) in self._sums.items()}
+        """The quotients, on the host; what stands for nothing has none."""
+        sums = {name: (float(a), float(n)) for name, (a, n) in self._sums.items()}
+        return {name: a / n for name, (a, n) in sums.items() if n}

@@ -34,11 +34,27 @@ def start_codebook(experiment: Experiment, say: Callable[[str], None]) -> None:
     rows = torch.cat(features)
     per_step = len(rows) / len(features) * model.dictionary.processes.count
     rows = rows[:wanted]
-    rows = rows[rows.isfinite().all(dim=1)]
-    if len(rows) < model.config.num_codes:
+    finite = rows[rows.isfinite().all(dim=1)]
+    lost = len(rows) - len(finite)
+    _check(len(finite), lost, model.config.num_codes)
+    model.dictionary.initialise_from(finite, rows_per_step=per_step, seed=run.train.seed)
+    without = f", without {lost} that are not finite" if lost else ""
+    say(
+        f"dictionary: {model.config.num_codes} codes from k-means over {len(finite)} features"
+        f"{without}"
+    )
+
+
+def _check(finite: int, lost: int, codes: int) -> None:
+    if finite >= codes:
+        return
+    if lost:
         raise InputError(
-            f"the first batches hold {len(rows)} features, too few for {model.config.num_codes} "
-            "codes; raise --train.codebook-samples or lower --model.num-codes"
+            f"{lost} of the first {finite + lost} features for the dictionary are not finite: the "
+            "CNN has diverged; lower --optim.backbone-lr and --optim.lr, or use "
+            "--train.precision fp32, in another --run-dir"
         )
-    model.dictionary.initialise_from(rows, rows_per_step=per_step, seed=run.train.seed)
-    say(f"dictionary: {model.config.num_codes} codes from k-means over {len(rows)} features")
+    raise InputError(
+        f"the first batches hold {finite} features, too few for {codes} codes; raise "
+        "--train.codebook-samples or lower --model.num-codes"
+    )

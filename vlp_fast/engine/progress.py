@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,22 @@ from vlp_fast.errors import InputError
 
 
 class Journal:
-    """Appends one json object a line to metrics.jsonl; a resumed run drops what it will redo."""
+    """Appends one json object a line to metrics.jsonl; a resumed run drops what it will redo.
 
-    def __init__(self, path: Path, *, start_step: int) -> None:
+    Args:
+        path: the file, which is rewritten.
+        start_step: rows beyond this step are dropped.
+        say: gets one line if some lines are damaged, which are dropped too.
+    """
+
+    def __init__(
+        self, path: Path, *, start_step: int, say: Callable[[str], object] = lambda line: None
+    ) -> None:
         self._path = path
-        kept = [row for row in read_journal(path) if row["step"] <= start_step]
-        text = "".join(json.dumps(row) + "\n" for row in kept)
+        rows, damaged = _read(path)
+        text = "".join(_line(row) for row in rows if row["step"] <= start_step)
+        if damaged and start_step:
+            say(f"{path}: lines that are no rows are left out: {damaged}")
         try:
             write_whole(path, lambda partial: partial.write_text(text))
         except OSError as error:
@@ -47,7 +60,7 @@ def append_row(path: Path, row: dict[str, object]) -> None:
     """
     try:
         with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(_line(row))
     except OSError as error:
         raise _unwritable(path, error) from None
 
@@ -60,16 +73,33 @@ def _unwritable(path: Path, error: OSError) -> InputError:
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; an unfinished last line is left out."""
-    rows = []
-    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            break
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-    return rows
+    """The rows of a metrics.jsonl; damaged lines are left out, a figure that is not finite None."""
+    return _read(path)[0]
+
+
+def _line(row: dict[str, Any]) -> str:
+    """A row as strict json, which knows neither NaN nor infinity."""
+    strict = {
+        name: None if isinstance(x, float) and not math.isfinite(x) else x
+        for name, x in row.items()
+    }
+    return json.dumps(strict) + "\n"
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows, and how many lines are none."""
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    lines = [line for line in text.split("\n") if line]
+    rows = [row for row in map(_row, lines) if row is not None]
+    return rows, len(lines) - len(rows)
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line, parse_constant=lambda name: None)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None
 
 
 class _Lines(Console):
@@ -115,9 +145,10 @@ class Display:
             self.say(f"step {step}/{self._total}  eta {self._eta(step)}  {text}")
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was, if there still is one."""
         if self._bar:
-            self._bar.stop()
+            with contextlib.suppress(OSError):
+                self._bar.stop()
 
     def _eta(self, step: int) -> str:
         pace = (time.monotonic() - self._began) / max(step - self._start, 1)

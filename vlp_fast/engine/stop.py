@@ -1,17 +1,39 @@
-"""Ctrl-C and SIGTERM: finish the step, save, and only then stop."""
+"""Ctrl-C, SIGTERM and SIGHUP: finish the step, save, and only then stop.
+
+Python runs a signal's handler in the main thread, and only when that comes back from PyTorch: on a
+CPU the gradients of a large batch take minutes. So a thread listens, too. It says at once that the
+signal was heard, and ends the process where a second one finds nobody to end it in an orderly way.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import socket
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+HEARD = b"\nvlp-fast: stopping after this step, which is saved; a second signal stops at once\n"
+GRACE = 2.0
+"""Seconds for the end that a second signal asks for."""
+INTERRUPTED = 130
+SHOW_CURSOR = b"\x1b[?25h"
+
+
+class Stopped(KeyboardInterrupt):
+    """Somebody asked for the end, and the state after the last whole step is there to be saved."""
 
 
 class StopRequest:
     """Within this context the first signal is noted; a second one stops at once.
+
+    A SIGHUP that the process ignores, as `nohup` has it, stays ignored.
 
     Attributes:
         is_asked: whether a signal came.
@@ -19,18 +41,86 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.is_asked = False
-        self._before: dict[signal.Signals, Any] = {}
+        self._is_heard_at_once = False
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._listener = _Listener()
+            for number in SIGNALS:
+                if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._before:
+            self._before = {}
+            self._listener.close()
+
+    @contextlib.contextmanager
+    def heard_at_once(self) -> Iterator[None]:
+        """Within this context nothing is begun that must be finished: the first signal ends it.
+
+        Raises:
+            Stopped: at a signal, and if one came before.
+        """
+        self._is_heard_at_once = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._is_heard_at_once = False
+
+    def check(self) -> None:
+        """Stop if a signal came.
+
+        Raises:
+            Stopped: if one did.
+        """
+        if self.is_asked:
+            raise Stopped
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
             raise KeyboardInterrupt
         self.is_asked = True
+        if self._is_heard_at_once:
+            raise Stopped
+
+
+class _Listener:
+    """A thread that the system tells of every signal, whatever the main thread does."""
+
+    def __init__(self) -> None:
+        self._bell, self._button = socket.socketpair()
+        self._button.setblocking(False)
+        self._is_over = threading.Event()
+        self._before = signal.set_wakeup_fd(self._button.fileno(), warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._is_over.set()
+        signal.set_wakeup_fd(self._before)
+        self._button.send(b"\0")
+        self._thread.join()
+        self._bell.close()
+        self._button.close()
+
+    def _listen(self) -> None:
+        count = 0
+        while number := self._bell.recv(1)[0]:
+            count += number in SIGNALS
+            if number in SIGNALS and count == 1:
+                _write(2, HEARD)
+            elif count > 1 and not self._is_over.wait(GRACE):
+                if os.isatty(1):
+                    _write(1, SHOW_CURSOR)  # which a progress bar hides
+                os._exit(INTERRUPTED)
+
+
+def _write(descriptor: int, text: bytes) -> None:
+    with contextlib.suppress(OSError):
+        os.write(descriptor, text)

@@ -8,7 +8,7 @@ a step: figures stay on the device until a line is logged. (The reference assign
 
 from __future__ import annotations
 
-import math
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,9 +25,12 @@ from vlp_fast.engine.checkpoint import (
     save_checkpoint,
 )
 from vlp_fast.engine.codebook import start_codebook
+from vlp_fast.engine.divergence import divergence
 from vlp_fast.engine.evaluator import evaluate
 from vlp_fast.engine.experiment import Batch, Experiment, Run, build_experiment
+from vlp_fast.engine.failure import explained
 from vlp_fast.engine.folder_lock import FolderLock
+from vlp_fast.engine.kept_buffers import KeptBuffers
 from vlp_fast.engine.optim import (
     build_optimizers,
     clip_gradients,
@@ -37,7 +40,7 @@ from vlp_fast.engine.optim import (
 from vlp_fast.engine.progress import Display, Journal, append_row
 from vlp_fast.engine.run_folder import check_same_run, open_run_folder
 from vlp_fast.engine.same_data import check_same_data
-from vlp_fast.engine.stop import StopRequest
+from vlp_fast.engine.stop import Stopped, StopRequest
 from vlp_fast.errors import InputError
 from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.tagging import TaggingInputs
@@ -84,42 +87,89 @@ class Trainer:
         # Only now: a checkpoint of another model must leave the folder's run.json as it is.
         open_run_folder(experiment.run, experiment.tokenizer)
         self.display = Display(total=experiment.total_steps, start=self.step)
-        self.journal = Journal(self.config.directory / "metrics.jsonl", start_step=self.step)
+        path = self.config.directory / "metrics.jsonl"
+        self.journal = Journal(path, start_step=self.step, say=self._notes.append)
         self._averages = Averages()
         self._clock = _Clock()
         self._evaluated_at = self.journal.last_step("held_out")
         self._frozen: tuple[int, bool] | None = None
         self._reported: set[str] = set()
+        self._began_at = self._saved_at = self.step
+        self._buffers = KeptBuffers(self.model)
+        self._is_whole = True
+        self._skipped_in_a_row = torch.zeros((), device=experiment.precision.device)
         self.stop = StopRequest()
 
     def run(self) -> None:
-        """Every step that is left, then the last evaluation and checkpoint."""
-        train, total = self.config.train, self.experiment.total_steps
+        """Every step that is left, then the last evaluation and checkpoint.
+
+        Whatever ends it early costs no more than the step in progress: the state after the last
+        whole one is saved first, unless it is worth nothing (a loss that is not finite).
+
+        Raises:
+            Stopped: if a signal asked for the end.
+            InputError: if something failed that has a remedy.
+            Exception: if something else did.
+        """
+        try:
+            self._train()
+        except (Exception, Stopped) as error:
+            self._rescue()
+            reason = explained(error, self.step)
+            if reason is error:
+                raise
+            raise reason from None
+
+    def _train(self) -> None:
+        total, accumulate = self.experiment.total_steps, self.config.optim.accumulate
         self._introduce()
         next(self.experiment.held_out_batches())  # broken ones show now, not after the training
         self.model.train()
-        batches: Iterator[tuple[int, Batch]] = self.experiment.batches(
-            self.step * self.config.optim.accumulate, total * self.config.optim.accumulate
-        )
+        self._evaluate_if_due()  # a run that was stopped in an evaluation does it now
+        batches = self.experiment.batches(self.step * accumulate, total * accumulate)
         while self.step < total:
+            self._buffers.keep()
             self._prepare()
             self._advance(batches)
+            self._buffers.forget()
             self.step += 1
+            self.stop.check()
             self.display.step(self.step)
-            is_last = self.stop.is_asked
-            is_due = train.checkpoint_every > 0 and self.step % train.checkpoint_every == 0
-            is_saved = is_due or is_last
-            # A line before each checkpoint: a resumed run then averages over the same steps.
-            if self.step % train.log_every == 0 or self.step == total or is_saved:
-                self._log()
-            if is_saved:
-                self._save()
-            if is_last:
-                raise KeyboardInterrupt
-            if train.evaluate_every and self.step % train.evaluate_every == 0:
-                self._evaluate()
+            self._write_what_is_due()
         self._save()  # first, so that trouble with the held-out images costs nothing
         self._evaluate()
+
+    def _write_what_is_due(self) -> None:
+        """A line, a checkpoint, an evaluation, each after as many steps as the settings say."""
+        train, step = self.config.train, self.step
+        is_saved = train.checkpoint_every > 0 and step % train.checkpoint_every == 0
+        # A line before each checkpoint: a resumed run then averages over the same steps. And one
+        # where tagging ends: what follows is another objective.
+        is_cut = is_saved or step in (self._tagging_steps, self.experiment.total_steps)
+        if is_cut or step % train.log_every == 0:
+            self._log()
+        if is_saved:
+            self._save()
+        self._evaluate_if_due()
+
+    def _evaluate_if_due(self) -> None:
+        every = self.config.train.evaluate_every
+        if every and self.step and self.step % every == 0:
+            self._evaluate()
+
+    def _rescue(self) -> None:
+        """Save the state after the last whole step, if there is a new one; never raises."""
+        if not self._is_whole or self.step == self._saved_at:
+            return
+        # What fails here follows from the first failure, and that one is told.
+        with contextlib.suppress(Exception):
+            self._buffers.put_back()
+            with contextlib.suppress(Exception):
+                if self._averages:
+                    self._log()
+            if self._is_whole:
+                self._save()
+                self.display.say(f"saved step {self.step}")
 
     @property
     def _tagging_steps(self) -> int:
@@ -148,7 +198,8 @@ class Trainer:
         optim, step = self.config.optim, self.step
         torch.manual_seed(self.config.train.seed * 1_000_003 + step)
         if isinstance(self.model, Soho) and step == self._tagging_steps:
-            start_codebook(self.experiment, self.display.say)
+            with self.stop.heard_at_once():
+                start_codebook(self.experiment, self.display.say)
         since = step - self._tagging_steps
         thaw = optim.freeze_backbone * self.experiment.steps_per_epoch
         self._freeze(is_frozen=0 <= since < thaw, keeps_statistics=since >= 0)
@@ -192,23 +243,29 @@ class Trainer:
 
     def _advance(self, batches: Iterator[tuple[int, Batch]]) -> None:
         """One optimiser step over as many micro-batches as the configuration says."""
+        averages = self._averages.copy()  # which a step that fails does not enter
         for _ in range(self.config.optim.accumulate):
             inputs = self._next(batches)
             with self.experiment.precision.autocast():
                 output = self._forward(inputs)
             self.scaler.scale(output.total / self.config.optim.accumulate).backward()
-            self._averages.add_output(output)
+            averages.add_output(output)
             self._clock.images += len(inputs.image_ids)
         trained = [optimizer for optimizer in self.optimizers if _has_gradients(optimizer)]
         for optimizer in trained:
             self.scaler.unscale_(optimizer)
         norm = clip_gradients(self.model.parameters(), self.config.optim.clip_norm)
-        self._averages.add("gradient_norm", norm)
-        self._averages.add("skipped_steps", 1.0 - norm.isfinite().double())
+        is_skipped = 1.0 - norm.isfinite().float()
+        averages.add("gradient_norm", norm)
+        averages.add("skipped_steps", is_skipped)
+        self._is_whole = False  # until both optimisers have moved
         for optimizer in trained:
             self.scaler.step(optimizer)
             optimizer.zero_grad(set_to_none=True)
         self.scaler.update(None if self.experiment.precision.is_scaled else 1.0)
+        self._skipped_in_a_row = (self._skipped_in_a_row + 1) * is_skipped
+        self._averages = averages
+        self._is_whole = True
 
     def _forward(self, inputs: Batch) -> StepOutput:
         if isinstance(inputs, TaggingInputs):
@@ -222,20 +279,34 @@ class Trainer:
         if isinstance(self.model, Soho) and self.step > self._tagging_steps:
             shown["perplexity"] = float(self.model.dictionary.perplexity())
         self._averages, self._clock = Averages(), _Clock()
-        self.journal.write(step=self.step, kind="train", **shown)
-        self.display.log(self.step, shown)
-        if not math.isfinite(shown["loss"]):
+        try:
+            self.journal.write(step=self.step, kind="train", **shown)
+            self.display.log(self.step, shown)
+        finally:
+            self._check(shown["loss"])
+
+    def _check(self, loss: float) -> None:
+        """Refuse to go on, and to save, where nothing is learnt any more."""
+        skipped = int(self._skipped_in_a_row)
+        what = divergence(
+            loss,
+            skipped,
+            is_scaled=self.experiment.precision.is_scaled,
+            is_whole_run=self.experiment.total_steps == self.step == self._began_at + skipped,
+        )
+        if what:
+            self._is_whole = False
             raise InputError(
-                f"step {self.step}: the loss is {shown['loss']}; the newest checkpoint in "
-                f"{self.config.directory} is from before; lower --optim.lr or use "
-                "--train.precision fp32"
+                f"step {self.step}: {what}; the newest checkpoint in {self.config.directory} is "
+                "from before; lower --optim.lr or use --train.precision fp32"
             )
 
     def _evaluate(self) -> None:
         if self._evaluated_at == self.step:
             return
         self._evaluated_at = self.step
-        figures = evaluate(self.experiment, self._report)
+        with self.stop.heard_at_once():
+            figures = evaluate(self.experiment, self._report)
         self.journal.write(step=self.step, kind="held_out", **figures)
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.display.say(f"held out, step {self.step}: {text}")
@@ -250,8 +321,10 @@ class Trainer:
             self.model,
             self.optimizers,
             extra=extra,
-            keep=self.config.train.keep_checkpoints,
+            # Where the latest steps were skipped, older checkpoints may be the last good ones.
+            keep=self.config.train.keep_checkpoints + int(self._skipped_in_a_row),
         )
+        self._saved_at = self.step
 
     def _resume(self) -> None:
         folder, is_wanted = self.config.directory, self.config.resume == "auto"

@@ -1,0 +1,53 @@
+"""A dictionary starts from finite features, and says so where some are not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from vlp_fast.engine.codebook import start_codebook
+from vlp_fast.engine.experiment import Experiment, Run, build_experiment
+from vlp_fast.errors import InputError
+
+Make = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def experiment(micro: Make, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    run = micro("soho_tiny", tmp_path_factory.mktemp("codebook") / "run", codebook_samples=100)
+    return build_experiment(run)
+
+
+def started(experiment: Experiment, spoilt: int) -> str:
+    """Starts the dictionary with that many features of a batch that are not finite."""
+    features = experiment.model.features
+    said: list[str] = []
+
+    def some(*inputs: Any) -> torch.Tensor:
+        found = features(*inputs).clone()
+        found[:spoilt, 0] = torch.nan
+        return found
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(experiment.model, "features", some)
+        start_codebook(experiment, said.append)
+    return said[0]
+
+
+def test_features_that_are_not_finite_are_left_out_and_counted(experiment: Experiment) -> None:
+    assert started(experiment, 0) == "dictionary: 32 codes from k-means over 100 features"
+    said = started(experiment, 3)
+    assert "k-means over 9" in said
+    assert said.endswith("that are not finite")
+    assert experiment.model.dictionary.embed.isfinite().all()  # type: ignore[union-attr]
+
+
+def test_a_cnn_that_has_diverged_is_named_as_the_reason(experiment: Experiment) -> None:
+    with pytest.raises(InputError, match=r"100 of the first 100 features .* not finite: the CNN"):
+        started(experiment, 10**6)
+    few = replace(experiment, run=replace(experiment.run, train=replace(
+        experiment.run.train, codebook_samples=20)))  # fmt: skip
+    with pytest.raises(InputError, match="hold 20 features, too few for 32 codes"):
+        started(few, 0)
