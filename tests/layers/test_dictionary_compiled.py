@@ -51,9 +51,15 @@ class Dictionary(nn.Module):
         return self.dictionary.quantise(x, valid)
 
 
-@pytest.mark.parametrize("semantics", ["paper", "official"])
-@pytest.mark.parametrize("revival", [None, 0.5])
-@pytest.mark.parametrize(("codes", "width"), [(40, 16), (37, 24)])
+@pytest.mark.parametrize(
+    ("semantics", "revival", "codes", "width"),
+    [
+        ("paper", None, 40, 16),
+        ("paper", 0.5, 37, 24),
+        ("official", None, 37, 24),
+        ("official", 0.5, 40, 16),
+    ],
+)
 def test_a_compiled_dictionary(semantics, revival, codes, width) -> None:
     layer = Dictionary(width, codes, semantics=semantics, revival=revival)
     valid = torch.arange(ROWS) % 5 != 2
@@ -85,8 +91,7 @@ class Quantizer(nn.Module):
         return nn.functional.relu(quantised, inplace=True), indices, loss
 
 
-@pytest.mark.parametrize("rotation_trick", [True, False])
-@pytest.mark.parametrize(("codes", "width"), [(40, 16), (37, 24)])
+@pytest.mark.parametrize(("rotation_trick", "codes", "width"), [(True, 40, 16), (False, 37, 24)])
 def test_a_compiled_quantizer(rotation_trick, codes, width) -> None:
     layer = Quantizer(width, codes, rotation_trick=rotation_trick)
     layer.quantizer.codebook = torch.randn(codes, width)

@@ -235,7 +235,9 @@ def test_initialisation_survives_duplicate_rows_and_refuses_too_few() -> None:
         dictionary.initialise_from(torch.randn(5, 3))
     few = torch.randn(20, 3)
     few[:9, 1], few[9:15, 0] = math.nan, math.inf
-    words = "initialise_from: received 20 rows for 8 codes, 15 of them with NaN or infinity, expected"
+    words = (
+        "initialise_from: received 20 rows for 8 codes, 15 of them with NaN or infinity, expected"
+    )
     with pytest.raises(ValueError, match=words):
         dictionary.initialise_from(few)
 

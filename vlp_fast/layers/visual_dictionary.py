@@ -31,7 +31,7 @@ from torch.distributed import ProcessGroup
 
 from vlp_fast.layers.code_revival import propose
 from vlp_fast.layers.code_update import CodeUpdate, replace_codes, version_of
-from vlp_fast.layers.float32_state import Float32State
+from vlp_fast.layers.float32_state import Float32State, autocast_device
 from vlp_fast.layers.kmeans import kmeans
 from vlp_fast.layers.late_warning import LateWarning
 from vlp_fast.layers.perplexity import perplexity
@@ -268,7 +268,7 @@ class VisualDictionary(Float32State):
     def _replace(self, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Returns rows with the value of codes, their labels as of `_look_up`, and the codes."""
         # Autocast would take products of the search and of the update in half precision.
-        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(autocast_device(rows), enabled=False):
             labels, codes = self._look_up(rows.detach(), valid)
         quantised = straight_through(rows, codes)
         if self._update is not None and quantised.requires_grad:
