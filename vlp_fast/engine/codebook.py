@@ -34,11 +34,13 @@ def start_codebook(experiment: Experiment, say: Callable[[str], None]) -> None:
     rows = torch.cat(features)
     per_step = len(rows) / len(features) * model.dictionary.processes.count
     rows = rows[:wanted]
-    rows = rows[rows.isfinite().all(dim=1)]
-    if len(rows) < model.config.num_codes:
+    finite = int(rows.isfinite().all(dim=1).sum())
+    if finite < model.config.num_codes:
+        broken = f" besides {len(rows) - finite} with NaN or infinity" if finite < len(rows) else ""
         raise InputError(
-            f"the first batches hold {len(rows)} features, too few for {model.config.num_codes} "
-            "codes; raise --train.codebook-samples or lower --model.num-codes"
+            f"the first batches hold {finite} features{broken}, too few for "
+            f"{model.config.num_codes} codes; raise --train.codebook-samples or lower "
+            "--model.num-codes"
         )
     model.dictionary.initialise_from(rows, rows_per_step=per_step, seed=run.train.seed)
     say(f"dictionary: {model.config.num_codes} codes from k-means over {len(rows)} features")

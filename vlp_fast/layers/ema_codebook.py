@@ -151,7 +151,7 @@ class EmaCodebook(Float32State):
             eps=self.eps,
         )
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _start_together(self, rows: Tensor, valid: Tensor | None) -> None:
         """Starts unless the state has; it runs once, and may wait for the device and others."""
         first = self._start.first_started(self.initted)
