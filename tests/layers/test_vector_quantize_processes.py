@@ -75,3 +75,52 @@ def test_a_process_without_vectors_takes_part(tmp_path: Path, first: int) -> Non
     # Dead codes move onto vectors of the first process alone.
     sizes = states[0]["_codebook.cluster_size"]
     assert bool((sizes >= 6).all()) == (first == 40)
+
+
+FIRST_ALONE = """
+import sys
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+import vlp_fast
+
+folder, rank, how = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+x, state = torch.load(f"{folder}/problem.pt")
+torch.manual_seed(rank)
+layer = vlp_fast.VectorQuantize(4, 8, kmeans_init=True)
+if rank == 0 and how != "fresh":
+    layer.load_state_dict(state)
+model = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), layer)
+torch.nn.init.eye_(model[0].weight)
+if how != "no wrapper":
+    model = DistributedDataParallel(model)
+for part in x[:, rank]:
+    out = model(part)
+    (out[0].sum() + out[2]).backward()
+torch.save(layer.state_dict(), f"{folder}/{rank}.pt")
+distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("how", ["wrapped", "no wrapper", "fresh"])
+def test_a_state_that_one_process_has_loaded_is_that_of_both(tmp_path: Path, how: str) -> None:
+    """Neither k-means over it, nor one process alone in k-means, which would wait for ever."""
+    alone = vlp_fast.VectorQuantize(4, 8, kmeans_init=True)
+    alone(torch.randn(30, 4))
+    x = 3 + torch.randn(3, 2, 20, 4)
+    torch.save((x, alone.state_dict()), tmp_path / "problem.pt")
+    command = [sys.executable, "-c", FIRST_ALONE, str(tmp_path)]
+    processes = [subprocess.Popen([*command, str(rank), how]) for rank in (0, 1)]
+    try:
+        assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    states = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    assert all(torch.equal(states[0][part], states[1][part]) for part in states[0])
+    for rows in x:
+        alone(rows)
+    is_same = torch.allclose(states[0]["_codebook.embed"], alone._codebook.embed, atol=1e-5)
+    assert is_same == (how != "fresh")

@@ -213,7 +213,8 @@ def test_initialisation_from_data_is_deterministic_and_uses_all_codes() -> None:
     states = []
     for seed in (0, 0, 1):
         dictionary = VisualDictionary(64, 8, revival=0.01)
-        dictionary.initialise_from(x, seed=seed)
+        with pytest.warns(RuntimeWarning, match="received 480 rows, 1 of them with NaN"):
+            dictionary.initialise_from(x, seed=seed)
         states.append(dictionary.embed)
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
@@ -232,6 +233,13 @@ def test_initialisation_survives_duplicate_rows_and_refuses_too_few() -> None:
     assert torch.equal(dictionary.embed, torch.ones(8, 3))
     with pytest.raises(ValueError, match="received 5 rows for 8 codes"):
         dictionary.initialise_from(torch.randn(5, 3))
+    few = torch.randn(20, 3)
+    few[:9, 1], few[9:15, 0] = math.nan, math.inf
+    words = (
+        "initialise_from: received 20 rows for 8 codes, 15 of them with NaN or infinity, expected"
+    )
+    with pytest.raises(ValueError, match=words):
+        dictionary.initialise_from(few)
 
 
 def test_official_state_after_initialisation_reproduces_the_codes() -> None:

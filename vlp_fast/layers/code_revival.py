@@ -23,8 +23,8 @@ def propose(
     seed: int,
     rank: int,
     processes: int,
-) -> None:
-    """Puts a row in the place of each dead code's sum and 1 in that of its count, in place.
+) -> CodeStatistics:
+    """Returns statistics with a row in the place of each dead code's sum, and 1 as its count.
 
     Each dead code gets a row of its own, as long as there are enough. 0 and 0 are left to codes
     that are another process's to revive, and to all if there is no row.
@@ -47,8 +47,10 @@ def propose(
     # Without rows there is nothing to index; `mine` is False then.
     picked = rows[order[place]].float() if len(rows) else torch.zeros_like(statistics.sums)
     proposals = torch.where(mine[:, None], picked, 0.0)
-    statistics.sums.copy_(torch.where(is_dead[:, None], proposals, statistics.sums))
-    statistics.counts.copy_(torch.where(is_dead, mine.float(), statistics.counts))
+    sums = torch.where(is_dead[:, None], proposals, statistics.sums)
+    counts = torch.where(is_dead, mine.float(), statistics.counts)
+    buffer = torch.cat((sums.flatten(), counts, statistics.non_finite[None]))
+    return CodeStatistics.of(buffer, *sums.shape)
 
 
 def _hash(numbers: Tensor, step: Tensor, salt: int) -> Tensor:

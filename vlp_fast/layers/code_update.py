@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributed import Work
 
-from vlp_fast.ops import CodeStatistics, PreparedCodes
+from vlp_fast.ops import CodeStatistics, ema_update
 
 
 class CodeUpdate(NamedTuple):
@@ -16,14 +16,12 @@ class CodeUpdate(NamedTuple):
         statistics: of this process until the work is done, of all of them then.
         is_dead: (K,) bool, codes whose statistics are a proposal to revive them; None without
             revival.
-        prepared: of the codes, to be prepared again in the same pass.
         work: of the other processes; None if there are none.
         version: of the codes when the step began, as `version_of` tells it.
     """
 
     statistics: CodeStatistics
     is_dead: Tensor | None
-    prepared: PreparedCodes | None
     work: Work | None
     version: int
 
@@ -48,12 +46,23 @@ class CodeUpdate(NamedTuple):
         """Returns sums (K, D), counts (K,), and the number () of rows that were left out.
 
         Rows that are finite, but huge, have a sum that is not: such a code is left as it is.
+        Nothing is written to the statistics: they are views of one buffer, and of a loop that
+        writes through such a view Inductor has dropped the rest beyond a multiple of the tile.
         """
         sums, counts, non_finite, _ = self.statistics
         is_broken = ~sums.sum(1).isfinite()
         left_out = non_finite + counts.masked_fill(~is_broken, 0).sum()
-        finite = sums.masked_fill_(is_broken[:, None], 0)
+        finite = sums.masked_fill(is_broken[:, None], 0)
         return finite, counts.masked_fill(is_broken, 0), left_out
+
+
+def replace_codes(codes: Tensor, vectors: Tensor, chosen: Tensor) -> None:
+    """Overwrites the chosen (K,) of codes (K, D) float32 by vectors (K, D), in place.
+
+    By an operator, because Inductor of PyTorch 2.11 moves a copy into a buffer in front of an
+    operator that still reads the old codes.
+    """
+    ema_update(codes, vectors, chosen.float(), momentum=0.0)
 
 
 def version_of(codes: Tensor) -> int:

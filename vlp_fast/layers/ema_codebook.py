@@ -11,19 +11,19 @@ Shape suffixes: N rows, D width, K codes.
 import torch
 from torch import Tensor, nn
 
+from vlp_fast.layers.code_update import replace_codes
+from vlp_fast.layers.data_start import DataStart
+from vlp_fast.layers.float32_state import Float32State
 from vlp_fast.layers.kmeans import kmeans
-from vlp_fast.layers.prepared_codes import PreparedCache
+from vlp_fast.layers.late_warning import LateWarning
 from vlp_fast.layers.processes import Processes
-from vlp_fast.ops import (
-    PreparedCodes,
-    code_statistics,
-    gather_codes,
-    laplace_ema_update,
-    nearest_code,
-)
+from vlp_fast.ops import code_statistics, gather_codes, laplace_ema_update, nearest_code
+
+LEAST_EPS = 1e-30
+"""In place of eps 0: a code without any row would be divided by 0."""
 
 
-class EmaCodebook(nn.Module):
+class EmaCodebook(Float32State):
     """Finds the nearest code of each row, and in training moves the codes towards their rows.
 
     Args:
@@ -31,16 +31,16 @@ class EmaCodebook(nn.Module):
         codebook_size: K.
         decay: weight of the old averages.
         eps: Laplace smoothing, in rows.
-        kmeans_init: start from the rows of the first call, by k-means.
+        kmeans_init: start from the rows of the first call in training, by k-means.
         kmeans_iters: its iterations.
         threshold_ema_dead_code: codes whose moving number of rows falls below it are replaced.
         sync_codebook: one codebook for all processes, unless False.
 
-    Attributes (buffers):
+    Attributes (buffers, float32 whatever becomes of the model's dtype):
         embed: (1, K, D) float32 codes.
         embed_avg: (1, K, D) float32 moving sums of their rows.
         cluster_size: (1, K) float32 moving numbers of their rows.
-        initted: () bool, False until k-means has run.
+        initted: () bool, False until k-means has run; it alone decides whether it will.
     """
 
     embed: Tensor
@@ -63,21 +63,25 @@ class EmaCodebook(nn.Module):
         super().__init__()
         self.codebook_size = codebook_size
         self.decay = decay
-        self.eps = eps
+        self.eps = max(eps, LEAST_EPS)
         self.kmeans_iters = kmeans_iters
         self.threshold_ema_dead_code = threshold_ema_dead_code
         self.processes = Processes(is_alone=sync_codebook is False)
-        embed = torch.zeros(1, codebook_size, dim)
+        embed = torch.zeros(1, codebook_size, dim, dtype=torch.float32)
         if not kmeans_init:
             nn.init.kaiming_uniform_(embed)
         self.register_buffer("embed", embed)
         self.register_buffer("embed_avg", embed.clone())
-        self.register_buffer("cluster_size", torch.ones(1, codebook_size))
+        ones = torch.ones(1, codebook_size, dtype=torch.float32)
+        self.register_buffer("cluster_size", ones)
         self.register_buffer("initted", torch.tensor(not kmeans_init))
-        # The same on the host, so that no step has to ask the device.
-        self._needs_start = kmeans_init
-        self._prepared = PreparedCache()
-        self._view: Tensor | None = None
+        self._start = DataStart(self.processes)
+        if not kmeans_init:
+            self._start.is_up(self.initted)
+        self._warning = LateWarning(
+            "VectorQuantize: received vectors in evaluation before its codes have started, expected"
+            " a training step or a loaded state first; all of its codes are 0 with kmeans_init=True"
+        )
         self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
             EmaCodebook._on_loaded
         )
@@ -96,47 +100,27 @@ class EmaCodebook(nn.Module):
             codes: (N, D) in the rows' dtype, as they were before the update.
             found: (N,) int64 in [0, K); -1 for rows that are not valid or not finite.
         """
-        if self._needs_start:
-            self._start(rows, valid)
-        prepared = self._prepared.get(self.codes, rows)
-        found = nearest_code(rows, self.codes, valid, excluded=-1, prepared=prepared)
-        codes = gather_codes(self.codes, found, rows.dtype, valid)
+        if not self._start.is_known(self.initted):
+            if self.training:
+                self._start_together(rows, valid)
+            else:
+                self._warning.watch(~self.initted)
+        found = nearest_code(rows, self.embed[0], valid, excluded=-1)
+        codes = gather_codes(self.embed[0], found, rows.dtype, valid)
         if self.training and not freeze:
-            self._update(rows, found, valid, prepared)
+            self._update(rows, found, valid)
+            self.replace_dead(rows, found >= 0)
         return codes, found
 
-    @property
-    def codes(self) -> Tensor:
-        """The codes as (K, D); one view for as long as the buffer is the same."""
-        if self._view is None or self._view._base is not self.embed:
-            self._view = self.embed[0]
-        return self._view
+    def replace_dead(self, rows: Tensor, is_candidate: Tensor) -> None:
+        """Moves codes of little use onto random rows of the batch, each onto a row of its own.
 
-    def _update(
-        self, rows: Tensor, found: Tensor, valid: Tensor | None, prepared: PreparedCodes | None
-    ) -> None:
-        # Rows that are not finite have no index already.
-        statistics = code_statistics(rows, found, self.codebook_size, valid, check_finite=False)
-        work = self.processes.add_up(statistics.buffer)
-        if work is not None:
-            work.wait()
-        laplace_ema_update(
-            self.codes,
-            self.embed_avg[0],
-            self.cluster_size[0],
-            statistics.sums,
-            statistics.counts,
-            momentum=self.decay,
-            eps=self.eps,
-            prepared=prepared,
-        )
-        if prepared is not None:
-            self._prepared.has_moved(self.codes)
-        if self.threshold_ema_dead_code > 0:
-            self._replace_dead(rows, found >= 0)
-
-    def _replace_dead(self, rows: Tensor, is_candidate: Tensor) -> None:
-        """Moves codes of little use onto random rows of the batch, each onto a row of its own."""
+        Args:
+            rows: (N, D) floating point.
+            is_candidate: (N,) bool, rows that may become codes.
+        """
+        if self.threshold_ema_dead_code <= 0:
+            return
         is_dead = self.cluster_size[0] < self.threshold_ema_dead_code
         order = torch.rand(len(rows), device=rows.device).masked_fill(~is_candidate, 2).argsort()
         turn = torch.rand(len(is_dead), device=rows.device).masked_fill(~is_dead, 2)
@@ -144,36 +128,59 @@ class EmaCodebook(nn.Module):
         chosen = is_dead & (rank < is_candidate.sum())
         # A process without rows chooses nothing, but takes part: the others wait for it.
         picked = order[rank.clamp(max=len(rows) - 1)] if len(rows) else rank[:0]
-        vectors = rows[picked].float() if len(rows) else torch.zeros_like(self.codes)
+        vectors = rows[picked].float() if len(rows) else torch.zeros_like(self.embed[0])
         from_first = torch.cat((vectors, chosen[:, None].float()), dim=1)
-        self.processes.copy_from_first(from_first)
+        self.processes.copy_from(0, from_first)
         vectors, chosen = from_first[:, :-1], from_first[:, -1] > 0
         size = torch.full_like(self.cluster_size[0], self.threshold_ema_dead_code)
         self._set(chosen, vectors, size)
 
-    def _start(self, rows: Tensor, valid: Tensor | None) -> None:
-        """Starts from k-means over the rows of all; it runs once, and may wait for the device."""
-        keep = rows.isfinite().all(dim=1)
-        if valid is not None:
-            keep &= valid
+    def _update(self, rows: Tensor, found: Tensor, valid: Tensor | None) -> None:
+        # Rows that are not finite have no index already.
+        statistics = code_statistics(rows, found, self.codebook_size, valid, check_finite=False)
+        work = self.processes.add_up(statistics.buffer)
+        if work is not None:
+            work.wait()
+        laplace_ema_update(
+            self.embed[0],
+            self.embed_avg[0],
+            self.cluster_size[0],
+            statistics.sums,
+            statistics.counts,
+            momentum=self.decay,
+            eps=self.eps,
+        )
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _start_together(self, rows: Tensor, valid: Tensor | None) -> None:
+        """Starts unless the state has; it runs once, and may wait for the device and others."""
+        first = self._start.first_started(self.initted)
+        if first is None:
+            self._start_from(rows if valid is None else rows[valid])
+        else:  # A state that was loaded by one process alone is that of all.
+            for state in (self.embed, self.embed_avg, self.cluster_size):
+                self.processes.copy_from(first, state)
+        self.initted.fill_(True)
+        self._start.is_up(self.initted)
+
+    def _start_from(self, rows: Tensor) -> None:
         codes, counts = kmeans(
-            self.processes.gather_rows(rows[keep]),
+            self.processes.gather_rows(rows),
             self.codebook_size,
             seed=torch.initial_seed(),
             iterations=self.kmeans_iters,
+            function="VectorQuantize",
         )
-        self.processes.copy_from_first(codes)
-        self.processes.copy_from_first(counts)
+        for found in (codes, counts):
+            self.processes.copy_from(0, found)
         self._set(torch.ones_like(counts, dtype=torch.bool), codes, counts)
-        self.initted.fill_(True)
-        self._needs_start = False
 
     def _set(self, chosen: Tensor, vectors: Tensor, size: Tensor) -> None:
         """Gives chosen codes a vector, and averages as if `size` rows had lain on it."""
-        wanted = chosen[:, None]
-        self.embed.copy_(torch.where(wanted, vectors, self.embed))
-        self.embed_avg.copy_(torch.where(wanted, vectors * size[:, None], self.embed_avg))
+        replace_codes(self.embed[0], vectors, chosen)
+        sums = torch.where(chosen[:, None], vectors * size[:, None], self.embed_avg)
+        self.embed_avg.copy_(sums)
         self.cluster_size.copy_(torch.where(chosen, size, self.cluster_size))
 
     def _on_loaded(self, _: object) -> None:
-        self._needs_start = not bool(self.initted)
+        self._start.was_loaded(self.initted)

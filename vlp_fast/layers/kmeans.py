@@ -11,6 +11,8 @@ tenths of the perplexity, at nearly the same mean squared distance (`docs/measur
 Shape suffixes: N rows, D width, K codes.
 """
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -18,40 +20,54 @@ from vlp_fast.ops import code_statistics, nearest_code
 
 
 def kmeans(
-    x: Tensor, num_codes: int, *, seed: int = 0, iterations: int = 10
+    x: Tensor, num_codes: int, *, seed: int = 0, iterations: int = 10, function: str = "kmeans"
 ) -> tuple[Tensor, Tensor]:
-    """Computes centres of the rows of x.
+    """Computes centres of the rows of x that are finite.
 
     Seeds are drawn evenly among the distinct rows, without repetition as long as there are enough
     of them. A centre that loses all of its rows stays where it is.
 
     Args:
-        x: (N, D) float, N >= num_codes, finite.
+        x: (N, D) float. Rows with a NaN or an infinity are left out, with a warning.
         num_codes: K.
         seed: of the draws; the same seed and rows give the same centres on one kind of device.
         iterations: of Lloyd's algorithm.
+        function: of the user, for the error and the warning.
 
     Returns:
         centres: (K, D) float32.
         counts: (K,) float32, rows for which each centre is the nearest.
 
     Raises:
-        ValueError: for fewer rows than codes.
+        ValueError: for fewer finite rows than codes.
 
     Source: Forgy 1965 (the seeds); Lloyd 1982.
     """
-    if x.shape[0] < num_codes:
-        raise ValueError(
-            f"kmeans: received {x.shape[0]} rows for {num_codes} codes, expected at least one row "
-            "per code; pass the features of more batches"
-        )
-    x = x.detach().float()
+    x = _finite(x.detach().float(), num_codes, function)
     centres = _seed(x, num_codes, seed)
     for _ in range(iterations):
         found = code_statistics(x, nearest_code(x, centres), num_codes)
         means = found.sums / found.counts.clamp(min=1)[:, None]
         centres = torch.where(found.counts[:, None] > 0, means, centres)
     return centres, code_statistics(x, nearest_code(x, centres), num_codes).counts
+
+
+def _finite(x: Tensor, num_codes: int, function: str) -> Tensor:
+    rows = x[x.isfinite().all(dim=1)]
+    broken = f", {len(x) - len(rows)} of them with NaN or infinity," if len(rows) < len(x) else ""
+    if len(rows) < num_codes:
+        raise ValueError(
+            f"{function}: received {len(x)} rows for {num_codes} codes{broken or ','} expected at "
+            "least one finite row per code; pass the features of more batches"
+        )
+    if broken:
+        warnings.warn(
+            f"{function}: received {len(x)} rows{broken} expected finite features; the others "
+            "start the codes. Look for what overflows in front of the dictionary.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return rows
 
 
 def _seed(x: Tensor, num_codes: int, seed: int) -> Tensor:

@@ -50,10 +50,19 @@ class Processes:
         dist.all_gather(parts, padded, group=self._group)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
-    def copy_from_first(self, tensor: Tensor) -> None:
-        """Overwrites a tensor by that of the first process."""
+    def gather_flags(self, flag: Tensor) -> list[bool]:
+        """Returns a flag () of all processes, in the order of their ranks, on the host."""
+        if self.count == 1:
+            return [bool(flag)]
+        number = flag.to(torch.int32).view(1)
+        numbers = [torch.empty_like(number) for _ in range(self.count)]
+        dist.all_gather(numbers, number, group=self._group)
+        return [bool(number) for number in numbers]
+
+    def copy_from(self, rank: int, tensor: Tensor) -> None:
+        """Overwrites a tensor by that of the process of a rank."""
         if self.count > 1:
-            dist.broadcast(tensor, group=self._group, group_src=0)
+            dist.broadcast(tensor, group=self._group, group_src=rank)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Processes":
         """A copy of a layer speaks to the same processes; groups themselves cannot be copied."""

@@ -2,7 +2,7 @@
 
 The forward pass returns the code. The backward pass takes the map that turns a row onto its code
 (a rotation and a change of length) for constant, so that a gradient keeps its angle to the code
-when it arrives at the row.
+when it arrives at the row. Second derivatives, too, take it for constant.
 
 Shape suffixes: N rows, D width.
 """
@@ -33,13 +33,13 @@ class _RotateTo(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, codes: Tensor) -> Tensor:
         ctx.save_for_backward(x, codes)
-        return codes.view_as(codes)
+        return codes.clone()  # what is saved must not change with what is returned
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Transposes `|d| / |x| (1 - 2 w w' + 2 q u')`, of unit vectors u and q, w between them."""
         wide = torch.promote_types(gradient.dtype, torch.float32)
-        x, codes = (saved.to(wide) for saved in ctx.saved_tensors)
+        x, codes = (saved.detach().to(wide) for saved in ctx.saved_tensors)
         length, target = (_norm(rows) for rows in (x, codes))
         u, q = x / length.clamp(min=TINY), codes / target.clamp(min=TINY)
         w = u + q

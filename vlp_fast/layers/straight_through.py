@@ -27,7 +27,7 @@ class Quantised(NamedTuple):
 
 
 def straight_through(rows: Tensor, codes: Tensor) -> Tensor:
-    """Returns codes (N, D) in value, whose gradient goes to rows (N, D), unchanged."""
+    """Returns a copy of codes (N, D), whose gradient goes to rows (N, D), unchanged."""
     result: Tensor = _StraightThrough.apply(rows, codes)  # type: ignore[no-untyped-call]
     return result
 
@@ -35,19 +35,25 @@ def straight_through(rows: Tensor, codes: Tensor) -> Tensor:
 def commitment_loss(rows: Tensor, codes: Tensor, counts: Tensor) -> Tensor:
     """Computes the mean squared distance of rows to their codes; no gradient goes to the codes.
 
+    It may be sent backward where the rows need no gradient, too, like the loss of
+    vector-quantize-pytorch.
+
     Args:
         rows: (N, D) float.
         codes: (N, D) float, the code of each row.
         counts: (N,) bool, rows that count. The others may hold anything.
     """
     result: Tensor = _CommitmentLoss.apply(rows, codes, counts)  # type: ignore[no-untyped-call]
+    # A graph that is compiled cannot mark what it made itself.
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        result.requires_grad_()
     return result
 
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, rows: Tensor, codes: Tensor) -> Tensor:
-        return codes
+        return codes.clone()  # may be changed in place, and the codes be kept for a loss
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:

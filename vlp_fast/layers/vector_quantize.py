@@ -12,7 +12,8 @@ both ways. What is different on purpose:
   * With the rotation trick the output is the code itself, there the code up to rounding.
   * Which rows replace dead codes, and where k-means starts, is drawn otherwise. Over several
     processes dead codes move onto rows of the first one.
-  * k-means wants at least one row for each code, and says so.
+  * k-means wants at least one row for each code, and says so. It runs in training only: evaluation
+    never changes a code.
 
 Shape suffixes: B batch, N rows of an item, D width, K codes.
 """
@@ -23,9 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from vlp_fast.layers.ema_codebook import EmaCodebook
+from vlp_fast.layers.float32_state import autocast_device
 from vlp_fast.layers.rotation_trick import rotate_to
 from vlp_fast.layers.straight_through import commitment_loss, straight_through
-from vlp_fast.layers.vector_quantize_options import check_call, check_options
+from vlp_fast.layers.vector_quantize_options import check_call, check_numbers, check_options
 
 
 class VectorQuantize(nn.Module):
@@ -41,7 +43,7 @@ class VectorQuantize(nn.Module):
         decay: weight of the old averages.
         eps: Laplace smoothing, in rows.
         freeze_codebook: never move the codes, unless a call says otherwise.
-        kmeans_init: start from the first call's vectors.
+        kmeans_init: start from the vectors of the first call in training.
         kmeans_iters: of k-means.
         threshold_ema_dead_code: codes with fewer rows on average are replaced; 0 never.
         channel_last: (B, N, D); if False, (B, D, N).
@@ -51,14 +53,24 @@ class VectorQuantize(nn.Module):
         rotation_trick: the gradient of `rotate_to`; straight through if False. None: if D > 1.
         sync_codebook: one codebook for all processes; None: if there are several.
         return_zeros_for_masked_padding: what becomes of masked vectors; if False, they stay.
+        separate_codebook_per_head: `codebook` is (1, K, D).
         others: further options of that package, at values that mean the above.
 
+    The state is float32 whatever becomes of the model's dtype.
+
     Raises:
-        ValueError: an option has a value that is not implemented here.
+        ValueError: an option has a value that is not implemented here, or out of its range.
         TypeError: that package has no such option.
 
     Source: van den Oord et al. 2017, appendix A.1.
     """
+
+    # What that package's layer tells about itself to those that hold it.
+    has_projections = False
+    heads = 1
+    ema_update = True
+    learnable_codebook = False
+    use_cosine_sim = False
 
     def __init__(
         self,
@@ -79,10 +91,14 @@ class VectorQuantize(nn.Module):
         rotation_trick: bool | None = None,
         sync_codebook: bool | None = None,
         return_zeros_for_masked_padding: bool = True,
+        separate_codebook_per_head: bool = False,
         **others: Any,
     ) -> None:
         super().__init__()
         check_options({"codebook_dim": codebook_dim, **others}, dim)
+        check_numbers(dim, codebook_size, decay, eps)
+        self.project_in, self.project_out = nn.Identity(), nn.Identity()
+        self.separate_codebook_per_head = separate_codebook_per_head
         self.dim = dim
         self.codebook_size = codebook_size
         self.freeze_codebook = freeze_codebook
@@ -114,7 +130,8 @@ class VectorQuantize(nn.Module):
         """Quantises vectors, and in training updates the codes from them.
 
         Args:
-            x: (B, N, D); (N, D); (B, D, N) or a feature map, as the constructor was told.
+            x: (B, N, D); (N, D); (B, D, N) or a feature map, as the constructor was told; floating
+                point.
             mask: (B, N) bool, True on vectors that count; not for feature maps and (N, D).
             lens: (B,) int64, how many of an item's N count, in place of a mask.
             freeze_codebook: in place of the constructor's.
@@ -155,16 +172,27 @@ class VectorQuantize(nn.Module):
 
     @property
     def codebook(self) -> Tensor:
-        """The codes, (K, D) float32."""
-        return self._codebook.embed[0]
+        """The codes, (K, D) float32; (1, K, D) with `separate_codebook_per_head`."""
+        embed = self._codebook.embed
+        return embed if self.separate_codebook_per_head else embed[0]
 
     @codebook.setter
     def codebook(self, codes: Tensor) -> None:
         self._codebook.embed.copy_(codes)
 
+    @torch.no_grad()
+    def expire_codes_(self, x: Tensor) -> None:
+        """Moves codes of little use onto vectors of x, in training with `threshold_ema_dead_code`.
+
+        `forward` does so by itself, after each update.
+        """
+        if self.training:
+            rows = self._width_last(x).reshape(-1, self.dim)
+            self._codebook.replace_dead(rows, rows.isfinite().all(dim=1))
+
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
         """Returns the codes of indices, D where `forward` has it."""
-        codes = self.codebook[indices]
+        codes = self._codebook.embed[0][indices]
         return codes if self.channel_last and self.map_dims is None else codes.movedim(-1, 1)
 
     def get_output_from_indices(self, indices: Tensor) -> Tensor:
@@ -179,7 +207,7 @@ class VectorQuantize(nn.Module):
         self, rows: Tensor, valid: Tensor | None, freeze: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         # Autocast would take products of the search and of the update in half precision.
-        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(autocast_device(rows), enabled=False):
             found = rows.detach()
             found = found.float() if found.dtype == torch.float64 else found
             codes, found = self._codebook(found, valid, freeze=freeze)
@@ -194,6 +222,10 @@ class VectorQuantize(nn.Module):
         is_first = x.ndim == 3 and not self.channel_last if self.map_dims is None else True
         expected = (2, 3) if self.map_dims is None else (self.map_dims,)
         vectors = x.movedim(1, -1) if is_first and x.ndim in expected else x
+        if not x.is_floating_point():
+            raise ValueError(
+                f"VectorQuantize: received x of {x.dtype}, expected floating point; convert it"
+            )
         if x.ndim not in expected or vectors.shape[-1] != self.dim:
             shapes = {2: "(N, D)", 4: "(B, D, H, W)", 5: "(B, D, L, H, W)"}
             shapes[3] = "(B, N, D)" if self.channel_last else "(B, D, N)"

@@ -6,6 +6,10 @@ that would mean something else than what happens here is refused.
 
 from typing import Any
 
+from torch import Tensor
+
+PLAIN = (type(None), bool, int, float, complex, str, tuple)
+
 # Options of the other package with the values that mean what happens here.
 ONLY: dict[str, tuple[Any, ...]] = {
     "heads": (1,),
@@ -38,7 +42,6 @@ ONLY_IN_CALLS: dict[str, tuple[Any, ...]] = {
 }
 # Options that change nothing while the ones above are what they are.
 IDLE = {
-    "separate_codebook_per_head",
     "layernorm_after_project_in",
     "orthogonal_reg_active_codes_only",
     "orthogonal_reg_max_codes",
@@ -63,6 +66,22 @@ def check_options(options: dict[str, Any], dim: int) -> None:
     _refuse_others("VectorQuantize", telling, {**ONLY, "codebook_dim": (None, dim)})
 
 
+def check_numbers(dim: int, codebook_size: int, decay: float, eps: float) -> None:
+    """Refuses numbers out of their range.
+
+    Raises:
+        ValueError: as it says.
+    """
+    if dim < 1 or codebook_size < 1:
+        raise ValueError(
+            f"VectorQuantize: received {codebook_size} codes of width {dim}, expected at least 1"
+        )
+    if not 0 <= decay <= 1:
+        raise ValueError(f"VectorQuantize: received decay {decay}, expected 0 to 1")
+    if not eps >= 0:
+        raise ValueError(f"VectorQuantize: received eps {eps}, expected 0 or more rows")
+
+
 def check_call(options: dict[str, Any]) -> None:
     """Refuses arguments of a call that are not implemented.
 
@@ -79,9 +98,16 @@ def _refuse_others(
     for name, value in options.items():
         if name not in only:
             raise TypeError(f"{function}: received an unknown argument {name!r}")
-        if not any(value is wanted or value == wanted for wanted in only[name]):
+        if not (isinstance(value, PLAIN) and value in only[name]):
             expected = " or ".join(map(repr, only[name]))
             raise ValueError(
-                f"{function}: received {name}={value!r}, expected {expected}; use "
+                f"{function}: received {name}={_in_words(value)}, expected {expected}; use "
                 "vector_quantize_pytorch for it"
             )
+
+
+def _in_words(value: object) -> str:
+    """On one line, however large a tensor or module is."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    return repr(value) if isinstance(value, PLAIN) else f"a {type(value).__name__}"

@@ -30,16 +30,14 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from vlp_fast.layers.code_revival import propose
-from vlp_fast.layers.code_update import CodeUpdate, version_of
-from vlp_fast.layers.float32_state import Float32State
+from vlp_fast.layers.code_update import CodeUpdate, replace_codes, version_of
+from vlp_fast.layers.float32_state import Float32State, autocast_device
 from vlp_fast.layers.kmeans import kmeans
 from vlp_fast.layers.late_warning import LateWarning
 from vlp_fast.layers.perplexity import perplexity
-from vlp_fast.layers.prepared_codes import PreparedCache
 from vlp_fast.layers.processes import Processes
 from vlp_fast.layers.straight_through import Quantised, commitment_loss, straight_through
 from vlp_fast.ops import (
-    PreparedCodes,
     code_statistics,
     ema_update,
     gather_codes,
@@ -81,12 +79,12 @@ class VisualDictionary(Float32State):
     checkpointing around the layer, which repeats it, would count rows twice.
 
     Attributes (buffers, float32 whatever becomes of the model's dtype):
-        embed: (K, D) codes, N(0, 1) at first. Change them by PyTorch's own operations, or call
-            `codes_changed`. Between forward and backward of several processes
+        embed: (K, D) codes, N(0, 1) at first. Between forward and backward of several processes
             these are the old ones; `finish_update` waits for the new.
         cluster_size: (K,) moving average of each code's hits per step.
         cluster_sum: (K,) hits since the start.
         embed_avg: (K, D) moving average of each code's sum of rows; official semantics only.
+    and a property:
         non_finite_rows: () int64, valid rows with a NaN or an infinity that were left out since the
             module was made. They also raise a warning, on a GPU one step later.
 
@@ -101,7 +99,6 @@ class VisualDictionary(Float32State):
     cluster_size: Tensor
     cluster_sum: Tensor
     embed_avg: Tensor | None
-    non_finite_rows: Tensor
     step: Tensor
 
     def __init__(
@@ -129,21 +126,21 @@ class VisualDictionary(Float32State):
         self.seed = seed
         self.deterministic = deterministic
         self.processes = Processes(process_group, is_alone=not synchronise)
-        self.register_buffer("embed", torch.randn(num_codes, width))
-        self.register_buffer("cluster_size", torch.zeros(num_codes))
-        self.register_buffer("cluster_sum", torch.zeros(num_codes))
-        average = torch.zeros(num_codes, width) if semantics == "official" else None
-        self.register_buffer("embed_avg", average)
+        self.register_buffer("embed", torch.randn(num_codes, width, dtype=torch.float32))
+        self.register_buffer("cluster_size", torch.zeros(num_codes, dtype=torch.float32))
+        self.register_buffer("cluster_sum", torch.zeros(num_codes, dtype=torch.float32))
+        average = torch.zeros(num_codes, width, dtype=torch.float32)
+        self.register_buffer("embed_avg", average if semantics == "official" else None)
         if revival is not None:
             self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        none_yet = torch.zeros((), dtype=torch.int64)
-        self.register_buffer("non_finite_rows", none_yet, persistent=False)
+        # No buffer: it is not saved, and what fills a module that was made on the meta device
+        # fills it with what was saved alone.
+        self._non_finite_rows = torch.zeros((), dtype=torch.int64, device=self.embed.device)
         self._warning = LateWarning(
             "VisualDictionary: received rows with NaN or infinity, expected finite features; they "
             "were left out of the codes. Look for what overflows in front of the dictionary."
         )
         self._update: CodeUpdate | None = None
-        self._prepared = PreparedCache()
         self.register_state_dict_pre_hook(VisualDictionary._before_saving)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_before_loading)  # type: ignore[no-untyped-call]
 
@@ -162,14 +159,15 @@ class VisualDictionary(Float32State):
         Raises:
             ValueError: if x is not (N, width).
         """
-        quantised, indices, _ = self._replace(self._rows(x), valid)
-        return quantised, indices
+        quantised, labels, _ = self._replace(self._rows(x), valid)
+        return quantised, labels.clamp(min=0)
 
     def quantise(self, x: Tensor, valid: Tensor | None = None) -> Quantised:
         """Does what `forward` does, and computes the commitment loss too."""
         rows = self._rows(x)
-        quantised, indices, counts = self._replace(rows, valid)
-        return Quantised(quantised, indices, commitment_loss(rows, quantised.detach(), counts))
+        quantised, labels, codes = self._replace(rows, valid)
+        loss = commitment_loss(rows, codes, labels >= 0)
+        return Quantised(quantised, labels.clamp(min=0), loss)
 
     def finish_update(self) -> None:
         """Waits for the statistics of the other processes, if any are on their way, and uses them.
@@ -183,12 +181,14 @@ class VisualDictionary(Float32State):
             with torch.no_grad():
                 self._move(update)
 
-    def codes_changed(self) -> None:
-        """Forgets what was prepared of the codes; for changes that PyTorch does not count.
-
-        These are in-place collectives of `torch.distributed`, and changes through `.data`.
-        """
-        self._prepared = PreparedCache()
+    @property
+    def non_finite_rows(self) -> Tensor:
+        """Valid rows that were left out, () int64, on the codes' device."""
+        left_out, device = self._non_finite_rows, self.embed.device
+        if left_out.device != device:
+            left_out = torch.zeros_like(left_out, device=device) if left_out.is_meta else left_out
+            self._non_finite_rows = left_out.to(device)
+        return self._non_finite_rows
 
     def train(self, mode: bool = True) -> "VisualDictionary":
         """Switches between training and evaluation; an update on its way comes first."""
@@ -205,7 +205,7 @@ class VisualDictionary(Float32State):
 
         Args:
             x: (N, D) float, as `forward` takes them, of all processes N >= num_codes; rows that
-                are not finite are left out.
+                are not finite are left out, with a warning.
             rows_per_step: rows that a training step will bring, of all processes; the moving number
                 of hits starts from k-means' counts, scaled to it (`revival` levels it in the first
                 step). If x has as many, None.
@@ -217,13 +217,17 @@ class VisualDictionary(Float32State):
         """
         self.finish_update()
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            rows = self._rows(x.detach().float())
-            rows = self.processes.gather_rows(rows[rows.isfinite().all(dim=1)])
-            codes, counts = kmeans(rows, self.num_codes, seed=seed, iterations=iterations)
+            codes, counts = kmeans(
+                self.processes.gather_rows(self._rows(x.detach().float())),
+                self.num_codes,
+                seed=seed,
+                iterations=iterations,
+                function="VisualDictionary.initialise_from",
+            )
             if rows_per_step is not None:
-                counts = counts * (rows_per_step / len(rows))
+                counts = counts * (rows_per_step / counts.sum())
             for found, state in ((codes, self.embed), (counts, self.cluster_size)):
-                self.processes.copy_from_first(found)
+                self.processes.copy_from(0, found)
                 state.copy_(found)
             self.cluster_sum.zero_()
             if self.embed_avg is not None:
@@ -262,35 +266,28 @@ class VisualDictionary(Float32State):
         return self._normalise(x)
 
     def _replace(self, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns rows with the value of codes, their indices, and which rows count."""
+        """Returns rows with the value of codes, their labels as of `_look_up`, and the codes."""
         # Autocast would take products of the search and of the update in half precision.
-        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(autocast_device(rows), enabled=False):
             labels, codes = self._look_up(rows.detach(), valid)
         quantised = straight_through(rows, codes)
         if self._update is not None and quantised.requires_grad:
             quantised.register_hook(lambda gradient: self.finish_update())
-        return quantised, labels.clamp(min=0), labels >= 0
+        return quantised, labels, codes
 
     def _look_up(self, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the index of each row, -1 for those left out, and its code in the rows' dtype."""
         self.finish_update()
-        prepared = self._prepared.get(self.embed, rows)
-        labels = nearest_code(rows, self.embed, valid, excluded=-1, prepared=prepared)
+        labels = nearest_code(rows, self.embed, valid, excluded=-1)
         if self.training and self.semantics == "official":
-            self._begin_update(rows, labels, valid, prepared)
+            self._begin_update(rows, labels, valid)
             self.finish_update()
         codes = gather_codes(self.embed, labels, rows.dtype, valid)
         if self.training and self.semantics == "paper":
-            self._begin_update(rows, labels, valid, prepared)
+            self._begin_update(rows, labels, valid)
         return labels, codes
 
-    def _begin_update(
-        self,
-        rows: Tensor,
-        labels: Tensor,
-        valid: Tensor | None,
-        prepared: PreparedCodes | None,
-    ) -> None:
+    def _begin_update(self, rows: Tensor, labels: Tensor, valid: Tensor | None) -> None:
         statistics = code_statistics(
             rows,
             labels,
@@ -302,7 +299,7 @@ class VisualDictionary(Float32State):
         is_dead = None
         if self.revival is not None:
             is_dead = (self.cluster_size < self.revival) & (self.step > 0)
-            propose(
+            statistics = propose(
                 statistics,
                 rows,
                 labels >= 0,
@@ -313,31 +310,33 @@ class VisualDictionary(Float32State):
                 processes=self.processes.count,
             )
         work = self.processes.add_up(statistics.buffer)
-        self._update = CodeUpdate(statistics, is_dead, prepared, work, version_of(self.embed))
+        self._update = CodeUpdate(statistics, is_dead, work, version_of(self.embed))
         if work is None:
             self.finish_update()
 
     def _move(self, update: CodeUpdate) -> None:
         sums, counts, non_finite = update.finite_statistics()
         if update.is_dead is None or self.revival is None:
-            self._average(sums, counts, update.prepared)
+            self._average(sums, counts)
         else:
             hits = counts.masked_fill(update.is_dead, 0)
             # Whoever is granted less than the threshold would be dead again in the next step.
             use = hits.mean().clamp(min=self.revival)
             is_first = (self.step == 0) & (counts.sum() > 0)
-            self._grant(self.embed, is_first.expand(self.num_codes), use)
-            self._average(sums.masked_fill(update.is_dead[:, None], 0), hits, update.prepared)
-            self._grant(sums, update.is_dead & (counts > 0), use)
+            self._grant(is_first.expand(self.num_codes), use)
+            self._average(sums.masked_fill(update.is_dead[:, None], 0), hits)
+            is_revived = update.is_dead & (counts > 0)
+            replace_codes(self.embed, sums, is_revived)
+            self._grant(is_revived, use)
             # A step without rows is none: the first one that has some is still to come.
             self.step.add_((counts.sum() > 0).long())
         self.non_finite_rows.add_(non_finite.long())
         self._warning.watch(non_finite > 0)
 
-    def _average(self, sums: Tensor, counts: Tensor, prepared: PreparedCodes | None) -> None:
+    def _average(self, sums: Tensor, counts: Tensor) -> None:
         self.cluster_sum.add_(counts)
         if self.embed_avg is None:
-            ema_update(self.embed, sums, counts, momentum=self.momentum, prepared=prepared)
+            ema_update(self.embed, sums, counts, momentum=self.momentum)
             self.cluster_size.lerp_(counts, 1 - self.momentum)
         else:
             laplace_ema_update(
@@ -348,17 +347,14 @@ class VisualDictionary(Float32State):
                 counts,
                 momentum=self.momentum,
                 eps=LAPLACE_EPSILON,
-                prepared=prepared,
             )
-        if prepared is not None:
-            self._prepared.has_moved(self.embed)
 
-    def _grant(self, vectors: Tensor, chosen: Tensor, mean: Tensor) -> None:
-        """Gives chosen codes a vector and the mean use, so that each has time to find its rows."""
-        self.embed.copy_(torch.where(chosen[:, None], vectors, self.embed))
+    def _grant(self, chosen: Tensor, mean: Tensor) -> None:
+        """Gives chosen codes the mean use, so that each has time to find its rows."""
         self.cluster_size.copy_(torch.where(chosen, mean, self.cluster_size))
         if self.embed_avg is not None:
-            self.embed_avg.copy_(torch.where(chosen[:, None], vectors * mean, self.embed_avg))
+            sums = self.embed * mean
+            self.embed_avg.copy_(torch.where(chosen[:, None], sums, self.embed_avg))
 
     def _before_saving(self, *_: object) -> None:
         self.finish_update()

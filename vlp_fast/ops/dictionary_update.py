@@ -33,6 +33,12 @@ class CodeStatistics(NamedTuple):
     non_finite: Tensor
     buffer: Tensor
 
+    @classmethod
+    def of(cls, buffer: Tensor, num_codes: int, width: int) -> "CodeStatistics":
+        """Views of a buffer of K codes of width D."""
+        sums, counts, non_finite = buffer.split((num_codes * width, num_codes, 1))
+        return cls(sums.view(num_codes, width), counts, non_finite[0], buffer)
+
 
 _code_statistics = Op(
     "code_statistics(Tensor x, Tensor indices, SymInt num_codes, Tensor? valid,"
@@ -97,8 +103,7 @@ def code_statistics(
     check_valid("code_statistics", x, valid)
     check_devices("code_statistics", x, indices, valid)
     buffer: Tensor = _code_statistics(x, indices, num_codes, valid, check_finite, deterministic)
-    sums, counts, non_finite = buffer.split((num_codes * x.shape[1], num_codes, 1))
-    return CodeStatistics(sums.view(num_codes, -1), counts, non_finite[0], buffer)
+    return CodeStatistics.of(buffer, num_codes, x.shape[1])
 
 
 @torch.no_grad()
