@@ -4,7 +4,7 @@ BIN := .venv/bin
 NEWEST := .venv-newest/bin/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
-WORLD := runs/world
+WORLD := runs/small-world
 SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:', native.summary())"
 
 .PHONY: pretrain test test-all test-newest tables check bench ext clean
@@ -12,8 +12,8 @@ SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:
 
 # Both systems with all their objectives, on drawn pictures: minutes on two cores.
 pretrain: .venv/native | $(WORLD)
-	$(BIN)/vlp-fast train soho_tiny --data.root $(WORLD) --run-dir runs/soho_tiny
-	$(BIN)/vlp-fast train e2e_vlp_tiny --data.root $(WORLD) --run-dir runs/e2e_vlp_tiny
+	$(BIN)/vlp-fast train soho_small_world --data.root $(WORLD)
+	$(BIN)/vlp-fast train e2e_vlp_small_world --data.root $(WORLD)
 
 test: .venv/native
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
@@ -55,7 +55,7 @@ clean:
 	rm -rf build dist *.egg-info vlp_fast/_C*.so
 
 $(WORLD): | .venv/native
-	$(BIN)/vlp-fast data make-world $@ --images 1200 --seed 0
+	$(BIN)/vlp-fast data make-world $@ --images 4000 --seed 0 --bounds small
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -1,6 +1,7 @@
 """The house rules that a machine can check: who may import whom, what a file may hold."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ PYTHON = sorted(path for room in ROOMS for path in ROOT.glob(f"{room}/**/*.py"))
 SUFFIXES = {".h", ".cpp", ".cu", ".cuh"}
 NATIVE = sorted(path for path in ROOT.glob("csrc/**/*") if path.suffix in SUFFIXES)
 TESTS = sorted(ROOT.glob("tests/**/*.py"))
+FOLDERS = [path.parent for path in PYTHON if path.name == "__init__.py"]
 
 # Room -> the rooms it may import from, besides itself, `errors` and `checks`. Imports point down.
 MODEL_ROOMS = {"kernels", "reference", "ops", "layers", "models"}
@@ -154,6 +156,29 @@ def test_public_names_have_docstrings(path: Path) -> None:
 def test_files_are_short_and_named_after_one_idea(path: Path) -> None:
     assert path.stem not in VAGUE_NAMES
     assert len(path.read_text().splitlines()) <= LONGEST_FILE
+
+
+def listed(text: str) -> set[str]:
+    """First words of the lines of a folder's docstring that name a file or a folder."""
+    return set(re.findall(r"^ *([\w.]+(?:\.pyi?|\.sh|/))  ", text, re.M))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=relative)
+def test_a_folder_says_what_its_files_are(folder: Path) -> None:
+    said = listed(
+        ast.get_docstring(ast.parse((folder / "__init__.py").read_text()), clean=False) or ""
+    )
+    files = {path.name for kind in ("*.py", "*.pyi", "*.sh") for path in folder.glob(kind)}
+    rooms = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
+    mapped = {"kernels/", "benchmarks/"} if folder.name == "vlp_fast" else set()
+    assert said == (files - {"__init__.py"}) | rooms | mapped
+
+
+def test_the_native_folder_says_what_its_files_are() -> None:
+    block = (ROOT / "csrc/README.md").read_text().split("```")[1]
+    said = [line.split()[0] for line in block.strip().splitlines()]
+    files = {path.relative_to(ROOT / "csrc").as_posix() for path in ROOT.glob("csrc/**/*.*")}
+    assert sorted(said) == sorted(files - {"README.md"})
 
 
 @pytest.mark.parametrize("room", ["reference", "ops", "layers", "models"])

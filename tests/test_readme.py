@@ -18,14 +18,11 @@ from vlp_fast.recipes import RECIPES, recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-GAPS = (ROOT / "docs/paper_gaps.md").read_text()
-MEASUREMENTS = (ROOT / "docs/measurements.md").read_text()
-PAGES = {"README.md": README, "paper_gaps.md": GAPS, "measurements.md": MEASUREMENTS}
+PAGES = {"README.md": README} | {p.name: p.read_text() for p in ROOT.glob("docs/*.md")}
+GAPS, LAYERS, TRAINING = (PAGES[f"{name}.md"] for name in ("paper_gaps", "layers", "training"))
+SCREENS = 4
+ROWS_OF_A_SCREEN = 50
 USES = ("Use 1: layers in your own code", "Use 2: benchmarks", "Use 3: training")
-
-# The tree of README.md lists every file of these; tests are one line there.
-LISTED = ("csrc", "kernels", "benchmarks", "vlp_fast", "docs")
-SOURCES = {".py", ".pyi", ".h", ".in", ".cpp", ".cu", ".cuh", ".md", ".sh"}
 
 
 def section(text: str, heading: str) -> str:
@@ -40,12 +37,12 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.S | re.M)
 
 
-def run_snippet(use: str, first_line: str = "") -> dict[str, Any]:
-    """Execute the one Python block of a section that begins so, and return its names."""
-    snippets = blocks(section(README, use), "python")
+def run_snippet(page: str, first_line: str = "") -> dict[str, Any]:
+    """Execute the one Python block of a page or section that begins so, and return its names."""
+    snippets = blocks(page, "python")
     (snippet,) = [snippet for snippet in snippets if snippet.startswith(first_line)]
     names: dict[str, Any] = {"__name__": "readme"}
-    exec(compile(snippet, f"README.md, {use}", "exec"), names)
+    exec(compile(snippet, "snippet", "exec"), names)
     return names
 
 
@@ -59,7 +56,7 @@ def test_the_two_commands_come_first_then_the_installation_then_the_uses() -> No
 
 def test_layers_snippet() -> None:
     torch.manual_seed(0)
-    names = run_snippet(USES[0], "import torch\n\nimport vlp_fast\nfrom")
+    names = run_snippet(section(README, USES[0]))
     features, quantised = names["features"], names["quantised"]
     assert quantised.shape == (1000, 256)
     assert names["indices"].shape == (1000,)
@@ -104,7 +101,7 @@ def dense_attention(layer: Any, x: torch.Tensor) -> torch.Tensor:
 def test_transformers_attention_snippet(implementation: str, mask_dtype: torch.dtype) -> None:
     """The encoder with its attention swapped and the stock one: the same rows and gradients."""
     torch.manual_seed(0)
-    names = run_snippet(USES[0], "import torch\nfrom torch import")
+    names = run_snippet(LAYERS, "import torch\nfrom torch import")
     swapped, config = names["model"], names["config"]
     stock = type(swapped)(config)
     if implementation != "sdpa":  # the default, which the CNN cannot be told
@@ -151,7 +148,7 @@ def encoder_step(model: Any, width: int) -> list[torch.Tensor]:
 def test_transformers_snippet(auxiliary_loss: bool) -> None:
     """Two steps of the swapped model and of the stock one: the same losses and gradients."""
     torch.manual_seed(0)
-    names = run_snippet(USES[0], "from transformers import")
+    names = run_snippet(LAYERS, "from transformers import")
     swapped = names["model"]
     swapped.config.auxiliary_loss = names["config"].auxiliary_loss = auxiliary_loss
     with torch.no_grad():  # a fresh decoder begins with norms of zeros, which magnify rounding
@@ -175,8 +172,8 @@ def test_transformers_snippet(auxiliary_loss: bool) -> None:
 def test_vector_quantize_snippet() -> None:
     """The swapped layer and the stock one, one step from one seed: equal outputs and gradients."""
     torch.manual_seed(0)
-    names = run_snippet(USES[0], "import vlp_fast  # was: from vector_quantize_pytorch")
-    snippets = blocks(section(README, USES[0]), "python")
+    names = run_snippet(LAYERS, "import vlp_fast  # was: from vector_quantize_pytorch")
+    snippets = blocks(LAYERS, "python")
     (swapped,) = [snippet for snippet in snippets if snippet.startswith("import vlp_fast  #")]
     stock: dict[str, Any] = {}
     swapped = swapped.replace("vlp_fast", "vector_quantize_pytorch")
@@ -210,7 +207,7 @@ def two_steps(model: Any) -> list[dict[str, torch.Tensor]]:
 
 
 def test_benchmark_snippet(capsys: pytest.CaptureFixture[str]) -> None:
-    results = run_snippet(USES[1])["results"]
+    results = run_snippet(section(README, USES[1]))["results"]
     names = [result.provider for result in results if result.provider != "vlp_fast reference"]
     assert names == ["vlp_fast", "cdist"]  # and the definition, where another backend runs
     assert results[0].error == 0
@@ -221,7 +218,7 @@ def test_benchmark_snippet(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_training_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names = run_snippet(USES[2])
+    names = run_snippet(section(README, USES[2]))
     folder = names["folder"]
     assert folder == Path("runs/few-steps")
     lines = (folder / "metrics.jsonl").read_text()
@@ -231,12 +228,12 @@ def test_training_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert '"mvm"' in lines.splitlines()[1]
     written = {path.name for path in folder.iterdir()}
     assert written == {"run.json", "vocab.txt", "metrics.jsonl", "checkpoint-00000006"}
-    for name in (*re.findall(r"`(\w+\.safetensors|state\.json)`", README),):
+    for name in (*re.findall(r"`(\w+\.safetensors|state\.json)`", TRAINING),):
         assert (folder / "checkpoint-00000006" / name).is_file()
 
 
 def test_the_table_of_recipes_is_what_the_recipes_are() -> None:
-    rows = re.findall(r"^\| `\w+` \| .*(?:steps|epochs) \| .*$", README, re.M)
+    rows = re.findall(r"^\| `\w+` \| .*(?:steps|epochs) \| .*$", TRAINING, re.M)
     assert rows == [recipe_row(name) for name in RECIPES]
 
 
@@ -252,29 +249,8 @@ def recipe_row(name: str) -> str:
     return f"| `{name}` | {length} | {images} | {cnn} | AdamW {run.optim.lr:g} | {size} |"
 
 
-def test_the_tree_lists_every_file() -> None:
-    (tree,) = blocks(section(README, "The tree"), "")
-    files = {
-        str(path.relative_to(ROOT))
-        for folder in LISTED
-        for path in (ROOT / folder).rglob("*")
-        if path.is_file() and path.suffix in SOURCES
-    }
-    paths = list(tree_paths(tree))
-    assert len(set(paths)) == len(paths)
-    listed = {path for path in paths if path.startswith(LISTED) and not path.endswith("/")}
-    assert listed == files, f"missing {sorted(files - listed)}, gone {sorted(listed - files)}"
-    assert not [path for path in paths if not (ROOT / path).exists()]
-
-
-def tree_paths(tree: str) -> Iterator[str]:
-    """Paths of an indented tree; folders end with a slash."""
-    above: list[str] = []
-    for line in tree.splitlines():
-        name = line.split()[0]
-        depth = (len(line) - len(line.lstrip())) // 2
-        above[depth:] = [name]
-        yield "".join(above)
+def test_the_readme_fits_on_four_screens() -> None:
+    assert len(README.splitlines()) <= SCREENS * ROWS_OF_A_SCREEN
 
 
 @pytest.mark.parametrize("page", PAGES)

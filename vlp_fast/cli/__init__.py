@@ -3,6 +3,15 @@
 A command is a file of this folder with `run(words) -> exit code`, and a line in `COMMANDS`. Nothing
 heavy is imported before a command needs it: `--help` answers without torch, and so does a path that
 is not there.
+
+    bench.py     vlp-fast bench
+    data.py      vlp-fast data make-world
+    doctor.py    vlp-fast doctor
+    evaluate.py  vlp-fast evaluate
+    options.py   words to a configuration
+    output.py    output that is closed, full or of few characters
+    recipes.py   vlp-fast recipes
+    train.py     vlp-fast train
 """
 
 from __future__ import annotations

@@ -1,1 +1,22 @@
-"""From files to tensors: annotation layouts, images, text, sample order. Imports no model."""
+"""From files to tensors: annotation layouts, images, text, sample order. Imports no model.
+
+cache.py        decoded images in memory, shared by workers
+config.py       DataConfig
+examples.py     from a record to an example; broken images replaced
+fingerprint.py  whether data are those of another time
+first_look.py   whether most images of a data set are broken
+given_paths.py  paths looked at before anything is imported
+images.py       image files to upright 8-bit RGB
+leak.py         held-out pictures that are training pictures
+loader.py       steps from worker processes, stateless
+order.py        which samples a step shows
+printable.py    text that no terminal obeys
+randomness.py   draws keyed by seed, epoch, sample and purpose
+records.py      Record and Dataset
+sources/        annotation layouts as published
+tokenizer.py    WordPiece, given or trained
+transfer.py     values from one process to another
+transforms.py   resize, normalise, pad
+worker.py       a process that loads
+world/          the drawn world
+"""

@@ -1,1 +1,30 @@
-"""Modules that the models are made of, each usable on its own in other people's training code."""
+"""Modules that the models are made of, each usable on its own in other people's training code.
+
+attention.py                GridAttention, CrossAttention
+backbone.py                 ResNet with torchvision's names, freezing, remask
+code_revival.py             rows for codes that nothing hits any more
+code_update.py              a step of the codes while other processes' are on the way
+criterion.py                SetCriterion
+data_start.py               whether codes that start from data have started
+decoding.py                 texts token by token, without gradients
+ema_codebook.py             codes of moving averages, as vector-quantize-pytorch keeps them
+embeddings.py               BERT's for text, DETR's sine for grid cells
+float32_state.py            buffers that stay float32
+heads.py                    words, matching, classes, attributes, boxes
+kmeans.py                   where a dictionary starts when it starts from data
+late_warning.py             warnings about the device that come one step later
+matching.py                 HungarianMatcher
+padding.py                  padded sequences as packed ones
+perplexity.py               how evenly codes are used
+positions.py                positions as sums of table rows
+processes.py                what a dictionary needs of other processes
+projections.py              q, k and v as nn.MultiheadAttention has them
+residual_block.py           blocks and the frozen norm
+rotation_trick.py           a gradient for rows that became codes
+sequences.py                how packed rows divide into sequences
+straight_through.py         codes in value, rows in gradient; commitment loss
+transformer.py              encoder and decoder
+vector_quantize.py          VectorQuantize, in place of vector-quantize-pytorch's
+vector_quantize_options.py  which of its options are taken
+visual_dictionary.py        VisualDictionary
+"""

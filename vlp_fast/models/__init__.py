@@ -1,4 +1,12 @@
-"""The two models, by name or by configuration; importing this package does not import torch."""
+"""The two models, by name or by configuration; importing this package does not import torch.
+
+backbone.py       the CNN from its configuration
+config.py         configurations, presets, paper() and official()
+e2e_vlp.py        E2E-VLP
+label_masking.py  which visual tokens are hidden
+soho.py           SOHO
+soho_official.py  names of the published weights, loading them
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,6 +1,28 @@
 """Operators: the public functions that may have several backends, and what they are fed.
 
 `use` forces a backend for a `with` block; `backend_for` and `operators` tell what would run.
+
+    assignment.py           linear_sum_assignment
+    attention.py            attention over packed sequences
+    attention_device.py     attention on a GPU by the extension's kernels
+    attention_torch.py      attention by a fused kernel of PyTorch's
+    backends.py             which implementation runs where, and who serves float64
+    boxes.py                box algebra
+    dictionary.py           nearest_code, prepare_codes, gather_codes
+    dictionary_device.py    the dictionary on a GPU by the extension's kernels
+    dictionary_host.py      the dictionary on the CPU, a chunk of rows at a time
+    dictionary_update.py    code_statistics, ema_update, laplace_ema_update
+    dropout.py              rates and seeds of dropout
+    grid.py                 Grid: valid cells of feature maps
+    losses.py               set_losses of all decoder layers at once
+    matching.py             match: cost and assignment of all decoder layers
+    norm.py                 residual_norm: the stream and its norm in one pass
+    once_differentiable.py  second derivatives are refused
+    operands.py             one device, the dtype of autocast, no tensor twice
+    packing.py              Packing: which rows are whose
+    positions.py            linear_with_positions: x + p is never written
+    registry.py             Op, preference by device and capability, use()
+    targets.py              Targets and make_targets: annotated boxes, packed
 """
 
 from vlp_fast.ops import boxes

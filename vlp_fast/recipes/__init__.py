@@ -1,4 +1,9 @@
-"""Recipes: functions that return a whole RunConfig. The papers' tables, and runs for a laptop."""
+"""Recipes: functions that return a whole RunConfig. The papers' tables, and runs for a laptop.
+
+e2e_vlp.py  E2E-VLP's
+small.py    what the small recipes share
+soho.py     SOHO's
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,17 @@
-"""Data sets in the layouts they are published in, read as they are: no conversion step."""
+"""Data sets in the layouts they are published in, read as they are: no conversion step.
+
+boxes.py          boxes made safe
+coco.py           COCO's official files
+drawn_world.py    the world, with its truth
+folders.py        folders and files that may not be there
+image_files.py    where the images are
+instances.py      COCO's boxes, from one file or several
+json_files.py     JSON checked where it is read
+karpathy.py       Karpathy's splits
+karpathy_file.py  which file is Karpathy's
+report.py         what was left out, counted
+visual_genome.py  objects, attributes, region descriptions
+"""
 
 from __future__ import annotations
 

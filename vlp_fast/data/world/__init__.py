@@ -1,10 +1,14 @@
 """The drawn world: pictures of shapes with captions, boxes and attributes that are all true.
 
-scene        what is in a picture, as data           bounds       what a world draws from
-sampling     random scenes, within bounds
-draw         scene -> picture                        shapes       the masks of the objects
-statements   what can be said, and its truth         language     captions, truth of a text
-annotations  files of COCO and Visual Genome         layouts      the whole folder
+annotations.py  files of COCO, Karpathy, Visual Genome
+bounds.py       what a world draws from
+draw.py         from scene to picture
+language.py     captions, and the truth of a text
+layouts.py      the whole folder, written and read
+sampling.py     random scenes
+scene.py        what is in a picture, as data
+shapes.py       silhouettes
+statements.py   what can be said, and its truth
 """
 
 from vlp_fast.data.world.language import (
