@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,12 @@ from vlp_fast.engine.whole_file import write_whole
 from vlp_fast.errors import InputError
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.tasks.detection import Prediction, predictions
+from vlp_fast.tasks.mlm import MaskedText
 from vlp_fast.tasks.texts import flat
 
 SHOWN = 4
+DRAWS = 4
+"""Of masked words for each caption of a picture."""
 LOSSES = ("mlm", "itm", "mvm", "captioning", "detection", "tagging")
 LEGEND = 100
 """Pictures that patches of the codes are taken from."""
@@ -121,10 +126,8 @@ def _draw_curves(axes: Any, rows: list[dict[str, Any]]) -> None:
 
 def _draw_words(experiment: Experiment, axes: Any, examples: list[Example]) -> None:
     """Words masked as in training are filled in; wrong ones are marked by what was meant."""
-    corruption, tokenizer = experiment.held_out_objective.corruption, experiment.tokenizer
-    # Not by the image's id, which may be any number.
-    draws = [generator(0, 0, e.index, "report") for e in examples]
-    masked = [corruption.mask(e.captions[0], d) for e, d in zip(examples, draws, strict=True)]
+    tokenizer = experiment.tokenizer
+    masked = _masked(experiment, examples)
     hidden, starts = encode_pairs(experiment, [m.ids for m in masked], examples)
     for axis, example, text, start in zip(axes, examples, masked, starts, strict=True):
         # flat, for a caption without an ordinary token has no positions
@@ -139,6 +142,25 @@ def _draw_words(experiment: Experiment, axes: Any, examples: list[Example]) -> N
         shown = _wrap(" ".join(words[1:-1])) or "(no word of the vocabulary)"
         axis.set_title(f"masked words filled in:\n{shown}", fontsize=9)
         axis.axis("off")
+
+
+def _masked(experiment: Experiment, examples: list[Example]) -> list[MaskedText]:
+    """A masked caption of each picture: of some draws the one whose masked words are rarest.
+
+    Else most of the few words shown would be "a" and "is".
+    """
+    corruption = experiment.held_out_objective.corruption
+    counts = Counter(chain(*(corruption.ids(text) for e in examples for text in e.captions)))
+
+    def frequency(text: MaskedText) -> float:
+        return sum(counts[token] for token in text.targets) / max(len(text.targets), 1)
+
+    found = []
+    for example in examples:
+        draw = generator(0, 0, example.index, "report")  # not its id, which may be any number
+        texts = example.captions * DRAWS
+        found.append(min((corruption.mask(text, draw) for text in texts), key=frequency))
+    return found
 
 
 def _draw_boxes(experiment: Experiment, axes: Any, examples: list[Example]) -> None:
