@@ -83,16 +83,16 @@ def small_world() -> E2EVLPRun:
     return replace(
         base,
         name="e2e_vlp_small_world",
-        steps=1000,
+        steps=1150,
         model=replace(
             SMALL,
             backbone=small.SMALL_WORLD_BACKBONE,
             encoder_layers=2,
-            decoder_layers=2,
+            decoder_layers=1,
             ffn_dim=256,
             num_queries=6,
         ),
-        objective=replace(base.objective, tagging_steps=350, curriculum=0.0),
+        objective=replace(base.objective, tagging_steps=400, mask_rate=0.3, curriculum=0.0),
         optim=replace(
             SMALL_OPTIM,
             lr=2e-3,
