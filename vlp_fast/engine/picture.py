@@ -32,12 +32,15 @@ from vlp_fast.tasks.mlm import MaskedText
 from vlp_fast.tasks.texts import flat
 
 SHOWN = 4
+MASKED = 2
+"""Words masked in the text of a picture, if there is such a draw."""
 DRAWS = 4
 """Of masked words for each caption of a picture."""
 LOSSES = ("mlm", "itm", "mvm", "captioning", "detection", "tagging")
 LEGEND = 100
 """Pictures that patches of the codes are taken from."""
-SCORE = 0.5
+SCORE = 0.7
+"""Boxes of at least this score are drawn, as in DETR's own pictures."""
 
 
 def try_report(restore: Callable[[], Experiment]) -> None:
@@ -143,12 +146,12 @@ def _draw_words(experiment: Experiment, axes: Any, examples: list[Example]) -> N
 
 
 def _masked(experiment: Experiment, examples: list[Example]) -> list[MaskedText]:
-    """A masked caption of each picture: of some draws the one that masks most words."""
+    """A masked caption of each picture: of some draws one of `MASKED` words in a long text."""
     corruption, found = experiment.held_out_objective.corruption, []
     for example in examples:
         draw = generator(0, 0, example.index, "report")  # not its id, which may be any number
         texts = [corruption.mask(text, draw) for text in example.captions * DRAWS]
-        found.append(max(texts, key=lambda text: len(text.targets)))
+        found.append(max(texts, key=lambda text: (-abs(len(text.targets) - MASKED), len(text.ids))))
     return found
 
 
