@@ -39,8 +39,8 @@ DRAWS = 4
 LOSSES = ("mlm", "itm", "mvm", "captioning", "detection", "tagging")
 LEGEND = 100
 """Pictures that patches of the codes are taken from."""
-SCORE = 0.7
-"""Boxes of at least this score are drawn, as in DETR's own pictures."""
+SCORE = 0.5
+"""Boxes of at least this score are drawn."""
 
 
 def try_report(restore: Callable[[], Experiment]) -> None:
