@@ -5,6 +5,7 @@ import pytest
 
 from vlp_fast.data.examples import ImageLoader
 from vlp_fast.data.sources import load_dataset
+from vlp_fast.data.sources.drawn_world import SceneTruth
 from vlp_fast.data.world import make_world, read_scenes
 from vlp_fast.data.world.scene import COLOURS
 from vlp_fast.data.world.shapes import KINDS
@@ -62,6 +63,13 @@ def test_boxes_lie_on_their_objects(world: Path) -> None:
     corner = record.boxes[0] / [record.width, record.height, record.width, record.height]
     centre = example.boxes[0].numpy()
     np.testing.assert_allclose(centre[:2], (corner[:2] + corner[2:]) / 2, atol=1e-6)
+
+
+def test_a_selection_knows_its_scenes(world: Path) -> None:
+    dataset = load_dataset(world, "train")
+    some = dataset.selected([3, 0])
+    assert isinstance(dataset.describes, SceneTruth) and isinstance(some.describes, SceneTruth)
+    assert some.describes.scenes == (dataset.describes.scenes[3], dataset.describes.scenes[0])
 
 
 def test_a_world_is_also_a_visual_genome(world: Path) -> None:

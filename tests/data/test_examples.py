@@ -140,12 +140,13 @@ def test_a_data_set_that_is_mostly_broken_is_refused(
     for record in dataset.records[:broken]:
         record.path.write_bytes(content)
     if told is None:
+        plain_loader(dataset).look()
         assert plain_loader(dataset).load(0, 0).index >= broken
         return
     messages = set()
     for seed in range(3):  # what is looked at does not depend on the run
         with pytest.raises(InputError) as caught:
-            plain_loader(dataset, seed)
+            plain_loader(dataset, seed).look()
         messages.add(str(caught.value))
     (message,) = messages
     assert message.startswith(f"{tmp_path / 'pictures'}: ")
@@ -163,7 +164,18 @@ def test_truncated_pictures_count_as_broken_too(
         record.path.write_bytes(record.path.read_bytes()[:45])
         assert read_size(record.path) == (10, 20)
     with pytest.raises(InputError, match="6 of 10 images of many that were looked at"):
-        plain_loader(dataset)
+        plain_loader(dataset).look()
+
+
+def test_what_is_not_shown_is_not_looked_at(
+    tmp_path: Path, write_image: Callable[..., Path]
+) -> None:
+    dataset = dataset_of(tmp_path, write_image, 30)
+    for record in dataset.records[10:]:
+        record.path.write_bytes(b"")
+    plain_loader(dataset).look(10)
+    with pytest.raises(InputError, match="12 of 22 images of many that were looked at"):
+        plain_loader(dataset).look(22)
 
 
 @pytest.mark.parametrize("cache", [False, True])

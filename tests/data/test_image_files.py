@@ -117,6 +117,19 @@ def test_the_reason_of_the_system_is_told(
     assert "--data.missing-images" not in str(caught.value)
 
 
+def test_whether_a_file_is_there_cannot_be_said_of_a_folder_that_is_refused(
+    tmp_path: Path, refuse: Callable[[Path, int], None]
+) -> None:
+    (tmp_path / "train2017").mkdir()
+    (tmp_path / "a.jpg").touch()
+    assert not ImageFiles(tmp_path).has(FOLDERS, ["b.jpg"])
+    refuse(tmp_path / "train2017", errno.EACCES)
+    files = ImageFiles(tmp_path)
+    assert files.has(FOLDERS, ["a.jpg"])
+    with pytest.raises(InputError, match=r"train2017: cannot be listed \(Permission denied\)"):
+        files.has(FOLDERS, ["b.jpg"])
+
+
 def test_folders_that_cannot_be_are_only_absent(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     files = ImageFiles(tmp_path)

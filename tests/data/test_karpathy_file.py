@@ -1,6 +1,8 @@
 """Which dataset_*.json of a folder is Karpathy's: what it holds decides."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,21 @@ def test_where_two_or_none_have_pictures_an_option_chooses(
     for path in (*three.glob("flickr30k-images/*"), *three.glob("*.png")):
         path.unlink()
     with pytest.raises(InputError, match=r"pictures of none of them.*--data\.karpathy-file FILE"):
+        load_dataset(three, "train")
+
+
+def test_pictures_that_may_not_be_listed_are_not_called_absent(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = os.listdir
+
+    def refusing(folder: Path) -> list[str]:
+        if Path(folder).name == "flickr30k-images":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(os, "listdir", refusing)
+    with pytest.raises(InputError, match=r"flickr30k-images: cannot be listed \(Permission denied"):
         load_dataset(three, "train")
 
 

@@ -34,6 +34,44 @@ def there_and_back(value: Any) -> Any:
         return transfer.receive(far)
 
 
+def test_a_signal_in_the_middle_of_a_value_does_not_end_it() -> None:
+    """The first Ctrl-C only notes that the step in progress is the last."""
+    near, far = socket.socketpair()
+    heard = threading.Event()
+
+    def send_in_two() -> None:
+        wire = _Recorder()
+        transfer.send(wire, "text " * 1000)  # type: ignore[arg-type]
+        near.sendall(wire.sent[:100])
+        time.sleep(0.2)  # the other end waits for the rest
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        heard.wait(20)
+        near.sendall(wire.sent[100:])
+
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.set())
+    thread = threading.Thread(target=send_in_two)
+    thread.start()
+    try:
+        with near, far:
+            assert transfer.receive(far) == "text " * 1000
+            thread.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+class _Recorder:
+    """Takes what is sent over a socket without descriptors."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+
+    def sendmsg(self, parts: list[bytes], *_: object) -> None:
+        self.sendall(b"".join(parts))
+
+    def sendall(self, part: bytes) -> None:
+        self.sent += part
+
+
 def steps_of(collate: Collate, *, steps: int = 6, workers: int = 2) -> Iterator[tuple[int, Any]]:
     loader: Loader[Any] = Loader(
         order=EvaluationOrder(steps, 1),

@@ -7,6 +7,7 @@ import pytest
 
 from vlp_fast.data.order import SampleOrder
 from vlp_fast.data.sources import load_dataset
+from vlp_fast.data.sources.drawn_world import SceneTruth
 from vlp_fast.data.world.language import is_true
 from vlp_fast.data.world.layouts import read_scenes
 from vlp_fast.engine.curriculum import Curriculum, easiest_first
@@ -65,7 +66,7 @@ def test_truth_follows_the_records(small_world: Path) -> None:
     assert counts == sorted(counts)
     assert counts != [len(record.boxes) for record in dataset.records]
     scenes = read_scenes(small_world)
-    assert easy.describes is not None
+    assert isinstance(easy.describes, SceneTruth)
     for index, record in enumerate(easy.records):
         for text in (record.captions[0], easy.records[index - 1].captions[0]):
             assert easy.describes(index, text) == is_true(scenes[record.image_id], text)

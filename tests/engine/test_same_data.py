@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from vlp_fast.engine.evaluator import evaluate
 from vlp_fast.engine.experiment import Run
 from vlp_fast.engine.restore import restore_experiment
 from vlp_fast.engine.trainer import train
@@ -102,6 +103,23 @@ def test_other_data_in_the_folder_are_refused(run: Run, root: Path, change: str)
 def test_the_same_data_in_another_folder_are_taken(run: Run) -> None:
     train(run)
     assert (run.directory / "checkpoint-00000005").is_dir()
+
+
+def test_pictures_that_an_evaluation_does_not_show_may_be_broken(run: Run, root: Path) -> None:
+    """Those of training; of the held-out ones they are shown, and most are broken."""
+    pictures = shutil.copytree((root / "images").resolve(), root / "copies")
+    (root / "images").unlink()
+    pictures.rename(root / "images")
+    experiment = restore_experiment(run)
+    for record in experiment.train.records:
+        record.path.write_bytes(b"")
+    assert evaluate(restore_experiment(run))
+    with pytest.raises(InputError, match="images of world train that were looked at cannot be"):
+        train(run)
+    shown = replace(run, data=replace(run.data, held_out_split="train"))
+    shown = replace(shown, train=replace(run.train, held_out_images=20))
+    with pytest.raises(InputError, match="20 of 20 images of world train that were looked at"):
+        restore_experiment(shown)
 
 
 def test_another_split_may_be_evaluated(run: Run, root: Path) -> None:

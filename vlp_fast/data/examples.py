@@ -75,9 +75,6 @@ class ImageLoader:
         seed: of the run.
         max_pixels: images that declare more are broken.
         cache: keep decoded images in memory, shared by all workers forked later.
-
-    Raises:
-        InputError: if most images are broken, as far as a look at some of them tells.
     """
 
     def __init__(
@@ -96,7 +93,17 @@ class ImageLoader:
         self._seed = seed
         self._max_pixels = max_pixels
         self._cache = ImageCache(dataset.records, max_pixels=max_pixels) if cache else None
-        refuse_broken(dataset, lambda index: self._decoded(index, 0))
+
+    def look(self, shown: int | None = None) -> None:
+        """Decode some images before the first is used.
+
+        Args:
+            shown: only the first so many images will be asked for; None for all.
+
+        Raises:
+            InputError: if most of them are broken.
+        """
+        refuse_broken(self._dataset, lambda index: self._decoded(index, 0), shown)
 
     def load(self, index: int, epoch: int) -> Example:
         """Return the example of a record, or of another if its image is broken.

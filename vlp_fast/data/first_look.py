@@ -18,25 +18,29 @@ from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
 
 LOOKED_AT = 64
-"""Images, evenly spread over the data set, or all; it takes 0.2 s with photographs of COCO."""
+"""Images, evenly spread over those that are shown, or all of them."""
 
 FEWEST = 8
 """Of fewer images nothing is concluded; if all are broken, the first that is loaded says so."""
 
 
-def refuse_broken(dataset: Dataset, decode: Callable[[int], object]) -> None:
+def refuse_broken(
+    dataset: Dataset, decode: Callable[[int], object], shown: int | None = None
+) -> None:
     """Make sure that most images can be decoded, as far as a look at some of them tells.
 
     Args:
         dataset: the records.
         decode: `decode(index)` decodes the image of a record, or raises `BrokenImage`.
+        shown: only the first so many are shown; None for all.
 
     Raises:
         InputError: if more than half of those looked at, and these at least 8, are broken; with
             their number.
     """
-    count = min(len(dataset), LOOKED_AT)
-    indices = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+    total = min(shown or len(dataset), len(dataset))
+    count = min(total, LOOKED_AT)
+    indices = np.linspace(0, total - 1, count).round().astype(int).tolist()
     problems: list[str] = []
     for done, index in enumerate(indices):
         if 2 * (done - len(problems)) >= count:

@@ -5,9 +5,10 @@ Everything here is host data in NumPy and plain Python, so that worker processes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -38,6 +39,16 @@ class Record:
     attributes: np.ndarray
 
 
+class Truth(Protocol):
+    """What is known of the pictures beyond their annotations."""
+
+    def __call__(self, index: int, text: str, /) -> bool:
+        """Whether a text is true of record `index`."""
+
+    def selected(self, indices: Sequence[int], /) -> Truth:
+        """The same of some of the records, in the order of the indices."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """All records of one split.
@@ -61,7 +72,7 @@ class Dataset:
     records: tuple[Record, ...]
     class_names: tuple[str, ...]
     attribute_names: tuple[str, ...]
-    describes: Callable[[int, str], bool] | None = None
+    describes: Truth | None = None
     notes: tuple[str, ...] = ()
     box_remedy: str = ""
     needs_boxes: bool = True
@@ -77,11 +88,10 @@ class Dataset:
 
     def selected(self, indices: Sequence[int]) -> Dataset:
         """The data set of some of the records, in the order of the indices."""
-        describes = self.describes
         return replace(
             self,
             records=tuple(self.records[index] for index in indices),
-            describes=None if describes is None else lambda i, text: describes(indices[i], text),
+            describes=self.describes and self.describes.selected(indices),
         )
 
     def aspects(self) -> np.ndarray:

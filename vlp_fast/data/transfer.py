@@ -62,7 +62,7 @@ def receive(connection: socket.socket) -> Any:
             for descriptor in descriptors:
                 files.callback(os.close, descriptor)
             length = LENGTH.unpack(message)[0] if message else -1
-            index = connection.recv(length, socket.MSG_WAITALL) if message else b""
+            index = _whole(connection, length) if message else b""
         except ConnectionError:
             raise EOFError from None
         if len(index) != length:
@@ -74,6 +74,14 @@ def receive(connection: socket.socket) -> Any:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         memory = memoryview(mmap.mmap(descriptors[0], 0))
     return pickle.loads(rest, buffers=_cut(memory, lengths))
+
+
+def _whole(connection: socket.socket, length: int) -> bytes:
+    """So many bytes, or fewer at the end; a signal that comes between two of them ends no wait."""
+    received = bytearray()
+    while more := connection.recv(length - len(received), socket.MSG_WAITALL):
+        received += more
+    return bytes(received)
 
 
 def _written(parts: list[pickle.PickleBuffer]) -> BinaryIO:

@@ -12,6 +12,7 @@ import contextlib
 import json
 import re
 import shutil
+import stat
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vlp_fast.data.sources.folders import names_in
 from vlp_fast.engine.optimizer_state import flatten, restore
 from vlp_fast.engine.whole_file import sync, write_json
 from vlp_fast.errors import InputError
@@ -72,10 +74,11 @@ def save_checkpoint(
             f"{final}: cannot be written ({error}); free some space, and the same command goes on "
             "from the checkpoint before"
         ) from None
-    older = [path for path in complete_checkpoints(folder) if _step(path) < step]
-    for path in older[: max(len(older) - keep + 1, 0)]:
-        with contextlib.suppress(OSError):
-            _remove(path)
+    with contextlib.suppress(InputError):  # one that cannot be read stays: whoever resumes is told
+        older = [path for path in complete_checkpoints(folder) if _step(path) < step]
+        for path in older[: max(len(older) - keep + 1, 0)]:
+            with contextlib.suppress(OSError):
+                _remove(path)
     return final
 
 
@@ -118,7 +121,11 @@ def _clear(path: Path) -> None:
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints of a run folder, oldest first; contents are not read."""
+    """The complete checkpoints of a run folder, oldest first; contents are not read.
+
+    Raises:
+        InputError: if the folder or one of them may not be read.
+    """
     return [path for path in _named(folder) if _state(path) is not None]
 
 
@@ -132,7 +139,8 @@ def newest_checkpoint(
         say: gets one line if newer ones were passed over.
 
     Raises:
-        InputError: if there are complete checkpoints and the files of all have changed.
+        InputError: if there are complete checkpoints and the files of all have changed, or one may
+            not be read: it is neither damaged nor absent, and nothing begins in its place.
     """
     named = _named(folder)
     found = next((path for path in reversed(named) if _is_intact(path)), None)
@@ -212,14 +220,18 @@ def _step(path: Path) -> int:
 
 def _named(folder: Path) -> list[Path]:
     """What is called like a checkpoint and is a folder, oldest first."""
-    found = [path for path in folder.glob("checkpoint-*") if NAME.fullmatch(path.name)]
+    found = [folder / name for name in names_in(folder) if NAME.fullmatch(name)]
     return sorted((path for path in found if path.is_dir()), key=_step)
 
 
 def _state(path: Path) -> State | None:
-    """The state.json of a folder that is a complete checkpoint; None for any other."""
+    """The state.json of a folder that is a complete checkpoint; None for any other.
+
+    Raises:
+        InputError: if it may not be read.
+    """
     try:
-        if not all((path / name).is_file() for name in (*FILES, "state.json")):
+        if not all(stat.S_ISREG((path / name).stat().st_mode) for name in (*FILES, "state.json")):
             return None
         state: State = json.loads((path / "state.json").read_text())
         sizes = {name: size for name, (size, _) in state["files"].items()}
@@ -228,6 +240,8 @@ def _state(path: Path) -> State | None:
             and path.name == _name(state["step"])
             and sizes == {name: (path / name).stat().st_size for name in FILES}
         )
+    except PermissionError as error:
+        raise _forbidden(path, error) from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     return state if is_complete else None
@@ -240,8 +254,16 @@ def _is_intact(path: Path) -> bool:
         return False
     try:
         return all(_checksum(path / name) == state["files"][name][1] for name in FILES)
+    except PermissionError as error:
+        raise _forbidden(path, error) from None
     except OSError:
         return False
+
+
+def _forbidden(path: Path, error: PermissionError) -> InputError:
+    return InputError(
+        f"{path}: {error.strerror}; give yourself the right to read it, or give another --run-dir"
+    )
 
 
 def _checksum(path: Path) -> int:

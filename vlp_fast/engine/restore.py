@@ -22,13 +22,15 @@ def restore_experiment(run: Run, say: Callable[[str], object] = lambda line: Non
             not tell its data.
 
     Raises:
-        InputError: if there is no complete checkpoint, or the data are others than then.
+        InputError: if there is no complete checkpoint, the data are others than then, or most of
+            the held-out images are broken; those of training are not shown.
     """
     found = newest_checkpoint(run.directory, say)
     if found is None:
         raise InputError(f"{run.directory}: no complete checkpoint; train first")
     kept = replace(run, resume="auto", data=replace(run.data, vocabulary=None))
     experiment = build_experiment(kept)
+    experiment.held_out_images.look(experiment.held_out_count)
     check_same_data(found, read_state(found), experiment.identity, run.data.root, say)
     load_model(found, experiment.model)
     return experiment

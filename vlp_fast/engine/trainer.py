@@ -75,6 +75,8 @@ class Trainer:
     """
 
     def __init__(self, experiment: Experiment) -> None:
+        experiment.images.look()
+        experiment.held_out_images.look(experiment.held_out_count)
         self.experiment = experiment
         self.config = experiment.run
         self.model = experiment.model

@@ -5,6 +5,7 @@ The scenes know what is true of a picture, so foreign captions that happen to be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,10 @@ class SceneTruth:
 
     def __call__(self, index: int, text: str) -> bool:
         return is_true(self.scenes[index], text)
+
+    def selected(self, indices: Sequence[int]) -> SceneTruth:
+        """The truth of some of the records."""
+        return SceneTruth(tuple(self.scenes[index] for index in indices))
 
 
 def load_drawn_world(root: Path, split: str, *, missing_images: str) -> Dataset:

@@ -51,6 +51,18 @@ class ImageFiles:
             return None
         return path
 
+    def has(self, folders: Iterable[str], names: Iterable[str]) -> bool:
+        """Whether there is such a file.
+
+        Raises:
+            InputError: if it was not found and a folder may not be listed, so that nobody can say.
+        """
+        if self.find(folders, names) is not None:
+            return True
+        for refused in self._refused.values():
+            raise InputError(refused)
+        return False
+
     def settle(self, found: int, folders: Iterable[str], how: str, report: DataReport) -> None:
         """Complain about what was not found.
 

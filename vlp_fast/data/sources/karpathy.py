@@ -36,7 +36,8 @@ def located(root: Path) -> Path | None:
     """Return the folder's file of Karpathy's, or None.
 
     Raises:
-        InputError: if there are several and it is not clear which is meant.
+        InputError: if there are several and it is not clear which is meant, or a folder of pictures
+            may not be listed.
     """
     files = ImageFiles(root)
 
@@ -44,7 +45,7 @@ def located(root: Path) -> Path | None:
         names, stated = entry.get("filename"), entry.get("filepath", "images")
         if not isinstance(names, str) or not isinstance(stated, str):
             return False
-        return files.find(_folders(stated), _names(names)) is not None
+        return files.has(_folders(stated), _names(names))
 
     return karpathy_file(root, has_picture)
 
