@@ -3,6 +3,7 @@
 import pytest
 
 from vlp_fast import cli
+from vlp_fast.cli import train
 from vlp_fast.errors import InputError
 
 
@@ -12,7 +13,7 @@ def test_an_error_is_one_line(
     def refuse(words: list[str]) -> int:
         raise InputError("a\nb\x1b[2J\u2028\udcff.jpg: is not an image")
 
-    monkeypatch.setattr(cli, "COMMANDS", {"train": refuse})
+    monkeypatch.setattr(train, "run", refuse)
     assert cli.main(["train"]) == 2
     error = capsys.readouterr().err
     assert error[:-1].isprintable()
