@@ -26,7 +26,7 @@ from .attention_ways import Drawn
 from .case import NEEDS_GPU, Case, Provider, Setting, ours
 from .coco_mix import E2E_VLP, SOHO, Augmentation, Mix, Problem, draw_mix, uniform
 from .encoders import block_case, encoder_case
-from .peers import FLASH_ATTENTION_3, FLASH_ATTENTION_4, XFORMERS
+from .peers import FLASH_ATTENTION
 
 DENSE = ((32, 66, 4, 32), (8, 320, 12, 64), (8, 80, 12, 64), (8, 160, 12, 64))
 """Sequences, length, heads, width of a head."""
@@ -55,11 +55,7 @@ PACKED = {
 }
 """PyTorch's, of packed rows; the second is not causal."""
 NO_END = "left out: its causal mask begins with the first key instead of ending with the last"
-PACKAGES = {
-    "FlashAttention-3": (FLASH_ATTENTION_3, ways.by_flash),
-    "FlashAttention-4": (FLASH_ATTENTION_4, ways.by_flash),
-    "xformers": (XFORMERS, ways.by_xformers),
-}
+FLASH = "FlashAttention-4"
 Heads = tuple[int, int]
 """How many, and their width."""
 DETR, BERT = (8, 32), (12, 64)
@@ -97,13 +93,8 @@ def peers(setting: Setting, kind: str) -> dict[str, Provider]:
     if setting.device != "cuda":
         found = dict.fromkeys(found, Provider(absence=NEEDS_GPU))
     elif kind != "varied":
-        for name, (peer, way) in PACKAGES.items():
-            found[name] = peer.provide(partial(_package, way))
+        found[FLASH] = FLASH_ATTENTION.provide(lambda f: ways.packed(partial(ways.by_flash, f)))
     return {PADDED: ways.padded(ways.by_masked_sdpa), **found}
-
-
-def _package(way: Callable[..., ways.Attend], function: Callable[..., Any]) -> Provider:
-    return ways.packed(partial(way, function))
 
 
 def _within(mix: Mix) -> Problem:

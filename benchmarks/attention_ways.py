@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib import import_module
 from operator import call
 from typing import Any
 
@@ -86,15 +85,6 @@ def by_flash(function: Callable[..., Any], problem: Problem) -> Attend:
         return out
 
     return attend
-
-
-def by_xformers(function: Callable[..., Any], problem: Problem) -> Attend:
-    """Packed rows as one sequence, with a mask of blocks on its diagonal."""
-    masks = import_module("xformers.ops.fmha.attn_bias").BlockDiagonalMask
-    lengths = [list(side.lengths) for side in (problem.queries, problem.keys)]
-    mask = masks.from_seqlens(*lengths, device=problem.queries.device)
-    mask = mask.make_causal_from_bottomright() if problem.causal else mask
-    return lambda q, k, v: function(q[None], k[None], v[None], attn_bias=mask)[0]
 
 
 def by_flex(problem: Problem) -> Attend:

@@ -22,7 +22,7 @@ from vlp_fast.layers.transformer import Encoder, EncoderLayer, LayerConfig, make
 
 from .attention_ways import Attend, by_varlen
 from .case import COMPILING, NEEDS_GPU, Case, Provider, Setting, ours
-from .coco_mix import E2E_VLP, Mix, Problem, draw_mix, full_mix
+from .coco_mix import E2E_VLP, SOHO, Mix, Problem, draw_mix, full_mix
 
 CONFIG = LayerConfig(width=256, num_heads=8, ffn_dim=2048, dropout=0.0)
 LAYERS = 6
@@ -211,13 +211,18 @@ def draw(setting: Setting, mix: Callable[[str], Mix], layers: int) -> Layers:
 def block_case(setting: Setting, batch: int) -> Case:
     """Positions, projections, attention and output of one layer."""
     parts = Provider(call, Layers.by_parts) if setting.device == "cuda" else Provider()
-    return _case(setting, "block", batch, 1, partial(draw_mix, batch, E2E_VLP), {COMPOSED: parts})
+    return _case(setting, "block", batch, 1, _pictures(setting, batch), {COMPOSED: parts})
 
 
 def encoder_case(setting: Setting, batch: int, *, is_full: bool = False) -> Case:
     """Six layers beside DETR's, of pictures that all fill the largest map if that is asked for."""
-    mix = partial(full_mix, batch, LARGEST) if is_full else partial(draw_mix, batch, E2E_VLP)
+    mix = partial(full_mix, batch, LARGEST) if is_full else _pictures(setting, batch)
     return _case(setting, f"encoder{LAYERS}{'-full' * is_full}", batch, LAYERS, mix, {})
+
+
+def _pictures(setting: Setting, batch: int) -> Callable[[str], Mix]:
+    """As DETR augments; of a quick run as SOHO does, with a fifth of the cells."""
+    return partial(draw_mix, batch, SOHO if setting.is_quick else E2E_VLP)
 
 
 def _case(

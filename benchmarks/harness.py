@@ -27,14 +27,13 @@ from .timing import (
     Stopwatch,
     cold_stopwatch,
     host_stopwatch,
-    hot_stopwatch,
     take_turns,
     wait_for_device,
 )
 
 WARM_UP_RUNS = 2
-SLOW, LONG = 1.0, 0.01
-"""Seconds of a first run that needs no other to be warm, and of one that is not repeated hot."""
+SLOW = 1.0
+"""Seconds of a first run that needs no other to be warm."""
 LEFT_OUT, FAILED, DISAGREES = "left out", "failed", "disagrees"
 """Why a provider was not timed."""
 
@@ -77,8 +76,6 @@ class Result:
     cache: str = ""
     times: list[float] = field(default_factory=list)
     """On a GPU by its events with a cold `cache`, else by the clock of the host."""
-    hot: list[float] = field(default_factory=list)
-    """By events, with a hot cache."""
 
     @property
     def median(self) -> float:
@@ -207,9 +204,6 @@ def _time(able: Sequence[_Attempt], where: Setting, effort: Effort) -> None:
         return
     for attempt, cold in _turns(able, lambda run, _: cold_stopwatch(run), effort):
         attempt.result.cache, attempt.result.times = "cold", cold
-    short = [attempt for attempt in able if (attempt.result.wall or 0) * attempt.calls <= LONG]
-    for attempt, hot in _turns(short, lambda run, _: hot_stopwatch(run), effort):
-        attempt.result.hot = hot
 
 
 def _turns(

@@ -168,17 +168,17 @@ def _by_lapx(lapx: Callable[..., Any], matrix: Any) -> Any:
 
 def _match(setting: Setting, name: str, batch: int, limits: Sequence[int]) -> Case:
     """Logits and boxes are given, of one batch or of many with other counts in each."""
-    providers, solver = ours(match_all, ["match"], setting.device), padded_matching.solver_name
+    providers = ours(match_all, ["match"], setting.device)
+    solver = padded_matching.solver_name(setting.device)
     backend, too_large = providers[OURS].backend, setting.device == "cpu" and batch > 100
     providers[f"{OURS} HungarianMatcher"] = Provider(call, drop_in, detr.read, backend)
     by_detr = Provider(detr.match, read=detr.read)
     providers["DETR"] = Provider(absence=TOO_LARGE) if too_large else by_detr
-    for way, cost_of in padded_matching.COSTS.items():
-        provider = Provider(partial(padded_matching.match, cost_of), read=padded_matching.read)
-        providers[f"{way} ({solver(setting.device)})"] = provider
+    by_cdist = partial(padded_matching.match, padded_matching.cost_by_cdist)
+    providers[f"padded batch, cdist ({solver})"] = Provider(by_cdist, read=padded_matching.read)
     by_compiled = lambda scene: padded_matching.match(compiled(padded_matching.cost), scene)
     made = Provider(by_compiled, read=padded_matching.read)
-    providers[f"padded batch, compiled cost ({solver(setting.device)})"] = (
+    providers[f"padded batch, compiled cost ({solver})"] = (
         Provider(absence=COMPILING) if setting.is_quick else made
     )
     draw = partial(scenes.draw_scene, setting, batch=batch)

@@ -1,9 +1,9 @@
 """Matching all layers as one padded batch: the best that composes existing operators.
 
-Targets are padded to the most that an image has, decoder layers are stacked, L1 (or by `cdist`) and
-generalised IoU are broadcast; the composition that RF-DETR arrived at, written from its
-description. The solver is torch-linear-assignment on a GPU where it is installed, and SciPy
-otherwise.
+Targets are padded to the most that an image has, decoder layers are stacked, generalised IoU and L1
+are broadcast, or L1 is of `cdist`, which is faster where nothing is compiled; the composition that
+RF-DETR arrived at, written from its description. The solver is torch-linear-assignment on a GPU
+where it is installed, and SciPy otherwise.
 """
 
 from __future__ import annotations
@@ -69,13 +69,6 @@ def cost_by_cdist(logits: Tensor, boxes: Tensor, targets: Tensor, *rest: Tensor)
     """The same with the L1 distance from `torch.cdist`."""
     distance = torch.cdist(targets.expand(len(boxes), -1, -1, -1), boxes, p=1)
     return _total(distance, logits, boxes, targets, *rest)
-
-
-COSTS: dict[str, Callable[..., Tensor]] = {
-    "padded batch": cost,
-    "padded batch, cdist": cost_by_cdist,
-}
-"""By the name of the way."""
 
 
 def _total(

@@ -49,13 +49,8 @@ FLASH_ASSIGN = Peer("flash-kmeans", "flash_kmeans.assign_euclid_triton", "euclid
 FLASH_UPDATE = Peer(
     "flash-kmeans", "flash_kmeans.centroid_update_triton", "triton_centroid_update_sorted_euclid"
 )
-FLASH_ATTENTION_3 = Peer("flash-attn-3", "flash_attn_interface", "flash_attn_varlen_func")
-FLASH_ATTENTION_4 = Peer("flash-attn-4", "flash_attn.cute", "flash_attn_varlen_func")
-XFORMERS = Peer("xformers", "xformers.ops", "memory_efficient_attention")
-PEERS = (
-    *(LAPX, TORCH_LINEAR_ASSIGNMENT, VECTOR_QUANTIZE, FLASH_ASSIGN),
-    *(FLASH_ATTENTION_3, FLASH_ATTENTION_4, XFORMERS),
-)
+FLASH_ATTENTION = Peer("flash-attn-4", "flash_attn.cute", "flash_attn_varlen_func")
+PEERS = (LAPX, TORCH_LINEAR_ASSIGNMENT, VECTOR_QUANTIZE, FLASH_ASSIGN, FLASH_ATTENTION)
 
 
 def versions() -> str:

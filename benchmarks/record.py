@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -38,7 +38,7 @@ without sparsity, float32 outside of them. From NVIDIA's datasheets, SXM."""
 
 
 def rows(document: dict[str, Any]) -> list[Row]:
-    """Rows of a file of `--benchmark-json`: one for each provider and state of the cache.
+    """Rows of a file of `--benchmark-json`: one for each provider.
 
     Benchmarks of others in it are passed over.
     """
@@ -48,8 +48,8 @@ def rows(document: dict[str, Any]) -> list[Row]:
     date = datetime.fromisoformat(document["datetime"]).strftime("%Y-%m-%dT%H:%M:%SZ")
     machine = {name: told[name] for name in told if name != "is_quick"} | {"date": date}
     note = ledger.QUICK if told["is_quick"] else ""
-    found = [row for entry in document["benchmarks"] for row in _timed(entry, told["device"])]
-    found = [{**row, **machine, "note": note} for row in found]
+    timed = [one for one in document["benchmarks"] if "provider" in one["extra_info"]]
+    found = [{**_timed(entry, told["device"]), **machine, "note": note} for entry in timed]
     for entry in document["vlp_fast_left_out"]:
         found.append({**_identity(entry), **machine, "note": entry["problem"]})
     return found
@@ -96,13 +96,9 @@ def limit_fraction(
     return max((num_bytes or 0) / bytes_per_second, arithmetic) / seconds
 
 
-def _timed(entry: dict[str, Any], device: str) -> Iterator[Row]:
+def _timed(entry: dict[str, Any], device: str) -> Row:
     info = entry["extra_info"]
-    if "provider" not in info:
-        return
-    yield {**_identity(info), **_figures(info, info["cache"], entry["stats"]["data"], device)}
-    if info["hot"]:
-        yield {**_identity(info), **_figures(info, "hot", info["hot"], device)}
+    return {**_identity(info), **_figures(info, entry["stats"]["data"], device)}
 
 
 def _identity(info: dict[str, Any]) -> Row:
@@ -110,12 +106,11 @@ def _identity(info: dict[str, Any]) -> Row:
     return {**dict.fromkeys(ledger.COLUMNS, ""), **{column: info[column] for column in columns}}
 
 
-def _figures(info: dict[str, Any], cache: str, times: Sequence[float], device: str) -> Row:
+def _figures(info: dict[str, Any], times: Sequence[float], device: str) -> Row:
     p20, median, p80 = (float(value) for value in np.percentile(times, (20, 50, 80)))
     num_bytes, flops, extra, others = (
         info[name] for name in ("num_bytes", "flops", "extra_bytes", "others_cpu")
     )
-    share = limit_fraction(device, info["arithmetic"], median, num_bytes, flops)
     figures = {
         "median_us": 1e6 * median,
         "p20_us": 1e6 * p20,
@@ -126,15 +121,14 @@ def _figures(info: dict[str, Any], cache: str, times: Sequence[float], device: s
         "synchronisations": info["synchronisations"],
         "gb_per_s": None if num_bytes is None else num_bytes / median / 1e9,
         "tflop_per_s": None if flops is None else flops / median / 1e12,
-        # What is read lies in the cache, which the limit of the memory does not bind.
-        "limit_fraction": None if cache == "hot" else share,
+        "limit_fraction": limit_fraction(device, info["arithmetic"], median, num_bytes, flops),
         "max_error": info["error"],
         "wrong_share": info["wrong"],
         "extra_mib": None if extra is None else extra / 2**20,
         "others_cpu": None if others is None else round(others, 3),
     }
     written = {column: number(value) for column, value in figures.items()}
-    return {**written, "cache": cache, "compilations": str(info["compilations"])}
+    return {**written, "cache": info["cache"], "compilations": str(info["compilations"])}
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""A folder of the ledger as a page: report.md with a table of each case, and curves over sizes."""
+"""A folder of the ledger as a page: report.md with a line for each case, and curves over sizes."""
 
 from __future__ import annotations
 
@@ -14,37 +14,30 @@ OURS = "vlp_fast"
 QUIET = 0.05
 """Share of the CPUs that other processes may take before a table says so."""
 LEGEND = """\
-time: median of one call. vlp_fast is: how much faster or slower vlp_fast's default backend is than
-the provider of that row. host: until the call returns. wall: until the device is idle again.
-first: a call of the first run, with what this process compiles and loads; what a compiler found in
-its caches on disk, from an earlier process, is not in it. compiled: graphs and kernels compiled.
-waits: for the device, in a call. limit: share of the device's nominal rates. memory: of a run at
-its peak, beyond what was there before. wrong: share of a solution's parts that are not the best."""
+Medians of one call; vlp_fast by its default backend, others from the fastest. limit: share of the
+device's nominal rates. All else that was measured is in the CSV files."""
+HEAD = ("case", "vlp_fast", "limit", "others", "vlp_fast is")
 SECONDS = (("s", 1e6), ("ms", 1e3), ("us", 1.0))
 
 
 class Comparison(NamedTuple):
-    """The providers of a case that ran side by side, with one state of the cache."""
+    """The providers of a case that ran side by side."""
 
     case: str
-    cache: str
     rows: Sequence[Row]
 
     @property
     def title(self) -> str:
-        """The case, the state of the cache on a GPU, and what its figures are worth."""
+        """The case, and what its figures are worth."""
         others = float(self.rows[0]["others_cpu"] or 0)
-        kind = [self.rows[0]["direction"], self.rows[0]["dtype"], self.cache]
+        kind = [self.rows[0]["direction"], self.rows[0]["dtype"]]
         kind += [f"others took {others:.0%} of the CPUs"] * (others > QUIET)
         kind += ["a quick run: figures mean little"] * any(r["note"] == QUICK for r in self.rows)
-        return f"{self.case} ({', '.join(filter(None, kind))})"
+        return f"{self.case} ({', '.join(kind)})"
 
 
 def comparisons(rows: Iterable[Row]) -> list[Comparison]:
-    """The latest run of each case in the order of the ledger, a comparison for each cache state.
-
-    A quick run counts only where there is no other. Who was not measured stands in each state.
-    """
+    """The latest run of each case in the order of the ledger; a quick one if there is no other."""
     cases: dict[tuple[str, ...], dict[str, list[Row]]] = {}
     for row in rows:
         key = tuple(row[column] for column in ("device", "operator", "case", "direction", "dtype"))
@@ -52,9 +45,7 @@ def comparisons(rows: Iterable[Row]) -> list[Comparison]:
     found = []
     for runs in cases.values():
         run = max(runs.values(), key=lambda r: (all(x["note"] != QUICK for x in r), r[0]["date"]))
-        for cache in dict.fromkeys(row["cache"] for row in run if row["median_us"]) or [""]:
-            side = [row for row in run if not row["median_us"] or row["cache"] == cache]
-            found.append(Comparison(run[0]["case"], cache, side))
+        found.append(Comparison(run[0]["case"], run))
     return found
 
 
@@ -79,7 +70,7 @@ def write_report(folder: Path) -> list[Path]:
             if isinstance(picture, Path):
                 written.append(picture)
                 picture = f"![{operator} over its sizes]({picture.name})"
-            sections += [f"## {operator}", "\n".join(machines), picture, *map(table, found)]
+            sections += [f"## {operator}", "\n".join(machines), picture, table(found)]
         written[0].write_text("\n\n".join(filter(None, sections)) + "\n")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
@@ -98,54 +89,47 @@ def machine(row: Row) -> str:
     )
 
 
-def table(comparison: Comparison) -> str:
-    """In Markdown, ours in bold, without columns that nobody fills; a note in place of figures."""
-    cells = [_cells(row, comparison.rows) for row in comparison.rows]
-    shown = [name for name in cells[0] if any(line[name] for line in cells)]
-    lines = [shown, ["---", *["--:"] * (len(shown) - 1)]]
-    for row, line in zip(comparison.rows, cells, strict=True):
-        bold = "**" if row["provider"] == OURS else ""
-        lines.append([f"{bold}{line[name]}{bold}" if line[name] else "" for name in shown])
+def table(found: Iterable[Comparison]) -> str:
+    """In Markdown, a line for each case; a note in place of figures of who was not measured."""
+    lines = [HEAD, ("---", *["--:"] * (len(HEAD) - 1)), *map(_cells, found)]
     written = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines]
-    return "\n".join([f"### {comparison.title}", "", *(f"| {line} |" for line in written)])
+    return "\n".join(f"| {line} |" for line in written)
 
 
-def _cells(row: Row, rows: Sequence[Row]) -> dict[str, str]:
-    columns = ("median", "p20", "p80", "host", "wall", "first")
-    median, p20, p80, host, wall, first = (_quantity(row[f"{c}_us"], SECONDS) for c in columns)
-    backend, provider = row["backend"], row["provider"]
-    ours = next((other for other in rows if other["provider"] == OURS), row)
-    ratio = 0.0
-    if ours is not row and median and ours["median_us"]:
-        ratio = float(row["median_us"]) / float(ours["median_us"])
-    factor = f"{_three_digits(max(ratio, 1 / ratio))}x " if ratio else ""
-    percent = {
-        name: f"{100 * float(row[name] or 0):.2g} %" for name in ("limit_fraction", "wrong_share")
-    }
-    return {
-        "provider": f"{provider.removesuffix(backend).strip()} ({backend})"
-        if backend
-        else provider,
-        "time": median or row["note"],
-        "p20 to p80": f"{p20} to {p80}" if p20 else "",
-        "vlp_fast is": factor and factor + ("faster" if ratio >= 1 else "slower"),
-        "host": row["cache"] and host,  # on a CPU all three are the time
-        "wall": row["cache"] and wall,
-        "first": median and first,
-        "compiled": row["compilations"],
-        "waits": row["synchronisations"],
-        "limit": row["limit_fraction"] and percent["limit_fraction"],
-        "memory": _quantity(row["extra_mib"], (("GiB", 1024.0), ("MiB", 1.0))),
-        "wrong": row["wrong_share"] and percent["wrong_share"],
-    }
+def _cells(comparison: Comparison) -> tuple[str, ...]:
+    ours = next((row for row in comparison.rows if row["provider"] == OURS), None)
+    timed = [row for row in comparison.rows if row is not ours and row["median_us"]]
+    others = sorted(timed, key=lambda row: float(row["median_us"]))
+    absent = [row for row in comparison.rows if not row["median_us"]]
+    told = [f"{row['provider']} {_time(row)}" for row in others]
+    told += [f"{row['provider']}: {row['note']}" for row in absent if row is not ours]
+    peer = next((row for row in others if row["provider"].split()[0] != OURS), None)
+    limit = ours["limit_fraction"] if ours else ""
+    return (
+        comparison.title,
+        f"{_time(ours)} {ours['backend']}".strip() if ours else "",
+        f"{100 * float(limit):.2g} %" if limit else "",
+        "; ".join(told),
+        _factor(ours, peer) if ours and peer else "",
+    )
 
 
-def _quantity(value: str, units: Sequence[tuple[str, float]]) -> str:
-    """Three digits and the unit that suits them; empty for an empty cell."""
-    if not value:
+def _factor(ours: Row, peer: Row) -> str:
+    """Beside the fastest of others."""
+    if not ours["median_us"]:
         return ""
-    unit, size = next((unit for unit in units if float(value) >= unit[1]), units[-1])
-    return f"{_three_digits(float(value) / size)} {unit}"
+    ratio = float(peer["median_us"]) / float(ours["median_us"])
+    word = "faster" if ratio >= 1 else "slower"
+    return f"{_three_digits(max(ratio, 1 / ratio))}x {word}"
+
+
+def _time(row: Row) -> str:
+    """Three digits and the unit that suits them, or why there are none."""
+    if not row["median_us"]:
+        return row["note"]
+    median = float(row["median_us"])
+    unit, size = next((unit for unit in SECONDS if median >= unit[1]), SECONDS[-1])
+    return f"{_three_digits(median / size)} {unit}"
 
 
 def _three_digits(value: float) -> str:

@@ -1,7 +1,7 @@
 """Cases that differ in one number only, as curves over it: a panel for each, a line a provider.
 
-A name says its sizes as a letter with a number (`assign-N4096-K2048-D768`). Cases of one dtype,
-direction and state of the cache whose names agree in all but one such number are a sweep over it.
+A name says its sizes as a letter with a number (`assign-N4096-K2048-D768`). Cases of one dtype
+and direction whose names agree in all but one such number are a sweep over it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Sweep(NamedTuple):
 
     letter: str
     title: str
-    """The name that they share, without the size; dtype and state of the cache."""
+    """The name that they share, without the size; direction and dtype."""
     cases: Mapping[int, Comparison]
     """By size."""
 
@@ -45,13 +45,13 @@ class Sweep(NamedTuple):
 
 
 def find(found: Sequence[Comparison]) -> list[Sweep]:
-    """The sweeps among cases of one operator, those of a GPU with a cold cache."""
+    """The sweeps among cases of one operator."""
     groups: dict[tuple[str, ...], dict[int, Comparison]] = {}
-    for comparison in (one for one in found if one.cache != "hot"):
-        kind = (*(comparison.rows[0][name] for name in ("direction", "dtype")), comparison.cache)
+    for comparison in found:
+        kind = tuple(comparison.rows[0][name] for name in ("direction", "dtype"))
         for match in SIZE.finditer(comparison.case):
             rest = comparison.case[: match.start()] + comparison.case[match.end() :]
-            title = f"{rest.replace('--', '-').strip('-')} ({', '.join(filter(None, kind))})"
+            title = f"{rest.replace('--', '-').strip('-')} ({', '.join(kind)})"
             groups.setdefault((match[1], title), {})[int(match[2])] = comparison
     return [
         Sweep(letter, title, dict(sorted(cases.items())))

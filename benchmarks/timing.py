@@ -1,11 +1,10 @@
 """How long a call takes: by the clock of the host, and by events of the device.
 
 Providers take turns, call by call, so that a slow phase of the machine hits all of them. On a GPU
-the device's time is taken between two events, once with its L2 cache overwritten before each call
-(cold) and once right after an untimed call (hot). Either way a large buffer is written first: it
-keeps the device busy for about 0.1 ms, so that launches are queued by the time they are due. What
-the host spends on a call is measured apart, from an idle device until the call returns, and until
-the device is idle again.
+the device's time is taken between two events. A large buffer is written before each call: it
+overwrites the L2 cache, and keeps the device busy for about 0.1 ms, so that launches are queued by
+the time they are due. What the host spends on a call is measured apart, from an idle device until
+the call returns, and until the device is idle again.
 """
 
 from __future__ import annotations
@@ -93,20 +92,10 @@ def host_stopwatch(
 
 def cold_stopwatch(run: Run) -> Stopwatch:
     """By events, with the L2 cache overwritten."""
-    return _event_stopwatch(run, lambda: None)
-
-
-def hot_stopwatch(run: Run) -> Stopwatch:
-    """By events, right after an untimed call."""
-    return _event_stopwatch(run, run)
-
-
-def _event_stopwatch(run: Run, before: Run) -> Stopwatch:
     buffer = _flush_buffer()
 
     def timed() -> float:
         buffer.zero_()
-        before()
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         run()

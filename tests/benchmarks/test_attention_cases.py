@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from vlp_fast import ops
-from vlp_fast.benchmarks import attention, encoders
+from vlp_fast.benchmarks import attention, encoders, peers
 from vlp_fast.benchmarks import attention_ways as ways
 from vlp_fast.benchmarks.attention_ways import Drawn
 from vlp_fast.benchmarks.case import Provider, Setting
@@ -127,10 +127,9 @@ def test_packages_are_called_with_what_they_know() -> None:
 def test_every_peer_of_a_gpu_is_named() -> None:
     found = attention.peers(Setting(device="cuda"), "coco")
     padded = {attention.PADDED, attention.CUDNN}
-    assert set(found) == {*padded, *attention.PACKED, *attention.PACKAGES}
-    for name, (peer, _) in attention.PACKAGES.items():
-        if peer.load() is None:
-            assert found[name].absence == f"not installed: pip install {peer.distribution}"
+    assert set(found) == {*padded, *attention.PACKED, attention.FLASH}
+    if peers.FLASH_ATTENTION.load() is None:
+        assert found[attention.FLASH].absence == "not installed: pip install flash-attn-4"
     assert found["cuDNN, packed"].run
     assert attention.peers(Setting(device="cuda"), "writing")["cuDNN, packed"].absence
     on_cpu = attention.peers(Setting(device="cpu"), "coco")

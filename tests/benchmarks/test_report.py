@@ -32,14 +32,12 @@ NEW = [
     row("peer", 25.0),
     row("lapx", None, note="not installed: pip install lapx", cache=""),
 ]
-HOT = [row("vlp_fast", 40.0, cache="hot"), row("SciPy", 1490.0, cache="hot")]
 
 
-def test_the_latest_run_is_compared_and_cold_apart_from_hot() -> None:
-    cold, hot = comparisons([*NEW, *HOT, *OLD])  # merged later is no later run
-    assert list(cold.rows) == NEW
-    assert list(hot.rows) == [NEW[3], *HOT]  # who is missing is missing in both
-    assert (cold.title, hot.title[-5:]) == ("solve (forward, float32, cold)", " hot)")
+def test_the_latest_run_is_compared() -> None:
+    (found,) = comparisons([*NEW, *OLD])  # merged later is no later run
+    assert list(found.rows) == NEW
+    assert found.title == "solve (forward, float32)"
 
 
 def test_a_quick_run_or_a_busy_machine_is_told() -> None:
@@ -50,7 +48,7 @@ def test_a_quick_run_or_a_busy_machine_is_told() -> None:
     (real,) = comparisons([*NEW, *quick])  # it takes no other run's place
     assert list(real.rows) == NEW
     (busy,) = comparisons([row("vlp_fast", 50.0, others_cpu="0.312")])
-    assert busy.title == "solve (forward, float32, cold, others took 31% of the CPUs)"
+    assert busy.title == "solve (forward, float32, others took 31% of the CPUs)"
     (quiet,) = comparisons([row("vlp_fast", 50.0, others_cpu="0.04")])
     assert "others" not in quiet.title
     assert "COMMIT UNKNOWN (VLP_FAST_COMMIT)" in machine(row("vlp_fast", 1.0, commit=""))
@@ -58,23 +56,22 @@ def test_a_quick_run_or_a_busy_machine_is_told() -> None:
 
 
 def test_ours_stands_beside_each_peer() -> None:
-    (found,) = comparisons(NEW)
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(found).split("\n")]
-    head, _, ours, scipy, peer, absent = lines[2:]
-    assert head == [
-        *("provider", "time", "p20 to p80", "vlp_fast is", "host", "wall"),
-        *("compiled", "limit", "memory"),
-    ]  # a column that nobody fills is left out
-    told = ["vlp_fast (cuda)", "50.0 us", "45.0 us to 50.0 us"]
-    assert ours[:3] == [f"**{cell}**" for cell in told]
-    assert ours[4:] == [f"**{cell}**" for cell in ("7.50 us", "60.0 us", "3", "12 %", "3.10 GiB")]
-    assert (scipy[1], scipy[3]) == ("1.50 ms", "30.0x faster")
-    assert (peer[1], peer[3]) == ("25.0 us", "2.00x slower")
-    assert absent[:2] == ["lapx", "not installed: pip install lapx"]
-    (named,) = comparisons([row("vlp_fast HungarianMatcher", 1.0, backend="cpp")])
-    assert "| vlp_fast HungarianMatcher (cpp) |" in table(named)
-    (again,) = comparisons([row("vlp_fast cpp", 1.0, backend="cpp")])
-    assert "| vlp_fast (cpp) |" in table(again)
+    own = row("vlp_fast codes prepared", 20.0)
+    found = comparisons([*NEW, own, row("vlp_fast", 3.0, case="alone")])
+    lines = table(found).split("\n")
+    head, _, solve, alone = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert head == ["case", "vlp_fast", "limit", "others", "vlp_fast is"]
+    assert solve == [
+        *("solve (forward, float32)", "50.0 us cuda", "12 %"),
+        "vlp_fast codes prepared 20.0 us; peer 25.0 us; SciPy 1.50 ms; "
+        "lapx: not installed: pip install lapx",
+        "2.00x slower",  # than the fastest of others
+    ]
+    assert alone == ["alone (forward, float32)", "3.00 us", "12 %", "", ""]
+    (quicker,) = comparisons([NEW[0], row("SciPy", 1500.0)])
+    assert "| 30.0x faster |" in table([quicker])
+    (missing,) = comparisons([row("vlp_fast", None, note="why"), row("SciPy", 1500.0)])
+    assert "| why |  | SciPy 1.50 ms |  |" in table([missing])
 
 
 SIZES = [row("vlp_fast", n, f"assign-N{n}-K8-D4") for n in (300, 20, 1000)]
@@ -86,9 +83,7 @@ def test_names_that_differ_in_one_size_are_a_sweep() -> None:
     by_n, by_k = sweeps.find(comparisons([*SIZES, *OVER_K]))
     assert (by_n.letter, list(by_n.cases)) == ("N", [20, 300, 1000])
     assert (by_k.letter, list(by_k.cases)) == ("K", [8, 16, 32])
-    assert by_n.title == "assign-K8-D4 (forward, float32, cold)"
-    hot = [{**one, "cache": "hot"} for one in SIZES]
-    assert len(sweeps.find(comparisons([*SIZES, *hot]))) == 1  # of a GPU only the cold cache
+    assert by_n.title == "assign-K8-D4 (forward, float32)"
     absent = [{**one, "provider": "gone", "median_us": "", "note": "why"} for one in SIZES]
     once = {**SIZES[0], "provider": "once"}
     (found,) = sweeps.find(comparisons([*SIZES, *PEERS[1:], *absent, once]))
@@ -104,7 +99,6 @@ def test_names_that_differ_in_one_size_are_a_sweep() -> None:
         row("vlp_fast", 10.0, "step-N5000-K8-D4"),
         row("vlp_fast", 10.0, "assign-N5000-K8-D5"),
         row("vlp_fast", 10.0, "assign-N5000-K8-D4", dtype="float16"),
-        row("vlp_fast", 10.0, "assign-N5000-K8-D4", cache="hot"),
         row("vlp_fast", 10.0, "assign-bf16-N5000-K8-D4"),
         row("vlp_fast", 10.0, "single-100x10"),
     ],
@@ -121,7 +115,7 @@ def test_a_page_and_a_picture_of_curves(tmp_path: Path, monkeypatch: pytest.Monk
     page, picture = write_report(path.parent)
     assert (page.name, picture.name) == ("report.md", "matching-sweeps.png")
     words = page.read_text()
-    assert "| **vlp_fast (cuda)** | **50.0 us** |" in words
+    assert "| solve (forward, float32) | 50.0 us cuda | 12 % |" in words
     assert "commit abc1234" in words
     assert "999 us" not in words
     assert "![matching over its sizes](matching-sweeps.png)" in words

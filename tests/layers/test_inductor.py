@@ -93,6 +93,7 @@ def test_layers() -> None:
     assert_compiles(function, [*leaves, *parameters])
 
 
+@pytest.mark.exhaustive  # dozens of kernels to generate; `aot_eager` compiles it elsewhere
 def test_matcher_and_criterion() -> None:
     counts, queries = [2, 0, 3], 7
     criterion = SetCriterion(3, HungarianMatcher(1, 5, 2), {}, 0.1, ["labels", "boxes"])

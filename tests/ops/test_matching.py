@@ -72,7 +72,6 @@ KINDS = [
     ("focal", (0.25, 2.0)),
     ("focal", (0.6, 1.5)),
 ]
-NAMES = ("cost_class", "cost_bbox", "cost_giou", "cost_attribute")
 WEIGHTS = [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (2, 3, 0.5, 7)]
 
 

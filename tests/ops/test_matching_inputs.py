@@ -41,10 +41,6 @@ def match_on(backend: str) -> Match:
     return run
 
 
-def one_target(box: Tensor) -> ops.Targets:
-    return ops.make_targets([(box, torch.tensor([0]), torch.tensor([-1]))])
-
-
 @pytest.mark.parametrize("nearest", [0, 1, 2])
 def test_float64_boxes_are_compared_in_float64(nearest: int, match: Match) -> None:
     check_precision(match, nearest)
