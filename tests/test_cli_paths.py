@@ -100,7 +100,7 @@ FIRST: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "root": (("train", "soho_tiny", "--data.root", "/absent/x"), ("/absent/x: no such folder",)),
     "long": (("train", "soho_tiny", "--data.root", LONG), (os.strerror(36), "--data.root")),
     "file": (("train", "soho_tiny", "--data.root", __file__), ("is a file, not a folder",)),
-    "below": (("train", "soho_tiny", "--data.root", f"{__file__}/x"), ("is a file, not",)),
+    "below": (("train", "soho_tiny", "--data.root", f"{__file__}/x"), ("is below a file",)),
     "run": (("evaluate", "/absent/run"), ("/absent/run", os.strerror(2), "run folder")),
     "long run": (("evaluate", LONG), (os.strerror(36),)),
     "vocabulary": (

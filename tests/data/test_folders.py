@@ -68,7 +68,7 @@ def test_pictures_that_may_not_be_read_are_not_missing(
         ("a" * 300, "File name too long"),
         ("b/" * 3000, "File name too long"),
         ("loop", "symbolic links"),
-        ("file/below", "Not a directory"),
+        ("file/below", "is below a file"),
         ("file", "is a file, not a folder"),
         ("absent", "no such folder"),
         ("nul\0", "null byte"),

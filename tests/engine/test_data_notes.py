@@ -1,5 +1,6 @@
 """What is said of the data before a run: of which split, once, and when boxes cannot be learnt."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,22 @@ def test_a_note_names_its_split_and_comes_once(micro: Make, tmp_path: Path) -> N
         "train: a",
         "held out: 2 dropped",
     ]
+
+
+def test_held_out_images_of_one_caption_are_matched_with_those_of_training(
+    micro: Make, small_world: Path, tmp_path: Path
+) -> None:
+    run = micro("soho_tiny", tmp_path / "run")
+    assert build_experiment(run).held_out.foreign_captions == ()
+    document = json.loads((small_world / "dataset_coco.json").read_text())
+    for image in document["images"]:
+        if image["split"] == "val":
+            image["sentences"] = [{"raw": "a photo."}]
+    (tmp_path / "dataset_coco.json").write_text(json.dumps(document))
+    (tmp_path / "images").symlink_to(small_world / "images")
+    built = build_experiment(replace(run, data=replace(run.data, root=tmp_path)))
+    assert built.held_out.foreign_captions == tuple(dict.fromkeys(built.train.captions()))
+    assert any("matching takes foreign ones from training" in note for note in built.notes)
 
 
 def test_more_boxes_than_queries_are_told(micro: Make, tmp_path: Path) -> None:

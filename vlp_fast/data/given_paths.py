@@ -25,8 +25,8 @@ def check_root(root: Path | None) -> Path:
         os.scandir(root).close()
     except (OSError, ValueError) as error:  # ValueError: a NUL
         raise InputError(
-            f"{printable(root)}: {_reason(error, 'folder')}; give the folder of the data set with "
-            "--data.root"
+            f"{printable(root)}: {_reason(root, error, 'folder')}; give the folder of the data "
+            "set with --data.root"
         ) from None
     return root
 
@@ -48,16 +48,16 @@ def check_file(path: Path, option: str, expected: str) -> None:
         os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{printable(path)}: {_reason(error, 'file')}; {option} takes {expected}"
+            f"{printable(path)}: {_reason(path, error, 'file')}; {option} takes {expected}"
         ) from None
 
 
-def _reason(error: OSError | ValueError, expected: str) -> str:
+def _reason(path: Path, error: OSError | ValueError, expected: str) -> str:
     """Why a path is none, in the words that say most."""
     if isinstance(error, FileNotFoundError):
         return f"no such {expected}"
     if isinstance(error, NotADirectoryError):
-        return "is a file, not a folder" if expected == "folder" else "is below a file"
+        return "is a file, not a folder" if os.path.lexists(path) else "is below a file"
     if isinstance(error, IsADirectoryError):
         return "is a folder, not a file"
     return getattr(error, "strerror", None) or str(error)
