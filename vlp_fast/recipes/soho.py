@@ -105,7 +105,7 @@ def small_world() -> SohoRun:
     """
     return SohoRun(
         name="soho_small_world",
-        steps=950,
+        steps=1050,
         model=replace(
             SMALL,
             backbone=small.SMALL_WORLD_BACKBONE,
@@ -114,11 +114,11 @@ def small_world() -> SohoRun:
             num_codes=64,
             revival=0.7,
         ),
-        objective=SohoObjective(mask_rate=0.25, tagging_steps=500),
+        objective=SohoObjective(mask_rate=0.25, tagging_steps=450),
         data=small.WORLD_DATA,
         optim=replace(
             SMALL_OPTIM,
-            lr=1.5e-3,
+            lr=2e-3,
             backbone_optimizer="adamw",
             backbone_lr=3e-3,
             backbone_weight_decay=0.01,
