@@ -66,10 +66,11 @@ def test_lengths(sample, causal) -> None:
 def test_the_diagonal_anywhere_in_a_tile(attention_backend, request) -> None:
     """Every remainder of nq - nk by both sides of a tile, over three tiles and more.
 
-    Interpreted programs, whose tiles are smaller, get a tile of keys less but for `make test-all`.
+    Interpreted programs, whose tiles are smaller, get fewer rows but for `make test-all`: 46 are
+    enough for whole tiles of queries behind each diagonal.
     """
     is_small = attention_backend == "triton" and not request.config.getoption("--exhaustive")
-    length = 33 if is_small else 65
+    length = 49 if is_small else 65
     nq, nk = [length + shift for shift in range(-24, 8)], [length] * 32
     *inputs, upstream = draw(nq, nk, heads=1, width=16)
     found = results(inputs, nq, nk, upstream, causal=True)
