@@ -40,7 +40,8 @@ pytestmark = [
 
 def run(*command: str | Path, **environment: str) -> str:
     """Run a command and return what it printed; its failure shows that too."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("CXX", "CUDACXX", "PYTHONPATH")}
+    left_out = ("CXX", "CUDACXX", "PYTHONPATH", "PYTEST_XDIST_WORKER")
+    kept = {k: v for k, v in os.environ.items() if k not in left_out}
     done = subprocess.run(
         [str(word) for word in command],
         env={**kept, **environment},

@@ -12,6 +12,12 @@ from vlp_fast.benchmarks import OPERATORS, bench, ledger
 Call = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' own workers are none of the benchmarks, which pytest-benchmark would warn of."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 def test_a_quick_run_prints_tables_and_keeps_rows_where_told(call: Call, tmp_path: Path) -> None:
     answer = call("bench", "losses", "--device", "cpu", "--quick", "--out", tmp_path)
     assert answer.code == 0, answer.out
