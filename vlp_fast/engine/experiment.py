@@ -157,7 +157,7 @@ def build_experiment(run: Run) -> Experiment:
     """
     train, held_out = _datasets(run)
     tokenizer = _tokenizer(run, train)
-    _check(run, train, held_out)
+    _check(run, train)
     run = _sized(run, train, tokenizer)
     identity = identify(train, held_out, run.data)
     notes = data_notes(run, train, held_out)
@@ -192,7 +192,7 @@ def build_experiment(run: Run) -> Experiment:
     )
 
 
-def _check(run: Run, train: Dataset, held_out: Dataset) -> None:
+def _check(run: Run, train: Dataset) -> None:
     """Settings that are fine alone and not together, or not with this data."""
     if run.data.max_text_length > run.model.max_positions:
         raise InputError(
