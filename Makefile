@@ -11,6 +11,8 @@ SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:
 .DEFAULT_GOAL := test
 
 # Both systems with all their objectives, on drawn pictures: minutes on two cores.
+# One thread: two, which sleep where they wait, took 190 s instead of 150 for SOHO (2026-11, two cores).
+pretrain: export OMP_NUM_THREADS ?= 1
 pretrain: .venv/native | $(WORLD)
 	$(BIN)/vlp-fast train soho_small_world --data.root $(WORLD)
 	$(BIN)/vlp-fast train e2e_vlp_small_world --data.root $(WORLD)
