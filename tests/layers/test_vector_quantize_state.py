@@ -1,5 +1,8 @@
 """The state of VectorQuantize under what other people's code does to a layer."""
 
+import warnings
+from typing import Any
+
 import pytest
 import torch
 
@@ -38,3 +41,15 @@ def test_codes_that_are_set_bring_no_gradient() -> None:
     codes = torch.randn(8, 4, requires_grad=True)
     layer.codebook = codes
     assert torch.equal(layer.codebook, codes) and not layer.codebook.requires_grad
+
+
+@pytest.mark.parametrize("options", [{}, {"threshold_ema_dead_code": 3}, {"kmeans_init": True}])
+def test_rows_beyond_float32_are_not_finite(options: dict[str, Any]) -> None:
+    layer = vlp_fast.VectorQuantize(4, 8, **options)
+    x = torch.randn(20, 4, dtype=torch.float64)
+    x[10:] = 1e300
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of k-means alone
+        quantised = layer(x)[0]
+    assert quantised[:10].isfinite().all() and quantised[10:].isnan().all()
+    assert all(buffer.isfinite().all() for buffer in layer._codebook.buffers())
