@@ -114,7 +114,8 @@ def test_a_flag_that_is_taken_down_starts_anew(way) -> None:
     if way == "written":
         quantizer._codebook.initted.fill_(False)
     elif way == "set":
-        quantizer._codebook.initted = torch.tensor(False)
+        # Written to as often as the one in its place.
+        quantizer._codebook.initted = torch.tensor(True).fill_(False)
     else:
         quantizer.load_state_dict(fresh().state_dict())
     quantizer(100 + torch.randn(50, DIM))

@@ -31,7 +31,7 @@ def train(options, steps, start, way):
     dictionary = VisualDictionary(12, 5, **options)
     if start is None:
         dictionary.initialise_from(steps[0][rank::world], iterations=3)
-    else:
+    elif start:
         dictionary.load_state_dict(start)
     seen = []
     for x in steps:
@@ -70,8 +70,8 @@ SEMANTICS = ("paper", "official")
 
 
 class Problem(NamedTuple):
-    """Options of the dictionary, rows of all processes, the state to start from or None for data,
-    and what ends a step."""
+    """Options of the dictionary, rows of all processes, the state to start from (none: as each
+    process has drawn it) or None for data, and what ends a step."""
 
     options: dict[str, Any]
     steps: list[torch.Tensor]
@@ -141,6 +141,10 @@ def make_problems() -> dict[str, Problem]:
     problems |= {f"dying {name}": dying(name, 40) for name in SEMANTICS}
     problems["dying with one row"] = dying("paper", 1)
     problems["from data"] = Problem({"momentum": 0.6}, make_steps(90), None, "backward")
+    problems |= {
+        f"drawn {name}": Problem({"semantics": name}, make_steps(20, 20), {}, "next")
+        for name in SEMANTICS
+    }
     apart = {"momentum": 0.6, "synchronise": False}
     problems["other codes"] = ending("other codes")
     problems["apart"] = Problem(apart, make_steps(20), start_of({}), "next")
@@ -152,7 +156,7 @@ PROBLEMS = make_problems()
 
 def alone_on(problem: Problem) -> VisualDictionary:
     dictionary = VisualDictionary(12, 5, **problem.options)
-    if problem.start is not None:
+    if problem.start:
         dictionary.load_state_dict(problem.start)
     return dictionary
 
@@ -214,6 +218,17 @@ def test_start_from_data_is_that_of_one_process(world, run) -> None:
     alone.initialise_from(rows, iterations=3)
     alone(rows)
     assert_state(assert_one_state(run(world, "from data")), alone.state_dict())
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_codes_that_each_process_has_drawn_are_those_of_the_first(world, semantics, run) -> None:
+    problem = PROBLEMS[f"drawn {semantics}"]
+    torch.manual_seed(0)
+    alone = alone_on(problem)
+    for rows in problem.steps:
+        alone(rows)
+    assert_state(assert_one_state(run(world, f"drawn {semantics}")), alone.state_dict())
 
 
 @pytest.mark.parametrize("world", [1, 2])

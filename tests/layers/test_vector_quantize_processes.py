@@ -88,12 +88,12 @@ folder, rank, how = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
 x, state = torch.load(f"{folder}/problem.pt")
 torch.manual_seed(rank)
-layer = vlp_fast.VectorQuantize(4, 8, kmeans_init=True)
+layer = vlp_fast.VectorQuantize(4, 8, kmeans_init=how != "drawn")
 if rank == 0 and how != "fresh":
     layer.load_state_dict(state)
 model = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), layer)
 torch.nn.init.eye_(model[0].weight)
-if how != "no wrapper":
+if how not in ("no wrapper", "drawn"):
     model = DistributedDataParallel(model)
 for part in x[:, rank]:
     out = model(part)
@@ -104,7 +104,7 @@ distributed.destroy_process_group()
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("how", ["wrapped", "no wrapper", "fresh"])
+@pytest.mark.parametrize("how", ["wrapped", "no wrapper", "drawn", "fresh"])
 def test_a_state_that_one_process_has_loaded_is_that_of_both(tmp_path: Path, how: str) -> None:
     """Neither k-means over it, nor one process alone in k-means, which would wait for ever."""
     alone = vlp_fast.VectorQuantize(4, 8, kmeans_init=True)

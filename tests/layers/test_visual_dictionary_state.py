@@ -99,6 +99,27 @@ def test_moving_count_of_hits_by_hand() -> None:
     torch.testing.assert_close(dictionary.cluster_size, torch.tensor([0.19, 0.38, 0.0, 0.0]))
 
 
+def test_a_start_from_data_leaves_out_rows_whose_sum_overflows() -> None:
+    x = torch.cat([clusters(8, 10), torch.full((4, 8), 3e38)])
+    dictionary = VisualDictionary(8, 8, semantics="official")
+    with pytest.warns(RuntimeWarning, match="received 84 rows, 4 of them"):
+        dictionary.initialise_from(x)
+    dictionary(x[:80])
+    assert dictionary.embed.abs().max() < 100
+
+
+def test_what_was_left_out_may_be_asked_for_in_inference_mode() -> None:
+    """After a change of device too, which is when the counter moves."""
+    with torch.device("meta"):
+        dictionary = VisualDictionary(8, 2)
+    dictionary.to_empty(device="cpu").load_state_dict(VisualDictionary(8, 2).state_dict())
+    with torch.inference_mode():
+        assert int(dictionary.non_finite_rows) == 0
+    with pytest.warns(RuntimeWarning, match="NaN"):
+        dictionary(torch.full((3, 2), torch.nan))
+    assert int(dictionary.non_finite_rows) == 3
+
+
 def test_a_start_from_data_begins_anew() -> None:
     dictionary = VisualDictionary(8, 8, revival=0.1, normalize_input=True)
     for _ in range(3):

@@ -42,18 +42,19 @@ class CodeUpdate(NamedTuple):
                 "broadcast_buffers=False, or call finish_update() before the codes are changed"
             )
 
-    def finite_statistics(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns sums (K, D), counts (K,), and the number () of rows that were left out.
 
-        Rows that are finite, but huge, have a sum that is not: such a code is left as it is.
-        Nothing is written to the statistics: they are views of one buffer, and of a loop that
-        writes through such a view Inductor has dropped the rest beyond a multiple of the tile.
-        """
-        sums, counts, non_finite, _ = self.statistics
-        is_broken = ~sums.sum(1).isfinite()
-        left_out = non_finite + counts.masked_fill(~is_broken, 0).sum()
-        finite = sums.masked_fill(is_broken[:, None], 0)
-        return finite, counts.masked_fill(is_broken, 0), left_out
+def finite_statistics(statistics: CodeStatistics) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns sums (K, D), counts (K,), and the number () of rows that were left out.
+
+    Rows that are finite, but huge, have a sum that is not: such a code counts as not hit.
+    Nothing is written to the statistics: they are views of one buffer, and of a loop that
+    writes through such a view Inductor has dropped the rest beyond a multiple of the tile.
+    """
+    sums, counts, non_finite, _ = statistics
+    is_broken = ~sums.sum(1).isfinite()
+    left_out = non_finite + counts.masked_fill(~is_broken, 0).sum()
+    finite = sums.masked_fill(is_broken[:, None], 0)
+    return finite, counts.masked_fill(is_broken, 0), left_out
 
 
 def replace_codes(codes: Tensor, vectors: Tensor, chosen: Tensor) -> None:

@@ -11,7 +11,7 @@ Shape suffixes: N rows, D width, K codes.
 import torch
 from torch import Tensor, nn
 
-from vlp_fast.layers.code_update import replace_codes
+from vlp_fast.layers.code_update import finite_statistics, replace_codes
 from vlp_fast.layers.data_start import DataStart
 from vlp_fast.layers.float32_state import Float32State
 from vlp_fast.layers.kmeans import kmeans
@@ -141,12 +141,13 @@ class EmaCodebook(Float32State):
         work = self.processes.add_up(statistics.buffer)
         if work is not None:
             work.wait()
+        sums, counts, _ = finite_statistics(statistics)
         laplace_ema_update(
             self.embed[0],
             self.embed_avg[0],
             self.cluster_size[0],
-            statistics.sums,
-            statistics.counts,
+            sums,
+            counts,
             momentum=self.decay,
             eps=self.eps,
         )
@@ -161,7 +162,7 @@ class EmaCodebook(Float32State):
             for state in (self.embed, self.embed_avg, self.cluster_size):
                 self.processes.copy_from(first, state)
         self.initted.fill_(True)
-        self._start.is_up(self.initted)
+        self._start.is_up(self.initted, everywhere=True)
 
     def _start_from(self, rows: Tensor) -> None:
         codes, counts = kmeans(

@@ -28,7 +28,8 @@ def kmeans(
     of them. A centre that loses all of its rows stays where it is.
 
     Args:
-        x: (N, D) float. Rows with a NaN or an infinity are left out, with a warning.
+        x: (N, D) float. Rows with a NaN or an infinity, or too large to be added up, are left out,
+            with a warning.
         num_codes: K.
         seed: of the draws; the same seed and rows give the same centres on one kind of device.
         iterations: of Lloyd's algorithm.
@@ -53,7 +54,9 @@ def kmeans(
 
 
 def _finite(x: Tensor, num_codes: int, function: str) -> Tensor:
-    rows = x[x.isfinite().all(dim=1)]
+    # The sum of all rows must be finite too.
+    limit = torch.finfo(torch.float32).max / max(len(x), 1)
+    rows = x[(x.abs() < limit).all(dim=1)]
     broken = f", {len(x) - len(rows)} of them with NaN or infinity," if len(rows) < len(x) else ""
     if len(rows) < num_codes:
         raise ValueError(

@@ -1,5 +1,7 @@
 """What a dictionary needs of other processes; every function is right for a single one too."""
 
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -19,6 +21,7 @@ class Processes:
     def __init__(self, group: ProcessGroup | None = None, *, is_alone: bool = False) -> None:
         self._group = group
         self._is_alone = is_alone
+        self._have_agreed = False
 
     @property
     def count(self) -> int:
@@ -59,6 +62,21 @@ class Processes:
         dist.all_gather(numbers, number, group=self._group)
         return [bool(number) for number in numbers]
 
+    def agree(self, state: Iterable[Tensor]) -> None:
+        """Makes the state of rank 0 that of all, in the first call that finds several processes.
+
+        They may have drawn other codes, and nothing would ever tell: averages of the same
+        statistics keep the codes apart that are seldom hit.
+        """
+        if self.count > 1 and not self._have_agreed:
+            self._copy_all(state)
+            self._have_agreed = True
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _copy_all(self, state: Iterable[Tensor]) -> None:
+        for tensor in state:
+            self.copy_from(0, tensor)
+
     def copy_from(self, rank: int, tensor: Tensor) -> None:
         """Overwrites a tensor by that of the process of a rank."""
         if self.count > 1:
@@ -66,4 +84,6 @@ class Processes:
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Processes":
         """A copy of a layer speaks to the same processes; groups themselves cannot be copied."""
-        return Processes(self._group, is_alone=self._is_alone)
+        copied = Processes(self._group, is_alone=self._is_alone)
+        copied._have_agreed = self._have_agreed
+        return copied

@@ -177,6 +177,7 @@ class VectorQuantize(nn.Module):
         return embed if self.separate_codebook_per_head else embed[0]
 
     @codebook.setter
+    @torch.no_grad()
     def codebook(self, codes: Tensor) -> None:
         self._codebook.embed.copy_(codes)
 
@@ -213,7 +214,7 @@ class VectorQuantize(nn.Module):
             codes, found = self._codebook(found, valid, freeze=freeze)
         codes, indices = codes.to(rows.dtype), found.clamp(min=0)
         if not self.training:
-            return codes, indices, torch.zeros((), device=rows.device)
+            return codes, indices, torch.zeros((), dtype=torch.float32, device=rows.device)
         loss = self.commitment_weight * commitment_loss(rows, codes, found >= 0)
         replace = rotate_to if self.rotation_trick else straight_through
         return replace(rows, codes), indices, loss

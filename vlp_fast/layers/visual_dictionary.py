@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from vlp_fast.layers.code_revival import propose
-from vlp_fast.layers.code_update import CodeUpdate, replace_codes, version_of
+from vlp_fast.layers.code_update import CodeUpdate, finite_statistics, replace_codes, version_of
 from vlp_fast.layers.float32_state import Float32State, autocast_device
 from vlp_fast.layers.kmeans import kmeans
 from vlp_fast.layers.late_warning import LateWarning
@@ -70,9 +70,9 @@ class VisualDictionary(Float32State):
             which its threads come.
         process_group: of the processes whose statistics are added up; the default group of
             `torch.distributed` if None, as soon as it is initialised. All of them must call
-            the layer equally often. `DistributedDataParallel` gets `broadcast_buffers=False`: the
-            layer itself keeps the state the same, and a broadcast between a step and its update
-            is an error.
+            the layer equally often; their first step together begins with the state of rank 0.
+            `DistributedDataParallel` gets `broadcast_buffers=False`: the layer itself keeps the
+            state the same, and a broadcast between a step and its update is an error.
         synchronise: False keeps to this process's statistics.
 
     A forward in training mode is a step of the codes, with and without a gradient: activation
@@ -186,8 +186,10 @@ class VisualDictionary(Float32State):
         """Valid rows that were left out, () int64, on the codes' device."""
         left_out, device = self._non_finite_rows, self.embed.device
         if left_out.device != device:
-            left_out = torch.zeros_like(left_out, device=device) if left_out.is_meta else left_out
-            self._non_finite_rows = left_out.to(device)
+            # Whoever asks in inference mode must not get a tensor that no step can write to.
+            with torch.inference_mode(False):
+                start = torch.zeros_like(left_out, device=device)
+                self._non_finite_rows = start if left_out.is_meta else left_out.to(device)
         return self._non_finite_rows
 
     def train(self, mode: bool = True) -> "VisualDictionary":
@@ -278,6 +280,8 @@ class VisualDictionary(Float32State):
     def _look_up(self, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the index of each row, -1 for those left out, and its code in the rows' dtype."""
         self.finish_update()
+        if self.training:
+            self.processes.agree(self.buffers(recurse=False))
         labels = nearest_code(rows, self.embed, valid, excluded=-1)
         if self.training and self.semantics == "official":
             self._begin_update(rows, labels, valid)
@@ -315,7 +319,7 @@ class VisualDictionary(Float32State):
             self.finish_update()
 
     def _move(self, update: CodeUpdate) -> None:
-        sums, counts, non_finite = update.finite_statistics()
+        sums, counts, non_finite = finite_statistics(update.statistics)
         if update.is_dead is None or self.revival is None:
             self._average(sums, counts)
         else:
