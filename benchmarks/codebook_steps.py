@@ -44,12 +44,11 @@ class Codebook:
 
 
 def by_ours(rows: Rows, *, deterministic: bool = True) -> Step:
-    """Our operators, with codes that the update prepares for the next search."""
+    """Our operators as the layers call them, the codes prepared anew in each search."""
     x, book, num_codes = rows.x, Codebook(rows.codes), len(rows.codes)
-    prepared = ops.prepare_codes(book.codes, x.dtype)
 
     def step() -> Solution:
-        found = ops.nearest_code(x, book.codes, excluded=-1, prepared=prepared)
+        found = ops.nearest_code(x, book.codes, excluded=-1)
         quantised = ops.gather_codes(book.codes, found, x.dtype)
         statistics = ops.code_statistics(
             x, found, num_codes, check_finite=False, deterministic=deterministic
@@ -62,7 +61,6 @@ def by_ours(rows: Rows, *, deterministic: bool = True) -> Step:
             statistics.counts,
             momentum=DECAY,
             eps=EPS,
-            prepared=prepared,
         )
         return [found, quantised, book.codes]
 

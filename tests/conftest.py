@@ -112,3 +112,12 @@ def small_world(once: Once) -> Path:
     bounds = Bounds(sizes=((64, 64), (96, 64), (64, 80)))
     draw = lambda folder: make_world(folder / "world", images=60, seed=3, bounds=bounds)
     return once("small", draw) / "world"
+
+
+@pytest.fixture
+def copied_world(small_world: Path, tmp_path: Path) -> Path:
+    """The world's annotations, to be changed or damaged, with its pictures."""
+    root = tmp_path / "elsewhere" / "world"
+    shutil.copytree(small_world, root, ignore=shutil.ignore_patterns("images"))
+    (root / "images").symlink_to(small_world / "images")
+    return root

@@ -37,12 +37,9 @@ def trained(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
-def copy(small_world: Path, tmp_path: Path) -> Path:
-    """The world's annotations, to be damaged, with its pictures."""
-    root = tmp_path / "copy"
-    shutil.copytree(small_world, root, ignore=shutil.ignore_patterns("images"))
-    (root / "images").symlink_to(small_world / "images")
-    return root
+def copy(copied_world: Path) -> Path:
+    """A data set to be damaged."""
+    return copied_world
 
 
 def without_boxes(root: Path) -> None:

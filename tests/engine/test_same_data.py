@@ -19,12 +19,9 @@ STATE = "checkpoint-00000004/state.json"
 
 
 @pytest.fixture
-def root(small_world: Path, tmp_path: Path) -> Path:
-    """The world's annotations, to be changed, with its pictures."""
-    root = tmp_path / "elsewhere/world"
-    shutil.copytree(small_world, root, ignore=shutil.ignore_patterns("images"))
-    (root / "images").symlink_to(small_world / "images")
-    return root
+def root(copied_world: Path) -> Path:
+    """Where the data lie when a run goes on."""
+    return copied_world
 
 
 @pytest.fixture

@@ -7,29 +7,16 @@ from typing import TypeVar
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_soho import OFFICIAL, PAPER
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vlp_fast.layers.residual_block import FrozenNorm
-from vlp_fast.models.config import BackboneConfig, SohoConfig, official
+from vlp_fast.models.config import BackboneConfig, SohoConfig
 from vlp_fast.models.soho import Soho, VisualTokens, build_soho
 from vlp_fast.ops.grid import Grid, gather_cells, make_grid
 from vlp_fast.ops.packing import Packing, make_packing
 
-PAPER = SohoConfig(
-    backbone=BackboneConfig(
-        depth=None, block="basic", blocks=(1, 1, 1), widths=(8, 16, 32), stem="small", norm="batch"
-    ),
-    width=32,
-    num_heads=4,
-    ffn_dim=64,
-    layers=2,
-    vocab_size=50,
-    max_positions=12,
-    num_codes=24,
-    dropout=0.0,
-)
-OFFICIAL = official(PAPER)
 Record = TypeVar("Record", Grid, Packing)
 IMAGE_SIZES = ((40, 70), (64, 33), (64, 72))
 

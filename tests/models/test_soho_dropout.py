@@ -5,30 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_soho import OFFICIAL, PAPER
 from torch import Tensor
 
-from vlp_fast.models.config import BackboneConfig, SohoConfig, official
+from vlp_fast.models.config import SohoConfig
 from vlp_fast.models.soho import build_soho
 from vlp_fast.ops.attention import attention_qkvpacked
 from vlp_fast.ops.norm import residual_norm
 from vlp_fast.ops.packing import make_packing
 
-PAPER = SohoConfig(
-    backbone=BackboneConfig(
-        depth=None, block="basic", blocks=(1, 1, 1), widths=(8, 8, 8), stem="small", norm="batch"
-    ),
-    width=32,
-    num_heads=4,
-    ffn_dim=64,
-    layers=1,
-    vocab_size=50,
-    max_positions=12,
-    num_codes=24,
-)
-OFFICIAL = official(PAPER)
+CONFIGS = [replace(config, layers=1) for config in (PAPER, OFFICIAL)]
 
 
-@pytest.mark.parametrize("config", [PAPER, OFFICIAL], ids=["paper", "official"])
+@pytest.mark.parametrize("config", CONFIGS, ids=["paper", "official"])
 def test_the_feed_forward_network_drops_nothing(config: SohoConfig) -> None:
     """BERT's layer in training, written out: attention weights and the two residuals are dropped.
 

@@ -93,15 +93,7 @@ def small_world() -> E2EVLPRun:
             num_queries=6,
         ),
         objective=replace(base.objective, tagging_steps=400, mask_rate=0.3, curriculum=0.0),
-        optim=replace(
-            SMALL_OPTIM,
-            lr=2e-3,
-            backbone_lr=3e-3,
-            warmup_steps=50,
-            freeze_backbone=1.0,
-            freeze_statistics=True,
-            thaw_scale=0.5,
-        ),
+        optim=replace(small.SMALL_WORLD_OPTIM, freeze_backbone=1.0, thaw_scale=0.5),
         train=small.SMALL_WORLD_TRAIN,
     )
 

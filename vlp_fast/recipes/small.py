@@ -39,6 +39,15 @@ SMALL_WORLD_BACKBONE = replace(BACKBONE, blocks=(1, 1, 1), widths=(24, 48, 96), 
 # model what it gives.
 WORLD_DATA = replace(_DATA, num_workers=0)
 
+SMALL_WORLD_OPTIM = replace(
+    OPTIM,
+    lr=2e-3,
+    backbone_optimizer="adamw",
+    backbone_lr=3e-3,
+    backbone_weight_decay=0.01,
+    warmup_steps=50,
+    freeze_statistics=True,
+)
 SMALL_WORLD_TRAIN = TrainConfig(
     batch_size=24, log_every=25, checkpoint_every=250, held_out_images=200, codebook_samples=4000
 )

@@ -116,16 +116,7 @@ def small_world() -> SohoRun:
         ),
         objective=SohoObjective(mask_rate=0.25, tagging_steps=450),
         data=small.WORLD_DATA,
-        optim=replace(
-            SMALL_OPTIM,
-            lr=2e-3,
-            backbone_optimizer="adamw",
-            backbone_lr=3e-3,
-            backbone_weight_decay=0.01,
-            warmup_steps=50,
-            freeze_backbone=20.0,
-            freeze_statistics=True,
-        ),
+        optim=replace(small.SMALL_WORLD_OPTIM, freeze_backbone=20.0),
         train=small.SMALL_WORLD_TRAIN,
     )
 
