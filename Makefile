@@ -11,7 +11,7 @@ SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:
 .DEFAULT_GOAL := test
 
 # Both systems with all their objectives, on drawn pictures: minutes on two cores.
-# One thread: two, which sleep where they wait, took 190 s instead of 150 for SOHO (2026-11, two cores).
+# One thread: with steps so small a second one gains nothing (2026-11, two cores: 190 s with two for SOHO, 194 s with one).
 pretrain: export OMP_NUM_THREADS ?= 1
 pretrain: .venv/native | $(WORLD)
 	$(BIN)/vlp-fast train soho_small_world --data.root $(WORLD)
