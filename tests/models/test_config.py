@@ -15,7 +15,7 @@ from tiny_e2e_vlp import (
 )
 
 from vlp_fast.layers.backbone import parameter_total
-from vlp_fast.models import build_model, config, create_model, model_names
+from vlp_fast.models import config, create_model, model_names
 from vlp_fast.models.config import (
     BackboneConfig,
     E2EVLPConfig,
@@ -41,7 +41,7 @@ TOTALS = {
 @pytest.mark.parametrize(("column", "suffix"), [(0, ""), (1, "_12h"), (2, "_text")])
 def test_totals_are_those_of_table_5(size: str, column: int, suffix: str) -> None:
     with torch.device("meta"):
-        model = build_model(model_config(f"e2e_vlp_{size}{suffix}"))
+        model = model_config(f"e2e_vlp_{size}{suffix}").build()
     assert parameter_total(model) / 1e6 == pytest.approx(TOTALS[size][column], abs=0.1)
 
 
@@ -53,7 +53,7 @@ def test_one_word_matrix_serves_input_masked_words_and_captions() -> None:
 
 def test_stem_and_first_stage_of_the_presets_are_frozen() -> None:
     with torch.device("meta"):
-        model = build_model(model_config("e2e_vlp_r50_6"))
+        model = model_config("e2e_vlp_r50_6").build()
     trains = {name for name, p in model.backbone.named_parameters() if p.requires_grad}
     assert not any(name.startswith(("conv1", "layer1.")) for name in trains)
     assert {name.split(".")[0] for name in trains} == {"layer2", "layer3", "layer4"}

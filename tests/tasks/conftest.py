@@ -8,7 +8,6 @@ from vlp_fast.data.examples import Example, ImageLoader
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.tokenizer import Tokenizer, train_vocabulary
-from vlp_fast.models import build_model
 from vlp_fast.models.config import BackboneConfig, E2EVLPConfig, SohoConfig
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
@@ -66,14 +65,14 @@ def soho_config(tokenizer: Tokenizer) -> SohoConfig:
 
 @pytest.fixture
 def soho(soho_config: SohoConfig) -> Soho:
-    model = build_model(soho_config)
+    model = soho_config.build()
     assert isinstance(model, Soho)
     return model
 
 
 @pytest.fixture
 def soho_task(dataset: Dataset, corruption: Corruption, soho_config: SohoConfig) -> SohoPretraining:
-    model = build_model(soho_config)
+    model = soho_config.build()
     return SohoPretraining(
         objective=SohoObjective(),
         dataset=dataset,

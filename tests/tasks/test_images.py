@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from vlp_fast.data.examples import Example
-from vlp_fast.models import build_model
 from vlp_fast.models.config import SohoConfig, official
 from vlp_fast.tasks.e2e_vlp import E2EVLPPretraining
 from vlp_fast.tasks.images import Sizes, batch_images
@@ -44,5 +43,5 @@ def test_only_the_published_soho_pads_to_32(
     assert soho_task.collate(odd, 0).images.shape == (2, 3, 50, 61)
     assert e2e_vlp_task.collate(odd, 0).images.shape == (2, 3, 50, 61)
     switches = official(soho_config)
-    published = replace(soho_task, switches=switches, geometry=build_model(switches).grid_sizes)
+    published = replace(soho_task, switches=switches, geometry=switches.build().grid_sizes)
     assert published.collate(odd, 0).images.shape == (2, 3, 64, 64)

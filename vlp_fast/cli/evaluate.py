@@ -25,9 +25,12 @@ def run(words: list[str]) -> int:
 
     config = (tyro.conf.PositionalRequiredArgs,)
     asked = parse(Evaluation, words, "vlp-fast evaluate", config=config)
+    from vlp_fast import recipes  # whose tasks a run may name
     from vlp_fast.data.given_paths import check_root
-    from vlp_fast.engine.recorded_run import restore_run
+    from vlp_fast.engine.recorded_run import recipe_file, restore_run
 
+    if file := recipe_file(asked.run_dir):
+        recipes.load_file(file)
     recorded = asked.of(restore_run(asked.run_dir))
     check_root(recorded.data.root)
     from vlp_fast.engine.evaluator import evaluate

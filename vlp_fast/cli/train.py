@@ -10,6 +10,7 @@ from vlp_fast.recipes import RECIPES, recipe
 USAGE = """usage: vlp-fast train RECIPE --data.root PATH [--run-dir DIR] [--steps N]
        [--resume auto|never] [--section.field value ...]
 
+RECIPE is one of those below, or FILE.py:FUNCTION for one of your own.
 The same command goes on from the newest checkpoint of the run folder (--resume auto); with
 --resume never it refuses a folder that holds checkpoints. Sizes of the vocabulary, the classes and
 the attributes come from the data and are no options.

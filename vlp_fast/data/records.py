@@ -12,6 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
+from vlp_fast.data.samples import Sample
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Record:
@@ -22,7 +24,7 @@ class Record:
         path: the image file.
         width: pixels, in the frame that `boxes` refer to; 1 where it is unknown.
         height: pixels, likewise.
-        captions: at least one, whitespace collapsed.
+        captions: whitespace collapsed; at least one where captions are what is learnt from.
         boxes: (n, 4) float32, (x1, y1, x2, y2) in pixels of the width x height frame, clipped to
             it, of positive extent.
         labels: (n,) int64, contiguous classes from 0.
@@ -66,6 +68,8 @@ class Dataset:
             shown without them.
         foreign_captions: captions of other images than these, for matching, where all of these
             images have the same caption.
+        samples: what is asked or said about the records, by a downstream data set; where there is
+            none, each record with its captions is a sample.
     """
 
     name: str
@@ -77,9 +81,10 @@ class Dataset:
     box_remedy: str = ""
     needs_boxes: bool = True
     foreign_captions: tuple[str, ...] = ()
+    samples: tuple[Sample, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.samples or self.records)
 
     @property
     def num_boxes(self) -> int:
@@ -95,11 +100,14 @@ class Dataset:
         )
 
     def aspects(self) -> np.ndarray:
-        """(n,) float64, width / height of each record."""
-        return np.array([r.width / r.height for r in self.records])
+        """(n,) float64, width / height of each sample's first image."""
+        shapes = np.array([r.width / r.height for r in self.records])
+        return shapes[[sample.images[0] for sample in self.samples]] if self.samples else shapes
 
     def captions(self) -> list[str]:
-        """Every caption of every record, in order."""
+        """Every caption of every record, or every sample's text, in order."""
+        if self.samples:
+            return [sample.text for sample in self.samples]
         return [caption for record in self.records for caption in record.captions]
 
     def has_one_caption(self) -> bool:

@@ -1,8 +1,8 @@
-"""What a run is: data, model, objective, optimisation, and how often what happens (torch-free)."""
+"""What a run is: data, model, task, optimisation, and how often what happens (torch-free)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +17,8 @@ from vlp_fast.checks import (
     check,
 )
 from vlp_fast.data.config import DataConfig
-from vlp_fast.models.config import E2EVLPConfig, SohoConfig
-from vlp_fast.tasks.config import E2EVLPObjective, SohoObjective
+from vlp_fast.models.config import ModelConfig
+from vlp_fast.tasks.config import TaskConfig
 
 SEEDS = Range("0 to 4294967295", lambda x: 0 <= x < 2**32)
 
@@ -97,8 +97,6 @@ class TrainConfig:
     """Draw report.png at the end (needs matplotlib)."""
     backbone_weights: Path | None = None
     """A torchvision ResNet state dict (.pth or .safetensors) to start the CNN from."""
-    codebook_samples: int = 20000
-    """Features of the first batches that k-means starts the dictionary from."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that no run can have."""
@@ -106,15 +104,19 @@ class TrainConfig:
         check(self, SEEDS, "seed")
         check(self, NOT_NEGATIVE, "evaluate_every", "checkpoint_every")
         check(self, AT_LEAST_ONE, "batch_size", "log_every", "keep_checkpoints")
-        check(self, AT_LEAST_ONE, "held_out_images", "codebook_samples")
+        check(self, AT_LEAST_ONE, "held_out_images")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides a run; recipes return one of the two kinds below."""
+    """Everything that decides a run; what a recipe returns."""
 
     name: tyro.conf.Suppress[str]
     """The recipe's name; not an option of the command line."""
+    file: tyro.conf.Suppress[Path | None] = None
+    """The file of a recipe of one's own; no option either."""
+    model: ModelConfig
+    task: TaskConfig
     data: DataConfig
     optim: OptimConfig
     train: TrainConfig
@@ -134,19 +136,3 @@ class RunConfig:
     def directory(self) -> Path:
         """The run folder."""
         return self.run_dir or Path("runs") / self.name
-
-
-@dataclass(frozen=True, kw_only=True)
-class E2EVLPRun(RunConfig):
-    """A pre-training run of E2E-VLP."""
-
-    model: E2EVLPConfig = field(default_factory=E2EVLPConfig)
-    objective: E2EVLPObjective = field(default_factory=E2EVLPObjective)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SohoRun(RunConfig):
-    """A pre-training run of SOHO."""
-
-    model: SohoConfig = field(default_factory=SohoConfig)
-    objective: SohoObjective = field(default_factory=SohoObjective)

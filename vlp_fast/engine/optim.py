@@ -10,16 +10,18 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from vlp_fast.engine.config import OptimConfig
+from vlp_fast.tasks.task import Learner
 
 
-def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:
+def build_optimizers(learner: Learner, config: OptimConfig) -> list[Optimizer]:
     """One optimiser for everything but the CNN, one for the CNN (SOHO trains it by SGD).
 
-    Parameters are told apart by name: the CNN is `model.backbone`. Both optimisers run fused:
+    Both optimisers run fused:
     a step with non-finite gradients is skipped without asking the host.
     """
-    backbone = [p for n, p in model.named_parameters() if n.startswith("backbone.")]
-    others = [p for n, p in model.named_parameters() if not n.startswith("backbone.")]
+    backbone = list(learner.model.backbone.parameters())
+    of_backbone = set(backbone)
+    others = [p for p in learner.parameters() if p not in of_backbone]
     adamw = AdamW(
         others,
         lr=config.lr,
@@ -55,11 +57,10 @@ def learning_rate_scale(
 
 
 def set_learning_rates(
-    optimizers: list[Optimizer], scale: float, *, config: OptimConfig, thawed: bool
+    optimizers: list[Optimizer], scale: float, *, config: OptimConfig, backbone_scale: float
 ) -> None:
-    """Set both optimisers' rates; after a freeze the CNN's is multiplied by `thaw_scale`."""
-    after_freeze = thawed and config.freeze_backbone > 0
-    backbone = config.backbone_lr * (config.thaw_scale if after_freeze else 1.0)
+    """Set both optimisers' rates; the CNN's is multiplied by `backbone_scale` besides."""
+    backbone = config.backbone_lr * backbone_scale
     for optimizer, rate in zip(optimizers, (config.lr, backbone), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate * scale

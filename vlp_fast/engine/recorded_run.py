@@ -8,32 +8,69 @@ import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from vlp_fast.engine.config import E2EVLPRun, SohoRun
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
+from vlp_fast.models.config import ModelConfig
+from vlp_fast.tasks.config import TaskConfig
+
+BASES: dict[str, type[Any]] = {"model": ModelConfig, "task": TaskConfig}
+"""Sections of a run whose kind run.json names: a class below one of these."""
 
 
-def restore_run(folder: Path) -> E2EVLPRun | SohoRun:
-    """The configuration that the folder's run.json records.
+def recipe_file(folder: Path) -> Path | None:
+    """The file of a user's own recipe that the folder's run was made by, if it was.
+
+    Raises:
+        InputError: if the folder holds no run.
+    """
+    file = _read(folder)["config"].get("file")
+    return Path(file) if isinstance(file, str) else None
+
+
+def restore_run(folder: Path) -> RunConfig:
+    """The configuration that the folder's run.json records, of the tasks that are imported.
 
     Raises:
         InputError: if the folder holds no run, or one of a version with other fields.
     """
     path = folder / "run.json"
+    recorded = _read(folder)
     try:
-        values = json.loads(path.read_text())["config"]
-        kind: type[E2EVLPRun | SohoRun] = SohoRun if "num_codes" in values["model"] else E2EVLPRun
+        kinds = {name: _kind(base, recorded["kinds"][name]) for name, base in BASES.items()}
+        parts = {name: _rebuild(kind, recorded["config"][name]) for name, kind in kinds.items()}
+        values = {**recorded["config"], "run_dir": str(folder)}
+        hints = get_type_hints(RunConfig)
+        rest = {n: _rebuild(hints[n], value) for n, value in values.items() if n not in parts}
+        return RunConfig(**rest, **parts)
+    except (TypeError, ValueError, LookupError) as error:
+        raise InputError(f"{path}: was written by another version ({error})") from None
+
+
+def kind_names(run: RunConfig) -> dict[str, str]:
+    """What run.json says of the kinds of a run's sections."""
+    return {name: type(getattr(run, name)).__name__ for name in BASES}
+
+
+def _kind(base: type[Any], name: str) -> type[Any]:
+    """The class of that name below a base."""
+    below = [base]
+    for kind in below:
+        below += kind.__subclasses__()
+    return {kind.__name__: kind for kind in below[1:]}[name]
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        values["config"].get("name")
     except OSError as error:
         raise InputError(
             f"{folder}: no readable run.json ({error.strerror}); expected a run folder"
         ) from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{folder}: no readable run.json; expected a run folder") from None
-    try:
-        run = _rebuild(kind, {**values, "run_dir": str(folder)})
-    except (TypeError, ValueError, LookupError) as error:
-        raise InputError(f"{path}: was written by another version ({error})") from None
-    assert isinstance(run, SohoRun | E2EVLPRun)
-    return run
+    return values
 
 
 def _rebuild(kind: Any, value: Any) -> Any:

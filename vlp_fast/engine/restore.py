@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vlp_fast.engine.checkpoint import load_model, newest_checkpoint, read_state
-from vlp_fast.engine.experiment import Experiment, Run, build_experiment
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.errors import InputError
 
 
-def restore_experiment(run: Run, say: Callable[[str], object] = lambda line: None) -> Experiment:
+def restore_experiment(
+    run: RunConfig, say: Callable[[str], object] = lambda line: None
+) -> Experiment:
     """The run's experiment with the model of its newest complete checkpoint.
 
     Its vocabulary is the folder's vocab.txt, wherever it was from when the run began.
@@ -30,7 +33,7 @@ def restore_experiment(run: Run, say: Callable[[str], object] = lambda line: Non
         raise InputError(f"{run.directory}: no complete checkpoint; train first")
     kept = replace(run, resume="auto", data=replace(run.data, vocabulary=None))
     experiment = build_experiment(kept)
-    experiment.held_out_images.look(experiment.held_out_count)
+    experiment.task.held_out_images.look(experiment.held_out().count)
     check_same_data(found, read_state(found), experiment.identity, run.data.root, say)
-    load_model(found, experiment.model)
+    load_model(found, experiment.learner)
     return experiment

@@ -16,6 +16,7 @@ from vlp_fast import __version__
 from vlp_fast.data.tokenizer import Tokenizer
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.recorded_run import kind_names
 from vlp_fast.engine.whole_file import write_json, write_whole
 from vlp_fast.errors import InputError
 
@@ -79,7 +80,7 @@ def check_same_run(run: RunConfig) -> None:
     if not isinstance(before, dict) or before.get("name") != run.name:
         return
     now = _settings(run)
-    for section in ("data", "objective", "optim", "train"):
+    for section in ("data", "task", "optim", "train"):
         old = before.get(section)
         if not isinstance(old, dict):
             continue
@@ -102,6 +103,7 @@ def _description(run: RunConfig) -> dict[str, object]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "kinds": kind_names(run),
         "config": _settings(run),
     }
 

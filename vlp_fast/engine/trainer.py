@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from torch.optim import Optimizer
 
-from vlp_fast.engine.averages import Averages
 from vlp_fast.engine.backbone_weights import load_backbone
 from vlp_fast.engine.checkpoint import (
     load_checkpoint,
@@ -24,10 +23,10 @@ from vlp_fast.engine.checkpoint import (
     read_state,
     save_checkpoint,
 )
-from vlp_fast.engine.codebook import start_codebook
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.divergence import divergence
 from vlp_fast.engine.evaluator import evaluate
-from vlp_fast.engine.experiment import Batch, Experiment, Run, build_experiment
+from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.failure import explained
 from vlp_fast.engine.folder_lock import FolderLock
 from vlp_fast.engine.kept_buffers import KeptBuffers
@@ -37,17 +36,17 @@ from vlp_fast.engine.optim import (
     learning_rate_scale,
     set_learning_rates,
 )
+from vlp_fast.engine.phases import Phase
 from vlp_fast.engine.progress import Display, Journal, append_row
 from vlp_fast.engine.run_folder import check_same_run, open_run_folder
 from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.engine.stop import Stopped, StopRequest
 from vlp_fast.errors import InputError
-from vlp_fast.models.soho import Soho
-from vlp_fast.tasks.tagging import TaggingInputs
-from vlp_fast.tasks.task import StepOutput
+from vlp_fast.tasks.averages import Averages
+from vlp_fast.tasks.inputs import Inputs
 
 
-def train(run: Run) -> Path:
+def train(run: RunConfig) -> Path:
     """Train from the newest checkpoint, or from scratch, to the end; returns the run folder.
 
     Raises:
@@ -68,26 +67,26 @@ class Trainer:
     """One run in progress.
 
     Attributes:
-        experiment: data, model and objective.
+        experiment: task, data and phases.
         step: optimiser steps done.
         display: what the person sees.
         stop: whether the person wants it to stop.
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        experiment.images.look()
-        experiment.held_out_images.look(experiment.held_out_count)
+        experiment.task.images.look()
+        experiment.task.held_out_images.look(experiment.held_out().count)
         self.experiment = experiment
         self.config = experiment.run
-        self.model = experiment.model
+        self.learner = experiment.learner
         self.step = 0
-        self.optimizers = build_optimizers(self.model, self.config.optim)
+        self.optimizers = build_optimizers(self.learner, self.config.optim)
         self.scaler = experiment.precision.scaler()
         self._notes = [*experiment.notes]
         check_same_run(self.config)
         self._resume()
         # Only now: a checkpoint of another model must leave the folder's run.json as it is.
-        open_run_folder(experiment.run, experiment.tokenizer)
+        open_run_folder(experiment.run, experiment.task.tokenizer)
         self.display = Display(total=experiment.total_steps, start=self.step)
         path = self.config.directory / "metrics.jsonl"
         self.journal = Journal(path, start_step=self.step, say=self._notes.append)
@@ -97,7 +96,7 @@ class Trainer:
         self._frozen: tuple[int, bool] | None = None
         self._reported: set[str] = set()
         self._began_at = self._saved_at = self.step
-        self._buffers = KeptBuffers(self.model)
+        self._buffers = KeptBuffers(self.learner)
         self._is_whole = True
         self._skipped_in_a_row = torch.zeros((), device=experiment.precision.device)
         self.stop = StopRequest()
@@ -125,8 +124,8 @@ class Trainer:
     def _train(self) -> None:
         total, accumulate = self.experiment.total_steps, self.config.optim.accumulate
         self._introduce()
-        next(self.experiment.held_out_batches())  # broken ones show now, not after the training
-        self.model.train()
+        next(self.experiment.held_out().collated())  # broken ones show now, not after the training
+        self.learner.train()
         self._evaluate_if_due()  # a run that was stopped in an evaluation does it now
         batches = self.experiment.batches(self.step * accumulate, total * accumulate)
         while self.step < total:
@@ -146,8 +145,8 @@ class Trainer:
         train, step = self.config.train, self.step
         is_saved = train.checkpoint_every > 0 and step % train.checkpoint_every == 0
         # A line before each checkpoint: a resumed run then averages over the same steps. And one
-        # where tagging ends: what follows is another objective.
-        is_cut = is_saved or step in (self._tagging_steps, self.experiment.total_steps)
+        # where an objective ends: what follows is another.
+        is_cut = is_saved or step in self.experiment.ends
         if is_cut or step % train.log_every == 0:
             self._log()
         if is_saved:
@@ -173,24 +172,20 @@ class Trainer:
                 self._save()
                 self.display.say(f"saved step {self.step}")
 
-    @property
-    def _tagging_steps(self) -> int:
-        return self.config.objective.tagging_steps
-
     def _introduce(self) -> None:
         experiment, say = self.experiment, self.display.say
-        parameters = sum(p.numel() for p in self.model.parameters())
+        parameters = sum(p.numel() for p in self.learner.parameters())
         precision = experiment.precision
         say(
             f"{self.config.name}: {parameters / 1e6:.2f} M parameters, "
-            f"{len(experiment.train.records)} images for training, "
-            f"{len(experiment.held_out.records)} held out, "
+            f"{len(experiment.task.train)} {experiment.task.samples} for training, "
+            f"{len(experiment.task.held_out)} held out, "
             f"{precision.device.type} in {str(precision.dtype).removeprefix('torch.')}"
         )
         images = self.config.train.batch_size * self.config.optim.accumulate
         say(
-            f"{images} images a step, {experiment.steps_per_epoch:.0f} steps an epoch, steps "
-            f"{self.step} to {experiment.total_steps}, in {self.config.directory}"
+            f"{images} {experiment.task.samples} a step, {experiment.steps_per_epoch:.0f} steps an "
+            f"epoch, steps {self.step} to {experiment.total_steps}, in {self.config.directory}"
         )
         for note in self._notes:
             say(f"note: {note}")
@@ -198,34 +193,36 @@ class Trainer:
     def _prepare(self) -> None:
         """Everything about the coming step that derives from its number."""
         optim, step = self.config.optim, self.step
+        phase = self.experiment.phase(step)
         torch.manual_seed(self.config.train.seed * 1_000_003 + step)
-        if isinstance(self.model, Soho) and step == self._tagging_steps:
+        if phase.begins and step == phase.start:
             with self.stop.heard_at_once():
-                start_codebook(self.experiment, self.display.say)
-        since = step - self._tagging_steps
-        thaw = optim.freeze_backbone * self.experiment.steps_per_epoch
-        self._freeze(is_frozen=0 <= since < thaw, keeps_statistics=since >= 0)
-        is_tagging = since < 0
+                experiment = self.experiment
+                line = phase.objective.begin(
+                    self.learner, experiment.first_batches, experiment.precision
+                )
+            if line:
+                self.display.say(line)
+        self._freeze(phase)
         scale = learning_rate_scale(
-            step if is_tagging else since,
+            step - phase.schedule_start,
             config=optim,
-            total_steps=self._tagging_steps
-            if is_tagging
-            else self.experiment.total_steps - self._tagging_steps,
+            total_steps=phase.schedule_length,
             steps_per_epoch=self.experiment.steps_per_epoch,
         )
-        set_learning_rates(self.optimizers, scale, config=optim, thawed=since >= thaw)
+        set_learning_rates(
+            self.optimizers, scale, config=optim, backbone_scale=phase.backbone_scale
+        )
 
-    def _freeze(self, *, is_frozen: bool, keeps_statistics: bool) -> None:
-        backbone = self.model.backbone
-        stages = backbone.num_stages if is_frozen else self.config.model.backbone.freeze_stages
-        keeps_statistics = keeps_statistics and self.config.optim.freeze_statistics
-        if (stages, keeps_statistics) != self._frozen:
-            backbone.freeze(stages)
-            backbone.freeze_statistics(keeps_statistics)
-            self._frozen = stages, keeps_statistics
+    def _freeze(self, phase: Phase) -> None:
+        backbone = self.learner.model.backbone
+        frozen = backbone.num_stages if phase.frozen_stages is None else phase.frozen_stages
+        if (frozen, phase.keeps_statistics) != self._frozen:
+            backbone.freeze(frozen)
+            backbone.freeze_statistics(phase.keeps_statistics)
+            self._frozen = frozen, phase.keeps_statistics
 
-    def _next(self, batches: Iterator[tuple[int, Batch]]) -> Batch:
+    def _next(self, batches: Iterator[tuple[int, Inputs]]) -> Inputs:
         began = time.monotonic()
         _, inputs = next(batches)
         self._clock.waited += time.monotonic() - began
@@ -243,20 +240,21 @@ class Trainer:
             row = {"step": self.step, "problem": problem}
             append_row(self.config.directory / "bad_samples.jsonl", row)
 
-    def _advance(self, batches: Iterator[tuple[int, Batch]]) -> None:
+    def _advance(self, batches: Iterator[tuple[int, Inputs]]) -> None:
         """One optimiser step over as many micro-batches as the configuration says."""
+        objective = self.experiment.phase(self.step).objective
         averages = self._averages.copy()  # which a step that fails does not enter
         for _ in range(self.config.optim.accumulate):
             inputs = self._next(batches)
             with self.experiment.precision.autocast():
-                output = self._forward(inputs)
+                output = self.learner(objective, inputs)
             self.scaler.scale(output.total / self.config.optim.accumulate).backward()
             averages.add_output(output)
             self._clock.images += len(inputs.image_ids)
         trained = [optimizer for optimizer in self.optimizers if _has_gradients(optimizer)]
         for optimizer in trained:
             self.scaler.unscale_(optimizer)
-        norm = clip_gradients(self.model.parameters(), self.config.optim.clip_norm)
+        norm = clip_gradients(self.learner.parameters(), self.config.optim.clip_norm)
         is_skipped = 1.0 - norm.isfinite().float()
         averages.add("gradient_norm", norm)
         averages.add("skipped_steps", is_skipped)
@@ -269,17 +267,11 @@ class Trainer:
         self._averages = averages
         self._is_whole = True
 
-    def _forward(self, inputs: Batch) -> StepOutput:
-        if isinstance(inputs, TaggingInputs):
-            return self.experiment.tagging.forward(self.model, inputs)
-        return self.experiment.objective.forward(self.model, inputs)  # type: ignore[arg-type]
-
     def _log(self) -> None:
         shown = self._averages.means() | self._clock.figures()
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
         shown["lr"] = self.optimizers[0].param_groups[0]["lr"]
-        if isinstance(self.model, Soho) and self.step > self._tagging_steps:
-            shown["perplexity"] = float(self.model.dictionary.perplexity())
+        shown |= self.experiment.phase(self.step - 1).objective.watched(self.learner)
         self._averages, self._clock = Averages(), _Clock()
         try:
             self.journal.write(step=self.step, kind="train", **shown)
@@ -320,7 +312,7 @@ class Trainer:
         save_checkpoint(
             self.config.directory,
             self.step,
-            self.model,
+            self.learner,
             self.optimizers,
             extra=extra,
             # Where the latest steps were skipped, older checkpoints may be the last good ones.
@@ -334,14 +326,14 @@ class Trainer:
         if found is not None:
             self._restore(found)
         elif self.config.train.backbone_weights:
-            load_backbone(self.config.train.backbone_weights, self.model.backbone)
+            load_backbone(self.config.train.backbone_weights, self.learner.model.backbone)
         else:
             self._refuse_frozen_noise()
 
     def _restore(self, found: Path) -> None:
         experiment, root = self.experiment, self.config.data.root
         check_same_data(found, read_state(found), experiment.identity, root, self._notes.append)
-        state = load_checkpoint(found, self.model, self.optimizers)
+        state = load_checkpoint(found, self.learner, self.optimizers)
         try:
             # A scale of another number format than fp16 is none: fp16 then starts from its own.
             if self.experiment.precision.is_scaled and state["scaler"]:
@@ -362,7 +354,7 @@ class Trainer:
         """A CNN that is frozen and random, for a while or in part, passes on noise."""
         config = self.config
         backbone = config.model.backbone
-        starts_frozen = config.optim.freeze_backbone > 0 and not self._tagging_steps
+        starts_frozen = self.experiment.phase(0).frozen_stages is None
         if backbone.norm == "frozen" or backbone.freeze_stages > 0 or starts_frozen:
             raise InputError(
                 f"{config.name} starts with a frozen CNN (in whole or in part), which needs "

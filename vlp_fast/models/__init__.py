@@ -4,6 +4,7 @@ backbone.py       the CNN from its configuration
 config.py         configurations, presets, paper() and official()
 e2e_vlp.py        E2E-VLP
 label_masking.py  which visual tokens are hidden
+model.py          what both are: see, read
 soho.py           SOHO
 soho_official.py  names of the published weights, loading them
 """
@@ -14,20 +15,18 @@ from typing import TYPE_CHECKING
 from vlp_fast.models.config import E2EVLPConfig, ModelConfig, SohoConfig, model_config, model_names
 
 if TYPE_CHECKING:
-    from vlp_fast.models.e2e_vlp import E2EVLP
-    from vlp_fast.models.soho import Soho
+    from vlp_fast.models.model import VisionLanguageModel
 
 __all__ = [
     "E2EVLPConfig",
     "ModelConfig",
     "SohoConfig",
-    "build_model",
     "create_model",
     "model_names",
 ]
 
 
-def create_model(name: str, pretrained: str | Path | None = None) -> "E2EVLP | Soho":
+def create_model(name: str, pretrained: str | Path | None = None) -> "VisionLanguageModel":
     """Builds a named model.
 
     >>> model = vlp_fast.create_model("e2e_vlp_r50_6")
@@ -47,24 +46,13 @@ def create_model(name: str, pretrained: str | Path | None = None) -> "E2EVLP | S
             f"create_model: received pretrained={str(pretrained)!r}, expected an existing "
             "safetensors file; give the path of one, or None for random weights"
         )
-    model = build_model(config)
+    model = config.build()
     if pretrained is not None:
         _load(model, Path(pretrained))
     return model
 
 
-def build_model(config: ModelConfig) -> "E2EVLP | Soho":
-    """Builds the model that a configuration describes, with random weights."""
-    if isinstance(config, SohoConfig):
-        from vlp_fast.models.soho import build_soho
-
-        return build_soho(config)
-    from vlp_fast.models.e2e_vlp import build_e2e_vlp
-
-    return build_e2e_vlp(config)
-
-
-def _load(model: "E2EVLP | Soho", path: Path) -> None:
+def _load(model: "VisionLanguageModel", path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

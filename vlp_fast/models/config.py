@@ -11,11 +11,16 @@ the totals of its Table 5 within 1.4 M, and DETR's shapes), `_12h` (12 heads of 
 
 import difflib
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import tyro
 
 from vlp_fast.checks import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, Range, check
+
+if TYPE_CHECKING:
+    from vlp_fast.models.e2e_vlp import E2EVLP
+    from vlp_fast.models.model import VisionLanguageModel
+    from vlp_fast.models.soho import Soho
 
 Block = Literal["basic", "bottleneck"]
 Stem = Literal["imagenet", "small"]
@@ -70,7 +75,32 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class E2EVLPConfig:
+class ModelConfig:
+    """What the configurations of both models have.
+
+    Attributes:
+        backbone: the CNN.
+        width: features per token.
+        vocab_size: WordPiece entries.
+        max_positions: longest text, in tokens.
+    """
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    width: int = 0
+    vocab_size: FromData = 30522
+    max_positions: int = 512
+
+    def build(self) -> "VisionLanguageModel":
+        """Builds the model, with random weights."""
+        raise NotImplementedError(f"{type(self).__name__}: a configuration builds its model")
+
+    def sized(self, *, vocab_size: int, num_classes: int, num_attributes: int) -> Self:
+        """Returns the configuration with the sizes that come from the data."""
+        return replace(self, vocab_size=vocab_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class E2EVLPConfig(ModelConfig):
     """E2E-VLP (ACL 2021): encoder-decoder over text tokens and grid cells.
 
     Attributes:
@@ -111,9 +141,24 @@ class E2EVLPConfig:
         """Raises ValueError for numbers that no model can have."""
         _check_numbers(self, may_be_zero=("num_attributes",))
 
+    def build(self) -> "E2EVLP":
+        """Builds E2E-VLP, with random weights."""
+        from vlp_fast.models.e2e_vlp import build_e2e_vlp
+
+        return build_e2e_vlp(self)
+
+    def sized(self, *, vocab_size: int, num_classes: int, num_attributes: int) -> Self:
+        """Returns the configuration with the sizes that come from the data."""
+        return replace(
+            self,
+            vocab_size=vocab_size,
+            num_classes=max(num_classes, 1),
+            num_attributes=num_attributes,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
-class SohoConfig:
+class SohoConfig(ModelConfig):
     """SOHO (CVPR 2021): one encoder over text tokens and visual-dictionary entries.
 
     Attributes:
@@ -191,8 +236,11 @@ class SohoConfig:
                 "divide it; change one of them"
             )
 
+    def build(self) -> "Soho":
+        """Builds SOHO, with random weights."""
+        from vlp_fast.models.soho import build_soho
 
-ModelConfig = E2EVLPConfig | SohoConfig
+        return build_soho(self)
 
 
 def paper(config: SohoConfig) -> SohoConfig:
@@ -267,7 +315,7 @@ _SWITCHES = (
 )
 
 
-def _check_numbers(config: "ModelConfig", *, may_be_zero: tuple[str, ...]) -> None:
+def _check_numbers(config: ModelConfig, *, may_be_zero: tuple[str, ...]) -> None:
     kind = type(config).__name__
     for entry in fields(config):
         value = getattr(config, entry.name)

@@ -15,9 +15,7 @@ Shape suffixes: B images, P grid cells, S sequences, T rows, L text tokens, D wi
 layers, Q queries, C classes, R attributes, V vocabulary.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +35,7 @@ from vlp_fast.layers.transformer import (
 )
 from vlp_fast.models.backbone import build_backbone
 from vlp_fast.models.config import E2EVLPConfig
+from vlp_fast.models.model import Seen, Sizes, VisionLanguageModel
 from vlp_fast.ops.grid import Grid, gather_cells
 from vlp_fast.ops.packing import Packing, join_rows
 
@@ -56,7 +55,7 @@ class Detections:
     attribute_logits: Tensor | None
 
 
-class E2EVLP(nn.Module):
+class E2EVLP(VisionLanguageModel):
     """The model of the paper's figure 1, in pieces that the tasks put together.
 
     Everything but the CNN works on packed rows, so results do not depend on batch mates. Made by
@@ -72,9 +71,6 @@ class E2EVLP(nn.Module):
         num_classes: C, without the no-object class.
         num_attributes: R; 0 for no attribute head.
     """
-
-    pad_multiple: ClassVar[int] = 1
-    """A batch's padded height and width are multiples of this many pixels."""
 
     def __init__(
         self,
@@ -105,8 +101,13 @@ class E2EVLP(nn.Module):
         self.caption_head = MaskedLanguageHead(width, vocab_size, transform=False)
         self.matching_head = MatchingHead(width)
 
+    @property
+    def pad_multiple(self) -> int:
+        """1: a batch is padded to the largest height and width in it."""
+        return 1
+
     def grid_sizes(
-        self, image_sizes: Sequence[tuple[int, int]], padded_size: tuple[int, int]
+        self, image_sizes: Sizes, padded_size: tuple[int, int]
     ) -> tuple[tuple[tuple[int, int], ...], tuple[int, int]]:
         """Computes the arguments of `make_grid` from sizes in pixels.
 
@@ -120,9 +121,7 @@ class E2EVLP(nn.Module):
         sizes = tuple(self.backbone.feature_size(size) for size in image_sizes)
         return sizes, self.backbone.feature_size(padded_size)
 
-    def features(
-        self, images: Tensor, grid: Grid, image_sizes: Sequence[tuple[int, int]] | None = None
-    ) -> Tensor:
+    def features(self, images: Tensor, grid: Grid, image_sizes: Sizes | None = None) -> Tensor:
         """Computes the projected feature of every valid cell.
 
         Args:
@@ -138,12 +137,20 @@ class E2EVLP(nn.Module):
         )
         return cells
 
-    def encode(self, text_ids: Tensor, cells: Tensor, grid: Grid, packing: Packing) -> Tensor:
+    def see(self, images: Tensor, grid: Grid, image_sizes: Sizes, *, codes: bool = True) -> Seen:
+        """Looks at images: their projected features; arguments as of `features`.
+
+        Args:
+            codes: of no consequence here; SOHO's `see` has it.
+        """
+        return Seen(cells=self.features(images, grid, image_sizes))
+
+    def read(self, text_ids: Tensor, seen: Seen, grid: Grid, packing: Packing) -> Tensor:
         """Encodes sequences of text tokens and grid cells.
 
         Args:
             text_ids: (L,) int64, tokens of all sequences; (0,) for image-only sequences.
-            cells: (P, D) from `features`.
+            seen: from `see`.
             grid: of the cells.
             packing: of S sequences, any of which may lack text or image; several may show one
                 image.
@@ -156,7 +163,7 @@ class E2EVLP(nn.Module):
                 long as the packing says.
         """
         text = self.text_embeddings.embed(text_ids, packing)
-        rows = join_rows(text, cells.index_select(0, packing.grid_cells), packing)
+        rows = join_rows(text, seen.cells.index_select(0, packing.grid_cells), packing)
         memory: Tensor = self.encoder(rows, packing, self.sine_position.on_rows(grid, packing))
         return memory
 
@@ -164,7 +171,7 @@ class E2EVLP(nn.Module):
         """Predicts objects from a memory of S sequences, with or without text.
 
         Args:
-            memory: (T, D) from `encode`.
+            memory: (T, D) from `read`.
             grid: of the cells in the memory.
             packing: of the memory.
         """

@@ -20,7 +20,6 @@ Laplace epsilon's weight, the sample size of running variances and the draw of m
 Shape suffixes: B images, P valid cells, T packed rows, D width, K codes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +34,7 @@ from vlp_fast.layers.visual_dictionary import VisualDictionary
 from vlp_fast.models.backbone import build_backbone
 from vlp_fast.models.config import SohoConfig
 from vlp_fast.models.label_masking import mask_random_label, mask_shared_position
+from vlp_fast.models.model import Seen, Sizes, VisionLanguageModel
 from vlp_fast.ops.grid import Grid, gather_cells
 from vlp_fast.ops.packing import Packing, join_rows
 
@@ -44,27 +44,24 @@ BERT_EPS = 1e-12
 OFFICIAL_PAD_MULTIPLE = 32
 """Pixels: the published code pads a batch to a multiple of it."""
 
-Sizes = Sequence[tuple[int, int]]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class VisualTokens:
-    """What the images of a batch became.
+class VisualTokens(Seen):
+    """What the images of a batch became, by the dictionary.
 
     Attributes:
+        cells: (P, D) what enters the encoder, before masking and position.
         features: (P, D) input of the dictionary, f; downstream tasks use it instead of the codes.
         quantised: (P, D) nearest codes, straight-through.
         indices: (P,) int64 of these codes: the labels of masked visual modelling.
-        embedding: (P, D) what enters the encoder, before masking and position.
     """
 
     features: Tensor
     quantised: Tensor
     indices: Tensor
-    embedding: Tensor
 
 
-class Soho(nn.Module):
+class Soho(VisionLanguageModel):
     """SOHO as a whole; `build_soho` makes its parts from a configuration.
 
     One step:
@@ -74,7 +71,7 @@ class Soho(nn.Module):
     >>> packing = make_packing(text_lengths, image_of, grid)
     >>> tokens = model.embed_image(images, grid, image_sizes)
     >>> masked = model.mask_labels(tokens.indices, grid, torch.rand(grid.num_cells))
-    >>> hidden = model.encode(text_ids, tokens, masked, grid, packing)
+    >>> hidden = model.read(text_ids, model.hide(tokens, masked), grid, packing)
     """
 
     def __init__(
@@ -145,6 +142,19 @@ class Soho(nn.Module):
         """Computes the input of the dictionary, (P, D), from images as in `embed_image`."""
         return gather_cells(self._feature_map(images, image_sizes), grid)
 
+    def see(self, images: Tensor, grid: Grid, image_sizes: Sizes, *, codes: bool = True) -> Seen:
+        """Looks at images: their `VisualTokens`, or the features in front of the dictionary alone.
+
+        Args:
+            images: (B, 3, H, W) float, normalised, zero-padded at the bottom and the right.
+            grid: valid cells, made from `grid_sizes`.
+            image_sizes: (height, width) of each image, in pixels.
+            codes: False leaves the dictionary alone, as downstream tasks do (section 4.2).
+        """
+        if codes:
+            return self.embed_image(images, grid, image_sizes)
+        return Seen(cells=self.features(images, grid, image_sizes))
+
     def embed_image(self, images: Tensor, grid: Grid, image_sizes: Sizes) -> VisualTokens:
         """Computes visual tokens, and updates the dictionary in training.
 
@@ -166,9 +176,7 @@ class Soho(nn.Module):
         embedding = quantised if self.code_projection is None else self.code_projection(quantised)
         if self.gate is not None:
             embedding = self.gate(embedding, rows)
-        every = VisualTokens(
-            features=rows, quantised=quantised, indices=indices, embedding=embedding
-        )
+        every = VisualTokens(features=rows, quantised=quantised, indices=indices, cells=embedding)
         return _select(every, grid.cell_index) if self._is_official else every
 
     def mask_labels(self, indices: Tensor, grid: Grid, noise: Tensor) -> Tensor:
@@ -187,22 +195,25 @@ class Soho(nn.Module):
             return mask_shared_position(indices, grid, noise, rate=rate)
         return mask_random_label(indices, grid, noise, num_codes=self.config.num_codes, rate=rate)
 
-    def encode(
-        self,
-        text_ids: Tensor,
-        tokens: VisualTokens,
-        masked: Tensor | None,
-        grid: Grid,
-        packing: Packing,
-    ) -> Tensor:
+    def hide(self, tokens: Seen, masked: Tensor) -> Seen:
+        """Replaces cells by the mask embedding.
+
+        For every text of the image, foreign ones too: masks on matching pairs only would give the
+        matching away.
+
+        Args:
+            tokens: of all images.
+            masked: (P,) bool, the cells.
+        """
+        mask = self.mask_embedding.to(tokens.cells.dtype)
+        return Seen(cells=torch.where(masked[:, None], mask, tokens.cells))
+
+    def read(self, text_ids: Tensor, seen: Seen, grid: Grid, packing: Packing) -> Tensor:
         """Encodes texts together with the visual tokens of their images.
 
         Args:
             text_ids: (sum of text lengths,) int64, sequence by sequence, [CLS] first.
-            tokens: of all images.
-            masked: (P,) bool, cells replaced by the mask embedding; none if None. It holds for
-                every text of the image, foreign ones too: masks on matching pairs only would
-                give the matching away.
+            seen: tokens of all images, from `see` or `hide`.
             grid: the cells.
             packing: the sequences.
 
@@ -213,13 +224,9 @@ class Soho(nn.Module):
             ValueError: if a text is longer than the position embeddings, or `text_ids` is not as
                 long as the packing says.
         """
-        visual_PD = tokens.embedding
-        if masked is not None:
-            mask = self.mask_embedding.to(visual_PD.dtype)
-            visual_PD = torch.where(masked[:, None], mask, visual_PD)
         # float32 in a module of half precision, which its norm would refuse.
         position_PD = self.position(grid).to(self.norm.weight.dtype)
-        visual_PD = self.norm(visual_PD + position_PD)
+        visual_PD = self.norm(seen.cells + position_PD)
         visual = self.dropout(visual_PD.index_select(0, packing.grid_cells))
         text = self.text_embeddings.embed(text_ids, packing)
         hidden_TD: Tensor = self.encoder(join_rows(text, visual, packing), packing)
@@ -386,5 +393,5 @@ def _select(tokens: VisualTokens, cells: Tensor) -> VisualTokens:
         features=tokens.features[cells],
         quantised=tokens.quantised[cells],
         indices=tokens.indices[cells],
-        embedding=tokens.embedding[cells],
+        cells=tokens.cells[cells],
     )

@@ -1,8 +1,9 @@
 """Recipes: functions that return a whole RunConfig. The papers' tables, and runs for a laptop.
 
-e2e_vlp.py  E2E-VLP's
-small.py    what the small recipes share
-soho.py     SOHO's
+e2e_vlp.py    E2E-VLP's
+from_file.py  one's own, from a file
+small.py      what the small recipes share
+soho.py       SOHO's
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ from collections.abc import Callable
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
 from vlp_fast.recipes import e2e_vlp, soho
+from vlp_fast.recipes.from_file import load_file, recipe_from_file
+
+__all__ = ["RECIPES", "load_file", "recipe"]
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {**soho.RECIPES, **e2e_vlp.RECIPES}
 
 
 def recipe(name: str) -> RunConfig:
-    """The configuration of that name.
+    """The configuration of that name, or of a function in a file: "counting.py:tiny".
 
     Raises:
         InputError: if there is none; names the nearest.
     """
+    if ":" in name or name.endswith(".py"):
+        return recipe_from_file(name)
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else "`vlp-fast recipes` lists them"

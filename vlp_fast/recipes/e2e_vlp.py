@@ -10,22 +10,23 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vlp_fast.data.config import DataConfig
-from vlp_fast.engine.config import E2EVLPRun, OptimConfig, RunConfig, TrainConfig
+from vlp_fast.engine.config import OptimConfig, RunConfig, TrainConfig
 from vlp_fast.models.config import E2EVLPConfig, model_config
 from vlp_fast.recipes import small
-from vlp_fast.tasks.config import E2EVLPObjective
+from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig
 
 SCALES = tuple(range(480, 801, 32))
 """DETR's shorter sides, in pixels."""
 
 
-def paper(name: str) -> E2EVLPRun:
+def paper(name: str) -> RunConfig:
     """The paper's pre-training of the model of that name (8 V100, 200 epochs over the images)."""
     model = model_config(name)
     assert isinstance(model, E2EVLPConfig)
-    return E2EVLPRun(
+    return RunConfig(
         name=name,
         model=model,
+        task=E2EVLPPretrainingConfig(),
         data=DataConfig(shorter=SCALES, shorter_held_out=(800,), longer=1333, max_text_length=40),
         optim=OptimConfig(
             lr=1e-4,
@@ -56,23 +57,36 @@ SMALL = E2EVLPConfig(
 )
 """2 M parameters that learn from scratch on a CPU."""
 
+# DETR's weights, all times 0.4: at their own size the boxes' gradient in the encoder was
+# two to five times that of the masked words.
+WORLD_TASK = E2EVLPPretrainingConfig(
+    mask_rate=0.25,
+    tagging_steps=1500,
+    curriculum=0.25,
+    image_only_detection_rate=0.5,
+    class_weight=0.4,
+    bbox_weight=2.0,
+    giou_weight=0.8,
+    attribute_weight=0.4,
+)
+
 SMALL_OPTIM = replace(small.OPTIM, lr=6e-4, backbone_lr=1.8e-3, backbone_weight_decay=0.01)
 
 
-def tiny() -> E2EVLPRun:
+def tiny() -> RunConfig:
     """About a minute on two cores: all losses fall; nothing is learnt well."""
-    return E2EVLPRun(
+    return RunConfig(
         name="e2e_vlp_tiny",
         steps=300,
         model=replace(SMALL, num_queries=24),
-        objective=E2EVLPObjective(mask_rate=0.25),
+        task=E2EVLPPretrainingConfig(mask_rate=0.25),
         data=small.TINY_DATA,
         optim=replace(SMALL_OPTIM, warmup_steps=50),
         train=replace(small.TINY_TRAIN, batch_size=16),
     )
 
 
-def small_world() -> E2EVLPRun:
+def small_world() -> RunConfig:
     """The small world, minutes on two cores: words, boxes and captions come from the picture.
 
     As `e2e_vlp_world`, on smaller pictures with a smaller model: the ground and the words are
@@ -92,35 +106,24 @@ def small_world() -> E2EVLPRun:
             ffn_dim=256,
             num_queries=6,
         ),
-        objective=replace(base.objective, tagging_steps=400, mask_rate=0.3, curriculum=0.0),
+        task=replace(WORLD_TASK, tagging_steps=400, mask_rate=0.3, curriculum=0.0),
         optim=replace(small.SMALL_WORLD_OPTIM, freeze_backbone=1.0, thaw_scale=0.5),
         train=small.SMALL_WORLD_TRAIN,
     )
 
 
-def world() -> E2EVLPRun:
+def world() -> RunConfig:
     """The drawn world, half an hour on two cores: the model uses the picture.
 
     The CNN first learns the words of the captions (`tagging_steps`), in place of ImageNet weights.
     Make the data with `vlp-fast data make-world runs/world-10k --images 11200 --seed 1`.
     """
-    return E2EVLPRun(
+    return RunConfig(
         name="e2e_vlp_world",
         steps=9150,
         # Boxes at the border suffer most where a batch is padded: AP .68 without padding, .57 with.
         model=replace(SMALL, backbone=replace(small.BACKBONE, remask=True)),
-        # DETR's weights, all times 0.4: at their own size the boxes' gradient in the encoder was
-        # two to five times that of the masked words.
-        objective=E2EVLPObjective(
-            mask_rate=0.25,
-            tagging_steps=1500,
-            curriculum=0.25,
-            image_only_detection_rate=0.5,
-            class_weight=0.4,
-            bbox_weight=2.0,
-            giou_weight=0.8,
-            attribute_weight=0.4,
-        ),
+        task=WORLD_TASK,
         data=small.WORLD_DATA,
         optim=replace(SMALL_OPTIM, lr=8e-4, freeze_backbone=1.0, thaw_scale=0.5),
         train=TrainConfig(batch_size=32, log_every=50, evaluate_every=3050, checkpoint_every=3050),

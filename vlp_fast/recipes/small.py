@@ -49,5 +49,5 @@ SMALL_WORLD_OPTIM = replace(
     freeze_statistics=True,
 )
 SMALL_WORLD_TRAIN = TrainConfig(
-    batch_size=24, log_every=25, checkpoint_every=250, held_out_images=200, codebook_samples=4000
+    batch_size=24, log_every=25, checkpoint_every=250, held_out_images=200
 )

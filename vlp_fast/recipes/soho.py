@@ -12,19 +12,20 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vlp_fast.data.config import DataConfig
-from vlp_fast.engine.config import OptimConfig, RunConfig, SohoRun, TrainConfig
+from vlp_fast.engine.config import OptimConfig, RunConfig, TrainConfig
 from vlp_fast.models.config import SohoConfig, model_config
 from vlp_fast.recipes import small
-from vlp_fast.tasks.config import SohoObjective
+from vlp_fast.tasks.pretraining.config import SohoPretrainingConfig
 
 
-def paper(name: str) -> SohoRun:
+def paper(name: str) -> RunConfig:
     """The paper's pre-training of the model of that name (32 V100)."""
     model = model_config(name)
     assert isinstance(model, SohoConfig)
-    return SohoRun(
+    return RunConfig(
         name=name,
         model=replace(model, codebook_init="data"),
+        task=SohoPretrainingConfig(),
         data=DataConfig(shorter=(600,), shorter_held_out=(600,), longer=1000, max_text_length=16),
         optim=OptimConfig(
             lr=1e-4,
@@ -45,7 +46,7 @@ def paper(name: str) -> SohoRun:
     )
 
 
-def official() -> SohoRun:
+def official() -> RunConfig:
     """The published code's own recipe: 16 images a GPU, 8 GPUs, 2 micro-batches; no freeze.
 
     Warm-up there starts from a third of the rate, here from zero.
@@ -53,7 +54,7 @@ def official() -> SohoRun:
     base = paper("soho_r18_3_official")
     return replace(
         base,
-        model=replace(base.model, codebook_init="normal"),
+        model=model_config("soho_r18_3_official"),
         optim=replace(
             base.optim,
             backbone_weight_decay=1e-4,
@@ -84,26 +85,26 @@ SMALL = SohoConfig(
 SMALL_OPTIM = replace(small.OPTIM, lr=8e-4, backbone_optimizer="sgd", backbone_weight_decay=5e-4)
 
 
-def tiny() -> SohoRun:
+def tiny() -> RunConfig:
     """About a minute on two cores: all losses fall; nothing is learnt well."""
-    return SohoRun(
+    return RunConfig(
         name="soho_tiny",
         steps=300,
         model=replace(SMALL, num_codes=128),
-        objective=SohoObjective(mask_rate=0.25, tagging_steps=60),
+        task=SohoPretrainingConfig(mask_rate=0.25, tagging_steps=60, codebook_samples=2000),
         data=small.TINY_DATA,
         optim=replace(SMALL_OPTIM, backbone_lr=2e-3, warmup_steps=50),
-        train=replace(small.TINY_TRAIN, batch_size=12, codebook_samples=2000),
+        train=replace(small.TINY_TRAIN, batch_size=12),
     )
 
 
-def small_world() -> SohoRun:
+def small_world() -> RunConfig:
     """The small world, minutes on two cores: words, codes and matching are told from the picture.
 
     As `soho_world`, but the CNN stays frozen after the tagging: what it has learnt is enough.
     Make the data with `vlp-fast data make-world runs/small-world --images 4000 --bounds small`.
     """
-    return SohoRun(
+    return RunConfig(
         name="soho_small_world",
         steps=1050,
         model=replace(
@@ -114,25 +115,25 @@ def small_world() -> SohoRun:
             num_codes=64,
             revival=0.7,
         ),
-        objective=SohoObjective(mask_rate=0.25, tagging_steps=450),
+        task=SohoPretrainingConfig(mask_rate=0.25, tagging_steps=450, codebook_samples=4000),
         data=small.WORLD_DATA,
         optim=replace(small.SMALL_WORLD_OPTIM, freeze_backbone=20.0),
         train=small.SMALL_WORLD_TRAIN,
     )
 
 
-def world() -> SohoRun:
+def world() -> RunConfig:
     """The drawn world, half an hour on two cores: the model uses the picture.
 
     The CNN first learns the words of the captions (`tagging_steps`), in place of ImageNet weights;
     then it is frozen for half of the steps that are left and goes on at a twentieth of its rate.
     """
-    return SohoRun(
+    return RunConfig(
         name="soho_world",
         steps=9900,
         # A third of the mean number of hits: the least used codes move to where the rows are.
         model=replace(SMALL, backbone=replace(small.BACKBONE, stem="small"), revival=0.7),
-        objective=SohoObjective(mask_rate=0.25, tagging_steps=3000),
+        task=SohoPretrainingConfig(mask_rate=0.25, tagging_steps=3000),
         data=small.WORLD_DATA,
         # AdamW, because it tags sooner than SGD: loss 18.1 against 20.0 after 300 steps.
         optim=replace(

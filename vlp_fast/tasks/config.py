@@ -1,82 +1,74 @@
-"""Settings of the two pre-training objectives (torch-free)."""
+"""What every task's settings have, and what a task is built from (torch-free)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vlp_fast.checks import (
-    AT_LEAST_ONE,
-    BELOW_ONE,
-    BETWEEN_ZERO_AND_ONE,
-    NOT_NEGATIVE,
-    SHARE,
-    check,
-)
+from vlp_fast.data.config import DataConfig
+from vlp_fast.models.config import ModelConfig
 
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainingObjective:
-    """What both objectives have."""
-
-    mask_rate: float = 0.15
-    """Share of a text's tokens to predict (BERT)."""
-    tagging_steps: int = 0
-    """First steps of the run, in which CNN, projection and word embeddings alone learn which words
-    the captions of a picture have: a stand-in for ImageNet weights (not in the papers)."""
-    curriculum: float = 0.0
-    """Share of the run, tagging included, during which pictures with few objects come first."""
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for rates and counts that cannot be."""
-        check(self, BETWEEN_ZERO_AND_ONE, "mask_rate")
-        check(self, NOT_NEGATIVE, "tagging_steps")
-        check(self, SHARE, "curriculum")
+if TYPE_CHECKING:
+    from vlp_fast.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class E2EVLPObjective(PretrainingObjective):
-    """E2E-VLP eq. 3: masked words + matching + detection + captioning, equal weights."""
+class TaskConfig:
+    """Settings of what a run learns; the base of every task's."""
 
-    mismatch_rate: float = 0.5
-    """Share of pairs with a foreign text (section 3.1.2)."""
-    label_smoothing: float = 0.0
-    """Of the captioning loss; the paper names it for fine-tuning only."""
-    detection: bool = True
-    """Whether detection is an objective (off: a data set without boxes)."""
-    captioning: bool = True
-    """Whether captioning is an objective."""
-    image_only_detection_rate: float = 0.0
-    """Share of images whose boxes are predicted from the image-only encoding."""
-    class_weight: float = 1.0
-    """DETR's weight of the class loss and cost."""
-    bbox_weight: float = 5.0
-    """DETR's weight of the L1 loss and cost."""
-    giou_weight: float = 2.0
-    """DETR's weight of the GIoU loss and cost."""
-    attribute_weight: float = 1.0
-    """Weight of the attribute loss (1 in the paper's sum) and cost (the paper is silent)."""
-    eos_coef: float = 0.1
-    """DETR's weight of the no-object class."""
+    def build(self, setup: TaskSetup) -> Task:
+        """Read the data, fix the model's sizes by it, and build the task with its model.
 
-    def __post_init__(self) -> None:
-        """Raises ValueError for rates and weights that cannot be."""
-        super().__post_init__()
-        check(self, SHARE, "mismatch_rate", "image_only_detection_rate")
-        check(self, BELOW_ONE, "label_smoothing")
-        check(self, NOT_NEGATIVE, "class_weight", "bbox_weight", "giou_weight")
-        check(self, NOT_NEGATIVE, "attribute_weight", "eos_coef")
+        Raises:
+            InputError: whatever is wrong with the data or the settings, in one line.
+        """
+        raise NotImplementedError(f"{type(self).__name__}: a task's settings build the task")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SohoObjective(PretrainingObjective):
-    """SOHO eq. 9: masked words + masked visual codes + matching, equal weights."""
+class RunLength:
+    """How many optimiser steps a run has, whatever its data.
 
-    own_texts: int = 2
-    """Matching texts of each image in a step (section 4.1)."""
-    foreign_texts: int = 2
-    """Foreign texts of each image in a step (section 4.1)."""
+    Attributes:
+        steps: optimiser steps; None for as many as the epochs have.
+        epochs: passes over the samples.
+        batch_size: samples a micro-batch.
+        accumulate: micro-batches an optimiser step.
+    """
 
-    def __post_init__(self) -> None:
-        """Raises ValueError for rates and counts that cannot be."""
-        super().__post_init__()
-        check(self, AT_LEAST_ONE, "own_texts", "foreign_texts")
+    steps: int | None
+    epochs: float
+    batch_size: int
+    accumulate: int
+
+    def per_epoch(self, samples: int) -> float:
+        """Optimiser steps a pass over so many samples."""
+        return samples // self.batch_size / self.accumulate
+
+    def total(self, samples: int) -> int:
+        """Optimiser steps of the whole run."""
+        if self.steps is not None:
+            return self.steps
+        return max(1, round(self.epochs * self.per_epoch(samples)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSetup:
+    """What a task is built from, besides its own settings.
+
+    Attributes:
+        data: where the data are and how they are shown.
+        model: the model's configuration, whose sizes the data decide.
+        length: of the run.
+        seed: of everything random.
+        held_out_images: how many held-out samples an evaluation looks at, at most.
+        vocabulary: vocab.txt of the run that goes on; None for a new run.
+    """
+
+    data: DataConfig
+    model: ModelConfig
+    length: RunLength
+    seed: int
+    held_out_images: int
+    vocabulary: Path | None = None

@@ -1,82 +1,189 @@
-"""What every objective hands to the training loop."""
+"""A task: what is learnt. The engine asks it, and knows none by name.
+
+A task of one's own is a class like these: docs/your_own_task.md has a whole one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Self
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import nn
+
+from vlp_fast.data.examples import Example, ImageLoader
+from vlp_fast.data.order import Order, SampleOrder
+from vlp_fast.data.records import Dataset
+from vlp_fast.data.tokenizer import Tokenizer
+from vlp_fast.models.config import ModelConfig
+from vlp_fast.models.model import VisionLanguageModel
+from vlp_fast.tasks.averages import Averages
+from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.config import TaskSetup
+from vlp_fast.tasks.held_out import HeldOut, Runtime
+from vlp_fast.tasks.inputs import Inputs
+from vlp_fast.tasks.reading import read_splits
+from vlp_fast.tasks.step import StepOutput
+from vlp_fast.tasks.vocabulary import choose_tokenizer
+
+Figures = dict[str, float]
+
+
+class Learner(nn.Module):
+    """A model and the heads that a task adds to it; what a run trains and keeps.
+
+    Attributes:
+        model: either system.
+        heads: of the task; None where the model's own are enough.
+    """
+
+    def __init__(self, model: VisionLanguageModel, heads: nn.Module | None) -> None:
+        super().__init__()
+        self.model = model
+        self.heads = heads
+
+    def forward(self, objective: Objective, inputs: Inputs) -> StepOutput:
+        """What an objective makes of a batch."""
+        return objective.forward(self, inputs)
+
+
+class Objective(ABC):
+    """How examples become a batch, and a batch losses."""
+
+    curves: ClassVar[tuple[str, ...]] = ("loss",)
+    """Names of the losses that report.png draws."""
+
+    @abstractmethod
+    def collate(self, examples: list[Example], key: BatchKey) -> Inputs:
+        """Make a batch of examples, on the host; a pure function of its arguments."""
+
+    @abstractmethod
+    def forward(self, learner: Learner, inputs: Any) -> StepOutput:
+        """Losses and counts of a batch, without waiting for the device."""
+
+    def begin(
+        self,
+        learner: Learner,
+        batches: Callable[[int], Iterator[Inputs]],
+        runtime: Runtime,
+    ) -> str | None:
+        """What is done once, before the first step that learns this; returns a line about it.
+
+        Args:
+            learner: in training mode.
+            batches: the first n micro-batches of the run, on the device.
+            runtime: where to compute.
+        """
+        return None
+
+    def watched(self, learner: Learner) -> Figures:
+        """Figures of the learner's state, for each logged line."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepOutput:
-    """Losses and counts of one step, all still on the device.
+class Stage:
+    """An objective and how long it is learnt.
 
     Attributes:
-        losses: scalar tensors; their sum is what is minimised (both papers weigh all equally).
-        parts: scalar tensors that are shown but not added (they are inside a loss already).
-        counts: name -> (numerator, denominator) scalars; a ratio over many steps is the
-            quotient of the two sums, so that batches of different size weigh as they should.
+        objective: what is learnt.
+        steps: optimiser steps; None for all that are left.
+        option: the setting that says how many, for messages.
     """
 
-    losses: dict[str, Tensor]
-    parts: dict[str, Tensor] = field(default_factory=dict)
-    counts: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    @property
-    def total(self) -> Tensor:
-        """The sum of all losses, a float32 scalar."""
-        return torch.stack([loss.float() for loss in self.losses.values()]).sum()
+    objective: Objective
+    steps: int | None = None
+    option: str = ""
 
 
-class Inputs:
-    """Base of the records that a collate function makes: dataclasses of tensors and records."""
+class Task(Objective):
+    """What a run learns: its data, its model with heads, losses, held-out figures, pictures.
 
-    def to(self, device: torch.device) -> Self:
-        """Copy every tensor to the device without waiting, images as channels-last."""
-
-        def move(value: Tensor) -> Tensor:
-            layout = torch.channels_last if value.dim() == 4 else torch.preserve_format
-            return value.to(device, non_blocking=True, memory_format=layout)
-
-        moved: Self = _mapped(self, move)
-        return moved
-
-    def pin_memory(self) -> Self:
-        """Copy every tensor to page-locked memory, from which a GPU copies without waiting."""
-        pinned: Self = _mapped(self, Tensor.pin_memory)
-        return pinned
-
-
-def _mapped(record: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    changed = {}
-    for entry in fields(record):
-        value = getattr(record, entry.name)
-        if isinstance(value, Tensor):
-            changed[entry.name] = function(value)
-        elif is_dataclass(value):
-            changed[entry.name] = _mapped(value, function)
-    return replace(record, **changed)
-
-
-def mean_cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy in float32, averaged over the rows, and 0 (not NaN) where there is no row.
+    Building one reads the data and builds the model.
 
     Args:
-        logits: (M, V) in any floating dtype.
-        targets: (M,) int64.
-        label_smoothing: share of the target's probability spread over all classes.
+        settings: the task's own.
+        setup: everything else.
+
+    Attributes:
+        settings, setup: as given.
+        train, held_out: the two data sets.
+        tokenizer: the run's.
+        model_config: the model's configuration, with sizes from the data.
+        learner: model and heads; on the CPU until the engine moves it.
+        images, held_out_images: examples of either data set, decoded and resized.
+
+    Raises:
+        InputError: whatever is wrong with the data or the settings, in one line.
     """
-    summed = functional.cross_entropy(
-        logits.float(), targets, reduction="sum", label_smoothing=label_smoothing
-    )
-    return summed / max(targets.numel(), 1)
 
+    samples: ClassVar[str] = "images"
+    """What a batch has so many of, for lines about the run."""
 
-def accuracy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """How many rows have their largest logit at the target, and how many rows there are."""
-    right = (logits.argmax(dim=-1) == targets).sum()
-    return right, torch.full_like(right, targets.numel())
+    def __init__(self, settings: Any, setup: TaskSetup) -> None:
+        self.settings, self.setup = settings, setup
+        self.train, self.held_out = self.read()
+        self.tokenizer: Tokenizer = choose_tokenizer(setup, self.train)
+        self.check()
+        self.model_config: ModelConfig = setup.model.sized(
+            vocab_size=self.tokenizer.vocab_size,
+            num_classes=len(self.train.class_names),
+            num_attributes=len(self.train.attribute_names),
+        )
+        self.images = self._loader(self.train, setup.data.shorter)
+        self.held_out_images = self._loader(self.held_out, setup.data.shorter_held_out)
+        model = self.model_config.build()
+        model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.learner = Learner(model, self.heads(self.model_config.width))
+
+    def read(self) -> tuple[Dataset, Dataset]:
+        """The data sets for training and for evaluation."""
+        return read_splits(self.setup)
+
+    def check(self) -> None:
+        """Refuse settings that are fine alone and not together, or not with this data."""
+
+    def heads(self, width: int) -> nn.Module | None:
+        """The heads that the task adds to a model of that width."""
+        return None
+
+    def stages(self) -> tuple[Stage, ...]:
+        """What is learnt one after another; the task itself comes last."""
+        return (Stage(objective=self),)
+
+    def order(self, order: SampleOrder) -> Order:
+        """The order in which training shows its samples."""
+        return order
+
+    def notes(self) -> dict[str, list[str]]:
+        """What a person should know, besides the notes of the data: of train, of held out."""
+        return {"train": [], "held out": []}
+
+    def figures(self, held_out: HeldOut) -> Figures:
+        """Held-out figures of the learner, which is in eval mode."""
+        averages = Averages()
+        for inputs in held_out.batches():
+            with held_out.runtime.autocast():
+                averages.add_output(self.learner(self, inputs))
+        return averages.means()
+
+    def draw(self, figure: Any, held_out: HeldOut) -> None:
+        """Draw on a part of report.png, a matplotlib SubFigure; nothing by default."""
+
+    @property
+    def panel_rows(self) -> int:
+        """Rows of pictures that `draw` needs."""
+        return 0
+
+    def _loader(self, dataset: Dataset, shorter: tuple[int, ...] | None) -> ImageLoader:
+        data = self.setup.data
+        return ImageLoader(
+            dataset=dataset,
+            shorter=shorter,
+            longer=data.longer,
+            seed=self.setup.seed,
+            max_pixels=data.max_pixels,
+            cache=data.cache,
+        )

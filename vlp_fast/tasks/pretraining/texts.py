@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vlp_fast.data.tokenizer import Tokenizer
-from vlp_fast.tasks.mlm import MaskedText, mask_words
+from vlp_fast.tasks.inputs import flat
+from vlp_fast.tasks.pretraining.mlm import MaskedText, mask_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +35,6 @@ class Corruption:
             special_ids=self.tokenizer.special_ids,
             rate=self.rate,
         )
-
-
-def flat(rows: list[list[int]]) -> Tensor:
-    """Lay rows end to end as one int64 tensor."""
-    return torch.tensor([token for row in rows for token in row], dtype=torch.int64, device="cpu")
 
 
 def chosen_rows(

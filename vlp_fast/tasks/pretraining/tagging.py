@@ -9,18 +9,21 @@ between the max-pooled projected map and the bag of words of all the picture's c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from vlp_fast.data.examples import Example
-from vlp_fast.layers.embeddings import TextEmbeddings
+from vlp_fast.models.model import VisionLanguageModel
 from vlp_fast.ops.grid import Grid
-from vlp_fast.tasks.images import Geometry, Sizes, batch_images
-from vlp_fast.tasks.task import Inputs, StepOutput
-from vlp_fast.tasks.texts import Corruption, flat
+from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.images import Sizes, batch_images
+from vlp_fast.tasks.inputs import Inputs, flat
+from vlp_fast.tasks.pretraining.texts import Corruption
+from vlp_fast.tasks.step import StepOutput
+from vlp_fast.tasks.task import Learner, Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,26 +55,18 @@ class TaggingInputs(Inputs):
         return bag
 
 
-class TaggedModel(Protocol):
-    """What tagging asks of a model."""
-
-    text_embeddings: TextEmbeddings
-
-    def features(self, images: Tensor, grid: Grid, image_sizes: Sizes) -> Tensor:
-        """The projected feature (P, D) of every valid cell."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Tagging:
+class Tagging(Objective):
     """The warm-up: batches in, loss out."""
 
-    corruption: Corruption
-    geometry: Geometry
-    pad_multiple: int
+    curves: ClassVar = ("tagging",)
 
-    def collate(self, examples: list[Example]) -> TaggingInputs:
+    corruption: Corruption
+    model: VisionLanguageModel
+
+    def collate(self, examples: list[Example], key: BatchKey) -> TaggingInputs:
         """Pad a batch and list its words, on the host."""
-        images, image_sizes, grid = batch_images(examples, self.geometry, self.pad_multiple)
+        images, image_sizes, grid = batch_images(examples, self.model)
         texts = [
             (position, self.corruption.ids(caption)[1:-1])
             for position, example in enumerate(examples)
@@ -87,11 +82,12 @@ class Tagging:
             problems=tuple(e.problem for e in examples if e.problem),
         )
 
-    def forward(self, model: TaggedModel, inputs: TaggingInputs) -> StepOutput:
+    def forward(self, learner: Learner, inputs: TaggingInputs) -> StepOutput:
         """The loss of CNN, projection and word embeddings, the only ones to learn from it.
 
         The word embeddings serve as classifier, so that no weight is made that is thrown away.
         """
+        model = learner.model
         cells = model.features(inputs.images, inputs.grid, inputs.image_sizes)
         count = len(inputs.image_sizes)
         index = inputs.grid.image_of[:, None].expand_as(cells)

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlp_fast.data.examples import Example
-from vlp_fast.engine.experiment import Experiment
 from vlp_fast.models.soho import Soho
+from vlp_fast.tasks.held_out import Runtime
 from vlp_fast.tasks.images import batch_images
 
 CODES = 20
@@ -31,13 +31,12 @@ class CodedPicture(NamedTuple):
 
 
 def coded_pictures(
-    experiment: Experiment, examples: list[Example], pixels: list[Tensor]
+    model: Soho, runtime: Runtime, examples: list[Example], pixels: list[Tensor]
 ) -> list[CodedPicture]:
     """Ask the trained model for the codes of held-out pictures; `pixels` are (H, W, 3) each."""
-    model, device = experiment.model, experiment.precision.device
-    assert isinstance(model, Soho)
-    images, sizes, grid = batch_images(examples, model.grid_sizes, model.pad_multiple)
-    with experiment.precision.autocast():
+    device = runtime.device
+    images, sizes, grid = batch_images(examples, model)
+    with runtime.autocast():
         indices = model.embed_image(images.to(device), grid.to(device), sizes).indices.cpu()
     parts = indices.split([height * width for height, width in grid.sizes])
     return [
@@ -55,7 +54,7 @@ def frequent_codes(pictures: list[CodedPicture]) -> list[int]:
 
 def draw_code_maps(axes: Any, pictures: list[CodedPicture], coloured: list[int]) -> None:
     """The code of every cell, as a map of colours."""
-    for axis, picture in zip(axes, pictures, strict=True):
+    for axis, picture in zip(axes, pictures, strict=False):
         height, width = picture.codes.shape
         colours = [_colour(int(code), coloured) for code in picture.codes.flatten()]
         axis.imshow(torch.stack(colours).view(height, width, 3).numpy())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from vlp_fast import ops
@@ -80,6 +81,13 @@ def detection_loss(
     if attribute_logits is not None:
         parts["attribute"] = losses.attribute_loss[-1]
     return total, {name: value.detach() for name, value in parts.items()}
+
+
+def truth(targets: ops.Targets) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Boxes (n, 4) as (x1, y1, x2, y2) in [0, 1] and labels (n,) of each image, on the host."""
+    boxes = cxcywh_to_xyxy(targets.boxes.float()).cpu().split(targets.counts)
+    labels = targets.labels.cpu().split(targets.counts)
+    return [(b.numpy(), n.numpy()) for b, n in zip(boxes, labels, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

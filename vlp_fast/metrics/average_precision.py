@@ -12,11 +12,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from torch import Tensor
-
-from vlp_fast.ops import Targets
-from vlp_fast.ops.boxes import cxcywh_to_xyxy
-from vlp_fast.tasks.detection import Prediction
+import numpy as np
 
 
 def is_available() -> bool:
@@ -41,29 +37,30 @@ class AveragePrecision:
         self,
         image_ids: Sequence[int],
         image_sizes: Sequence[tuple[int, int]],
-        targets: Targets,
-        predictions: Sequence[Prediction],
+        truth: Sequence[tuple[np.ndarray, np.ndarray]],
+        found: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     ) -> None:
         """Add some pictures; one that stands in for a broken one counts only once.
 
         Args:
             image_ids: identities.
             image_sizes: (height, width) of each, in pixels.
-            targets: their annotated boxes.
-            predictions: what was detected.
+            truth: boxes (n, 4) and labels (n,) annotated in each.
+            found: boxes (m, 4), labels (m,) and scores (m,) detected in each. All boxes are
+                (x1, y1, x2, y2) in [0, 1] of the picture.
         """
-        boxes = cxcywh_to_xyxy(targets.boxes.float()).cpu().split(targets.counts)
-        labels = targets.labels.cpu().split(targets.counts)
         for i, image_id in enumerate(image_ids):
             if image_id in self._images:
                 continue
             self._images[image_id] = image_sizes[i]
-            for truth in self._entries(image_id, boxes[i], labels[i]):
-                area = truth["bbox"][2] * truth["bbox"][3]
+            for entry in self._entries(image_id, *truth[i]):
+                area = entry["bbox"][2] * entry["bbox"][3]
                 numbers = {"id": len(self._truth) + 1, "area": area, "iscrowd": 0}
-                self._truth.append({**truth, **numbers})
-            found = self._entries(image_id, predictions[i].boxes, predictions[i].labels)
-            for entry, score in zip(found, predictions[i].scores.tolist(), strict=True):
+                self._truth.append({**entry, **numbers})
+            boxes, labels, scores = found[i]
+            for entry, score in zip(
+                self._entries(image_id, boxes, labels), scores.tolist(), strict=True
+            ):
                 self._found.append({**entry, "score": score})
 
     def summary(self) -> dict[str, float]:
@@ -83,10 +80,12 @@ class AveragePrecision:
             score.summarize()
         return {"ap": float(score.stats[0]), "ap50": float(score.stats[1])}
 
-    def _entries(self, image_id: int, boxes: Tensor, labels: Tensor) -> list[dict[str, Any]]:
+    def _entries(
+        self, image_id: int, boxes: np.ndarray, labels: np.ndarray
+    ) -> list[dict[str, Any]]:
         """COCO's records of (x1, y1, x2, y2) boxes in [0, 1]: x, y, width, height in pixels."""
         height, width = self._images[image_id]
-        corners = (boxes * boxes.new_tensor([width, height, width, height])).tolist()
+        corners = (boxes * np.array([width, height, width, height], boxes.dtype)).tolist()
         return [
             {"image_id": image_id, "category_id": label, "bbox": [x1, y1, x2 - x1, y2 - y1]}
             for (x1, y1, x2, y2), label in zip(corners, labels.tolist(), strict=True)

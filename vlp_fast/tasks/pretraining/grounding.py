@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +19,11 @@ from vlp_fast.data.randomness import generator
 from vlp_fast.data.sources.drawn_world import SceneTruth
 from vlp_fast.data.world.language import described_objects, determined_words, parse
 from vlp_fast.data.world.scene import Scene
-from vlp_fast.engine.encoding import captions, encode_pairs, similar_examples
-from vlp_fast.engine.experiment import Experiment
-from vlp_fast.models.e2e_vlp import E2EVLP
+from vlp_fast.tasks.encoding import encode_pairs
+from vlp_fast.tasks.held_out import HeldOut
+
+if TYPE_CHECKING:
+    from vlp_fast.tasks.pretraining.pretraining import Pretraining
 
 SHAPE = "kind"
 
@@ -36,41 +39,39 @@ class Question:
     objects: int
 
 
-def grounding_figures(experiment: Experiment) -> dict[str, float]:
+def grounding_figures(task: Pretraining, held_out: HeldOut) -> dict[str, float]:
     """MLM on determined words, right and shuffled picture, and caption truth; {} elsewhere."""
-    truth = experiment.held_out.describes
+    truth = task.held_out.describes
     if not isinstance(truth, SceneTruth):
         return {}
     tally: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for examples in similar_examples(experiment):
+    for examples in held_out.similar_examples():
         other = examples[1:] + examples[:1]
         draws = [generator(0, 0, e.image_id, "questions") for e in examples]
         questions = [
-            _question(experiment, truth.scenes[e.index], e, d)
+            _question(task, truth.scenes[e.index], e, d)
             for e, d in zip(examples, draws, strict=True)
         ]
         for name, shown in (("right", examples), ("shuffled", other)):
-            for question, guess in zip(
-                questions, _answers(experiment, questions, shown), strict=True
-            ):
+            guesses = _answers(task, held_out, questions, shown)
+            for question, guess in zip(questions, guesses, strict=True):
                 if question is not None:
                     _count(tally, name, question, right=guess == question.answer)
-        if isinstance(experiment.model, E2EVLP) and experiment.run.objective.captioning:  # type: ignore[union-attr]
-            for example, text in zip(examples, captions(experiment, examples), strict=True):
-                _judge(tally, truth.scenes[example.index], text)
+        for example, text in zip(examples, task.captions(held_out, examples) or (), strict=False):
+            _judge(tally, truth.scenes[example.index], text)
     return {name: right / max(count, 1) for name, (right, count) in sorted(tally.items())}
 
 
 def _question(
-    experiment: Experiment, scene: Scene, example: Example, draw: np.random.Generator
+    task: Pretraining, scene: Scene, example: Example, draw: np.random.Generator
 ) -> Question | None:
-    tokenizer = experiment.tokenizer
+    tokenizer = task.tokenizer
     text = example.captions[int(draw.integers(len(example.captions)))]
     words = determined_words(scene, text)
     if not words:
         return None
     index, category = words[int(draw.integers(len(words)))]
-    ids, word_of = tokenizer.encode_words(text, experiment.run.data.max_text_length)
+    ids, word_of = tokenizer.encode_words(text, task.setup.data.max_text_length)
     if word_of.count(index) != 1:
         return None  # cut off, or more than one piece
     position = word_of.index(index)
@@ -85,14 +86,15 @@ def _question(
 
 
 def _answers(
-    experiment: Experiment, questions: list[Question | None], examples: list[Example]
+    task: Pretraining, held_out: HeldOut, questions: list[Question | None], examples: list[Example]
 ) -> list[int]:
-    texts = [q.ids if q else [experiment.tokenizer.cls_id] for q in questions]
-    hidden, starts = encode_pairs(experiment, texts, examples)
+    model, runtime = task.learner.model, held_out.runtime
+    texts = [q.ids if q else [task.tokenizer.cls_id] for q in questions]
+    hidden, starts = encode_pairs(model, runtime, texts, examples)
     rows = [s + (q.position if q else 0) for s, q in zip(starts, questions, strict=True)]
     index = torch.tensor(rows, device=hidden.device)
-    with experiment.precision.autocast():
-        logits = experiment.model.masked_word_logits(hidden[index])
+    with runtime.autocast():
+        logits = model.masked_word_logits(hidden[index])
     return [int(token) for token in logits.argmax(-1).tolist()]
 
 

@@ -5,29 +5,43 @@ The paper starts at random; from N(0, 1) a handful of codes survive (docs/paper_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vlp_fast.engine.experiment import Experiment
 from vlp_fast.errors import InputError
 from vlp_fast.models.soho import Soho
+from vlp_fast.tasks.held_out import Runtime
 
 
 @torch.no_grad()
-def start_codebook(experiment: Experiment, say: Callable[[str], None]) -> None:
-    """Fill the dictionary from the first batches, if the model asks for data; else do nothing."""
-    model, run = experiment.model, experiment.run
-    if not isinstance(model, Soho) or model.config.codebook_init != "data":
-        return
-    wanted = run.train.codebook_samples
+def start_codebook(
+    model: Soho,
+    batches: Iterator[Any],
+    runtime: Runtime,
+    *,
+    wanted: int,
+    seed: int,
+) -> str:
+    """Fill the dictionary from features of the first batches; returns a line about it.
+
+    Args:
+        model: in training mode.
+        batches: of images with their grids and sizes, on the device.
+        runtime: where to compute.
+        wanted: how many features.
+        seed: of k-means.
+
+    Raises:
+        InputError: if there are fewer features than codes, or too few finite ones.
+    """
     features: list[Tensor] = []
     model.eval()
-    for _, inputs in experiment.batches(0, -(-wanted // run.train.batch_size)):
-        moved = inputs.to(experiment.precision.device)
-        with experiment.precision.autocast():
-            features.append(model.features(moved.images, moved.grid, moved.image_sizes).float())
+    for inputs in batches:
+        with runtime.autocast():
+            features.append(model.features(inputs.images, inputs.grid, inputs.image_sizes).float())
         if sum(map(len, features)) >= wanted:
             break
     model.train()
@@ -37,9 +51,9 @@ def start_codebook(experiment: Experiment, say: Callable[[str], None]) -> None:
     finite = rows[rows.isfinite().all(dim=1)]
     lost = len(rows) - len(finite)
     _check(len(finite), lost, model.config.num_codes)
-    model.dictionary.initialise_from(finite, rows_per_step=per_step, seed=run.train.seed)
+    model.dictionary.initialise_from(finite, rows_per_step=per_step, seed=seed)
     without = f", without {lost} that are not finite" if lost else ""
-    say(
+    return (
         f"dictionary: {model.config.num_codes} codes from k-means over {len(finite)} features"
         f"{without}"
     )
@@ -56,5 +70,5 @@ def _check(finite: int, lost: int, codes: int) -> None:
         )
     raise InputError(
         f"the first batches hold {finite} features, too few for {codes} codes; raise "
-        "--train.codebook-samples or lower --model.num-codes"
+        "--task.codebook-samples or lower --model.num-codes"
     )

@@ -7,7 +7,9 @@ loss on the matching texts only.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,17 +18,25 @@ from torch.nn import functional
 
 from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
-from vlp_fast.data.records import Dataset
+from vlp_fast.errors import InputError
+from vlp_fast.layers.perplexity import perplexity
 from vlp_fast.models.config import SohoConfig
-from vlp_fast.models.soho import Soho, pad_multiple
+from vlp_fast.models.soho import Soho
 from vlp_fast.ops.grid import Grid
 from vlp_fast.ops.packing import Packing, make_packing
-from vlp_fast.tasks.config import SohoObjective
-from vlp_fast.tasks.images import Geometry, Sizes, batch_images
-from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
-from vlp_fast.tasks.mvm import masked_code_accuracy, masked_code_loss
-from vlp_fast.tasks.task import Inputs, StepOutput, accuracy, mean_cross_entropy
-from vlp_fast.tasks.texts import Corruption, chosen_rows, flat
+from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.held_out import HeldOut, Runtime
+from vlp_fast.tasks.images import Sizes, batch_images
+from vlp_fast.tasks.inputs import Inputs, flat
+from vlp_fast.tasks.pretraining.codebook import start_codebook
+from vlp_fast.tasks.pretraining.config import SohoPretrainingConfig
+from vlp_fast.tasks.pretraining.itm import draw_own_captions
+from vlp_fast.tasks.pretraining.mvm import masked_code_accuracy, masked_code_loss
+from vlp_fast.tasks.pretraining.picture import draw_words_and_codes
+from vlp_fast.tasks.pretraining.pretraining import Pretraining
+from vlp_fast.tasks.pretraining.texts import chosen_rows
+from vlp_fast.tasks.step import StepOutput, accuracy, mean_cross_entropy
+from vlp_fast.tasks.task import Figures, Learner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,26 +74,25 @@ class SohoInputs(Inputs):
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SohoPretraining:
-    """The joint objective: batches in, losses out."""
+class SohoPretraining(Pretraining):
+    """SOHO's pre-training: batches in, losses out; figures of the dictionary."""
 
-    objective: SohoObjective
-    dataset: Dataset
-    switches: SohoConfig
-    corruption: Corruption
-    geometry: Geometry
-    seed: int
+    curves: ClassVar = ("mlm", "itm", "mvm")
+    settings: SohoPretrainingConfig
 
-    def collate(self, examples: list[Example], epoch: int, pool: int | None = None) -> SohoInputs:
+    @property
+    def switches(self) -> SohoConfig:
+        """The model's, some of which decide its pre-training."""
+        assert isinstance(self.model_config, SohoConfig)
+        return self.model_config
+
+    def collate(self, examples: list[Example], key: BatchKey) -> SohoInputs:
         """Pair, corrupt, pad and pack one batch, on the host."""
-        images, image_sizes, grid = batch_images(
-            examples, self.geometry, pad_multiple(self.switches)
-        )
+        images, image_sizes, grid = batch_images(examples, self.learner.model)
         texts, is_matched, image_of, noise = [], [], [], []
         for position, example in enumerate(examples):
-            draw = generator(self.seed, epoch, example.index, "pairs")
-            pairs = self._pairs(example, draw, pool)
+            draw = generator(self.setup.seed, key.epoch, example.index, "pairs")
+            pairs = self._pairs(example, draw, key)
             texts += [self.corruption.mask(text, draw) for text, _ in pairs]
             is_matched += [matched for _, matched in pairs]
             image_of += [position] * len(pairs)
@@ -111,30 +120,27 @@ class SohoPretraining:
         )
 
     def _pairs(
-        self, example: Example, draw: np.random.Generator, pool: int | None
+        self, example: Example, draw: np.random.Generator, key: BatchKey
     ) -> list[tuple[str, bool]]:
         """The image's texts, and whether each is its own: 2 + 2, or the official coin a text."""
-        own, foreign = self.objective.own_texts, self.objective.foreign_texts
+        own, foreign = self.settings.own_texts, self.settings.foreign_texts
         if self.switches.pair_sampling == "2+2":
             is_own = [True] * own + [False] * foreign
         else:
             is_own = [bool(coin < 0.5) for coin in draw.random(own + foreign)]
         texts = iter(draw_own_captions(example.captions, sum(is_own), draw))
         return [
-            (
-                next(texts)
-                if mine
-                else draw_foreign_caption(self.dataset, example.index, draw, pool=pool),
-                mine,
-            )
+            (next(texts) if mine else self.foreign_caption(example, draw, key), mine)
             for mine in is_own
         ]
 
-    def forward(self, model: Soho, inputs: SohoInputs) -> StepOutput:
+    def forward(self, learner: Learner, inputs: SohoInputs) -> StepOutput:
         """All three losses of eq. 9 with the counts that the log shows."""
+        model = self.model
         tokens = model.embed_image(inputs.images, inputs.grid, inputs.image_sizes)
         masked = model.mask_labels(tokens.indices, inputs.grid, inputs.noise)
-        hidden = model.encode(inputs.text_ids, tokens, masked, inputs.grid, inputs.packing)
+        seen = model.hide(tokens, masked)
+        hidden = model.read(inputs.text_ids, seen, inputs.grid, inputs.packing)
         words = model.masked_word_logits(hidden.index_select(0, inputs.masked_rows))
         pairs = model.match_logits(hidden.index_select(0, inputs.packing.first_rows))
         codes = model.code_logits(hidden.index_select(0, inputs.code_rows))
@@ -151,3 +157,65 @@ class SohoPretraining:
                 "itm": accuracy(pairs, inputs.is_matched),
             },
         )
+
+    def check(self) -> None:
+        """The dictionary starts from enough features."""
+        samples, codes = self.settings.codebook_samples, self._starting_codes()
+        if samples < codes:
+            raise InputError(
+                f"--task.codebook-samples {samples} is too few to start {codes} codes from; raise "
+                "it or lower --model.num-codes"
+            )
+
+    def _starting_codes(self) -> int:
+        """Codes that start from data."""
+        config = self.setup.model
+        assert isinstance(config, SohoConfig)
+        return config.num_codes if config.codebook_init == "data" else 0
+
+    def begin(
+        self,
+        learner: Learner,
+        batches: Callable[[int], Iterator[Inputs]],
+        runtime: Runtime,
+    ) -> str | None:
+        """The dictionary's start, if the model asks for data."""
+        if not self._starting_codes():
+            return None
+        wanted = self.settings.codebook_samples
+        first = batches(-(-wanted // self.setup.length.batch_size))
+        seed = self.setup.seed
+        return start_codebook(self.model, first, runtime, wanted=wanted, seed=seed)
+
+    def watched(self, learner: Learner) -> Figures:
+        """Perplexity of the dictionary's use."""
+        return {"perplexity": float(self.model.dictionary.perplexity())}
+
+    def figures(self, held_out: HeldOut) -> Figures:
+        """Those of pre-training, and codes in use and perplexity over the held-out images."""
+        return super().figures(held_out) | self._codes(held_out)
+
+    def _codes(self, held_out: HeldOut) -> Figures:
+        model = self.model
+        hits = torch.zeros(model.config.num_codes, dtype=torch.float64)
+        for inputs in held_out.batches():
+            with held_out.runtime.autocast():
+                tokens = model.embed_image(inputs.images, inputs.grid, inputs.image_sizes)
+            hits += torch.bincount(tokens.indices.cpu(), minlength=hits.numel())
+        return {
+            "perplexity": float(perplexity(hits)),
+            "used_codes": float((hits > 0).sum()),
+            "majority_code_share": float(hits.max() / hits.sum().clamp(min=1)),
+        }
+
+    panel_rows = 3
+
+    def draw(self, figure: Any, held_out: HeldOut) -> None:
+        """Masked words, maps of the codes, and what the codes look like."""
+        draw_words_and_codes(self, figure, held_out)
+
+    @property
+    def model(self) -> Soho:
+        """The model without heads of other tasks."""
+        assert isinstance(self.learner.model, Soho)
+        return self.learner.model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vlp_fast.tasks.task import StepOutput
+from vlp_fast.tasks.step import StepOutput
 
 
 class Averages:

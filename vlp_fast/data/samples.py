@@ -1,0 +1,61 @@
+"""What downstream data sets say of pictures: a sample names some, and has a text and an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What is shown at once.
+
+    Attributes:
+        key: its identity in the official files, as they give it.
+        images: numbers of the records that it shows, in order.
+        text: whitespace collapsed.
+    """
+
+    key: int | str
+    images: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question(Sample):
+    """A question of VQA about one picture.
+
+    Attributes:
+        answers: what people answered, as they wrote it; ten, or none where a split has none.
+        answer_type: "yes/no", "number" or "other"; "" where there are no answers.
+        question_type: the words that it begins with; "" where there are no answers.
+    """
+
+    answers: tuple[str, ...] = ()
+    answer_type: str = ""
+    question_type: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement(Sample):
+    """A statement of NLVR2 about a left and a right picture.
+
+    Attributes:
+        label: whether it is true of them; None where nobody says.
+        group: the identifier without the pair's number: examples of one group share the sentence.
+    """
+
+    label: bool | None
+    group: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis(Sample):
+    """A hypothesis of SNLI-VE about one picture.
+
+    Attributes:
+        label: "entailment", "neutral" or "contradiction".
+        premise: a caption of this very picture, which gives much away.
+    """
+
+    label: str
+    premise: str

@@ -1,0 +1,96 @@
+"""What both models are: they see pictures, and read texts beside what they saw.
+
+Downstream tasks are written against this alone and work on either system. The CNN runs once an
+image, however many texts it is read with.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from vlp_fast.layers.backbone import ResNet
+from vlp_fast.layers.embeddings import TextEmbeddings
+from vlp_fast.ops.grid import Grid
+from vlp_fast.ops.packing import Packing
+
+Sizes = Sequence[tuple[int, int]]
+"""(height, width) of each image."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """What the images of a batch became.
+
+    Attributes:
+        cells: (P, D), a row for each valid cell, in the grid's order: what texts are read with.
+    """
+
+    cells: Tensor
+
+
+class VisionLanguageModel(nn.Module, ABC):
+    """A model of text and picture, whichever of the two.
+
+    Shape suffixes: B images, P valid cells, S sequences, T packed rows, D width, V words.
+    """
+
+    backbone: ResNet
+    text_embeddings: TextEmbeddings
+
+    @property
+    @abstractmethod
+    def pad_multiple(self) -> int:
+        """A batch's padded height and width are multiples of this many pixels."""
+
+    @abstractmethod
+    def grid_sizes(
+        self, image_sizes: Sizes, padded_size: tuple[int, int]
+    ) -> tuple[tuple[tuple[int, int], ...], tuple[int, int]]:
+        """The arguments of `make_grid`, from (height, width) in pixels; host integers only."""
+
+    @abstractmethod
+    def features(self, images: Tensor, grid: Grid, image_sizes: Sizes) -> Tensor:
+        """(P, D) what the CNN says of every valid cell, in the width of the Transformer."""
+
+    @abstractmethod
+    def see(self, images: Tensor, grid: Grid, image_sizes: Sizes, *, codes: bool = True) -> Seen:
+        """Look at images.
+
+        Args:
+            images: (B, 3, H, W) float, normalised, zero-padded at the bottom and the right.
+            grid: valid cells, made from `grid_sizes`.
+            image_sizes: (height, width) of each image, in pixels.
+            codes: SOHO: the codes of its dictionary, as in pre-training, or the features in front
+                of it, as downstream (section 4.2). No difference to E2E-VLP.
+        """
+
+    @abstractmethod
+    def read(self, text_ids: Tensor, seen: Seen, grid: Grid, packing: Packing) -> Tensor:
+        """Encode sequences of text tokens and grid cells.
+
+        Args:
+            text_ids: (L,) int64, tokens of all sequences, [CLS] first; (0,) without texts.
+            seen: from `see`.
+            grid: of the cells.
+            packing: of S sequences, any of which may lack text or image; several may show one
+                image.
+
+        Returns:
+            (T, D) rows, in the packing's order.
+
+        Raises:
+            ValueError: if a text is longer than the position embeddings, or `text_ids` is not as
+                long as the packing says.
+        """
+
+    @abstractmethod
+    def masked_word_logits(self, hidden: Tensor) -> Tensor:
+        """Maps (M, D) rows of masked words to (M, V) logits."""
+
+    @abstractmethod
+    def match_logits(self, hidden: Tensor) -> Tensor:
+        """Maps (S, D) rows of [CLS] to (S, 2) logits; index 1 means that text and image match."""

@@ -1,0 +1,90 @@
+"""Recipes of one's own: `path/to/file.py:function`, a function that returns a RunConfig."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import blake2b
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from vlp_fast.data.given_paths import check_file
+from vlp_fast.data.printable import printable
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.errors import InputError
+
+
+def recipe_from_file(reference: str) -> RunConfig:
+    """The configuration that a function in a file returns.
+
+    Args:
+        reference: the file and the function, as in "counting.py:tiny".
+
+    Raises:
+        InputError: if there is no such file or function, or what it does is no recipe.
+    """
+    path, _, name = reference.rpartition(":")
+    module = load_file(Path(path))
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise InputError(f"{printable(path)}: has no function {name!r}; {_recipes_in(module)}")
+    made = _called(function, path)
+    if not isinstance(made, RunConfig):
+        raise InputError(
+            f"{printable(path)}: {name}() returns {type(made).__name__}, expected a RunConfig"
+        )
+    return replace(made, file=Path(path).absolute())
+
+
+def load_file(path: Path) -> ModuleType:
+    """Run a Python file and keep it as a module, once.
+
+    Raises:
+        InputError: if there is no such file, or it fails.
+    """
+    check_file(path, "a recipe of one's own", "a Python file and a function, as in FILE.py:NAME")
+    place = blake2b(str(path.absolute()).encode(errors="surrogatepass"), digest_size=6).hexdigest()
+    name = f"{path.stem}_{place}"  # two files of one name are two modules
+    if name not in sys.modules:
+        spec = spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise InputError(f"{printable(path)}: is no Python file (its name ends in .py)")
+        module = sys.modules[name] = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException as error:
+            del sys.modules[name]
+            if isinstance(error, Exception):
+                raise _failed(path, error) from error
+            raise
+    return sys.modules[name]
+
+
+def _called(function: Callable[[], object], path: str) -> object:
+    try:
+        return function()
+    except InputError:
+        raise
+    except Exception as error:
+        raise _failed(Path(path), error) from error
+
+
+def _failed(path: Path, error: Exception) -> InputError:
+    """One line that says where in the file it was."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename) == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    where = f", line {line}" if line else ""
+    return InputError(f"{printable(path)}{where}: {type(error).__name__}: {printable(error)}")
+
+
+def _recipes_in(module: ModuleType) -> str:
+    names = [n for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__]
+    functions = [
+        n for n in names if not n.startswith("_") and not isinstance(vars(module)[n], type)
+    ]
+    return f"it has {', '.join(functions)}" if functions else "it has none"

@@ -1,0 +1,22 @@
+"""What a batch derives from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vlp_fast.data.records import Dataset
+
+
+@dataclass(frozen=True)
+class BatchKey:
+    """What a batch is a pure function of, besides its examples and the run's seed.
+
+    Attributes:
+        dataset: where the examples are from.
+        epoch: that keys all random draws.
+        step: micro-batch of training; None for held-out data.
+    """
+
+    dataset: Dataset
+    epoch: int
+    step: int | None

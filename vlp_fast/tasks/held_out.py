@@ -1,0 +1,98 @@
+"""The held-out samples as a trained learner is shown them: what a task measures its figures on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from vlp_fast.data.examples import Example
+from vlp_fast.data.loader import Loader
+from vlp_fast.data.order import EvaluationOrder
+from vlp_fast.tasks.batch_key import BatchKey
+
+if TYPE_CHECKING:
+    from vlp_fast.tasks.task import Task
+
+
+class Runtime(Protocol):
+    """Where a model computes, and in which number format."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context of forward and loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Held-out samples, always the same ones, always paired and corrupted alike.
+
+    Attributes:
+        task: whose they are.
+        runtime: where its learner computes.
+        batch_size: samples shown at once.
+        report: gets lines about samples that are broken and replaced.
+    """
+
+    task: Task
+    runtime: Runtime
+    batch_size: int
+    report: Callable[[Iterable[str]], None] = lambda lines: None
+
+    @property
+    def count(self) -> int:
+        """Samples that an evaluation looks at."""
+        return min(self.task.setup.held_out_images, len(self.task.held_out))
+
+    def batches(self) -> Iterator[Any]:
+        """All of them as batches on the device."""
+        for inputs in self.collated():
+            self.report(inputs.problems)
+            yield inputs.to(self.runtime.device)
+
+    def collated(self) -> Iterator[Any]:
+        """The batches, still on the host."""
+        task = self.task
+        order = EvaluationOrder(
+            self.count, self.batch_size, aspects=task.held_out.aspects()[: self.count]
+        )
+
+        def collate(examples: list[Example], epoch: int, _: int) -> Any:
+            return task.collate(examples, BatchKey(task.held_out, epoch, None))
+
+        loader = Loader(
+            order=order,
+            load=task.held_out_images.load,
+            collate=collate,
+            num_workers=0,
+            start_step=0,
+            end_step=order.steps_per_epoch,
+        )
+        for _, inputs in loader:
+            yield inputs
+
+    def examples(self, count: int | None = None) -> list[Example]:
+        """The first held-out examples, decoded; all that an evaluation looks at if None."""
+        return [
+            self.task.held_out_images.load(index, 0)
+            for index in range(min(count or self.count, len(self.task.held_out)))
+        ]
+
+    def similar_examples(self) -> Iterator[list[Example]]:
+        """Examples in batches of similar shape, none of one picture if there are more.
+
+        Decoded batch by batch: all of them together may not fit in memory.
+        """
+        aspects, size = self.task.held_out.aspects(), self.batch_size
+        order = sorted(range(self.count), key=lambda i: (aspects[i], i))
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [batches[-2] + batches[-1]]  # alone, it has none to be swapped with
+        for batch in batches:
+            yield [self.task.held_out_images.load(index, 0) for index in batch]

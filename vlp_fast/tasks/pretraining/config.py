@@ -1,0 +1,101 @@
+"""Settings of the two pre-training tasks (torch-free)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlp_fast.checks import (
+    AT_LEAST_ONE,
+    BELOW_ONE,
+    BETWEEN_ZERO_AND_ONE,
+    NOT_NEGATIVE,
+    SHARE,
+    check,
+)
+from vlp_fast.tasks.config import TaskConfig, TaskSetup
+
+if TYPE_CHECKING:
+    from vlp_fast.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingConfig(TaskConfig):
+    """What both have."""
+
+    mask_rate: float = 0.15
+    """Share of a text's tokens to predict (BERT)."""
+    tagging_steps: int = 0
+    """First steps of the run, in which CNN, projection and word embeddings alone learn which words
+    the captions of a picture have: a stand-in for ImageNet weights (not in the papers)."""
+    curriculum: float = 0.0
+    """Share of the run, tagging included, during which pictures with few objects come first."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for rates and counts that cannot be."""
+        check(self, BETWEEN_ZERO_AND_ONE, "mask_rate")
+        check(self, NOT_NEGATIVE, "tagging_steps")
+        check(self, SHARE, "curriculum")
+
+
+@dataclass(frozen=True, kw_only=True)
+class E2EVLPPretrainingConfig(PretrainingConfig):
+    """E2E-VLP eq. 3: masked words + matching + detection + captioning, equal weights."""
+
+    mismatch_rate: float = 0.5
+    """Share of pairs with a foreign text (section 3.1.2)."""
+    label_smoothing: float = 0.0
+    """Of the captioning loss; the paper names it for fine-tuning only."""
+    detection: bool = True
+    """Whether detection is an objective (off: a data set without boxes)."""
+    captioning: bool = True
+    """Whether captioning is an objective."""
+    image_only_detection_rate: float = 0.0
+    """Share of images whose boxes are predicted from the image-only encoding."""
+    class_weight: float = 1.0
+    """DETR's weight of the class loss and cost."""
+    bbox_weight: float = 5.0
+    """DETR's weight of the L1 loss and cost."""
+    giou_weight: float = 2.0
+    """DETR's weight of the GIoU loss and cost."""
+    attribute_weight: float = 1.0
+    """Weight of the attribute loss (1 in the paper's sum) and cost (the paper is silent)."""
+    eos_coef: float = 0.1
+    """DETR's weight of the no-object class."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for rates and weights that cannot be."""
+        super().__post_init__()
+        check(self, SHARE, "mismatch_rate", "image_only_detection_rate")
+        check(self, BELOW_ONE, "label_smoothing")
+        check(self, NOT_NEGATIVE, "class_weight", "bbox_weight", "giou_weight")
+        check(self, NOT_NEGATIVE, "attribute_weight", "eos_coef")
+
+    def build(self, setup: TaskSetup) -> Task:
+        """Read the data and build the task."""
+        from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPPretraining
+
+        return E2EVLPPretraining(self, setup)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SohoPretrainingConfig(PretrainingConfig):
+    """SOHO eq. 9: masked words + masked visual codes + matching, equal weights."""
+
+    own_texts: int = 2
+    """Matching texts of each image in a step (section 4.1)."""
+    foreign_texts: int = 2
+    """Foreign texts of each image in a step (section 4.1)."""
+    codebook_samples: int = 20000
+    """Features of the first batches that k-means starts the dictionary from."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for rates and counts that cannot be."""
+        super().__post_init__()
+        check(self, AT_LEAST_ONE, "own_texts", "foreign_texts", "codebook_samples")
+
+    def build(self, setup: TaskSetup) -> Task:
+        """Read the data and build the task."""
+        from vlp_fast.tasks.pretraining.soho import SohoPretraining
+
+        return SohoPretraining(self, setup)
