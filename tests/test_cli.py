@@ -19,7 +19,7 @@ from vlp_fast.recipes import RECIPES
 Call = Callable[..., Any]  # the fixture of conftest.py
 FEW = ("--steps", "2", "--train.batch-size", "4", "--train.held-out-images", "3")
 SMALL = (*FEW, "--model.width", "32", "--data.num-workers", "0", "--data.no-cache")
-SOHO = (*SMALL, "--model.num-codes", "16", "--objective.tagging-steps", "0")
+SOHO = (*SMALL, "--model.num-codes", "16", "--task.tagging-steps", "0")
 E2E_VLP = (*SMALL, "--model.num-heads", "2", "--model.encoder-layers", "1")
 
 
@@ -230,20 +230,20 @@ BAD: dict[str, tuple[Callable[..., None], str, tuple[str, ...], tuple[str, ...]]
     "tagging": (
         damage_nothing,
         "soho_tiny",
-        ("--objective.tagging-steps", "5"),
-        ("--steps 2", "--objective.tagging-steps"),
+        ("--task.tagging-steps", "5"),
+        ("--steps 2", "--task.tagging-steps"),
     ),
     "tagging epochs": (
         damage_nothing,
         "soho_tiny",
-        ("--steps", "None", "--train.epochs", "1", "--objective.tagging-steps", "13"),
-        ("--train.epochs 1: the run has 13 steps", "--objective.tagging-steps 13"),
+        ("--steps", "None", "--train.epochs", "1", "--task.tagging-steps", "13"),
+        ("--train.epochs 1: the run has 13 steps", "--task.tagging-steps 13"),
     ),
     "codebook": (
         damage_nothing,
         "soho_tiny",
-        ("--train.codebook-samples", "15"),
-        ("--train.codebook-samples 15", "16 codes"),
+        ("--task.codebook-samples", "15"),
+        ("--task.codebook-samples 15", "16 codes"),
     ),
     "captions": (say_the_same, "soho_tiny", (), ("train (Karpathy) has one caption only",)),
     "gpu": (damage_nothing, "soho_tiny", ("--train.device", "cuda"), ("--train.device cuda",)),
@@ -279,7 +279,7 @@ def test_boxes_are_not_needed_without_detection(call: Call, copy: Path, tmp_path
     soho = call("train", "soho_tiny", *common, *SOHO)
     assert soho.code == 0, soho.err
     shutil.rmtree(folder)
-    e2e = call("train", "e2e_vlp_tiny", *common, *E2E_VLP, "--objective.no-detection")
+    e2e = call("train", "e2e_vlp_tiny", *common, *E2E_VLP, "--task.no-detection")
     assert e2e.code == 0, e2e.err
     assert "detection" not in json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
 

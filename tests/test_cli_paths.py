@@ -16,7 +16,7 @@ from vlp_fast.cli import main
 Call = Callable[..., Any]  # the fixture of conftest.py
 SMALL = ("--steps", "1", "--train.batch-size", "4", "--train.held-out-images", "3")
 SMALL += ("--model.width", "32", "--data.num-workers", "0", "--data.no-cache")
-SMALL += ("--train.no-picture", "--model.num-codes", "16", "--objective.tagging-steps", "0")
+SMALL += ("--train.no-picture", "--model.num-codes", "16", "--task.tagging-steps", "0")
 
 
 @pytest.fixture(scope="module")

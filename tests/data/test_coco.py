@@ -73,7 +73,7 @@ def test_boxes_that_all_fail_are_not_called_absent(coco_folder: Path) -> None:
         with pytest.raises(InputError) as caught:
             load_dataset(coco_folder, "train", needs_boxes=True)
         assert reason in str(caught.value)
-        assert "--objective.no-detection" in str(caught.value)
+        assert "--task.no-detection" in str(caught.value)
         assert "instances_*" not in str(caught.value)
 
 

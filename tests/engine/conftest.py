@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from vlp_fast.engine.experiment import Run
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.trainer import train
 from vlp_fast.models.config import BackboneConfig
 from vlp_fast.recipes import recipe
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 Once = Callable[[str, Callable[[Path], object]], Path]
 BACKBONE = BackboneConfig(
     depth=None, block="basic", blocks=(1, 1), widths=(16, 32), stem="imagenet", norm="batch"
@@ -22,10 +22,10 @@ BACKBONE = BackboneConfig(
 def micro(small_world: Path) -> Make:
     """micro(recipe name, run folder) is a run of a few hundred thousand parameters."""
 
-    def make(name: str, folder: Path, *, steps: int = 6, **train: object) -> Run:
+    def make(name: str, folder: Path, *, steps: int = 6, **train: object) -> RunConfig:
         run = recipe(name)
         settings = {"batch_size": 6, "log_every": 1, "held_out_images": 3, "picture": False}
-        settings |= {"codebook_samples": 300, **train}
+        settings |= train
         run = replace(
             run,
             run_dir=folder,
@@ -41,9 +41,9 @@ def micro(small_world: Path) -> Make:
             optim=replace(run.optim, warmup_steps=2),
             train=replace(run.train, **settings),
         )
-        tagging = 2 if steps > 2 else 0
-        run = replace(run, objective=replace(run.objective, tagging_steps=tagging))
+        run = replace(run, task=replace(run.task, tagging_steps=2 if steps > 2 else 0))
         if name.startswith("soho"):
+            run = replace(run, task=replace(run.task, codebook_samples=300))
             model = replace(run.model, backbone=BACKBONE, width=64, layers=2, num_codes=32)
             # Dropout is on: its randomness must be resumed too.
             return replace(run, model=replace(model, dropout=0.1))
@@ -54,7 +54,7 @@ def micro(small_world: Path) -> Make:
 
 
 @pytest.fixture(scope="session", params=["soho_tiny", "e2e_vlp_tiny"])
-def finished(request: pytest.FixtureRequest, micro: Make, once: Once) -> Run:
+def finished(request: pytest.FixtureRequest, micro: Make, once: Once) -> RunConfig:
     """A run of either system, with everything in its folder; to be read only."""
     run_in = lambda folder: micro(request.param, folder / "run", steps=4)
     return run_in(once(f"finished-{request.param}", lambda folder: train(run_in(folder))))

@@ -7,7 +7,6 @@ import pytest
 
 from vlp_fast.data.config import DataConfig
 from vlp_fast.engine.config import OptimConfig, RunConfig, SohoRun, TrainConfig
-from vlp_fast.tasks.config import E2EVLPObjective, SohoObjective
 
 NAN, INF = math.nan, math.inf
 WRONG: list[tuple[type, str, tuple[Any, ...]]] = [

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.evaluator import evaluate
-from vlp_fast.engine.experiment import Run, build_experiment
+from vlp_fast.engine.experiment import build_experiment
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 
 
 @pytest.mark.parametrize("name", ["soho_tiny", "e2e_vlp_tiny"])

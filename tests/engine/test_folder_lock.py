@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from vlp_fast.engine import folder_lock as module
-from vlp_fast.engine.experiment import Run
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.folder_lock import FolderLock
 from vlp_fast.engine.trainer import train
 from vlp_fast.errors import InputError
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 
 
 def test_a_second_holder_is_refused_and_leaves_the_folder_to_the_first(tmp_path: Path) -> None:

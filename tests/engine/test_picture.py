@@ -11,22 +11,22 @@ import torch
 from PIL import Image
 
 from vlp_fast.engine import picture as module
-from vlp_fast.engine.experiment import Run
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.picture import draw_report, try_report
 from vlp_fast.engine.restore import restore_experiment
 from vlp_fast.errors import InputError
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 NO_FORMULA = "$_$ a $\\foo$"
 
 
 @pytest.fixture
-def drawn(finished: Run, tmp_path: Path) -> Run:
+def drawn(finished: RunConfig, tmp_path: Path) -> RunConfig:
     """A finished run in a folder of its own, where its picture may be written."""
     return replace(finished, run_dir=shutil.copytree(finished.directory, tmp_path / "run"))
 
 
-def test_captions_are_not_mathematics(drawn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captions_are_not_mathematics(drawn: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(module, "_wrap", lambda text: NO_FORMULA)
     path = draw_report(restore_experiment(drawn))
@@ -35,7 +35,7 @@ def test_captions_are_not_mathematics(drawn: Run, monkeypatch: pytest.MonkeyPatc
         assert min(picture.size) > 300
 
 
-def test_names_of_classes_are_printable(drawn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_classes_are_printable(drawn: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(module, "SCORE", 0.0)
     restored = restore_experiment(drawn)
@@ -44,7 +44,7 @@ def test_names_of_classes_are_printable(drawn: Run, monkeypatch: pytest.MonkeyPa
     assert draw_report(odd) is not None
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(finished: Run, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(finished: RunConfig, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     restored = restore_experiment(finished)
     (tmp_path / "report.png").mkdir()
@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(finished: Run, tmp_path: Pa
 
 
 def test_a_caption_may_have_no_word_that_can_be_masked(
-    finished: Run, monkeypatch: pytest.MonkeyPatch
+    finished: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lone zero-width space has no token; a word of no vocabulary is [UNK], which stays."""
     pytest.importorskip("matplotlib")
@@ -75,7 +75,7 @@ def titles_of(figure: Any) -> list[str]:
 
 
 def test_characters_that_no_font_has_are_told_in_one_line(
-    finished: Run,
+    finished: RunConfig,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     recwarn: pytest.WarningsRecorder,
@@ -118,7 +118,7 @@ def test_ctrl_c_ends_a_report() -> None:
 
 
 @torch.no_grad()
-def test_ids_may_be_any_number(finished: Run) -> None:
+def test_ids_may_be_any_number(finished: RunConfig) -> None:
     pytest.importorskip("matplotlib")
     from matplotlib.figure import Figure
 

@@ -18,15 +18,15 @@ from safetensors.torch import load_file
 from torch.optim import Optimizer
 
 from vlp_fast.engine.checkpoint import complete_checkpoints
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.divergence import PATIENCE, SCALED_PATIENCE, divergence
-from vlp_fast.engine.experiment import Run
 from vlp_fast.engine.failure import explained
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.stop import Stopped
 from vlp_fast.engine.trainer import Trainer, train
 from vlp_fast.errors import InputError
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 NO_MEMORY = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried "
     "to allocate 9 bytes. Error code 12 (Cannot allocate memory)\nmore"
@@ -250,7 +250,7 @@ def test_loss_scaling_has_more_patience() -> None:
     assert not divergence(1.0, 0, is_scaled=False, is_whole_run=True)
 
 
-def signalled(run: Run, where: str, number: signal.Signals) -> None:
+def signalled(run: RunConfig, where: str, number: signal.Signals) -> None:
     """The run gets a signal in a function of the trainer, which would go on for a minute."""
 
     def slow(*_: object) -> dict[str, float]:

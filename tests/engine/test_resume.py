@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from vlp_fast.engine.checkpoint import complete_checkpoints
-from vlp_fast.engine.experiment import Run, build_experiment
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.experiment import build_experiment
 from vlp_fast.engine.optim import clip_gradients
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.trainer import Trainer, train
@@ -20,7 +21,7 @@ from vlp_fast.errors import InputError
 
 TIMES = {"images_per_second", "data_wait_percent"}
 RECIPES = ["soho_tiny", "e2e_vlp_tiny"]
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 
 
 class Killed(BaseException):
@@ -57,7 +58,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 @pytest.fixture(scope="session", params=RECIPES)
-def whole(request: pytest.FixtureRequest, micro: Make, once: Callable[..., Path]) -> Run:
+def whole(request: pytest.FixtureRequest, micro: Make, once: Callable[..., Path]) -> RunConfig:
     """An uninterrupted run of six steps; to be read only."""
     settings = {"checkpoint_every": 3, "evaluate_every": 3, "keep_checkpoints": 5}
     run_in = lambda folder: micro(request.param, folder / "run", **settings)
@@ -66,7 +67,7 @@ def whole(request: pytest.FixtureRequest, micro: Make, once: Callable[..., Path]
 
 @pytest.mark.parametrize("killed_at", [1, 3, 5])
 def test_equals_the_uninterrupted_run(
-    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+    whole: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
     run = replace(whole, run_dir=tmp_path / "run")
     with monkeypatch.context() as patch:
@@ -80,7 +81,7 @@ def test_equals_the_uninterrupted_run(
     assert figures(run.directory) == figures(whole.directory)
 
 
-def test_the_dictionary_and_every_parameter_moved(whole: Run) -> None:
+def test_the_dictionary_and_every_parameter_moved(whole: RunConfig) -> None:
     first, last = (
         load_file(path / "model.safetensors") for path in complete_checkpoints(whole.directory)
     )
@@ -109,7 +110,7 @@ def test_lines_do_not_depend_on_where_the_run_was_interrupted(
     assert [row["step"] for row in rows if row["kind"] == "train"] == [2, 3, 4, 6]
 
 
-def test_worker_processes_change_nothing(whole: Run, tmp_path: Path) -> None:
+def test_worker_processes_change_nothing(whole: RunConfig, tmp_path: Path) -> None:
     run = replace(
         whole, run_dir=tmp_path / "run", data=replace(whole.data, num_workers=1, cache=False)
     )
@@ -117,13 +118,13 @@ def test_worker_processes_change_nothing(whole: Run, tmp_path: Path) -> None:
     assert figures(run.directory) == figures(whole.directory)
 
 
-def test_another_seed_is_another_run(whole: Run, tmp_path: Path) -> None:
+def test_another_seed_is_another_run(whole: RunConfig, tmp_path: Path) -> None:
     run = replace(whole, run_dir=tmp_path / "run", train=replace(whole.train, seed=1))
     train(run)
     assert figures(run.directory)[0]["loss"] != figures(whole.directory)[0]["loss"]
 
 
-def test_a_finished_run_is_left_as_it_is(whole: Run, tmp_path: Path) -> None:
+def test_a_finished_run_is_left_as_it_is(whole: RunConfig, tmp_path: Path) -> None:
     folder = shutil.copytree(whole.directory, tmp_path / "run")
     before = figures(folder)
     train(replace(whole, run_dir=folder))
@@ -139,7 +140,7 @@ def damage(checkpoint: Path) -> None:
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over_and_told(
-    whole: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whole: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(whole.directory, tmp_path / "run")
     damage(complete_checkpoints(folder)[-1])
@@ -151,7 +152,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_told(
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(
-    whole: Run, tmp_path: Path
+    whole: RunConfig, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(whole.directory, tmp_path / "run")
     for path in complete_checkpoints(folder):
@@ -162,7 +163,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(
     assert snapshot(folder) == before
 
 
-def test_loss_scaling_that_is_not_there_is_an_input_error(whole: Run, tmp_path: Path) -> None:
+def test_loss_scaling_that_is_not_there_is_an_input_error(whole: RunConfig, tmp_path: Path) -> None:
     folder = shutil.copytree(whole.directory, tmp_path / "run")
     path = complete_checkpoints(folder)[-1] / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"scaler": {"scale": 8.0}}))
@@ -170,7 +171,7 @@ def test_loss_scaling_that_is_not_there_is_an_input_error(whole: Run, tmp_path: 
         train(in_half_precision(whole, folder))
 
 
-def test_loss_scaling_starts_anew_where_there_was_none(whole: Run, tmp_path: Path) -> None:
+def test_loss_scaling_starts_anew_where_there_was_none(whole: RunConfig, tmp_path: Path) -> None:
     """Begun in float32 or bfloat16, gone on with in float16: a scale of 1 would lose gradients."""
     folder = shutil.copytree(whole.directory, tmp_path / "run")
     trainer = Trainer(build_experiment(in_half_precision(whole, folder)))
@@ -178,11 +179,11 @@ def test_loss_scaling_starts_anew_where_there_was_none(whole: Run, tmp_path: Pat
     assert trainer.scaler.get_scale() == 65536
 
 
-def in_half_precision(run: Run, folder: Path) -> Run:
+def in_half_precision(run: RunConfig, folder: Path) -> RunConfig:
     return replace(run, run_dir=folder, train=replace(run.train, precision="fp16"))
 
 
-def first_step(run: Run) -> Trainer:
+def first_step(run: RunConfig) -> Trainer:
     torch.manual_seed(0)
     trainer = Trainer(build_experiment(run))
     trainer._prepare()
@@ -226,7 +227,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 
 def test_another_model_in_the_folder_is_refused_and_nothing_changes(
-    whole: Run, tmp_path: Path
+    whole: RunConfig, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(whole.directory, tmp_path / "run")
     before = snapshot(folder)
@@ -236,7 +237,9 @@ def test_another_model_in_the_folder_is_refused_and_nothing_changes(
     assert snapshot(folder) == before
 
 
-def test_a_used_folder_is_refused_where_nothing_may_be_resumed(whole: Run, tmp_path: Path) -> None:
+def test_a_used_folder_is_refused_where_nothing_may_be_resumed(
+    whole: RunConfig, tmp_path: Path
+) -> None:
     folder = shutil.copytree(whole.directory, tmp_path / "run")
     before = snapshot(folder)
     with pytest.raises(InputError, match="holds checkpoints of an earlier run"):

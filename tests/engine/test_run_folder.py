@@ -17,7 +17,7 @@ from vlp_fast.engine import run_folder as module
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.evaluator import evaluate
-from vlp_fast.engine.experiment import Run, build_experiment
+from vlp_fast.engine.experiment import build_experiment
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.recorded_run import restore_run
 from vlp_fast.engine.restore import restore_experiment
@@ -27,11 +27,11 @@ from vlp_fast.engine.whole_file import write_json
 from vlp_fast.errors import InputError
 from vlp_fast.recipes import RECIPES, recipe
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 WORDS = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "circle"])
 
 
-def test_the_folder_tells_who_ran_what(finished: Run) -> None:
+def test_the_folder_tells_who_ran_what(finished: RunConfig) -> None:
     folder = finished.directory
     names = {path.name for path in folder.iterdir()} - {
         "report.png"
@@ -48,7 +48,7 @@ def test_the_folder_tells_who_ran_what(finished: Run) -> None:
     assert config["data"]["root"] == str(finished.data.root)
 
 
-def test_metrics_have_every_loss_of_every_step(finished: Run) -> None:
+def test_metrics_have_every_loss_of_every_step(finished: RunConfig) -> None:
     rows = read_journal(finished.directory / "metrics.jsonl")
     training = [row for row in rows if row["kind"] == "train"]
     assert [row["step"] for row in training] == [1, 2, 3, 4]
@@ -68,7 +68,7 @@ def test_metrics_have_every_loss_of_every_step(finished: Run) -> None:
     assert held_out[0].keys() >= names | figures
 
 
-def test_the_run_is_restored_with_its_model(finished: Run) -> None:
+def test_the_run_is_restored_with_its_model(finished: RunConfig) -> None:
     run = restore_run(finished.directory)
     assert type(run) is type(finished)
     sizes = json.loads((finished.directory / "run.json").read_text())["config"]["model"]
@@ -208,7 +208,7 @@ def test_a_kill_while_the_vocabulary_is_written_leaves_the_old_one(
 
 
 def test_the_vocabulary_is_kept_with_its_checkpoints_only(
-    micro: Make, finished: Run, tmp_path: Path
+    micro: Make, finished: RunConfig, tmp_path: Path
 ) -> None:
     """What a run left behind that never reached a checkpoint may be of other data."""
     left = micro("soho_tiny", tmp_path)
@@ -219,7 +219,7 @@ def test_the_vocabulary_is_kept_with_its_checkpoints_only(
     assert build_experiment(going_on).tokenizer.vocabulary == kept.vocabulary
 
 
-def other_vocabulary(run: Run, path: Path) -> Path:
+def other_vocabulary(run: RunConfig, path: Path) -> Path:
     """As long as the run's, with two tokens exchanged: no size tells."""
     tokens = list(load_vocabulary(run.directory / "vocab.txt").vocabulary)
     tokens[-2:] = tokens[:-3:-1]
@@ -227,12 +227,12 @@ def other_vocabulary(run: Run, path: Path) -> Path:
     return path
 
 
-def with_vocabulary(run: Run, path: Path) -> Run:
+def with_vocabulary(run: RunConfig, path: Path) -> RunConfig:
     return replace(run, data=replace(run.data, vocabulary=path))
 
 
 def test_a_run_goes_on_with_the_vocabulary_that_it_began_with(
-    finished: Run, tmp_path: Path
+    finished: RunConfig, tmp_path: Path
 ) -> None:
     before = (finished.directory / "run.json").read_bytes()
     other = with_vocabulary(finished, other_vocabulary(finished, tmp_path / "other.txt"))
@@ -247,7 +247,7 @@ def test_a_run_goes_on_with_the_vocabulary_that_it_began_with(
 
 
 def test_a_model_is_restored_with_the_vocabulary_that_it_began_with(
-    finished: Run, tmp_path: Path
+    finished: RunConfig, tmp_path: Path
 ) -> None:
     """Whatever has become since of the file it was from, and whatever `resume` was."""
     kept = load_vocabulary(finished.directory / "vocab.txt").vocabulary
@@ -258,7 +258,7 @@ def test_a_model_is_restored_with_the_vocabulary_that_it_began_with(
 
 
 @pytest.mark.parametrize("kind", ["classes", "attributes"])
-def test_other_names_of_classes_are_refused(finished: Run, tmp_path: Path, kind: str) -> None:
+def test_other_names_of_classes_are_refused(finished: RunConfig, tmp_path: Path, kind: str) -> None:
     folder = shutil.copytree(finished.directory, tmp_path / "run")
     run = replace(finished, run_dir=folder)
     path = folder / "checkpoint-00000004/state.json"
@@ -275,7 +275,7 @@ def test_other_names_of_classes_are_refused(finished: Run, tmp_path: Path, kind:
 
 
 def test_passed_over_checkpoints_are_told_when_a_model_is_restored(
-    finished: Run, tmp_path: Path
+    finished: RunConfig, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(finished.directory, tmp_path / "run")
     shutil.copytree(folder / "checkpoint-00000004", folder / "checkpoint-00000009")
@@ -286,7 +286,7 @@ def test_passed_over_checkpoints_are_told_when_a_model_is_restored(
     ]
 
 
-def test_sections_of_another_kind_are_not_compared(finished: Run, tmp_path: Path) -> None:
+def test_sections_of_another_kind_are_not_compared(finished: RunConfig, tmp_path: Path) -> None:
     folder = shutil.copytree(finished.directory, tmp_path / "run")
     described = json.loads((folder / "run.json").read_text())
     described["config"] |= {"data": None, "optim": [], "train": "lr"}
@@ -317,14 +317,14 @@ def test_paths_are_kept_so_that_they_hold_everywhere(
 
 
 def test_weights_are_the_same_by_whichever_path(
-    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Earlier versions kept the path as it was given."""
     folder = shutil.copytree(finished.directory, tmp_path / "run")
     described = json.loads((folder / "run.json").read_text())
     monkeypatch.chdir(tmp_path)
 
-    def asked(path: str) -> Run:
+    def asked(path: str) -> RunConfig:
         weights = Path(path)
         return replace(
             finished, run_dir=folder, train=replace(finished.train, backbone_weights=weights)
@@ -342,7 +342,7 @@ def test_weights_are_the_same_by_whichever_path(
 
 
 def test_settings_that_cannot_be_read_are_not_taken_for_the_same(
-    finished: Run, monkeypatch: pytest.MonkeyPatch
+    finished: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = Path.read_text
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.evaluator import evaluate
-from vlp_fast.engine.experiment import Run
 from vlp_fast.engine.restore import restore_experiment
 from vlp_fast.engine.trainer import train
 from vlp_fast.errors import InputError
@@ -25,7 +25,7 @@ def root(copied_world: Path) -> Path:
 
 
 @pytest.fixture
-def run(finished: Run, root: Path, tmp_path: Path) -> Run:
+def run(finished: RunConfig, root: Path, tmp_path: Path) -> RunConfig:
     """A copy of a finished run whose data lie in `root` now, with steps left to do."""
     folder = shutil.copytree(finished.directory, tmp_path / "run")
     return replace(finished, run_dir=folder, steps=5, data=replace(finished.data, root=root))
@@ -39,7 +39,7 @@ def edit(root: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
     path.write_text(json.dumps(document))
 
 
-def edit_state(run: Run, **changes: object) -> None:
+def edit_state(run: RunConfig, **changes: object) -> None:
     path = run.directory / STATE
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -84,7 +84,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_other_data_in_the_folder_are_refused(run: Run, root: Path, change: str) -> None:
+def test_other_data_in_the_folder_are_refused(run: RunConfig, root: Path, change: str) -> None:
     make, said = CHANGES[change]
     make(root)
     before = {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
@@ -97,12 +97,14 @@ def test_other_data_in_the_folder_are_refused(run: Run, root: Path, change: str)
     assert {p: p.read_bytes() for p in run.directory.rglob("*") if p.is_file()} == before
 
 
-def test_the_same_data_in_another_folder_are_taken(run: Run) -> None:
+def test_the_same_data_in_another_folder_are_taken(run: RunConfig) -> None:
     train(run)
     assert (run.directory / "checkpoint-00000005").is_dir()
 
 
-def test_pictures_that_an_evaluation_does_not_show_may_be_broken(run: Run, root: Path) -> None:
+def test_pictures_that_an_evaluation_does_not_show_may_be_broken(
+    run: RunConfig, root: Path
+) -> None:
     """Those of training; of the held-out ones they are shown, and most are broken."""
     pictures = shutil.copytree((root / "images").resolve(), root / "copies")
     (root / "images").unlink()
@@ -119,7 +121,7 @@ def test_pictures_that_an_evaluation_does_not_show_may_be_broken(run: Run, root:
         restore_experiment(shown)
 
 
-def test_another_split_may_be_evaluated(run: Run, root: Path) -> None:
+def test_another_split_may_be_evaluated(run: RunConfig, root: Path) -> None:
     without_an_image("test")(root)
     for split in ("test", "train"):
         restore_experiment(replace(run, data=replace(run.data, held_out_split=split)))
@@ -129,7 +131,7 @@ def test_another_split_may_be_evaluated(run: Run, root: Path) -> None:
 
 
 def test_a_checkpoint_that_kept_no_digest_is_loaded_and_told(
-    run: Run, root: Path, capsys: pytest.CaptureFixture[str]
+    run: RunConfig, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = run.directory / STATE
     state = json.loads(path.read_text())
@@ -148,14 +150,14 @@ def test_a_checkpoint_that_kept_no_digest_is_loaded_and_told(
 
 
 @pytest.mark.parametrize("data", [None, [], 3, {}, {"train": None, "held_out": 1}])
-def test_a_digest_that_is_none_is_refused(run: Run, data: object) -> None:
+def test_a_digest_that_is_none_is_refused(run: RunConfig, data: object) -> None:
     edit_state(run, data=data)
     with pytest.raises(InputError, match="train had other images then and has 54 now"):
         restore_experiment(run)
 
 
-def test_easiest_first_does_not_change_the_digest(run: Run) -> None:
+def test_easiest_first_does_not_change_the_digest(run: RunConfig) -> None:
     """It is of the data as they are read, not as they are shown."""
     identity = restore_experiment(run).identity
-    curriculum = replace(run, objective=replace(run.objective, curriculum=0.5))
+    curriculum = replace(run, task=replace(run.task, curriculum=0.5))
     assert restore_experiment(curriculum).identity == identity

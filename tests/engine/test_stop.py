@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 from vlp_fast.engine.checkpoint import complete_checkpoints
-from vlp_fast.engine.experiment import Run, build_experiment
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.experiment import build_experiment
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.stop import StopRequest
 from vlp_fast.engine.trainer import Trainer, train
 from vlp_fast.errors import InputError
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 
 
 def test_the_first_signal_is_noted_and_the_second_stops() -> None:

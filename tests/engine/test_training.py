@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from vlp_fast.engine.experiment import Run
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.trainer import Trainer, train
 from vlp_fast.errors import InputError
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 
 
 @pytest.mark.parametrize(("name", "factor"), [("soho_tiny", 0.85), ("e2e_vlp_tiny", 0.85)])
@@ -68,7 +68,7 @@ def test_a_cnn_that_is_frozen_and_random_is_refused(micro: Make, tmp_path: Path)
     run = micro("soho_tiny", tmp_path / "run")
     cold = replace(
         run,
-        objective=replace(run.objective, tagging_steps=0),
+        task=replace(run.task, tagging_steps=0),
         optim=replace(run.optim, freeze_backbone=1.0),
     )
     with pytest.raises(InputError, match=r"frozen CNN.*--train\.backbone-weights"):
@@ -80,7 +80,7 @@ def test_stages_that_stay_frozen_and_random_are_refused(micro: Make, tmp_path: P
     """As `soho_r18_3_official` without weights; tagging does not teach a frozen stage."""
     run = micro("soho_tiny", tmp_path / "run")
     backbone = replace(run.model.backbone, freeze_stages=1)
-    assert run.objective.tagging_steps > 0
+    assert run.task.tagging_steps > 0
     assert run.optim.freeze_backbone == 0
     with pytest.raises(InputError, match=r"frozen CNN.*--model\.backbone\.freeze-stages 0"):
         train(replace(run, model=replace(run.model, backbone=backbone)))

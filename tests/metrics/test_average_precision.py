@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from vlp_fast.engine.average_precision import AveragePrecision
+from vlp_fast.metrics.average_precision import AveragePrecision
 from vlp_fast.ops import make_targets
 from vlp_fast.ops.boxes import xyxy_to_cxcywh
-from vlp_fast.tasks.detection import Prediction
+from vlp_fast.tasks.pretraining.detection import Prediction
 
 pytest.importorskip("faster_coco_eval")
 

@@ -11,10 +11,10 @@ from vlp_fast.data.tokenizer import Tokenizer, train_vocabulary
 from vlp_fast.models.config import BackboneConfig, E2EVLPConfig, SohoConfig
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
-from vlp_fast.tasks.config import E2EVLPObjective, SohoObjective
-from vlp_fast.tasks.e2e_vlp import E2EVLPPretraining
-from vlp_fast.tasks.soho import SohoPretraining
-from vlp_fast.tasks.texts import Corruption
+from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig, SohoPretrainingConfig
+from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPPretraining
+from vlp_fast.tasks.pretraining.soho import SohoPretraining
+from vlp_fast.tasks.pretraining.texts import Corruption
 
 SEED = 11
 MAX_TEXT = 20
@@ -74,7 +74,7 @@ def soho(soho_config: SohoConfig) -> Soho:
 def soho_task(dataset: Dataset, corruption: Corruption, soho_config: SohoConfig) -> SohoPretraining:
     model = soho_config.build()
     return SohoPretraining(
-        objective=SohoObjective(),
+        objective=SohoPretrainingConfig(),
         dataset=dataset,
         switches=soho_config,
         corruption=corruption,
@@ -109,7 +109,7 @@ def e2e_vlp(dataset: Dataset, tokenizer: Tokenizer) -> E2EVLP:
 @pytest.fixture
 def e2e_vlp_task(dataset: Dataset, corruption: Corruption, e2e_vlp: E2EVLP) -> E2EVLPPretraining:
     return E2EVLPPretraining(
-        objective=E2EVLPObjective(),
+        objective=E2EVLPPretrainingConfig(),
         dataset=dataset,
         corruption=corruption,
         geometry=e2e_vlp.grid_sizes,

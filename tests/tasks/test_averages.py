@@ -2,7 +2,7 @@
 
 import torch
 
-from vlp_fast.engine.averages import Averages
+from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.task import StepOutput
 
 

@@ -7,9 +7,9 @@ import torch
 
 from vlp_fast.data.examples import Example
 from vlp_fast.models.config import SohoConfig, official
-from vlp_fast.tasks.e2e_vlp import E2EVLPPretraining
 from vlp_fast.tasks.images import Sizes, batch_images
-from vlp_fast.tasks.soho import SohoPretraining
+from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPPretraining
+from vlp_fast.tasks.pretraining.soho import SohoPretraining
 
 
 def halves(sizes: Sizes, padded: tuple[int, int]) -> tuple[Sizes, tuple[int, int]]:

@@ -13,14 +13,14 @@ from torch._subclasses.fake_tensor import (
 )
 
 from vlp_fast.data.examples import Example
-from vlp_fast.engine.averages import Averages
 from vlp_fast.engine.optim import clip_gradients
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
-from vlp_fast.tasks.e2e_vlp import E2EVLPPretraining
-from vlp_fast.tasks.soho import SohoPretraining
-from vlp_fast.tasks.tagging import Tagging
-from vlp_fast.tasks.texts import Corruption
+from vlp_fast.tasks.averages import Averages
+from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPPretraining
+from vlp_fast.tasks.pretraining.soho import SohoPretraining
+from vlp_fast.tasks.pretraining.tagging import Tagging
+from vlp_fast.tasks.pretraining.texts import Corruption
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import torch
 
-from vlp_fast.tasks.captioning import shift, until_end
+from vlp_fast.tasks.pretraining.captioning import shift, until_end
 
 
 def test_each_read_token_answers_with_the_next() -> None:

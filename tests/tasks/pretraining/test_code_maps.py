@@ -2,7 +2,13 @@
 
 import torch
 
-from vlp_fast.engine.code_maps import CODES, SIDE, CodedPicture, frequent_codes, patches_of
+from vlp_fast.tasks.pretraining.code_maps import (
+    CODES,
+    SIDE,
+    CodedPicture,
+    frequent_codes,
+    patches_of,
+)
 
 
 def picture(codes: list[list[int]], shade: float) -> CodedPicture:

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from vlp_fast.engine.codebook import start_codebook
-from vlp_fast.engine.experiment import Experiment, Run, build_experiment
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.errors import InputError
+from vlp_fast.tasks.pretraining.codebook import start_codebook
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.sources.drawn_world import SceneTruth
 from vlp_fast.data.world.language import is_true
 from vlp_fast.data.world.layouts import read_scenes
-from vlp_fast.engine.curriculum import Curriculum, easiest_first
 from vlp_fast.engine.experiment import build_experiment
 from vlp_fast.recipes import recipe
+from vlp_fast.tasks.pretraining.curriculum import Curriculum, easiest_first
 
 COUNTS = tuple(sorted([1, 2, 3, 4] * 100))
 
@@ -79,7 +79,7 @@ def test_its_length_is_a_share_of_the_run(small_world: Path, steps: int | None) 
         run,
         steps=steps,
         data=replace(run.data, root=small_world),
-        objective=replace(run.objective, curriculum=0.25),
+        task=replace(run.task, curriculum=0.25),
         train=replace(run.train, batch_size=6, epochs=8.0),
     )
     experiment = build_experiment(run)

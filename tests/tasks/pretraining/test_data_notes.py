@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from vlp_fast.engine import data_notes as module
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.data_notes import data_notes
-from vlp_fast.engine.experiment import Run, build_experiment
+from vlp_fast.engine.experiment import build_experiment
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 
 
-def notes(run: Run, train: tuple[str, ...] = (), held_out: tuple[str, ...] = ()) -> list[str]:
+def notes(run: RunConfig, train: tuple[str, ...] = (), held_out: tuple[str, ...] = ()) -> list[str]:
     built = build_experiment(run)
     return list(
         data_notes(

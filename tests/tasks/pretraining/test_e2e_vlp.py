@@ -9,7 +9,7 @@ import torch
 from vlp_fast.data.examples import Example
 from vlp_fast.data.records import Dataset
 from vlp_fast.models.e2e_vlp import E2EVLP
-from vlp_fast.tasks.e2e_vlp import E2EVLPInputs, E2EVLPPretraining
+from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPInputs, E2EVLPPretraining
 from vlp_fast.tasks.task import mean_cross_entropy
 
 B = 8

@@ -11,10 +11,11 @@ from vlp_fast.data.examples import Example, ImageLoader
 from vlp_fast.data.world.language import described_objects
 from vlp_fast.data.world.layouts import read_scenes
 from vlp_fast.engine import grounding
-from vlp_fast.engine.encoding import similar_examples
-from vlp_fast.engine.experiment import Experiment, Run, build_experiment
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.experiment import Experiment, build_experiment
+from vlp_fast.tasks.encoding import similar_examples
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 
 
 @pytest.fixture

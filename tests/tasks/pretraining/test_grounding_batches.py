@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from vlp_fast.engine.encoding import encode_images, encode_pairs
-from vlp_fast.engine.experiment import Run, build_experiment
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.experiment import build_experiment
 from vlp_fast.models.config import SohoConfig, official
 from vlp_fast.models.e2e_vlp import E2EVLP
-from vlp_fast.tasks.e2e_vlp import E2EVLPInputs
+from vlp_fast.tasks.encoding import encode_images, encode_pairs
+from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPInputs
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 
 
 @pytest.mark.parametrize(("published", "padded"), [(False, (50, 60)), (True, (64, 64))])

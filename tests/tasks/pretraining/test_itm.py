@@ -10,7 +10,7 @@ from vlp_fast.data.records import Dataset, Record
 from vlp_fast.data.world.language import is_true
 from vlp_fast.data.world.layouts import read_scenes
 from vlp_fast.errors import InputError
-from vlp_fast.tasks.itm import draw_foreign_caption, draw_own_captions
+from vlp_fast.tasks.pretraining.itm import draw_foreign_caption, draw_own_captions
 
 
 def record(index: int, captions: tuple[str, ...]) -> Record:

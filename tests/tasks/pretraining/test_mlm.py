@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vlp_fast.tasks.mlm import MaskedText, mask_words
-from vlp_fast.tasks.texts import chosen_rows
+from vlp_fast.tasks.pretraining.mlm import MaskedText, mask_words
+from vlp_fast.tasks.pretraining.texts import chosen_rows
 
 CLS, SEP, MASK, UNK = 2, 3, 4, 1
 SPECIAL = frozenset({0, UNK, CLS, SEP, MASK})

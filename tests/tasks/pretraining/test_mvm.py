@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vlp_fast.tasks.mvm import masked_code_accuracy, masked_code_loss
+from vlp_fast.tasks.pretraining.mvm import masked_code_accuracy, masked_code_loss
 
 CELLS, CODES = 17, 6
 

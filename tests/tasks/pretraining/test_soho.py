@@ -11,7 +11,7 @@ from torch import Tensor
 from vlp_fast.data.examples import Example
 from vlp_fast.data.records import Dataset
 from vlp_fast.models.soho import Soho
-from vlp_fast.tasks.soho import SohoInputs, SohoPretraining
+from vlp_fast.tasks.pretraining.soho import SohoInputs, SohoPretraining
 
 Texts = list[list[int]]
 

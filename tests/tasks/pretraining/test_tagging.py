@@ -8,8 +8,8 @@ import torch
 from vlp_fast.data.examples import Example
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
-from vlp_fast.tasks.tagging import Tagging
-from vlp_fast.tasks.texts import Corruption
+from vlp_fast.tasks.pretraining.tagging import Tagging
+from vlp_fast.tasks.pretraining.texts import Corruption
 
 System = tuple[E2EVLP | Soho, Tagging]
 

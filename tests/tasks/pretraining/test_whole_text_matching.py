@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from vlp_fast.engine import whole_text_matching as module
-from vlp_fast.engine.experiment import Experiment, Run, build_experiment
-from vlp_fast.engine.whole_text_matching import whole_text_matching
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.experiment import Experiment, build_experiment
+from vlp_fast.tasks.pretraining.whole_text_matching import whole_text_matching
 
-Make = Callable[..., Run]
+Make = Callable[..., RunConfig]
 
 
 @pytest.fixture(params=["soho_tiny", "e2e_vlp_tiny"])
