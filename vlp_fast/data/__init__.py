@@ -13,6 +13,7 @@ order.py        which samples a step shows
 printable.py    text that no terminal obeys
 randomness.py   draws keyed by seed, epoch, sample and purpose
 records.py      Record and Dataset
+sample_loader.py  from a sample to its pictures
 samples.py      questions, statements, hypotheses about pictures
 sources/        annotation layouts as published
 tokenizer.py    WordPiece, given or trained

@@ -112,20 +112,26 @@ class ImageLoader:
             InputError: if the image and all its replacements are broken.
         """
         try:
-            return self._example(index, epoch, None)
+            return self.show(index, epoch)
         except BrokenImage as error:
             problem = str(error)
         draw = generator(self._seed, epoch, index, "replacement")
-        others = draw.choice(len(self._dataset), min(REPLACEMENTS, len(self._dataset)), False)
+        records = len(self._dataset.records)
+        others = draw.choice(records, min(REPLACEMENTS, records), False)
         for other in others.tolist():
             with contextlib.suppress(BrokenImage):
-                return self._example(other, epoch, problem)
+                return self.show(other, epoch, problem)
         raise InputError(
             f"{problem}; so are {len(others)} images of {self._dataset.name} drawn in its place; "
             "repair the image folder"
         )
 
-    def _example(self, index: int, epoch: int, problem: str | None) -> Example:
+    def show(self, index: int, epoch: int, problem: str | None = None) -> Example:
+        """Return the example of a record itself, whatever `problem` it stands in for.
+
+        Raises:
+            BrokenImage: if its image cannot be used.
+        """
         record = self._dataset.records[index]
         with memory_for(record.path):
             pixels, boxes, size = self._decoded(index, epoch)

@@ -13,12 +13,14 @@ from hashlib import blake2b
 from vlp_fast.data.records import Dataset, Record
 
 Fingerprint = dict[str, int | str]
-"""`images`: how many; a digest each of their `files`, `captions` and `boxes`. Goes into json."""
+"""`images`: how many; a digest each of their `files`, `captions`, `boxes`, and of what is asked of
+them. Goes into json."""
 
 PARTS = {
     "files": "image files (names, ids or sizes)",
     "captions": "captions",
     "boxes": "boxes (places, classes or attributes)",
+    "samples": "questions, statements or hypotheses (texts, pictures or answers)",
 }
 """The digests, and what has changed where one differs."""
 
@@ -31,6 +33,9 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
         "files": _digest(_file(record) for record in records),
         "captions": _digest(_captions(record) for record in records),
         "boxes": _digest(part for record in records for part in _boxes(record)),
+        "samples": _digest(
+            f"{sample}\n".encode(errors="surrogatepass") for sample in dataset.samples
+        ),
     }
 
 

@@ -38,7 +38,7 @@ def refuse_broken(
         InputError: if more than half of those looked at, and these at least 8, are broken; with
             their number.
     """
-    total = min(shown or len(dataset), len(dataset))
+    total = min(shown or len(dataset.records), len(dataset.records))
     count = min(total, LOOKED_AT)
     indices = np.linspace(0, total - 1, count).round().astype(int).tolist()
     problems: list[str] = []

@@ -20,7 +20,7 @@ BLOCK = 2**16
 
 
 def without_training_pictures(held_out: Dataset, train: Dataset) -> Dataset:
-    """Leave out the held-out records whose picture is one of the training pictures.
+    """Leave out the held-out samples with a picture that is one of the training pictures.
 
     A picture is the same if it is the same file, or if it has the same image id or the same name
     (also without COCO's prefix of 2014) and the same bytes. Where the same split is asked for
@@ -31,7 +31,7 @@ def without_training_pictures(held_out: Dataset, train: Dataset) -> Dataset:
         train: the data set to learn from.
 
     Returns:
-        The held-out records that are left, with a note of how many were not.
+        The held-out samples that are left, with a note of how many were not.
 
     Raises:
         InputError: if none is left.
@@ -43,14 +43,13 @@ def without_training_pictures(held_out: Dataset, train: Dataset) -> Dataset:
     if not leaks:
         return held_out
     first = printable(held_out.records[leaks[0]].path)
-    if len(leaks) == len(held_out):
+    if len(leaks) == len(held_out.records):
         raise InputError(
             f"{first}: this and every other picture of {held_out.name} is in {train.name} too; "
             "give other pictures to measure on with --data.held-out-split, or train on others"
         )
     note = f"{len(leaks)} held-out images that are in {train.name} too dropped (the first: {first})"
-    kept = sorted(set(range(len(held_out))) - set(leaks))
-    return replace(held_out.selected(kept), notes=(*held_out.notes, note))
+    return replace(held_out.without(leaks), notes=(*held_out.notes, note))
 
 
 class _Pictures:

@@ -5,7 +5,7 @@ Everything here is host data in NumPy and plain Python, so that worker processes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -98,6 +98,14 @@ class Dataset:
             records=tuple(self.records[index] for index in indices),
             describes=self.describes and self.describes.selected(indices),
         )
+
+    def without(self, indices: Iterable[int]) -> Dataset:
+        """The data set without some records and without the samples that show one of them."""
+        gone = set(indices)
+        if self.samples:
+            kept = tuple(s for s in self.samples if gone.isdisjoint(s.images))
+            return replace(self, samples=kept)
+        return self.selected([i for i in range(len(self.records)) if i not in gone])
 
     def aspects(self) -> np.ndarray:
         """(n,) float64, width / height of each sample's first image."""

@@ -51,6 +51,12 @@ def normalise(pixels: Tensor) -> Tensor:
     return image.sub_(_SHIFT).mul_(_SCALE)
 
 
+def shown(image: Tensor) -> Tensor:
+    """Turn a normalised (3, H, W) image back into (H, W, 3) in [0, 1], to be drawn."""
+    mean, deviation = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return (image.permute(1, 2, 0) * deviation + mean).clamp(0, 1)
+
+
 def pad_images(
     images: Sequence[Tensor], *, multiple: int = 1
 ) -> tuple[Tensor, tuple[tuple[int, int], ...]]:

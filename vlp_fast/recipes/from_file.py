@@ -25,7 +25,11 @@ def recipe_from_file(reference: str) -> RunConfig:
     Raises:
         InputError: if there is no such file or function, or what it does is no recipe.
     """
-    path, _, name = reference.rpartition(":")
+    path, colon, name = reference.rpartition(":")
+    if not colon:
+        raise InputError(
+            f"{printable(reference)}: expected a file and a function in it, as in {reference}:NAME"
+        )
     module = load_file(Path(path))
     function = getattr(module, name, None)
     if not callable(function):
@@ -75,7 +79,7 @@ def _failed(path: Path, error: Exception) -> InputError:
     """One line that says where in the file it was."""
     line, trace = None, error.__traceback__
     while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename) == path:
+        if Path(trace.tb_frame.f_code.co_filename).absolute() == path.absolute():
             line = trace.tb_lineno
         trace = trace.tb_next
     where = f", line {line}" if line else ""

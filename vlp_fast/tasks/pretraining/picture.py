@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from vlp_fast.data.examples import Example
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
-from vlp_fast.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from vlp_fast.data.transforms import shown
 from vlp_fast.tasks.encoding import encode_pairs
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.inputs import flat
@@ -69,9 +66,9 @@ def _draw_words(task: Pretraining, held_out: HeldOut, axes: Any, examples: list[
         for position, guess, target in zip(text.positions, guesses, text.targets, strict=True):
             found, meant = tokenizer.decode([guess]), tokenizer.decode([target])
             words[position] = f"[{found}]" if guess == target else f"[{found}, not {meant}]"
-        axis.imshow(_pixels(example.image).numpy())
-        shown = _wrap(" ".join(words[1:-1])) or "(no word of the vocabulary)"
-        axis.set_title(f"masked words filled in:\n{shown}", fontsize=9)
+        axis.imshow(shown(example.image).numpy())
+        filled = _wrap(" ".join(words[1:-1])) or "(no word of the vocabulary)"
+        axis.set_title(f"masked words filled in:\n{filled}", fontsize=9)
         axis.axis("off")
 
 
@@ -92,7 +89,7 @@ def _draw_boxes(
         # Each alone: beside others it would be padded, and the CNN moves boxes near padding.
         (text,) = task.captions(held_out, [example]) or ("",)
         (found,) = task.detections(held_out, [example])
-        axis.imshow(_pixels(example.image).numpy())
+        axis.imshow(shown(example.image).numpy())
         height, width = example.image.shape[1:]
         for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
             if score >= SCORE:
@@ -121,18 +118,12 @@ def _draw_codes(
 ) -> None:
     """Maps of codes of the pictures above, and what the codes look like in some more of them."""
     more = held_out.examples(LEGEND)
-    pixels = [_pixels(example.image) for example in more]
-    pictures = coded_pictures(task.model, held_out.runtime, more, pixels)
-    shown, others = pictures[: len(examples)], pictures[len(examples) :]
-    coloured = frequent_codes(shown)
-    draw_code_maps(axes, shown, coloured)
-    draw_code_legend(legend, others or shown, coloured)
-
-
-def _pixels(image: Tensor) -> Tensor:
-    """(H, W, 3) in [0, 1] of a normalised (3, H, W) image."""
-    mean, deviation = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-    return (image.permute(1, 2, 0) * deviation + mean).clamp(0, 1)
+    shown_as = [shown(example.image) for example in more]
+    pictures = coded_pictures(task.model, held_out.runtime, more, shown_as)
+    first, others = pictures[: len(examples)], pictures[len(examples) :]
+    coloured = frequent_codes(first)
+    draw_code_maps(axes, first, coloured)
+    draw_code_legend(legend, others or first, coloured)
 
 
 def _wrap(text: str, width: int = 44) -> str:

@@ -1,0 +1,85 @@
+"""From a sample of a downstream data set to its decoded pictures."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+
+from vlp_fast.data.examples import REPLACEMENTS, Example, ImageLoader
+from vlp_fast.data.images import BrokenImage
+from vlp_fast.data.printable import printable
+from vlp_fast.data.randomness import generator
+from vlp_fast.data.records import Dataset
+from vlp_fast.data.samples import Sample
+from vlp_fast.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleExample:
+    """A sample as the tasks see it.
+
+    Attributes:
+        index: of the sample that is shown, in its data set.
+        sample: what is said of the pictures.
+        pictures: as many as the sample names, in its order.
+        problem: why another sample is shown than the order asked for, or None.
+    """
+
+    index: int
+    sample: Sample
+    pictures: tuple[Example, ...]
+    problem: str | None = None
+
+
+class SampleLoader:
+    """Makes the examples of a data set's samples.
+
+    A sample of which a picture is broken is replaced as a whole, by another one with its own
+    pictures: a question is never asked of a picture that it is not about.
+
+    Args:
+        dataset: with samples.
+        images: shows the records.
+        seed: of the run.
+    """
+
+    def __init__(self, dataset: Dataset, images: ImageLoader, *, seed: int) -> None:
+        self._samples = dataset.samples
+        self._name = dataset.name
+        self._images = images
+        self._seed = seed
+
+    def look(self, shown: int | None = None) -> None:
+        """Decode some pictures before the first is used.
+
+        Raises:
+            InputError: if most of them are broken.
+        """
+        self._images.look()
+
+    def load(self, index: int, epoch: int) -> SampleExample:
+        """Return the example of a sample, or of another if one of its pictures is broken.
+
+        Raises:
+            InputError: if all replacements are broken too.
+        """
+        try:
+            return self._example(index, epoch)
+        except BrokenImage as error:
+            problem = str(error)
+        draw = generator(self._seed, epoch, index, "replacement")
+        count = min(REPLACEMENTS, len(self._samples))
+        for other in draw.choice(len(self._samples), count, False).tolist():
+            with contextlib.suppress(BrokenImage):
+                found = self._example(other, epoch)
+                instead = f"{problem}; sample {printable(found.sample.key)} is shown instead"
+                return replace(found, problem=instead)
+        raise InputError(
+            f"{problem}; so are pictures of {count} samples of {self._name} drawn in its place; "
+            "repair the image folder"
+        )
+
+    def _example(self, index: int, epoch: int) -> SampleExample:
+        sample = self._samples[index]
+        pictures = tuple(self._images.show(image, epoch) for image in sample.images)
+        return SampleExample(index=index, sample=sample, pictures=pictures)
