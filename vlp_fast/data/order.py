@@ -48,6 +48,8 @@ class SampleOrder:
         seed: of the run.
         aspects: (num_samples,) width / height; None for no grouping.
         window: batches that are sorted by aspect together.
+        groups: (num_samples,) numbers from 0; samples of one number come one behind another, as
+            questions about one picture. None for no groups.
 
     Raises:
         ValueError: if there is not one whole batch.
@@ -61,6 +63,7 @@ class SampleOrder:
         *,
         aspects: Sequence[float] | np.ndarray | None = None,
         window: int = 32,
+        groups: Sequence[int] | None = None,
     ) -> None:
         if not 0 < batch_size <= num_samples:
             raise ValueError(
@@ -77,6 +80,7 @@ class SampleOrder:
         self.seed = seed
         self._aspects = None if aspects is None else np.asarray(aspects)
         self._window = window
+        self._groups = None if groups is None else np.asarray(groups)
         self._latest: tuple[int, np.ndarray] | None = None
 
     @property
@@ -102,12 +106,19 @@ class SampleOrder:
     def _draw(self, epoch: int) -> np.ndarray:
         draw = generator(self.seed, epoch, 0, "order")
         used = self.steps_per_epoch * self.batch_size
-        indices = draw.permutation(self.num_samples)[:used]
+        indices = self._permutation(draw)[:used]
         if self._aspects is None:
             return indices
         length = self._window * self.batch_size
         windows = [indices[start : start + length] for start in range(0, used, length)]
         return np.concatenate([self.group(window, draw) for window in windows])
+
+    def _permutation(self, draw: np.random.Generator) -> np.ndarray:
+        """All samples, those of a group one behind another."""
+        if self._groups is None:
+            return draw.permutation(self.num_samples)
+        places = draw.permutation(int(self._groups.max()) + 1)
+        return np.argsort(places[self._groups], kind="stable")
 
     def group(self, window: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """Sort a window of whole batches by aspect, cut it into batches, shuffle the batches."""

@@ -1,0 +1,9 @@
+"""What both papers are judged by: a text about pictures, answered from [CLS].
+
+answering.py    VQA v2
+classifiers.py  heads, by the names of those who use them
+config.py       settings
+entailment.py   SNLI-VE
+reasoning.py    NLVR2
+sample_task.py  what these have in common
+"""

@@ -1,0 +1,60 @@
+"""The part of report.png that shows what downstream tasks answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vlp_fast.data.printable import printable
+from vlp_fast.data.transforms import shown
+from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.held_out import HeldOut
+
+if TYPE_CHECKING:
+    from vlp_fast.tasks.downstream.sample_task import SampleTask
+
+COLUMNS, ROWS = 4, 2
+GAP = 4
+"""White pixels between the pictures of one sample."""
+LINE = 44
+"""Characters."""
+
+
+def draw_answers(task: SampleTask, figure: Any, held_out: HeldOut) -> None:
+    """Held-out samples, evenly spread: pictures, text, the model's answer and the truth."""
+    count = min(COLUMNS * ROWS, held_out.count)
+    chosen = torch.linspace(0, held_out.count - 1, count).round().int().tolist()
+    examples = [task.held_out_images.load(index, 0) for index in chosen]
+    inputs = task.collate(examples, BatchKey(task.held_out, 0, None)).to(held_out.runtime.device)
+    with held_out.runtime.autocast():
+        places = task.logits(task.learner, inputs).argmax(-1).tolist()
+    axes = figure.subplots(ROWS, COLUMNS, squeeze=False).flatten()
+    for axis, example, place in zip(axes, examples, places, strict=False):
+        axis.imshow(_side_by_side([shown(p.image) for p in example.pictures]).numpy())
+        answer, truth = task.answer(place), task.truth(example.sample)
+        told = f"{answer}" if truth in (None, answer) else f"{answer}, not {truth}"
+        axis.set_title(f"{_wrapped(task.text(example.sample))}\n-> {printable(told)}", fontsize=9)
+    for axis in axes:
+        axis.axis("off")
+
+
+def _side_by_side(pictures: list[Tensor]) -> Tensor:
+    """One (H, W, 3) picture of several, white where one is lower than another."""
+    height = max(picture.shape[0] for picture in pictures)
+    parts = [
+        functional.pad(p, (0, 0, 0, GAP * (p is not pictures[-1]), 0, height - p.shape[0]), value=1.0)
+        for p in pictures
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def _wrapped(text: str) -> str:
+    lines = [""]
+    for word in printable(text).split():
+        if len(lines[-1]) + len(word) > LINE:
+            lines.append("")
+        lines[-1] += f"{word} "
+    return "\n".join(line.rstrip() for line in lines[:4])

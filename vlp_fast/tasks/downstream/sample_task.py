@@ -1,0 +1,188 @@
+"""What tasks over samples have in common: a text beside each of its pictures, a head on [CLS]."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from vlp_fast.data.examples import Example
+from vlp_fast.data.given_paths import check_root
+from vlp_fast.data.leak import without_training_pictures
+from vlp_fast.data.order import Order, SampleOrder
+from vlp_fast.data.records import Dataset
+from vlp_fast.data.sample_loader import SampleExample, SampleLoader
+from vlp_fast.errors import InputError
+from vlp_fast.metrics.score import Score
+from vlp_fast.tasks.averages import Averages
+from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.downstream.classifiers import build_classifier
+from vlp_fast.tasks.downstream.config import SampleTaskConfig
+from vlp_fast.tasks.downstream.picture import draw_answers
+from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.sequences import Sequences, lay_out
+from vlp_fast.tasks.step import StepOutput
+from vlp_fast.tasks.task import Figures, Learner, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleInputs(Sequences):
+    """N samples: a sequence for each of a sample's pictures, sample after sample.
+
+    Attributes:
+        targets: what a task's loss compares with, by name.
+        indices: of the samples in their data set.
+    """
+
+    targets: dict[str, Tensor]
+    indices: tuple[int, ...]
+
+
+class SampleTask(Task):
+    """A task over the samples of a downstream data set."""
+
+    settings: SampleTaskConfig
+    samples = "samples"
+    panel_rows = 2
+    pictures_a_sample: ClassVar[int] = 1
+    """[CLS] of as many sequences are read together, in order."""
+
+    @abstractmethod
+    def read_split(self, split: str) -> Dataset:
+        """The samples of a split."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """Classes that are told apart."""
+
+    @abstractmethod
+    def targets(self, samples: Sequence[Any]) -> dict[str, Tensor]:
+        """What the loss compares with, on the host."""
+
+    @abstractmethod
+    def output(self, logits: Tensor, targets: dict[str, Tensor]) -> StepOutput:
+        """Losses and counts of (N, C) logits."""
+
+    @abstractmethod
+    def answer(self, place: int) -> Any:
+        """The answer that a class stands for."""
+
+    @abstractmethod
+    def truth(self, sample: Any) -> Any:
+        """The right answer; None where nobody says."""
+
+    @abstractmethod
+    def score(self) -> Score:
+        """An empty score."""
+
+    @abstractmethod
+    def add(self, score: Any, sample: Any, answer: Any) -> None:
+        """Count the answer to a sample, if its truth is known."""
+
+    @property
+    def root(self) -> Path:
+        """The data set's folder."""
+        return check_root(self.setup.data.root)
+
+    def read(self) -> tuple[Dataset, Dataset]:
+        """Both splits; held-out samples with a picture of training are left out."""
+        data, batch_size = self.setup.data, self.setup.length.batch_size
+        train = self.read_split(data.train_split)
+        held_out = without_training_pictures(self.read_split(data.held_out_split), train)
+        if batch_size > len(train):
+            raise InputError(
+                f"{data.root}: {train.name} has {len(train)} {self.samples}, --train.batch-size is "
+                f"{batch_size}; give 1 to {len(train)}"
+            )
+        return train, held_out
+
+    def heads(self, width: int) -> nn.Module:
+        """The classifier."""
+        return build_classifier(
+            self.settings.head, self.pictures_a_sample * width, self.num_classes
+        )
+
+    def text(self, sample: Any) -> str:
+        """What is read beside the pictures."""
+        return str(sample.text)
+
+    def order(self, order: SampleOrder) -> Order:
+        """Samples in random order, or pictures with all that is asked of them."""
+        if not self.settings.keep_together:
+            return order
+        return SampleOrder(
+            order.num_samples,
+            order.batch_size,
+            order.seed,
+            aspects=self.train.aspects(),
+            groups=[sample.images[0] for sample in self.train.samples],
+        )
+
+    def collate(self, examples: list[Any], key: BatchKey) -> SampleInputs:
+        """Pad each picture once, and lay the text beside each picture of its sample."""
+        shown: dict[int, Example] = {}
+        for example in examples:
+            shown |= {picture.index: picture for picture in example.pictures}
+        places = {index: place for place, index in enumerate(shown)}
+        texts, image_of = [], []
+        for example in examples:
+            ids = self.tokenizer.encode(
+                self.text(example.sample), self.setup.data.max_text_length
+            )
+            texts += [ids] * len(example.pictures)
+            image_of += [places[picture.index] for picture in example.pictures]
+        return SampleInputs(
+            **lay_out(list(shown.values()), texts, image_of, self.learner.model),
+            image_ids=tuple(example.sample.key for example in examples),
+            problems=tuple(example.problem for example in examples if example.problem),
+            targets=self.targets([example.sample for example in examples]),
+            indices=tuple(example.index for example in examples),
+        )
+
+    def logits(self, learner: Learner, inputs: SampleInputs) -> Tensor:
+        """(N, C) in float32."""
+        rows = inputs.first_rows(learner.model, codes=self.settings.codes)
+        assert learner.heads is not None
+        joined = rows.view(len(inputs.indices), -1)
+        logits: Tensor = learner.heads(joined)
+        return logits.float()
+
+    def forward(self, learner: Learner, inputs: SampleInputs) -> StepOutput:
+        """The loss of the classifier."""
+        return self.output(self.logits(learner, inputs), inputs.targets)
+
+    def answered(self, held_out: HeldOut) -> Iterator[tuple[SampleInputs, StepOutput, list[int]]]:
+        """Every held-out batch with its losses, and the class that the model answers each with."""
+        for inputs in held_out.batches():
+            with held_out.runtime.autocast():
+                logits = self.logits(self.learner, inputs)
+                output = self.output(logits, inputs.targets)
+            yield inputs, output, logits.argmax(-1).tolist()
+
+    def figures(self, held_out: HeldOut) -> Figures:
+        """Losses, and the task's own score."""
+        averages, score = Averages(), self.score()
+        for inputs, output, places in self.answered(held_out):
+            averages.add_output(output)
+            for index, place in zip(inputs.indices, places, strict=True):
+                self.add(score, self.held_out.samples[index], self.answer(place))
+        named = {_identifier(name): value for name, value in score.figures().items()}
+        return averages.means() | named
+
+    def draw(self, figure: Any, held_out: HeldOut) -> None:
+        """Held-out samples with the model's answers."""
+        draw_answers(self, figure, held_out)
+
+    def _loader(self, dataset: Dataset, shorter: tuple[int, ...] | None) -> SampleLoader:
+        return SampleLoader(dataset, super()._loader(dataset, shorter), seed=self.setup.seed)
+
+
+def _identifier(name: str) -> str:
+    """A figure's name without spaces: "vqa, answers yes/no" is vqa_yes_no."""
+    words = "".join(c if c.isalnum() else " " for c in name).split()
+    return "_".join(word for word in words if word != "answers")
