@@ -10,9 +10,10 @@ from rebuilt import with_settings, with_setup
 
 from vlp_fast.data.examples import Example
 from vlp_fast.data.records import Dataset
-from vlp_fast.models.e2e_vlp import E2EVLP
+from vlp_fast.metrics.average_precision import AveragePrecision
+from vlp_fast.models.e2e_vlp import E2EVLP, Detections
 from vlp_fast.tasks.batch_key import BatchKey
-from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPInputs, E2EVLPPretraining
+from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPInputs, E2EVLPPretraining, _score
 from vlp_fast.tasks.step import StepOutput, mean_cross_entropy
 
 B = 8
@@ -264,3 +265,30 @@ def test_the_objectives_weights_reach_the_set_loss(
     one, two = (learn(task, inputs).losses for task in (only_boxes, doubled))
     torch.testing.assert_close(two["detection"], 2 * one["detection"])
     assert one["detection"] > 0
+
+
+def test_boxes_found_where_they_are_score_one(
+    e2e_vlp_task: E2EVLPPretraining, inputs: E2EVLPInputs
+) -> None:
+    """Each query of the last layer answers with a box of its own picture, surely and rightly."""
+    pytest.importorskip("faster_coco_eval")
+    classes = len(e2e_vlp_task.train.class_names)
+    queries = max(inputs.targets.counts)
+    boxes = torch.zeros(2, B, queries, 4)
+    logits = torch.zeros(2, B, queries, classes + 1)
+    logits[1, :, :, classes] = 20.0
+    of_image = zip(
+        inputs.targets.boxes.split(inputs.targets.counts),
+        inputs.targets.labels.split(inputs.targets.counts),
+        strict=True,
+    )
+    for image, (own, labels) in enumerate(of_image):
+        boxes[1, image, : len(own)] = own
+        logits[1, image, range(len(own)), labels] = 40.0
+    score = AveragePrecision(e2e_vlp_task.train.class_names)
+    _score(Detections(logits=logits, boxes=boxes, attribute_logits=None), inputs, score)
+    assert score.summary() == pytest.approx({"ap": 1.0, "ap50": 1.0})
+    swapped = Detections(logits=logits, boxes=boxes.roll(1, 1), attribute_logits=None)
+    other = AveragePrecision(e2e_vlp_task.train.class_names)
+    _score(swapped, inputs, other)
+    assert other.summary()["ap"] < 0.5
