@@ -14,6 +14,8 @@ import pytest
 import torch
 from interpreted_once import patch_once
 
+pytest_plugins = ["micro_runs"]
+
 HAS_GPU = torch.cuda.is_available()
 if not HAS_GPU:
     # Triton reads it at import, so this line must run before any test module does.

@@ -12,12 +12,13 @@ The public names below are imported on first use (PEP 562), so that ``import vlp
     engine/      time: steps, evaluation, checkpoints
     errors.py    errors that are one line for the user
     layers/      modules, each usable on its own
+    metrics/     figures from predictions and truth
     models/      one file is a paper's figure
     native.py    the one place that imports vlp_fast._C
     ops/         operators: schema, backends, public function
     recipes/     functions that return a whole RunConfig
     reference/   the definitions in plain torch
-    tasks/       one file per objective
+    tasks/       what a run learns
     threads.py   how threads of a CPU wait
     kernels/     Triton programs, from kernels/
     benchmarks/  every operator beside its peers, from benchmarks/

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vlp_fast.data.config import DataConfig
 from vlp_fast.data.leak import without_training_pictures
 from vlp_fast.data.records import Dataset, Record
-from vlp_fast.engine.experiment import _datasets
 from vlp_fast.errors import InputError
-from vlp_fast.recipes import recipe
+from vlp_fast.models.config import SohoConfig
+from vlp_fast.tasks.config import RunLength, TaskSetup
+from vlp_fast.tasks.reading import read_splits
 
 Make = Callable[..., Dataset]
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250), (90, 90, 0))
@@ -121,14 +123,15 @@ def test_a_run_does_not_measure_on_its_training_pictures(
     coco_folder: Path, write_image: Callable[..., Path]
 ) -> None:
     """All pictures of this folder are alike, so those of the same name are the same."""
-    run = recipe("soho_tiny")
-    run = replace(
-        run,
-        data=replace(run.data, root=coco_folder),
-        train=replace(run.train, batch_size=2, held_out_images=2),
+    setup = TaskSetup(
+        data=DataConfig(root=coco_folder),
+        model=SohoConfig(),
+        length=RunLength(steps=1, epochs=1.0, batch_size=2, accumulate=1),
+        seed=0,
+        held_out_images=2,
     )
     with pytest.raises(InputError, match=r"every other picture of COCO val2017 is in COCO train"):
-        _datasets(run)
+        read_splits(setup)
     write_image(coco_folder / "val2017" / "000000000002.png", colour=(1, 2, 3))
-    train, held_out = _datasets(run)
+    train, held_out = read_splits(setup)
     assert (len(train), [r.image_id for r in held_out.records]) == (5, [2])

@@ -9,9 +9,10 @@ from vlp_fast.layers.decoding import DecodingState, LayerCache
 from vlp_fast.layers.positions import TablePositions
 from vlp_fast.layers.sequences import Spans
 from vlp_fast.models.e2e_vlp import Detections
+from vlp_fast.models.model import Seen
 from vlp_fast.models.soho import VisualTokens
 
-RECORDS = (Spans, TablePositions, LayerCache, DecodingState, Detections, VisualTokens)
+RECORDS = (Spans, TablePositions, LayerCache, DecodingState, Detections, Seen, VisualTokens)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)

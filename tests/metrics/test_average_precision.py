@@ -1,38 +1,33 @@
 """COCO's AP in the frame that the model sees."""
 
-import pytest
-import torch
+import sys
 
-from vlp_fast.metrics.average_precision import AveragePrecision
-from vlp_fast.ops import make_targets
-from vlp_fast.ops.boxes import xyxy_to_cxcywh
-from vlp_fast.tasks.pretraining.detection import Prediction
+import numpy as np
+import pytest
+
+from vlp_fast.metrics.average_precision import AveragePrecision, is_available
 
 pytest.importorskip("faster_coco_eval")
 
-
+Answer = tuple[np.ndarray, np.ndarray, np.ndarray]
 SIZES = {7: (400, 640), 9: (300, 100)}
-BOXES = torch.tensor([[0.1, 0.2, 0.45, 0.8], [0.5, 0.2, 0.9, 0.8]])
+BOXES = np.array([[0.1, 0.2, 0.45, 0.8], [0.5, 0.2, 0.9, 0.8]], dtype=np.float32)
 
 
-def add(precision: AveragePrecision, answers: dict[int, Prediction]) -> None:
+def add(precision: AveragePrecision, answers: dict[int, Answer]) -> None:
     """Two objects, of classes 0 and 1, side by side in the middle of each picture."""
-    truth = (xyxy_to_cxcywh(BOXES), torch.tensor([0, 1]), torch.tensor([-1, -1]))
-    targets = make_targets([truth] * len(answers))
+    truth = [(BOXES, np.array([0, 1]))] * len(answers)
     sizes = [SIZES[image_id] for image_id in answers]
-    precision.add(tuple(answers), sizes, targets, list(answers.values()))
+    precision.add(tuple(answers), sizes, truth, list(answers.values()))
 
 
-def answer(
-    *, shift: float = 0.0, labels: tuple[int, int] = (0, 1), spare: bool = False
-) -> Prediction:
-    boxes = BOXES + torch.tensor([shift, 0, shift, 0])
-    scores = torch.tensor([0.9, 0.8])
+def answer(*, shift: float = 0.0, labels: tuple[int, int] = (0, 1), spare: bool = False) -> Answer:
+    boxes = BOXES + np.array([shift, 0, shift, 0], dtype=np.float32)
+    scores = np.array([0.9, 0.8])
     if spare:  # a wrong box with the lowest score costs nothing
-        boxes = torch.cat([boxes, torch.tensor([[0.0, 0, 0.05, 0.05]])])
-        scores = torch.cat([scores, torch.tensor([0.1])])
-    classes = torch.tensor([*labels, *([0] if spare else [])])
-    return Prediction(boxes=boxes.float(), labels=classes, scores=scores, attributes=None)
+        boxes = np.concatenate([boxes, np.array([[0.0, 0, 0.05, 0.05]], dtype=np.float32)])
+        scores = np.append(scores, 0.1)
+    return boxes, np.array([*labels, *([0] if spare else [])]), scores
 
 
 def score(**changes: object) -> dict[str, float]:
@@ -59,10 +54,7 @@ def test_wrong_classes_score_nothing() -> None:
 
 def test_an_image_without_detections_counts_as_missed() -> None:
     precision = AveragePrecision(("a", "b"))
-    empty = torch.zeros(0)
-    nothing = Prediction(
-        boxes=torch.zeros(0, 4), labels=empty.long(), scores=empty, attributes=None
-    )
+    nothing = (np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros(0))
     add(precision, {7: answer(), 9: nothing})
     assert precision.summary()["ap"] == pytest.approx(0.5, abs=0.01)
     blind = AveragePrecision(("a", "b"))
@@ -75,3 +67,13 @@ def test_a_picture_that_stands_in_for_a_broken_one_counts_once() -> None:
     add(precision, {7: answer(), 9: answer()})
     add(precision, {7: answer(labels=(1, 0))})
     assert precision.summary()["ap"] == pytest.approx(1.0)
+
+
+def test_there_are_no_figures_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    precision = AveragePrecision(("a", "b"))
+    add(precision, {7: answer()})
+    assert is_available()
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    assert precision.summary() == {}
+    monkeypatch.setattr("vlp_fast.metrics.average_precision.find_spec", lambda name: None)
+    assert not is_available()

@@ -6,7 +6,7 @@ from typing import TypeVar
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_e2e_vlp import SIZES, TINY, encode, image_only, random_ids, random_maps, tiny_model
+from tiny_e2e_vlp import SIZES, TINY, image_only, random_ids, random_maps, read, tiny_model
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -43,7 +43,7 @@ def test_real_backbone_fits_its_grid() -> None:
 def test_encoder_input_row_by_row() -> None:
     model = tiny_model()
     ids = random_ids(5)
-    memory, grid, packing = encode(model, ids, [3, 0, 2], [0, 2, -1])
+    memory, grid, packing = read(model, ids, [3, 0, 2], [0, 2, -1])
     cells, sine = model.features(random_maps(), grid), model.sine_position(grid)
     text = model.text_embeddings(ids, torch.tensor([0, 1, 2, 0, 1]))
 
@@ -56,7 +56,7 @@ def test_encoder_input_row_by_row() -> None:
 
 def test_detection_reads_every_decoder_layer() -> None:
     model = tiny_model()
-    memory, grid, packing = encode(model, random_ids(4), [3, 0, 1], [1, 1, 2])
+    memory, grid, packing = read(model, random_ids(4), [3, 0, 1], [1, 1, 2])
     found = model.detect(memory, grid, packing)
     assert found.logits.shape == (3, 3, 5, 8)
     assert found.boxes.shape == (3, 3, 5, 4)
@@ -86,7 +86,7 @@ def test_attribute_head_is_optional() -> None:
 
 def test_matching_and_masked_words_read_encoder_rows() -> None:
     model = tiny_model()
-    memory, _, packing = encode(model, random_ids(4), [3, 1], [1, 0])
+    memory, _, packing = read(model, random_ids(4), [3, 1], [1, 0])
     match = model.match_logits(memory[packing.first_rows])
     torch.testing.assert_close(match[1], model.matching_head(memory[11]))
     words = model.masked_word_logits(memory[packing.text_rows])
@@ -97,7 +97,7 @@ def test_matching_and_masked_words_read_encoder_rows() -> None:
 def test_batch_mates_do_not_change_a_result() -> None:
     model = tiny_model()
     ids, caption = random_ids(6), random_ids(4, seed=3)
-    memory, grid, packing = encode(model, ids, [2, 3, 1], [0, 1, 2])
+    memory, grid, packing = read(model, ids, [2, 3, 1], [0, 1, 2])
     together = model.detect(memory, grid, packing)
     rows, images = select_sequences(make_packing([0, 0, 0], [0, 1, 2], grid), [0, 1, 2])
     pictures, _, _ = image_only(model)
@@ -110,11 +110,11 @@ def test_batch_mates_do_not_change_a_result() -> None:
     height, width = SIZES[1]
     alone_grid = make_grid([SIZES[1]], SIZES[1])
     alone_packing = make_packing([3], [0], alone_grid)
-    cells = model.features(random_maps()[1:2, :, :height, :width], alone_grid)
-    alone = model.encode(ids[2:5], cells, alone_grid, alone_packing)
+    seen = model.see(random_maps()[1:2, :, :height, :width], alone_grid, [SIZES[1]])
+    alone = model.read(ids[2:5], seen, alone_grid, alone_packing)
     found = model.detect(alone, alone_grid, alone_packing)
     alone_images = make_packing([0], [0], alone_grid)
-    picture = model.encode(random_ids(0), cells, alone_grid, alone_images)
+    picture = model.read(random_ids(0), seen, alone_grid, alone_images)
     alone_logits = model.caption_logits(
         caption, make_packing([4], [-1], None), picture, alone_grid, alone_images
     )
@@ -134,7 +134,7 @@ def test_batch_mates_do_not_change_a_result() -> None:
 def test_a_word_has_no_grid_position() -> None:
     # A sequence without an image must not notice where the images of the others lie.
     model = tiny_model()
-    memory, _, _ = encode(model, random_ids(4), [4], [-1])
+    memory, _, _ = read(model, random_ids(4), [4], [-1])
     rows = model.text_embeddings(random_ids(4), torch.arange(4))
     expected = model.encoder(rows, make_packing([4], [-1], None), None)
     torch.testing.assert_close(memory, expected)
@@ -149,8 +149,8 @@ def test_every_parameter_gets_a_gradient_from_the_joint_loss() -> None:
     image_sizes = [(18, 9), (7, 13)]
     grid = make_grid(*model.grid_sizes(image_sizes, (18, 13)))
     packing = make_packing([3, 4, 0, 0], [0, 1, 0, 1], grid)
-    cells = model.features(torch.randn(2, 3, 18, 13), grid, image_sizes)
-    memory = model.encode(random_ids(7), cells, grid, packing)
+    seen = model.see(torch.randn(2, 3, 18, 13), grid, image_sizes)
+    memory = model.read(random_ids(7), seen, grid, packing)
     rows, images = select_sequences(packing, [2, 3])
     found = model.detect(memory[rows], grid, images)
     assert found.attribute_logits is not None
@@ -193,11 +193,11 @@ def test_nothing_asks_the_device_for_a_value() -> None:
         grid, packing = faked(grid, mode), faked(packing, mode)
         images, captions = faked(images, mode), faked(captions, mode)
         model = build_e2e_vlp(TINY)
-        cells = model.features(torch.empty(2, 3, 18, 13), grid)
+        seen = model.see(torch.empty(2, 3, 18, 13), grid, [(18, 9), (7, 13)])
         ids = torch.empty(8, dtype=torch.int64)
-        memory = model.encode(ids[:7], cells, grid, packing)
+        memory = model.read(ids[:7], seen, grid, packing)
         found = model.detect(memory, grid, packing)
-        pictures = model.encode(ids[:0], cells, grid, images)
+        pictures = model.read(ids[:0], seen, grid, images)
         logits = model.caption_logits(ids, captions, pictures, grid, images)
         (found.logits.sum() + found.boxes.sum() + logits.sum()).backward()
         written = model.generate(pictures, grid, images, start_id=1, end_id=2, max_length=4)
@@ -226,9 +226,9 @@ def test_bfloat16_autocast_stays_close() -> None:
 def test_wrong_lengths_are_named() -> None:
     model = tiny_model()
     with pytest.raises(ValueError, match=r"shape \(4,\), expected \(5,\)"):
-        encode(model, random_ids(4), [5], [0])
+        read(model, random_ids(4), [5], [0])
     with pytest.raises(ValueError, match=r"a text of 13 tokens, .* 12, .*; truncate it"):
-        encode(model, random_ids(13), [13], [0])
+        read(model, random_ids(13), [13], [0])
     memory, grid, packing = image_only(model)
     captions = make_packing([2, 2], [-1, -1], None)
     with pytest.raises(ValueError, match="2 captions and 3 memories"):

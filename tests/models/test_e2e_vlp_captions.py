@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_e2e_vlp import TINY, MapBackbone, encode, image_only, random_ids, tiny_model
+from tiny_e2e_vlp import TINY, MapBackbone, image_only, random_ids, read, tiny_model
 from torch import Tensor
 
 from vlp_fast.layers.embeddings import SinePosition
@@ -103,7 +103,7 @@ def test_caption_logits_do_not_depend_on_the_text_input() -> None:
     captions = make_packing([3, 2], [-1, -1], None)
 
     def outputs(text: Tensor) -> tuple[Tensor, Tensor]:
-        memory, grid, packing = encode(model, text, [4, 3, 0, 0], [0, 1, 0, 1])
+        memory, grid, packing = read(model, text, [4, 3, 0, 0], [0, 1, 0, 1])
         rows, images = select_sequences(packing, [2, 3])
         logits = model.caption_logits(random_ids(5), captions, memory[rows], grid, images)
         return logits, model.detect(memory, grid, packing).logits

@@ -33,9 +33,9 @@ def hidden_rows(model: Soho) -> Tensor:
     grid = make_grid(sizes, map_size)
     dtype = model.norm.weight.dtype
     images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
-    tokens = model.embed_image(images, grid, ((32, 32),))
+    seen = model.see(images, grid, ((32, 32),))
     packing = make_packing([4], [0], grid)
-    return model.encode(torch.tensor([1, 2, 3, 4]), tokens, None, grid, packing)
+    return model.read(torch.tensor([1, 2, 3, 4]), seen, grid, packing)
 
 
 @FORMATS

@@ -13,7 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vlp_fast.layers.residual_block import FrozenNorm
 from vlp_fast.models.config import BackboneConfig, SohoConfig
-from vlp_fast.models.soho import Soho, VisualTokens, build_soho
+from vlp_fast.models.model import Seen
+from vlp_fast.models.soho import Soho, build_soho
 from vlp_fast.ops.grid import Grid, gather_cells, make_grid
 from vlp_fast.ops.packing import Packing, make_packing
 
@@ -72,7 +73,7 @@ def joint_loss(model: Soho, step: Step) -> Tensor:
     """MLM + MVM + ITM as in eq. 9, with the objectives reduced to their essence."""
     tokens = model.embed_image(step.images, step.grid, IMAGE_SIZES)
     masked = model.mask_labels(tokens.indices, step.grid, step.noise)
-    hidden = model.encode(step.text_ids, tokens, masked, step.grid, step.packing)
+    hidden = model.read(step.text_ids, model.hide(tokens, masked), step.grid, step.packing)
     words = model.masked_word_logits(hidden[step.packing.text_rows])
     codes = model.code_logits(hidden[step.packing.grid_rows])
     cells = step.packing.grid_cells
@@ -87,13 +88,13 @@ def joint_loss(model: Soho, step: Step) -> Tensor:
     )
 
 
-def encoder_input(model: Soho, step: Step, tokens: VisualTokens, masked: Tensor | None) -> Tensor:
+def encoder_input(model: Soho, step: Step, seen: Seen) -> Tensor:
     """The (T, D) rows that reach the encoder."""
-    seen: list[Tensor] = []
-    hook = model.encoder.register_forward_pre_hook(lambda _, rows: seen.append(rows[0]))
-    model.encode(step.text_ids, tokens, masked, step.grid, step.packing)
+    entered: list[Tensor] = []
+    hook = model.encoder.register_forward_pre_hook(lambda _, rows: entered.append(rows[0]))
+    model.read(step.text_ids, seen, step.grid, step.packing)
     hook.remove()
-    return seen[0]
+    return entered[0]
 
 
 def test_grid_sizes_of_the_papers_resolution() -> None:
@@ -122,7 +123,7 @@ def test_batch_mates_do_not_change_a_result() -> None:
     model.dictionary.initialise_from(model.features(step.images, step.grid, IMAGE_SIZES))
     tokens = model.embed_image(step.images, step.grid, IMAGE_SIZES)
     masked = model.mask_labels(tokens.indices, step.grid, step.noise)
-    hidden = model.encode(step.text_ids, tokens, masked, step.grid, step.packing)
+    hidden = model.read(step.text_ids, model.hide(tokens, masked), step.grid, step.packing)
     assert tokens.indices.unique().numel() > 15
     texts = step.text_ids.split(list(step.packing.text_lengths))
     rows = hidden.split(list(step.packing.lengths))
@@ -137,7 +138,8 @@ def test_batch_mates_do_not_change_a_result() -> None:
         assert torch.equal(own_masked, masked[own])
         for sequence in range(4 * image, 4 * image + 4):
             packing = make_packing([len(texts[sequence])], [0], grid)
-            expected = model.encode(texts[sequence], own_tokens, own_masked, grid, packing)
+            shown = model.hide(own_tokens, own_masked)
+            expected = model.read(texts[sequence], shown, grid, packing)
             torch.testing.assert_close(rows[sequence], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -174,7 +176,7 @@ def test_paper_feeds_the_codes_and_only_valid_cells_enter_the_dictionary() -> No
     step = make_step(model)
     old = model.dictionary.embed.clone()
     tokens = model.embed_image(step.images, step.grid, IMAGE_SIZES)
-    assert torch.equal(tokens.embedding, old[tokens.indices])
+    assert torch.equal(tokens.cells, old[tokens.indices])
     assert model.dictionary.cluster_sum.sum() == step.grid.num_cells
     assert step.grid.num_cells < 3 * step.grid.map_size[0] * step.grid.map_size[1]
 
@@ -204,9 +206,7 @@ def test_official_neck_equals_its_description() -> None:
     mixture = share[:, :1] * codes + share[:, 1:] * x
     tokens = model.embed_image(step.images, step.grid, IMAGE_SIZES)
     assert torch.equal(tokens.indices, nearest[step.grid.cell_index])
-    torch.testing.assert_close(
-        tokens.embedding, gather_cells(mixture, step.grid), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(tokens.cells, gather_cells(mixture, step.grid), rtol=1e-4, atol=1e-5)
 
 
 def test_official_padding_takes_part_in_the_counts() -> None:
@@ -235,13 +235,13 @@ def test_masked_cells_are_replaced_before_the_position_on_foreign_pairs_too() ->
     step = make_step(model)
     tokens = model.embed_image(step.images, step.grid, IMAGE_SIZES)
     masked = model.mask_labels(tokens.indices, step.grid, step.noise)
-    rows = encoder_input(model, step, tokens, masked)[step.packing.grid_rows]
+    rows = encoder_input(model, step, model.hide(tokens, masked))[step.packing.grid_rows]
     cells = step.packing.grid_cells
     position = model.position(step.grid)
     hidden = F.layer_norm(
         model.mask_embedding + position, (32,), model.norm.weight, model.norm.bias
     )
-    shown = F.layer_norm(tokens.embedding + position, (32,), model.norm.weight, model.norm.bias)
+    shown = F.layer_norm(tokens.cells + position, (32,), model.norm.weight, model.norm.bias)
     expected = torch.where(masked[:, None], hidden, shown)
     torch.testing.assert_close(rows, expected[cells])
     # The 12 sequences include the foreign ones: each shows every masked cell of its image.
@@ -257,7 +257,7 @@ def test_text_rows_are_berts_embeddings_and_come_first() -> None:
     model = build(PAPER)
     step = make_step(model)
     tokens = model.embed_image(step.images, step.grid, IMAGE_SIZES)
-    rows = encoder_input(model, step, tokens, None)
+    rows = encoder_input(model, step, tokens)
     text = model.text_embeddings
     length = step.packing.text_lengths[0]
     summed = (
@@ -274,9 +274,9 @@ def test_a_text_that_is_too_long_is_refused() -> None:
     tokens = model.embed_image(step.images, step.grid, ((64, 72),))
     packing = make_packing([13], [0], step.grid)
     with pytest.raises(ValueError, match=r"a text of 13 tokens, .* 12, .*; truncate it"):
-        model.encode(torch.zeros(13, dtype=torch.int64), tokens, None, step.grid, packing)
+        model.read(torch.zeros(13, dtype=torch.int64), tokens, step.grid, packing)
     with pytest.raises(ValueError, match=r"shape \(12,\), expected \(13,\)"):
-        model.encode(torch.zeros(12, dtype=torch.int64), tokens, None, step.grid, packing)
+        model.read(torch.zeros(12, dtype=torch.int64), tokens, step.grid, packing)
 
 
 def test_only_the_published_code_pads_to_a_multiple() -> None:

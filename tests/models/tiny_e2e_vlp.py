@@ -10,6 +10,7 @@ from vlp_fast.models.config import (
     E2EVLPConfig,
 )
 from vlp_fast.models.e2e_vlp import E2EVLP, build_e2e_vlp
+from vlp_fast.models.model import Seen
 from vlp_fast.ops.grid import Grid, make_grid
 from vlp_fast.ops.packing import Packing, make_packing
 
@@ -68,18 +69,18 @@ def random_ids(count: int, seed: int = 2) -> Tensor:
     return torch.randint(23, (count,), generator=torch.Generator().manual_seed(seed))
 
 
-def encode(
+def read(
     model: E2EVLP, ids: Tensor, text_lengths: Sequence[int], image_of: Sequence[int]
 ) -> tuple[Tensor, Grid, Packing]:
     grid = make_grid(SIZES, MAP_SIZE)
     packing = make_packing(text_lengths, image_of, grid)
     maps = random_maps().to(model.input_projection.weight.dtype)
-    memory = model.encode(ids, model.features(maps, grid), grid, packing)
+    memory = model.read(ids, Seen(cells=model.features(maps, grid)), grid, packing)
     return memory, grid, packing
 
 
 def image_only(model: E2EVLP) -> tuple[Tensor, Grid, Packing]:
-    return encode(model, random_ids(0), [0, 0, 0], [0, 1, 2])
+    return read(model, random_ids(0), [0, 0, 0], [0, 1, 2])
 
 
 # Size

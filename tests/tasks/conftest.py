@@ -1,16 +1,19 @@
-"""The objectives over a small drawn world, with tiny models."""
+"""The pre-training tasks over a small drawn world, with tiny models."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from vlp_fast.data.config import DataConfig
 from vlp_fast.data.examples import Example, ImageLoader
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.tokenizer import Tokenizer, train_vocabulary
-from vlp_fast.models.config import BackboneConfig, E2EVLPConfig, SohoConfig
+from vlp_fast.models.config import BackboneConfig, E2EVLPConfig, ModelConfig, SohoConfig
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import Soho
+from vlp_fast.tasks.config import RunLength, TaskSetup
 from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig, SohoPretrainingConfig
 from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPPretraining
 from vlp_fast.tasks.pretraining.soho import SohoPretraining
@@ -18,6 +21,8 @@ from vlp_fast.tasks.pretraining.texts import Corruption
 
 SEED = 11
 MAX_TEXT = 20
+WORDS = 400
+RATE = 0.3
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +32,7 @@ def dataset(small_world: Path) -> Dataset:
 
 @pytest.fixture(scope="session")
 def tokenizer(dataset: Dataset) -> Tokenizer:
-    return train_vocabulary(dataset.captions(), 400)
+    return train_vocabulary(dataset.captions(), WORDS)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +43,26 @@ def examples(dataset: Dataset) -> list[Example]:
 
 @pytest.fixture(scope="session")
 def corruption(tokenizer: Tokenizer) -> Corruption:
-    return Corruption(tokenizer=tokenizer, max_length=MAX_TEXT, rate=0.3)
+    return Corruption(tokenizer=tokenizer, max_length=MAX_TEXT, rate=RATE)
+
+
+@pytest.fixture(scope="session")
+def setup(small_world: Path) -> Callable[[ModelConfig], TaskSetup]:
+    """setup(model) is what a task of that model is built from."""
+
+    def of(model: ModelConfig) -> TaskSetup:
+        data = DataConfig(
+            root=small_world,
+            shorter=None,
+            shorter_held_out=None,
+            longer=None,
+            max_text_length=MAX_TEXT,
+            vocabulary_size=WORDS,
+        )
+        length = RunLength(steps=100, epochs=1.0, batch_size=6, accumulate=1)
+        return TaskSetup(data=data, model=model, length=length, seed=SEED, held_out_images=3)
+
+    return of
 
 
 def backbone() -> BackboneConfig:
@@ -48,14 +72,13 @@ def backbone() -> BackboneConfig:
 
 
 @pytest.fixture(scope="session")
-def soho_config(tokenizer: Tokenizer) -> SohoConfig:
+def soho_config() -> SohoConfig:
     return SohoConfig(
         backbone=backbone(),
         width=32,
         num_heads=4,
         ffn_dim=64,
         layers=2,
-        vocab_size=tokenizer.vocab_size,
         max_positions=32,
         num_codes=16,
         dropout=0.0,
@@ -64,54 +87,38 @@ def soho_config(tokenizer: Tokenizer) -> SohoConfig:
 
 
 @pytest.fixture
-def soho(soho_config: SohoConfig) -> Soho:
-    model = soho_config.build()
-    assert isinstance(model, Soho)
-    return model
+def soho_task(
+    soho_config: SohoConfig, setup: Callable[[ModelConfig], TaskSetup]
+) -> SohoPretraining:
+    task = SohoPretrainingConfig(mask_rate=RATE).build(setup(soho_config))
+    assert isinstance(task, SohoPretraining)
+    return task
 
 
 @pytest.fixture
-def soho_task(dataset: Dataset, corruption: Corruption, soho_config: SohoConfig) -> SohoPretraining:
-    model = soho_config.build()
-    return SohoPretraining(
-        objective=SohoPretrainingConfig(),
-        dataset=dataset,
-        switches=soho_config,
-        corruption=corruption,
-        geometry=model.grid_sizes,
-        seed=SEED,
-    )
+def soho(soho_task: SohoPretraining) -> Soho:
+    return soho_task.model
 
 
 @pytest.fixture
-def e2e_vlp(dataset: Dataset, tokenizer: Tokenizer) -> E2EVLP:
-    model = build_model(
-        E2EVLPConfig(
-            backbone=backbone(),
-            width=32,
-            num_heads=2,
-            head_dim=16,
-            ffn_dim=64,
-            encoder_layers=2,
-            decoder_layers=2,
-            num_queries=10,
-            vocab_size=tokenizer.vocab_size,
-            max_positions=32,
-            num_classes=len(dataset.class_names),
-            num_attributes=len(dataset.attribute_names),
-            dropout=0.0,
-        )
+def e2e_vlp_task(setup: Callable[[ModelConfig], TaskSetup]) -> E2EVLPPretraining:
+    model = E2EVLPConfig(
+        backbone=backbone(),
+        width=32,
+        num_heads=2,
+        head_dim=16,
+        ffn_dim=64,
+        encoder_layers=2,
+        decoder_layers=2,
+        num_queries=10,
+        max_positions=32,
+        dropout=0.0,
     )
-    assert isinstance(model, E2EVLP)
-    return model
+    task = E2EVLPPretrainingConfig(mask_rate=RATE).build(setup(model))
+    assert isinstance(task, E2EVLPPretraining)
+    return task
 
 
 @pytest.fixture
-def e2e_vlp_task(dataset: Dataset, corruption: Corruption, e2e_vlp: E2EVLP) -> E2EVLPPretraining:
-    return E2EVLPPretraining(
-        objective=E2EVLPPretrainingConfig(),
-        dataset=dataset,
-        corruption=corruption,
-        geometry=e2e_vlp.grid_sizes,
-        seed=SEED,
-    )
+def e2e_vlp(e2e_vlp_task: E2EVLPPretraining) -> E2EVLP:
+    return e2e_vlp_task.model

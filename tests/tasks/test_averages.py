@@ -3,7 +3,7 @@
 import torch
 
 from vlp_fast.tasks.averages import Averages
-from vlp_fast.tasks.task import StepOutput
+from vlp_fast.tasks.step import StepOutput
 
 
 def output(loss: float, rows: int) -> StepOutput:

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from rebuilt import with_setup
 
 from vlp_fast.data.examples import Example
 from vlp_fast.models.config import SohoConfig, official
+from vlp_fast.models.soho import Soho
+from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.images import Sizes, batch_images
 from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPPretraining
 from vlp_fast.tasks.pretraining.soho import SohoPretraining
@@ -19,11 +22,17 @@ def halves(sizes: Sizes, padded: tuple[int, int]) -> tuple[Sizes, tuple[int, int
 
 @pytest.mark.parametrize(("multiple", "padded"), [(1, (80, 96)), (64, (128, 128))])
 def test_pictures_lie_in_the_top_left_of_a_multiple(
-    examples: list[Example], multiple: int, padded: tuple[int, int]
+    soho: Soho,
+    examples: list[Example],
+    multiple: int,
+    padded: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Soho, "pad_multiple", multiple)
+    monkeypatch.setattr(soho, "grid_sizes", halves)
     shapes = [tuple(e.image.shape[1:]) for e in examples]
     chosen = [examples[shapes.index(size)] for size in ((64, 64), (64, 96), (80, 64))]
-    images, sizes, grid = batch_images(chosen, halves, multiple)
+    images, sizes, grid = batch_images(chosen, soho)
     assert images.shape == (3, 3, *padded)
     assert sizes == ((64, 64), (64, 96), (80, 64))
     assert (grid.sizes, grid.map_size) == halves(sizes, padded)
@@ -40,8 +49,8 @@ def test_only_the_published_soho_pads_to_32(
     examples: list[Example],
 ) -> None:
     odd = [replace(e, image=e.image[:, :50, :61]) for e in examples[:2]]
-    assert soho_task.collate(odd, 0).images.shape == (2, 3, 50, 61)
-    assert e2e_vlp_task.collate(odd, 0).images.shape == (2, 3, 50, 61)
-    switches = official(soho_config)
-    published = replace(soho_task, switches=switches, geometry=switches.build().grid_sizes)
-    assert published.collate(odd, 0).images.shape == (2, 3, 64, 64)
+    key = BatchKey(soho_task.train, 0, None)
+    assert soho_task.collate(odd, key).images.shape == (2, 3, 50, 61)
+    assert e2e_vlp_task.collate(odd, key).images.shape == (2, 3, 50, 61)
+    published = with_setup(soho_task, model=official(soho_config))
+    assert published.collate(odd, key).images.shape == (2, 3, 64, 64)

@@ -1,17 +1,17 @@
-"""One file per objective: what is corrupted, which head answers, which loss, which count.
+"""What a run learns: a task has its data, its heads, its losses, its figures and its pictures.
 
-Tasks know batches and models; they read no file and own no weights.
+The engine asks a task and knows none by name; tasks own no loop.
 
-    captioning.py  teacher forcing
-    config.py      E2EVLPObjective, SohoObjective
-    detection.py   set prediction, read-out
-    e2e_vlp.py     the joint objective of E2E-VLP
+    averages.py    running means, kept on the device
+    batch_key.py   what a batch derives from
+    config.py      settings of every task, and what it is built from
+    encoding.py    pictures and texts of one's choice through a trained model
+    held_out.py    the samples that figures are measured on
     images.py      a batch's pictures, padded, with their grid
-    itm.py         own and foreign captions
-    mlm.py         masked words
-    mvm.py         masked visual codes
-    soho.py        the joint objective of SOHO
-    tagging.py     warm-up of a CNN without ImageNet weights
-    task.py        StepOutput
-    texts.py       from texts to flat tokens
+    inputs.py      a batch: tensors that move together
+    pretraining/   the pre-training of both systems
+    reading.py     two data sets of pictures with captions
+    step.py        losses and counts of a step
+    task.py        Task, Objective, Stage, Learner
+    vocabulary.py  the words of a run
 """

@@ -10,21 +10,22 @@ import torch
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.errors import InputError
-from vlp_fast.tasks.pretraining.codebook import start_codebook
+from vlp_fast.tasks.pretraining.soho import SohoPretraining
 
 Make = Callable[..., RunConfig]
 
 
 @pytest.fixture(scope="module")
 def experiment(micro: Make, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    run = micro("soho_tiny", tmp_path_factory.mktemp("codebook") / "run", codebook_samples=100)
-    return build_experiment(run)
+    run = micro("soho_tiny", tmp_path_factory.mktemp("codebook") / "run")
+    return build_experiment(replace(run, task=replace(run.task, codebook_samples=100)))
 
 
 def started(experiment: Experiment, spoilt: int) -> str:
     """Starts the dictionary with that many features of a batch that are not finite."""
-    features = experiment.model.features
-    said: list[str] = []
+    task = experiment.task
+    assert isinstance(task, SohoPretraining)
+    features = task.model.features
 
     def some(*inputs: Any) -> torch.Tensor:
         found = features(*inputs).clone()
@@ -32,9 +33,10 @@ def started(experiment: Experiment, spoilt: int) -> str:
         return found
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(experiment.model, "features", some)
-        start_codebook(experiment, said.append)
-    return said[0]
+        patch.setattr(task.model, "features", some)
+        said = task.begin(task.learner, experiment.first_batches, experiment.precision)
+    assert said is not None
+    return said
 
 
 def test_features_that_are_not_finite_are_left_out_and_counted(experiment: Experiment) -> None:
@@ -42,13 +44,15 @@ def test_features_that_are_not_finite_are_left_out_and_counted(experiment: Exper
     said = started(experiment, 3)
     assert "k-means over 9" in said
     assert said.endswith("that are not finite")
-    assert experiment.model.dictionary.embed.isfinite().all()  # type: ignore[union-attr]
+    assert experiment.learner.model.dictionary.embed.isfinite().all()  # type: ignore[union-attr]
 
 
-def test_a_cnn_that_has_diverged_is_named_as_the_reason(experiment: Experiment) -> None:
+def test_a_cnn_that_has_diverged_is_named_as_the_reason(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(InputError, match=r"100 of the first 100 features .* not finite: the CNN"):
         started(experiment, 10**6)
-    few = replace(experiment, run=replace(experiment.run, train=replace(
-        experiment.run.train, codebook_samples=20)))  # fmt: skip
+    few = replace(experiment.task.settings, codebook_samples=20)
+    monkeypatch.setattr(experiment.task, "settings", few)
     with pytest.raises(InputError, match="hold 20 features, too few for 32 codes"):
-        started(few, 0)
+        started(experiment, 0)

@@ -12,7 +12,7 @@ from vlp_fast.data.world.language import is_true
 from vlp_fast.data.world.layouts import read_scenes
 from vlp_fast.engine.experiment import build_experiment
 from vlp_fast.recipes import recipe
-from vlp_fast.tasks.pretraining.curriculum import Curriculum, easiest_first
+from vlp_fast.tasks.pretraining.curriculum import Curriculum, CurriculumOrder, easiest_first
 
 COUNTS = tuple(sorted([1, 2, 3, 4] * 100))
 
@@ -84,4 +84,8 @@ def test_its_length_is_a_share_of_the_run(small_world: Path, steps: int | None) 
     )
     experiment = build_experiment(run)
     assert experiment.total_steps == (steps or 8 * 54 // 6)
-    assert experiment.curriculum.steps == experiment.total_steps // 4
+    order = experiment.task.order(experiment.order)
+    assert isinstance(order, CurriculumOrder)
+    assert order.curriculum.steps == experiment.total_steps // 4
+    counts = tuple(len(record.boxes) for record in experiment.task.train.records)
+    assert order.curriculum.box_counts == counts == tuple(sorted(counts))

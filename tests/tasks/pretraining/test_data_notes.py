@@ -7,21 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from vlp_fast.engine import data_notes as module
 from vlp_fast.engine.config import RunConfig
-from vlp_fast.engine.data_notes import data_notes
 from vlp_fast.engine.experiment import build_experiment
+from vlp_fast.engine.notes import split_notes
+from vlp_fast.tasks.pretraining import e2e_vlp as module
 
 Make = Callable[..., RunConfig]
 
 
 def notes(run: RunConfig, train: tuple[str, ...] = (), held_out: tuple[str, ...] = ()) -> list[str]:
-    built = build_experiment(run)
-    return list(
-        data_notes(
-            built.run, replace(built.train, notes=train), replace(built.held_out, notes=held_out)
-        )
-    )
+    task = build_experiment(run).task
+    task.train = replace(task.train, notes=train)
+    task.held_out = replace(task.held_out, notes=held_out)
+    return list(split_notes(task))
 
 
 def test_a_note_names_its_split_and_comes_once(micro: Make, tmp_path: Path) -> None:
@@ -39,7 +37,7 @@ def test_held_out_images_of_one_caption_are_matched_with_those_of_training(
     micro: Make, small_world: Path, tmp_path: Path
 ) -> None:
     run = micro("soho_tiny", tmp_path / "run")
-    assert build_experiment(run).held_out.foreign_captions == ()
+    assert build_experiment(run).task.held_out.foreign_captions == ()
     document = json.loads((small_world / "dataset_coco.json").read_text())
     for image in document["images"]:
         if image["split"] == "val":
@@ -47,13 +45,14 @@ def test_held_out_images_of_one_caption_are_matched_with_those_of_training(
     (tmp_path / "dataset_coco.json").write_text(json.dumps(document))
     (tmp_path / "images").symlink_to(small_world / "images")
     built = build_experiment(replace(run, data=replace(run.data, root=tmp_path)))
-    assert built.held_out.foreign_captions == tuple(dict.fromkeys(built.train.captions()))
+    foreign = tuple(dict.fromkeys(built.task.train.captions()))
+    assert built.task.held_out.foreign_captions == foreign
     assert any("matching takes foreign ones from training" in note for note in built.notes)
 
 
 def test_more_boxes_than_queries_are_told(micro: Make, tmp_path: Path) -> None:
     run = micro("e2e_vlp_tiny", tmp_path)
-    counts = [len(record.labels) for record in build_experiment(run).train.records]
+    counts = [len(record.labels) for record in build_experiment(run).task.train.records]
     assert notes(run) == []
     assert max(counts) > 2
     few = replace(run, model=replace(run.model, num_queries=2))
@@ -66,7 +65,7 @@ def test_more_boxes_than_queries_are_told(micro: Make, tmp_path: Path) -> None:
     assert said[1].startswith("held out: ")
     enough = replace(run, model=replace(run.model, num_queries=max(counts)))
     assert not any(line.startswith("train") for line in notes(enough))
-    without = replace(few, objective=replace(few.objective, detection=False))
+    without = replace(few, task=replace(few.task, detection=False))
     assert notes(without) == []
 
 

@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 import torch
+from first_records import FirstRecords
+from rebuilt import with_settings, with_setup
 
 from vlp_fast.data.examples import Example
 from vlp_fast.data.records import Dataset
-from vlp_fast.models.e2e_vlp import E2EVLP
-from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPInputs, E2EVLPPretraining
-from vlp_fast.tasks.task import mean_cross_entropy
+from vlp_fast.metrics.average_precision import AveragePrecision
+from vlp_fast.models.e2e_vlp import E2EVLP, Detections
+from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPInputs, E2EVLPPretraining, _score
+from vlp_fast.tasks.step import StepOutput, mean_cross_entropy
 
 B = 8
 LOSSES = {"mlm", "itm", "detection", "captioning"}
@@ -18,11 +22,18 @@ LOSSES = {"mlm", "itm", "detection", "captioning"}
 
 @pytest.fixture
 def inputs(e2e_vlp_task: E2EVLPPretraining, examples: list[Example]) -> E2EVLPInputs:
-    return e2e_vlp_task.collate(examples[:B], 0)
+    return batch(e2e_vlp_task, examples[:B])
 
 
-def with_objective(task: E2EVLPPretraining, **changes: Any) -> E2EVLPPretraining:
-    return replace(task, objective=replace(task.objective, **changes))
+def batch(
+    task: E2EVLPPretraining, examples: list[Example], epoch: int = 0, step: int = 0
+) -> E2EVLPInputs:
+    return task.collate(examples, BatchKey(task.train, epoch, step))
+
+
+def learn(task: E2EVLPPretraining, inputs: E2EVLPInputs) -> StepOutput:
+    output: StepOutput = task.learner(task, inputs)
+    return output
 
 
 def restored(inputs: E2EVLPInputs) -> list[list[int]]:
@@ -55,7 +66,7 @@ def test_joint_sequences_first_then_the_images_alone(inputs: E2EVLPInputs) -> No
 def test_masked_rows_decode_back_and_belong_to_matching_texts(
     e2e_vlp_task: E2EVLPPretraining, examples: list[Example]
 ) -> None:
-    inputs = e2e_vlp_task.collate(examples, 1)
+    inputs = batch(e2e_vlp_task, examples, 1)
     matched = inputs.is_matched.bool().tolist()
     assert 0 < sum(matched) < len(matched)
     sequences = set(inputs.packing.sequence_of[inputs.masked_rows].tolist())
@@ -67,7 +78,7 @@ def test_masked_rows_decode_back_and_belong_to_matching_texts(
 
 
 def test_half_of_the_pairs_match(e2e_vlp_task: E2EVLPPretraining, examples: list[Example]) -> None:
-    drawn = [e2e_vlp_task.collate(examples, epoch).is_matched for epoch in range(40)]
+    drawn = [batch(e2e_vlp_task, examples, epoch).is_matched for epoch in range(40)]
     share = torch.cat(drawn).float().mean()
     assert share == pytest.approx(0.5, abs=0.05)
     per_image = torch.stack(drawn).float().mean(0)
@@ -78,9 +89,9 @@ def test_half_of_the_pairs_match(e2e_vlp_task: E2EVLPPretraining, examples: list
 def test_a_mismatched_text_is_no_own_caption_and_not_true(
     e2e_vlp_task: E2EVLPPretraining, examples: list[Example], dataset: Dataset
 ) -> None:
-    task = with_objective(e2e_vlp_task, mismatch_rate=1.0)
-    task = replace(task, corruption=replace(task.corruption, rate=1e-9))
-    inputs = task.collate(examples, 0, pool=9)
+    task = with_settings(e2e_vlp_task, mismatch_rate=1.0, mask_rate=1e-9)
+    task.curriculum = FirstRecords()
+    inputs = batch(task, examples, step=9)
     assert not inputs.is_matched.any()
     assert len(inputs.masked_rows) == 0
     pool = ids_of(task, tuple(c for r in dataset.records[:9] for c in r.captions))
@@ -94,8 +105,8 @@ def test_a_mismatched_text_is_no_own_caption_and_not_true(
 def test_captions_are_the_images_own_even_where_the_text_is_foreign(
     e2e_vlp_task: E2EVLPPretraining, examples: list[Example]
 ) -> None:
-    task = with_objective(e2e_vlp_task, mismatch_rate=1.0)
-    inputs = task.collate(examples, 0)
+    task = with_settings(e2e_vlp_task, mismatch_rate=1.0)
+    inputs = batch(task, examples)
     lengths = list(inputs.caption_packing.text_lengths)
     assert inputs.caption_packing.image_of == (-1,) * len(examples)
     read, answer = inputs.caption_ids.split(lengths), inputs.caption_targets.split(lengths)
@@ -111,8 +122,8 @@ def test_captions_are_the_images_own_even_where_the_text_is_foreign(
 def test_a_matching_text_is_not_the_caption_to_write(
     e2e_vlp_task: E2EVLPPretraining, examples: list[Example]
 ) -> None:
-    task = with_objective(e2e_vlp_task, mismatch_rate=0.0)
-    inputs = task.collate(examples, 0)
+    task = with_settings(e2e_vlp_task, mismatch_rate=0.0)
+    inputs = batch(task, examples)
     lengths = list(inputs.caption_packing.text_lengths)
     for example, text, seen in zip(
         examples, restored(inputs), inputs.caption_ids.split(lengths), strict=False
@@ -125,8 +136,8 @@ def test_a_matching_text_is_not_the_caption_to_write(
 def test_detection_reads_joint_or_image_only_sequences(
     e2e_vlp_task: E2EVLPPretraining, examples: list[Example], rate: float, expected: set[int]
 ) -> None:
-    task = with_objective(e2e_vlp_task, image_only_detection_rate=rate)
-    inputs = task.collate(examples, 0)
+    task = with_settings(e2e_vlp_task, image_only_detection_rate=rate)
+    inputs = batch(task, examples)
     count = len(examples)
     sequences = inputs.packing.sequence_of[inputs.detection_rows].unique_consecutive().tolist()
     assert {s // count for s in sequences} == expected
@@ -144,28 +155,28 @@ def test_targets_are_the_boxes_of_the_images(inputs: E2EVLPInputs, examples: lis
 def test_collate_is_a_function_of_seed_epoch_and_index(
     e2e_vlp_task: E2EVLPPretraining, examples: list[Example]
 ) -> None:
-    task = with_objective(e2e_vlp_task, image_only_detection_rate=0.5)
+    task = with_settings(e2e_vlp_task, image_only_detection_rate=0.5)
 
-    def of(task: E2EVLPPretraining, batch: list[Example], epoch: int, place: int) -> Any:
-        inputs = task.collate(batch, epoch)
+    def of(task: E2EVLPPretraining, shown: list[Example], epoch: int, place: int) -> Any:
+        inputs = batch(task, shown, epoch)
         text = inputs.text_ids.split(list(inputs.packing.text_lengths))[place]
         caption = inputs.caption_ids.split(list(inputs.caption_packing.text_lengths))[place]
         sequences = inputs.packing.sequence_of[inputs.detection_rows].unique_consecutive()
-        alone = bool(sequences[place] >= len(batch))
+        alone = bool(sequences[place] >= len(shown))
         return text.tolist(), caption.tolist(), int(inputs.is_matched[place]), alone
 
     expected = [of(task, [examples[5]], epoch, 0) for epoch in range(6)]
     assert [of(task, examples[:8], epoch, 5) for epoch in range(6)] == expected
     assert of(task, [examples[9], examples[5]], 2, 1) == expected[2]
     assert expected[0] != expected[1]
-    assert of(replace(task, seed=task.seed + 1), [examples[5]], 0, 0) != expected[0]
+    assert of(with_setup(task, seed=task.setup.seed + 1), [examples[5]], 0, 0) != expected[0]
     assert of(task, [replace(examples[5], index=6)], 0, 0) != expected[0]
 
 
 def test_the_total_is_the_sum_of_four_losses(
-    e2e_vlp: E2EVLP, e2e_vlp_task: E2EVLPPretraining, inputs: E2EVLPInputs
+    e2e_vlp_task: E2EVLPPretraining, inputs: E2EVLPInputs
 ) -> None:
-    output = e2e_vlp_task.forward(e2e_vlp, inputs)
+    output = learn(e2e_vlp_task, inputs)
     assert set(output.losses) == LOSSES
     torch.testing.assert_close(output.total, sum(output.losses.values()))
     assert all(float(loss.detach()) > 0 for loss in output.losses.values())
@@ -179,8 +190,8 @@ def test_an_objective_can_be_left_out(
     e2e_vlp: E2EVLP, e2e_vlp_task: E2EVLPPretraining, inputs: E2EVLPInputs, absent: str
 ) -> None:
     e2e_vlp.eval()
-    task = with_objective(e2e_vlp_task, **{absent: False})
-    every, fewer = e2e_vlp_task.forward(e2e_vlp, inputs), task.forward(e2e_vlp, inputs)
+    task = with_settings(e2e_vlp_task, **{absent: False})
+    every, fewer = learn(e2e_vlp_task, inputs), learn(task, inputs)
     assert set(fewer.losses) == LOSSES - {absent}
     torch.testing.assert_close(fewer.total, every.total - every.losses[absent])
 
@@ -189,9 +200,9 @@ def test_words_and_pairs_are_read_at_their_rows(
     e2e_vlp: E2EVLP, e2e_vlp_task: E2EVLPPretraining, inputs: E2EVLPInputs
 ) -> None:
     e2e_vlp.eval()
-    output = e2e_vlp_task.forward(e2e_vlp, inputs)
-    cells = e2e_vlp.features(inputs.images, inputs.grid, inputs.image_sizes)
-    memory = e2e_vlp.encode(inputs.text_ids, cells, inputs.grid, inputs.packing)
+    output = learn(e2e_vlp_task, inputs)
+    seen = e2e_vlp.see(inputs.images, inputs.grid, inputs.image_sizes)
+    memory = e2e_vlp.read(inputs.text_ids, seen, inputs.grid, inputs.packing)
     logits = e2e_vlp.masked_word_logits(memory)
     words = [
         -logits[row].log_softmax(0)[target]
@@ -214,9 +225,9 @@ def test_the_caption_loss_sees_the_image_and_never_the_text(
     e2e_vlp.eval()
     other_text = replace(inputs, text_ids=inputs.text_ids.flip(0))
     other_image = replace(inputs, images=inputs.images.flip(1))
-    before = e2e_vlp_task.forward(e2e_vlp, inputs).losses
-    told = e2e_vlp_task.forward(e2e_vlp, other_text).losses
-    shown = e2e_vlp_task.forward(e2e_vlp, other_image).losses
+    before = learn(e2e_vlp_task, inputs).losses
+    told = learn(e2e_vlp_task, other_text).losses
+    shown = learn(e2e_vlp_task, other_image).losses
     torch.testing.assert_close(told["captioning"], before["captioning"], rtol=0, atol=1e-6)
     assert (told["itm"] - before["itm"]).abs() > 1e-5
     assert (shown["captioning"] - before["captioning"]).abs() > 1e-6
@@ -226,9 +237,9 @@ def test_label_smoothing_reaches_the_caption_loss(
     e2e_vlp: E2EVLP, e2e_vlp_task: E2EVLPPretraining, inputs: E2EVLPInputs
 ) -> None:
     e2e_vlp.eval()
-    task = with_objective(e2e_vlp_task, label_smoothing=0.3)
-    cells = e2e_vlp.features(inputs.images, inputs.grid, inputs.image_sizes)
-    memory = e2e_vlp.encode(inputs.text_ids, cells, inputs.grid, inputs.packing)
+    task = with_settings(e2e_vlp_task, label_smoothing=0.3)
+    seen = e2e_vlp.see(inputs.images, inputs.grid, inputs.image_sizes)
+    memory = e2e_vlp.read(inputs.text_ids, seen, inputs.grid, inputs.packing)
     logits = e2e_vlp.caption_logits(
         inputs.caption_ids,
         inputs.caption_packing,
@@ -237,9 +248,9 @@ def test_label_smoothing_reaches_the_caption_loss(
         inputs.image_packing,
     )
     expected = mean_cross_entropy(logits, inputs.caption_targets, label_smoothing=0.3)
-    losses = task.forward(e2e_vlp, inputs).losses
+    losses = learn(task, inputs).losses
     torch.testing.assert_close(losses["captioning"], expected)
-    plain = e2e_vlp_task.forward(e2e_vlp, inputs).losses["captioning"]
+    plain = learn(e2e_vlp_task, inputs).losses["captioning"]
     assert not torch.isclose(losses["captioning"], plain, rtol=1e-5)
 
 
@@ -247,10 +258,37 @@ def test_the_objectives_weights_reach_the_set_loss(
     e2e_vlp: E2EVLP, e2e_vlp_task: E2EVLPPretraining, inputs: E2EVLPInputs
 ) -> None:
     e2e_vlp.eval()
-    only_boxes = with_objective(
+    only_boxes = with_settings(
         e2e_vlp_task, class_weight=0.0, giou_weight=0.0, attribute_weight=0.0, bbox_weight=7.0
     )
-    doubled = with_objective(only_boxes, bbox_weight=14.0)
-    one, two = (task.forward(e2e_vlp, inputs).losses for task in (only_boxes, doubled))
+    doubled = with_settings(only_boxes, bbox_weight=14.0)
+    one, two = (learn(task, inputs).losses for task in (only_boxes, doubled))
     torch.testing.assert_close(two["detection"], 2 * one["detection"])
     assert one["detection"] > 0
+
+
+def test_boxes_found_where_they_are_score_one(
+    e2e_vlp_task: E2EVLPPretraining, inputs: E2EVLPInputs
+) -> None:
+    """Each query of the last layer answers with a box of its own picture, surely and rightly."""
+    pytest.importorskip("faster_coco_eval")
+    classes = len(e2e_vlp_task.train.class_names)
+    queries = max(inputs.targets.counts)
+    boxes = torch.zeros(2, B, queries, 4)
+    logits = torch.zeros(2, B, queries, classes + 1)
+    logits[1, :, :, classes] = 20.0
+    of_image = zip(
+        inputs.targets.boxes.split(inputs.targets.counts),
+        inputs.targets.labels.split(inputs.targets.counts),
+        strict=True,
+    )
+    for image, (own, labels) in enumerate(of_image):
+        boxes[1, image, : len(own)] = own
+        logits[1, image, range(len(own)), labels] = 40.0
+    score = AveragePrecision(e2e_vlp_task.train.class_names)
+    _score(Detections(logits=logits, boxes=boxes, attribute_logits=None), inputs, score)
+    assert score.summary() == pytest.approx({"ap": 1.0, "ap50": 1.0})
+    swapped = Detections(logits=logits, boxes=boxes.roll(1, 1), attribute_logits=None)
+    other = AveragePrecision(e2e_vlp_task.train.class_names)
+    _score(swapped, inputs, other)
+    assert other.summary()["ap"] < 0.5

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from first_records import FirstRecords
+from rebuilt import with_settings, with_setup
 from torch import Tensor
 
 from vlp_fast.data.examples import Example
 from vlp_fast.data.records import Dataset
+from vlp_fast.models.model import Seen
 from vlp_fast.models.soho import Soho
+from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.pretraining.soho import SohoInputs, SohoPretraining
 
 Texts = list[list[int]]
@@ -34,15 +38,21 @@ def own_texts(task: SohoPretraining, example: Example) -> Texts:
     return [task.corruption.ids(caption) for caption in example.captions]
 
 
+def batch(
+    task: SohoPretraining, examples: list[Example], epoch: int = 0, step: int = 0
+) -> SohoInputs:
+    return task.collate(examples, BatchKey(task.train, epoch, step))
+
+
 def official(task: SohoPretraining) -> SohoPretraining:
     switches = replace(task.switches, pair_sampling="bernoulli", mlm_on_negatives=True)
-    return replace(task, switches=switches)
+    return with_setup(task, model=switches)
 
 
 def test_two_own_and_two_foreign_texts_an_image(
     soho_task: SohoPretraining, examples: list[Example]
 ) -> None:
-    inputs = soho_task.collate(examples, 0)
+    inputs = batch(soho_task, examples)
     assert inputs.is_matched.tolist() == [1, 1, 0, 0] * len(examples)
     assert inputs.packing.image_of == tuple(i for i in range(len(examples)) for _ in range(4))
     texts = restored(inputs)
@@ -57,7 +67,7 @@ def test_two_own_and_two_foreign_texts_an_image(
 def test_masked_rows_are_those_of_matching_texts_and_decode_back(
     soho_task: SohoPretraining, examples: list[Example]
 ) -> None:
-    inputs = soho_task.collate(examples, 3)
+    inputs = batch(soho_task, examples, 3)
     sequences = inputs.packing.sequence_of[inputs.masked_rows]
     assert set(sequences.tolist()) == {s for s in range(4 * len(examples)) if s % 4 < 2}
     is_text = torch.isin(inputs.masked_rows, inputs.packing.text_rows)
@@ -74,7 +84,7 @@ def test_masked_rows_are_those_of_matching_texts_and_decode_back(
 def test_code_rows_are_the_cells_of_matching_sequences(
     soho_task: SohoPretraining, examples: list[Example]
 ) -> None:
-    inputs = soho_task.collate(examples[:5], 0)
+    inputs = batch(soho_task, examples[:5])
     packing, grid = inputs.packing, inputs.grid
     expected = [
         (row, cell)
@@ -92,7 +102,7 @@ def test_the_official_coin_is_fair_and_independent(
     soho_task: SohoPretraining, examples: list[Example]
 ) -> None:
     task = official(soho_task)
-    batches = [task.collate(examples, epoch) for epoch in range(12)]
+    batches = [batch(task, examples, epoch) for epoch in range(12)]
     coins = torch.cat([b.is_matched for b in batches]).view(-1, 4)
     assert coins.float().mean() == pytest.approx(0.5, abs=0.045)
     assert coins.float().mean(0).tolist() == pytest.approx([0.5] * 4, abs=0.1)
@@ -108,7 +118,7 @@ def test_the_official_coin_is_fair_and_independent(
 def test_the_official_switch_gives_foreign_pairs_their_losses(
     soho_task: SohoPretraining, examples: list[Example]
 ) -> None:
-    inputs = official(soho_task).collate(examples, 0)
+    inputs = batch(official(soho_task), examples)
     sequences = set(inputs.packing.sequence_of[inputs.masked_rows].tolist())
     assert sequences == set(range(4 * len(examples)))
     assert len(inputs.code_rows) == 4 * inputs.grid.num_cells
@@ -117,19 +127,39 @@ def test_the_official_switch_gives_foreign_pairs_their_losses(
 def test_foreign_texts_are_false_and_from_the_pool(
     soho_task: SohoPretraining, examples: list[Example], dataset: Dataset
 ) -> None:
-    task = replace(soho_task, switches=replace(soho_task.switches, mlm_on_negatives=True))
-    inputs = task.collate(examples, 0, pool=7)
+    task = with_setup(soho_task, model=replace(soho_task.switches, mlm_on_negatives=True))
+    task.curriculum = FirstRecords()
+    inputs = batch(task, examples, step=7)
     in_pool = [task.corruption.ids(c) for r in dataset.records[:7] for c in r.captions]
     foreign = [text for s, text in enumerate(restored(inputs)) if s % 4 >= 2]
     assert all(text in in_pool for text in foreign)
     assert dataset.describes is not None
 
 
+def test_held_out_pairs_take_any_held_out_text(soho_task: SohoPretraining) -> None:
+    """And not only those of the pictures that a curriculum would begin with."""
+    task = with_settings(soho_task, mask_rate=1e-9)  # one word of each text is masked
+    task.curriculum = FirstRecords()
+    shown = [task.held_out_images.load(index, 0) for index in range(3)]
+    batches = [task.collate(shown, BatchKey(task.held_out, epoch, None)) for epoch in range(8)]
+    told = [ids for example in shown for ids in own_texts(task, example)]
+    found = set()
+    for text in (text for inputs in batches for text in restored(inputs)[2::4]):
+        near = [i for i, ids in enumerate(told) if len(ids) == len(text) and off(ids, text) <= 1]
+        assert near
+        found.update(near)
+    assert len(found) > len(shown[0].captions)
+
+
+def off(ids: list[int], text: list[int]) -> int:
+    return sum(a != b for a, b in zip(ids, text, strict=True))
+
+
 def test_collate_is_a_function_of_seed_epoch_and_index(
     soho_task: SohoPretraining, examples: list[Example]
 ) -> None:
-    def of(task: SohoPretraining, batch: list[Example], epoch: int, place: int) -> Any:
-        inputs = task.collate(batch, epoch)
+    def of(task: SohoPretraining, shown: list[Example], epoch: int, place: int) -> Any:
+        inputs = batch(task, shown, epoch)
         noise = inputs.noise[inputs.grid.image_of == place]
         return split(inputs)[4 * place : 4 * place + 4], noise.tolist()
 
@@ -137,7 +167,7 @@ def test_collate_is_a_function_of_seed_epoch_and_index(
     assert of(soho_task, examples[:8], 2, 5) == alone
     assert of(soho_task, [examples[9], examples[5], examples[0]], 2, 1) == alone
     assert of(soho_task, [examples[5]], 3, 0) != alone
-    assert of(replace(soho_task, seed=soho_task.seed + 1), [examples[5]], 2, 0) != alone
+    assert of(with_setup(soho_task, seed=soho_task.setup.seed + 1), [examples[5]], 2, 0) != alone
     assert of(soho_task, [replace(examples[5], index=6)], 2, 0) != alone
 
 
@@ -145,20 +175,26 @@ def test_collate_is_a_function_of_seed_epoch_and_index(
 def step(
     soho: Soho, soho_task: SohoPretraining, examples: list[Example], monkeypatch: Any
 ) -> dict[str, Any]:
-    """One forward pass, with what `encode` received and returned."""
-    seen: dict[str, Any] = {"inputs": soho_task.collate(examples[:6], 0), "calls": 0}
-    encode = soho.encode
+    """One forward pass, with what `hide` and `read` received and returned."""
+    seen: dict[str, Any] = {"inputs": batch(soho_task, examples[:6]), "calls": 0}
+    hide, read = soho.hide, soho.read
 
-    def spy(ids: Tensor, tokens: Any, masked: Tensor | None, grid: Any, packing: Any) -> Tensor:
-        hidden = encode(ids, tokens, masked, grid, packing)
+    def spy_on_hide(tokens: Seen, masked: Tensor) -> Seen:
+        seen.update(tokens=tokens, masked=masked, shown=hide(tokens, masked))
+        return seen["shown"]  # type: ignore[no-any-return]
+
+    def spy_on_read(ids: Tensor, shown: Seen, grid: Any, packing: Any) -> Tensor:
+        assert shown is seen["shown"]
+        hidden = read(ids, shown, grid, packing)
         hidden.retain_grad()
-        seen.update(hidden=hidden, masked=masked, tokens=tokens, calls=seen["calls"] + 1)
-        seen["without_mask"] = encode(ids, tokens, None, grid, packing).detach()
+        seen.update(hidden=hidden, calls=seen["calls"] + 1)
+        seen["without_mask"] = read(ids, seen["tokens"], grid, packing).detach()
         return hidden
 
-    monkeypatch.setattr(soho, "encode", spy)
+    monkeypatch.setattr(soho, "hide", spy_on_hide)
+    monkeypatch.setattr(soho, "read", spy_on_read)
     seen["hits_before"] = soho.dictionary.cluster_sum.sum().clone()
-    seen["output"] = soho_task.forward(soho, seen["inputs"])
+    seen["output"] = soho_task.learner(soho_task, seen["inputs"])
     return seen
 
 

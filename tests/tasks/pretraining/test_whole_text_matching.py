@@ -8,31 +8,39 @@ import pytest
 import torch
 from torch import Tensor
 
-from vlp_fast.engine import whole_text_matching as module
 from vlp_fast.engine.config import RunConfig
-from vlp_fast.engine.experiment import Experiment, build_experiment
-from vlp_fast.tasks.pretraining.whole_text_matching import whole_text_matching
+from vlp_fast.engine.experiment import build_experiment
+from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.pretraining import whole_text_matching as module
+from vlp_fast.tasks.pretraining.pretraining import Pretraining
 
 Make = Callable[..., RunConfig]
 
 
 @pytest.fixture(params=["soho_tiny", "e2e_vlp_tiny"])
-def experiment(request: pytest.FixtureRequest, micro: Make, tmp_path: Path) -> Experiment:
+def held_out(request: pytest.FixtureRequest, micro: Make, tmp_path: Path) -> HeldOut:
     built = build_experiment(micro(request.param, tmp_path, held_out_images=12, batch_size=5))
-    built.model.eval()
-    return built
+    built.learner.eval()
+    return built.held_out()
+
+
+def measured(held_out: HeldOut) -> dict[str, float]:
+    assert isinstance(held_out.task, Pretraining)
+    return module.whole_text_matching(held_out.task, held_out)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("knows", "expected"), [(True, 1.0), (False, 0.0)])
 def test_an_oracle_and_its_opposite(
-    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, knows: bool, expected: float
+    held_out: HeldOut, monkeypatch: pytest.MonkeyPatch, knows: bool, expected: float
 ) -> None:
     """Rows carry whether the text is one of the picture's own captions, and nothing is masked."""
-    ids = experiment.held_out_objective.corruption.ids
+    task = held_out.task
+    assert isinstance(task, Pretraining)
+    ids = task.corruption.ids
     answers: list[bool] = []
 
-    def encode(_: Experiment, texts: list[list[int]], examples: list[Any]) -> tuple[Any, Any]:
+    def encode(_: Any, __: Any, texts: list[list[int]], examples: list[Any]) -> tuple[Any, Any]:
         own = [[ids(caption) for caption in e.captions] for e in examples]
         found = [text in captions for text, captions in zip(texts, own, strict=True)]
         answers.extend(found)
@@ -44,14 +52,14 @@ def test_an_oracle_and_its_opposite(
         return torch.cat([0.5 - rows, rows - 0.5], dim=1) * sign
 
     monkeypatch.setattr(module, "encode_pairs", encode)
-    monkeypatch.setattr(experiment.model, "match_logits", head)
-    assert whole_text_matching(experiment) == {"itm_whole_text": expected}
-    assert len(answers) == experiment.held_out_count
+    monkeypatch.setattr(task.learner.model, "match_logits", head)
+    assert measured(held_out) == {"itm_whole_text": expected}
+    assert len(answers) == held_out.count
     assert len(set(answers)) == 2
 
 
 @torch.no_grad()
-def test_the_figure_repeats(experiment: Experiment) -> None:
-    first = whole_text_matching(experiment)
-    assert first == whole_text_matching(experiment)
+def test_the_figure_repeats(held_out: HeldOut) -> None:
+    first = measured(held_out)
+    assert first == measured(held_out)
     assert 0 <= first["itm_whole_text"] <= 1

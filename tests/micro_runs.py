@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from vlp_fast.engine.config import RunConfig
-from vlp_fast.engine.trainer import train
 from vlp_fast.models.config import BackboneConfig
 from vlp_fast.recipes import recipe
 
@@ -20,7 +19,10 @@ BACKBONE = BackboneConfig(
 
 @pytest.fixture(scope="session")
 def micro(small_world: Path) -> Make:
-    """micro(recipe name, run folder) is a run of a few hundred thousand parameters."""
+    """micro(recipe name, run folder) is a run of a few hundred thousand parameters.
+
+    Further words are settings of `train`.
+    """
 
     def make(name: str, folder: Path, *, steps: int = 6, **train: object) -> RunConfig:
         run = recipe(name)
@@ -56,5 +58,7 @@ def micro(small_world: Path) -> Make:
 @pytest.fixture(scope="session", params=["soho_tiny", "e2e_vlp_tiny"])
 def finished(request: pytest.FixtureRequest, micro: Make, once: Once) -> RunConfig:
     """A run of either system, with everything in its folder; to be read only."""
+    from vlp_fast.engine.trainer import train
+
     run_in = lambda folder: micro(request.param, folder / "run", steps=4)
     return run_in(once(f"finished-{request.param}", lambda folder: train(run_in(folder))))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from vlp_fast.tasks.task import StepOutput, accuracy, mean_cross_entropy
+from vlp_fast.tasks.step import StepOutput, accuracy, mean_cross_entropy
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
