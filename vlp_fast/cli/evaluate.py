@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from vlp_fast.checks import AT_LEAST_ONE, check
-from vlp_fast.data.config import Split
 from vlp_fast.data.printable import printable
 
 USAGE = "usage: vlp-fast evaluate RUN_DIR [--data.root PATH] [--split NAME] [--images N]"
@@ -66,8 +65,8 @@ class Evaluation:
     run_dir: Path
     """The run's folder."""
     data: Places = field(default_factory=Places)
-    split: Split | None = None
-    """Another split than the run's own held-out one: train, val or test."""
+    split: str | None = None
+    """Another split than the run's own held-out one, as in train, val, test."""
     images: int | None = None
     """How many images at most, instead of the run's number."""
 

@@ -9,7 +9,6 @@ from typing import Literal
 from vlp_fast.checks import AT_LEAST_ONE, NOT_NEGATIVE, at_least, check
 
 Layout = Literal["auto", "world", "karpathy", "coco", "visual_genome"]
-Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +21,8 @@ class DataConfig:
             `make-world` drew, with the truth of its captions.
         karpathy_file: his dataset_*.json, where a folder has several; None takes the one whose
             pictures are in the root.
-        train_split: split to train on.
-        held_out_split: split to evaluate on.
+        train_split: split to train on: "train"; for VQA also "train+val" and others.
+        held_out_split: split to evaluate on: "val" or "test"; for VQA also "minival" and others.
         shorter: shorter sides in pixels, one is drawn for each image; None keeps the file's size.
             E2E-VLP: 480 .. 800 in steps of 32 (DETR's); SOHO: 600.
         shorter_held_out: the same for evaluation, where one size makes results repeatable.
@@ -43,8 +42,8 @@ class DataConfig:
     root: Path | None = None
     layout: Layout = "auto"
     karpathy_file: Path | None = None
-    train_split: Split = "train"
-    held_out_split: Split = "val"
+    train_split: str = "train"
+    held_out_split: str = "val"
     shorter: tuple[int, ...] | None = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
     shorter_held_out: tuple[int, ...] | None = (800,)
     longer: int | None = 1333

@@ -107,6 +107,10 @@ class Dataset:
             return replace(self, samples=kept)
         return self.selected([i for i in range(len(self.records)) if i not in gone])
 
+    def keys(self) -> list[int | str]:
+        """The identity of each sample, or of each image where there are no samples."""
+        return [s.key for s in self.samples] or [r.image_id for r in self.records]
+
     def aspects(self) -> np.ndarray:
         """(n,) float64, width / height of each sample's first image."""
         shapes = np.array([r.width / r.height for r in self.records])

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from vlp_fast.data.config import Layout, Split
+from vlp_fast.data.config import Layout
 from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset
@@ -36,7 +36,7 @@ SPLITS = ("train", "val", "test")
 
 def load_dataset(
     root: Path,
-    split: Split,
+    split: str,
     *,
     layout: Layout = "auto",
     karpathy_file: Path | None = None,

@@ -45,7 +45,9 @@ def _side_by_side(pictures: list[Tensor]) -> Tensor:
     """One (H, W, 3) picture of several, white where one is lower than another."""
     height = max(picture.shape[0] for picture in pictures)
     parts = [
-        functional.pad(p, (0, 0, 0, GAP * (p is not pictures[-1]), 0, height - p.shape[0]), value=1.0)
+        functional.pad(
+            p, (0, 0, 0, GAP * (p is not pictures[-1]), 0, height - p.shape[0]), value=1.0
+        )
         for p in pictures
     ]
     return torch.cat(parts, dim=1)

@@ -131,9 +131,7 @@ class SampleTask(Task):
         places = {index: place for place, index in enumerate(shown)}
         texts, image_of = [], []
         for example in examples:
-            ids = self.tokenizer.encode(
-                self.text(example.sample), self.setup.data.max_text_length
-            )
+            ids = self.tokenizer.encode(self.text(example.sample), self.setup.data.max_text_length)
             texts += [ids] * len(example.pictures)
             image_of += [places[picture.index] for picture in example.pictures]
         return SampleInputs(
