@@ -13,7 +13,7 @@ from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Statement
 from vlp_fast.data.sources.folders import annotation_file
 from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json_lines, shown, text
-from vlp_fast.data.sources.pictures import Asked, Shown, gather, id_of_name
+from vlp_fast.data.sources.pictures import Shown, gather, id_of_name
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -44,15 +44,18 @@ def load_nlvr2(root: Path, split: str, *, missing_images: str) -> Dataset:
     Raises:
         InputError: if the file is missing or damaged, or pictures are missing.
     """
-    check_root(root)
-    split = ALIASES.get(split, split)
-    if split not in SPLITS:
-        raise InputError(
-            f"NLVR2 has no split '{split}'; choose one of {', '.join((*SPLITS, *ALIASES))}"
-        )
-    report = DataReport()
-    asked = _asked(_file(root, split), report, needs_label="test" not in split)
+    split, report = _known(split), DataReport()
+    asked = _asked(root, split, report)
     return gather(f"NLVR2 {split}", root, asked, missing_images=missing_images, report=report)
+
+
+def read_statements(root: Path, split: str) -> list[Statement]:
+    """Read the statements of a split without looking for pictures; their `images` are empty.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    return [statement for statement, _ in _asked(root, _known(split), DataReport())]
 
 
 def statement_group(identifier: str) -> str | None:
@@ -66,24 +69,36 @@ def statement_group(identifier: str) -> str | None:
     return f"{split}-{image_set}--{sentence}"
 
 
+def _known(split: str) -> str:
+    if split not in SPLITS and split not in ALIASES:
+        raise InputError(
+            f"NLVR2 has no split '{split}'; choose one of {', '.join((*SPLITS, *ALIASES))}"
+        )
+    return ALIASES.get(split, split)
+
+
 def _file(root: Path, split: str) -> Path:
+    check_root(root)
     name = f"{SPLITS[split]}.json"
     flat = name.rpartition("/")[2]
     return annotation_file(root, name, flat, f"data/{name}")
 
 
-def _asked(path: Path, report: DataReport, *, needs_label: bool) -> Iterator[Asked]:
-    for line in read_json_lines(path, report):
+def _asked(
+    root: Path, split: str, report: DataReport
+) -> Iterator[tuple[Statement, tuple[Shown, Shown]]]:
+    for line in read_json_lines(_file(root, split), report):
         entry: Entry = line.content
         identifier = text(entry, "identifier", line)
         group = statement_group(identifier)
         if group is None:
             raise _wrong(line, "identifier", "split-set-pair-sentence")
+        is_hidden = "test" in split and "label" not in entry
         statement = Statement(
             key=identifier,
             images=(),
             text=" ".join(text(entry, "sentence", line).split()),
-            label=_label(line) if needs_label or "label" in entry else None,
+            label=None if is_hidden else _label(line),
             group=group,
         )
         folders = _folders(identifier.partition("-")[0], entry.get("directory"))

@@ -15,7 +15,7 @@ from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Hypothesis
 from vlp_fast.data.sources.folders import annotation_file
 from vlp_fast.data.sources.json_files import JsonFile, read_json_lines, shown, text
-from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, Asked, Shown, gather, id_of_name
+from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, Shown, gather, id_of_name
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -38,16 +38,29 @@ def load_snli_ve(root: Path, split: str, *, missing_images: str) -> Dataset:
     Raises:
         InputError: if the file is missing or damaged, or pictures are missing.
     """
-    check_root(root)
-    if split not in SPLITS:
-        raise InputError(f"SNLI-VE has no split '{split}'; choose one of {', '.join(SPLITS)}")
-    split = SPLITS[split]
-    report = DataReport()
-    asked = _asked(annotation_file(root, f"snli_ve_{split}.jsonl"), report)
+    split, report = _known(split), DataReport()
+    asked = _asked(root, split, report)
     return gather(f"SNLI-VE {split}", root, asked, missing_images=missing_images, report=report)
 
 
-def _asked(path: Path, report: DataReport) -> Iterator[Asked]:
+def read_hypotheses(root: Path, split: str) -> list[Hypothesis]:
+    """Read the hypotheses of a split without looking for pictures; their `images` are empty.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    return [hypothesis for hypothesis, _ in _asked(root, _known(split), DataReport())]
+
+
+def _known(split: str) -> str:
+    if split not in SPLITS:
+        raise InputError(f"SNLI-VE has no split '{split}'; choose one of {', '.join(SPLITS)}")
+    return SPLITS[split]
+
+
+def _asked(root: Path, split: str, report: DataReport) -> Iterator[tuple[Hypothesis, tuple[Shown]]]:
+    check_root(root)
+    path = annotation_file(root, f"snli_ve_{split}.jsonl")
     for line in read_json_lines(path, report):
         key = text(line.content, "pairID", line)
         label = text(line.content, "gold_label", line)

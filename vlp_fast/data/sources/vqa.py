@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import cast
 
 from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Question
 from vlp_fast.data.sources.folders import annotation_file, is_file
-from vlp_fast.data.sources.pictures import Asked, gather
+from vlp_fast.data.sources.pictures import Shown, gather
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.data.sources.vqa_lxmert import read_lxmert
 from vlp_fast.data.sources.vqa_official import question_file, read_official
@@ -33,6 +32,7 @@ SPLITS = {
 }
 """Parts of each split."""
 MINIVAL_IMAGES = 5000
+AskedQuestion = tuple[Question, tuple[Shown]]
 LXMERT_FILES = {
     "train": ("train.json",),
     "val": ("nominival.json", "minival.json"),
@@ -77,18 +77,18 @@ def read_questions(root: Path, split: str) -> tuple[list[Question], tuple[str, .
     """
     check_root(root)
     report = DataReport()
-    questions = [cast(Question, sample) for sample, _ in _asked(root, split, report)]
+    questions = [question for question, _ in _asked(root, split, report)]
     return questions, report.lines()
 
 
-def _asked(root: Path, split: str, report: DataReport) -> Iterator[Asked]:
+def _asked(root: Path, split: str, report: DataReport) -> Iterator[AskedQuestion]:
     if split not in SPLITS:
         raise InputError(f"VQA has no split '{split}'; choose one of {', '.join(SPLITS)}")
     for part in SPLITS[split]:
         yield from _part(root, part, report)
 
 
-def _part(root: Path, part: str, report: DataReport) -> Iterator[Asked]:
+def _part(root: Path, part: str, report: DataReport) -> Iterator[AskedQuestion]:
     whole = "val" if part in ("minival", "nominival") else part
     path = question_file(root, whole)
     others = [annotation_file(root, name) for name in LXMERT_FILES.get(part, ())]

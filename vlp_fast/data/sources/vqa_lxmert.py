@@ -21,14 +21,14 @@ from vlp_fast.data.sources.json_files import (
     table,
     text,
 )
-from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, Asked, Shown, coco_names
+from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, Shown, coco_names
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
 _ID = re.compile(r"\d{1,18}$", re.ASCII)
 
 
-def read_lxmert(path: Path, report: DataReport) -> Iterator[Asked]:
+def read_lxmert(path: Path, report: DataReport) -> Iterator[tuple[Question, tuple[Shown]]]:
     """Read a file; "label" is absent where answers are not public.
 
     Args:

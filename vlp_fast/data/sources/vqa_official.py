@@ -17,7 +17,7 @@ from vlp_fast.data.sources.json_files import (
     table,
     text,
 )
-from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, Asked, Shown, coco_names
+from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, Shown, coco_names
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -33,7 +33,9 @@ def question_file(root: Path, part: str) -> Path:
     return annotation_file(root, f"v2_OpenEnded_mscoco_{FILES[part]}_questions.json")
 
 
-def read_official(root: Path, part: str, report: DataReport) -> Iterator[Asked]:
+def read_official(
+    root: Path, part: str, report: DataReport
+) -> Iterator[tuple[Question, tuple[Shown]]]:
     """Read a part.
 
     Args:
