@@ -3,25 +3,26 @@
 The public names below are imported on first use (PEP 562), so that ``import vlp_fast`` and
 ``vlp-fast --help`` need no torch.
 
-    _C.pyi       signatures of the native code
-    __main__.py  python -m vlp_fast
-    checks.py    ranges of settings
-    cli/         the command vlp-fast, a file a command
-    data/        from files to tensors
-    doctor.py    vlp-fast doctor
-    engine/      time: steps, evaluation, checkpoints
-    errors.py    errors that are one line for the user
-    layers/      modules, each usable on its own
-    metrics/     figures from predictions and truth
-    models/      one file is a paper's figure
-    native.py    the one place that imports vlp_fast._C
-    ops/         operators: schema, backends, public function
-    recipes/     functions that return a whole RunConfig
-    reference/   the definitions in plain torch
-    tasks/       what a run learns
-    threads.py   how threads of a CPU wait
-    kernels/     Triton programs, from kernels/
-    benchmarks/  every operator beside its peers, from benchmarks/
+    _C.pyi         signatures of the native code
+    __main__.py    python -m vlp_fast
+    checks.py      ranges of settings
+    cli/           the command vlp-fast, a file a command
+    data/          from files to tensors
+    doctor.py      vlp-fast doctor
+    engine/        time: steps, evaluation, checkpoints
+    errors.py      errors that are one line for the user
+    layers/        modules, each usable on its own
+    metrics/       figures from predictions and truth
+    models/        one file is a paper's figure
+    native.py      the one place that imports vlp_fast._C
+    ops/           operators: schema, backends, public function
+    recipes/       functions that return a whole RunConfig
+    reference/     the definitions in plain torch
+    tasks/         what a run learns
+    threads.py     how threads of a CPU wait
+    whole_file.py  files written whole or not at all
+    kernels/       Triton programs, from kernels/
+    benchmarks/    every operator beside its peers, from benchmarks/
 """
 
 __version__ = "0.1.0"

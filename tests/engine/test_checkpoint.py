@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from vlp_fast import whole_file
 from vlp_fast.engine import checkpoint as module
-from vlp_fast.engine import whole_file
 from vlp_fast.engine.checkpoint import (
     complete_checkpoints,
     load_checkpoint,

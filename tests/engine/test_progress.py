@@ -107,7 +107,7 @@ def test_a_kill_while_the_journal_is_rewritten_leaves_the_old_one(
         assert path.read_text() == '{"step": 1}\n'
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vlp_fast.engine.whole_file.sync", kill)
+    monkeypatch.setattr("vlp_fast.whole_file.sync", kill)
     with pytest.raises(KeyboardInterrupt):
         Journal(path, start_step=0)
     assert read_journal(path) == [{"step": 1}]

@@ -23,9 +23,9 @@ from vlp_fast.engine.recorded_run import restore_run
 from vlp_fast.engine.restore import restore_experiment
 from vlp_fast.engine.run_folder import open_run_folder
 from vlp_fast.engine.trainer import train
-from vlp_fast.engine.whole_file import write_json
 from vlp_fast.errors import InputError
 from vlp_fast.recipes import RECIPES, recipe
+from vlp_fast.whole_file import write_json
 
 Make = Callable[..., RunConfig]
 WORDS = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "circle"])

@@ -5,7 +5,7 @@ heavy is imported before a command needs it: `--help` answers without torch, and
 is not there.
 
     bench.py     vlp-fast bench
-    data.py      vlp-fast data make-world
+    data.py      vlp-fast data make-world, make-answers
     doctor.py    vlp-fast doctor
     evaluate.py  vlp-fast evaluate
     options.py   words to a configuration
@@ -36,7 +36,7 @@ COMMANDS = {
     "train": ("RECIPE --data.root PATH", "pre-train; resumes by itself when called again"),
     "evaluate": ("RUN_DIR", "held-out figures and report.png of a finished or stopped run"),
     "recipes": ("", "the recipes, a line each"),
-    "data": ("make-world OUT", "draw a data set with known truth (--images N --seed S)"),
+    "data": ("make-world OUT", "draw a data set with known truth; make-answers: VQA's answers"),
     "doctor": ("", "what is installed, which backend runs where, and what to repair"),
     "bench": ("[OPERATOR ...]", "time operators beside what one would use instead (--report DIR)"),
 }

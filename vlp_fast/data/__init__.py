@@ -1,5 +1,6 @@
 """From files to tensors: annotation layouts, images, text, sample order. Imports no model.
 
+answers.py      the answers of VQA and how right each is
 cache.py        decoded images in memory, shared by workers
 config.py       DataConfig
 examples.py     from a record to an example; broken images replaced
@@ -16,6 +17,7 @@ records.py      Record and Dataset
 sample_loader.py  from a sample to its pictures
 samples.py      questions, statements, hypotheses about pictures
 sources/        annotation layouts as published
+submissions/    files of answers for servers and official scripts
 tokenizer.py    WordPiece, given or trained
 transfer.py     values from one process to another
 transforms.py   resize, normalise, pad

@@ -92,11 +92,20 @@ class Dataset:
         return sum(len(record.labels) for record in self.records)
 
     def selected(self, indices: Sequence[int]) -> Dataset:
-        """The data set of some of the records, in the order of the indices."""
+        """The data set of some of the records, in the order of the indices.
+
+        Of the samples those stay all of whose pictures do, in their own order.
+        """
+        places = {index: place for place, index in enumerate(indices)}
         return replace(
             self,
             records=tuple(self.records[index] for index in indices),
             describes=self.describes and self.describes.selected(indices),
+            samples=tuple(
+                replace(sample, images=tuple(places[image] for image in sample.images))
+                for sample in self.samples
+                if all(image in places for image in sample.images)
+            ),
         )
 
     def without(self, indices: Iterable[int]) -> Dataset:

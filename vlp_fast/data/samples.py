@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """What is shown at once.
 
@@ -20,22 +20,29 @@ class Sample:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Question(Sample):
     """A question of VQA about one picture.
 
+    What is known of its answers is either what ten people said or, in other people's files, what
+    became of that: a score for each answer. A split may have neither.
+
     Attributes:
-        answers: what people answered, as they wrote it; ten, or none where a split has none.
-        answer_type: "yes/no", "number" or "other"; "" where there are no answers.
-        question_type: the words that it begins with; "" where there are no answers.
+        answers: what people answered, as they wrote it; ten or none.
+        majority: the answer of most of them, as the file gives it; "" where there are no answers.
+        scores: answers with their scores in (0, 1], where a file gives these instead of answers.
+        answer_type: "yes/no", "number" or "other"; "" where it is not said.
+        question_type: the words that it begins with; "" where it is not said.
     """
 
     answers: tuple[str, ...] = ()
+    majority: str = ""
+    scores: tuple[tuple[str, float], ...] = ()
     answer_type: str = ""
     question_type: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Statement(Sample):
     """A statement of NLVR2 about a left and a right picture.
 
@@ -48,7 +55,7 @@ class Statement(Sample):
     group: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Hypothesis(Sample):
     """A hypothesis of SNLI-VE about one picture.
 

@@ -23,5 +23,4 @@ run_folder.py        run.json, vocab.txt
 same_data.py         a run goes on with its own data
 stop.py              Ctrl-C: finish the step, save, stop
 trainer.py           train(run)
-whole_file.py        files written whole or not at all
 """

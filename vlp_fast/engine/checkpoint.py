@@ -25,8 +25,8 @@ from torch.optim import Optimizer
 
 from vlp_fast.data.sources.folders import names_in
 from vlp_fast.engine.optimizer_state import flatten, restore
-from vlp_fast.engine.whole_file import sync, write_json
 from vlp_fast.errors import InputError
+from vlp_fast.whole_file import sync, write_json
 
 State = dict[str, Any]
 

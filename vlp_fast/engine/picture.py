@@ -13,8 +13,8 @@ from vlp_fast.data.printable import printable
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.glyphs import fit_fonts
 from vlp_fast.engine.progress import read_journal
-from vlp_fast.engine.whole_file import write_whole
 from vlp_fast.errors import InputError
+from vlp_fast.whole_file import write_whole
 
 COLUMNS = 4
 """Of curves, and of most tasks' pictures."""

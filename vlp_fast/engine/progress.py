@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlp_fast.data.printable import printable
-from vlp_fast.engine.whole_file import write_whole
 from vlp_fast.errors import InputError
+from vlp_fast.whole_file import write_whole
 
 
 class Journal:

@@ -17,8 +17,8 @@ from vlp_fast.data.tokenizer import Tokenizer
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.recorded_run import kind_names
-from vlp_fast.engine.whole_file import write_json, write_whole
 from vlp_fast.errors import InputError
+from vlp_fast.whole_file import write_json, write_whole
 
 MAY_CHANGE = {
     *("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "held_out_images"),

@@ -9,8 +9,14 @@ instances.py      COCO's boxes, from one file or several
 json_files.py     JSON checked where it is read
 karpathy.py       Karpathy's splits
 karpathy_file.py  which file is Karpathy's
+nlvr2.py          statements about two pictures
+pictures.py       samples and the pictures that they show become a data set
 report.py         what was left out, counted
+snli_ve.py        hypotheses about a picture
 visual_genome.py  objects, attributes, region descriptions
+vqa.py            questions and their splits
+vqa_lxmert.py     questions with scores in LXMERT's layout
+vqa_official.py   questions and ten answers each
 """
 
 from __future__ import annotations

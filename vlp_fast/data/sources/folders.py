@@ -58,6 +58,12 @@ def annotation_files(root: Path, pattern: str) -> list[Path]:
     return sorted(found, key=year, reverse=True)
 
 
+def annotation_file(root: Path, *names: str) -> Path:
+    """Return the first of the files that is in the root or in `annotations/`; the first if none."""
+    candidates = [root / folder / name for name in names for folder in FOLDERS]
+    return next((path for path in candidates if is_file(path)), candidates[0])
+
+
 def year(path: Path) -> str:
     """Digits at the end of a file's name: "2017" of instances_val2017.json."""
     stem = path.stem

@@ -1,4 +1,4 @@
-"""Annotation files: JSON that is checked where it is read.
+"""Annotation files: JSON that is checked where it is read, a document a file or an object a line.
 
 Whatever a damaged or foreign file contains, the reader gets one `InputError` that names the file
 and the entry.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vlp_fast.data.printable import printable
+from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
 V = TypeVar("V")
@@ -25,15 +28,17 @@ _REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 @dataclass(frozen=True, eq=False)
 class JsonFile:
-    """A parsed file.
+    """A parsed file, or a line of one.
 
     Attributes:
         path: where it is.
         content: the document; kept at hand so that an error can say which entry it is about.
+        line: number of the line that holds it, from 1; None where it is the whole file.
     """
 
     path: Path
     content: Any
+    line: int | None = None
 
 
 def read_json(path: Path) -> JsonFile:
@@ -43,27 +48,39 @@ def read_json(path: Path) -> JsonFile:
         InputError: if it is missing or is not whole, valid JSON; with line and column.
     """
     try:
-        return JsonFile(path, json.loads(path.read_bytes()))
+        data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; download or repair it") from None
-    except json.JSONDecodeError as error:
-        if not error.doc.strip():
-            raise InputError(f"{path}: is empty; download it again") from None
-        is_cut = _is_cut(error)
-        what = "ends early (truncated)" if is_cut else f"is not valid JSON: {error.msg}"
-        raise InputError(
-            f"{path}, line {error.lineno} column {error.colno}: {what}; download it again"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}, byte {error.start}: is not text; download it again") from None
-    except RecursionError:
-        raise InputError(
-            f"{path}: is nested too deeply for an annotation file; download it again"
-        ) from None
-    except ValueError:  # Python's limit for the digits of an integer
-        raise InputError(
-            f"{path}: holds a number of thousands of digits; download it again"
-        ) from None
+        raise _unreadable(path, error) from None
+    return JsonFile(path, _parsed(data, path, None))
+
+
+def read_json_lines(path: Path, report: DataReport) -> Iterator[JsonFile]:
+    """Parse a file that holds an object a line; a line is in memory only while it is looked at.
+
+    Lines end with LF or CRLF and with nothing else: a text may hold U+2028. A byte order mark is
+    passed over.
+
+    Args:
+        path: the file.
+        report: counts blank lines.
+
+    Raises:
+        InputError: as soon as a line is no object, with its number; or if the file is missing or
+            holds none.
+    """
+    is_empty = True
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    report.count("blank lines passed over", f"line {number} of {path.name}")
+                    continue
+                is_empty = False
+                yield _line(line, path, number)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if is_empty:
+        raise _empty(path)
 
 
 def table(file: JsonFile, key: str | None, *, of: Entry | None = None) -> list[Entry]:
@@ -184,6 +201,48 @@ def shown(thing: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def _parsed(data: bytes, path: Path, line: int | None) -> Any:
+    """A document; of a file that holds several, the one of a line."""
+    where = printable(path) if line is None else f"{printable(path)}, line {line}"
+    try:
+        return json.loads(data)
+    except json.JSONDecodeError as error:
+        if not error.doc.strip():
+            raise _empty(path) from None
+        where = f"{printable(path)}, line {error.lineno if line is None else line}"
+        is_cut = _is_cut(error)
+        what = "ends early (truncated)" if is_cut else f"is not valid JSON: {error.msg}"
+        raise InputError(f"{where} column {error.colno}: {what}; download it again") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}, byte {error.start}: is not text; download it again") from None
+    except RecursionError:
+        raise InputError(
+            f"{where}: is nested too deeply for an annotation file; download it again"
+        ) from None
+    except ValueError:  # Python's limit for the digits of an integer
+        raise InputError(
+            f"{where}: holds a number of thousands of digits; download it again"
+        ) from None
+
+
+def _line(data: bytes, path: Path, number: int) -> JsonFile:
+    content = _parsed(data, path, number)
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{printable(path)}, line {number}: is {shown(content)}, expected an object on each "
+            "line; this is not the official layout, download the file again"
+        )
+    return JsonFile(path, content, number)
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{printable(path)}: {error.strerror}; download or repair it")
+
+
+def _empty(path: Path) -> InputError:
+    return InputError(f"{printable(path)}: is empty; download it again")
+
+
 def _whole(entry: Entry, key: str, file: JsonFile) -> int:
     found = entry.get(key)
     if type(found) is int:  # nearly always, and a file has millions
@@ -204,6 +263,8 @@ def _is_cut(error: json.JSONDecodeError) -> bool:
 
 def _place(entry: Entry, file: JsonFile) -> str:
     """Number of an entry, or of the one that holds it, in its list (looked up only for errors)."""
+    if file.line is not None:
+        return f"line {file.line}"
     content = file.content
     lists = content.items() if isinstance(content, dict) else [(None, content)]
     for key, rows in lists:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from vlp_fast.data.images import BrokenImage, read_size
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.coco import OTHER_SPLIT, clean_caption, make_record
 from vlp_fast.data.sources.folders import annotation_files
@@ -17,19 +16,11 @@ from vlp_fast.data.sources.image_files import ImageFiles
 from vlp_fast.data.sources.instances import read_instances
 from vlp_fast.data.sources.json_files import Entry, JsonFile, identity, read_json, table, text
 from vlp_fast.data.sources.karpathy_file import karpathy_file
+from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, coco_names, size_of_file
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
 SPLITS = {"train": ("train", "restval"), "val": ("val",), "test": ("test",)}
-PICTURE_FOLDERS = (
-    *("images", "Images", "train2017", "val2017", "images/train2017", "images/val2017"),
-    *("train2014", "val2014", "images/train2014", "images/val2014"),
-    *("flickr30k-images", "flickr30k_images", "flickr30k_images/flickr30k_images"),
-    *("flickr30k", "flickr30k/images", "flickr30k/flickr30k-images", "images/flickr30k-images"),
-    *("Flicker8k_Dataset", "Flickr8k_Dataset", "flickr8k-images", "flickr8k_images"),
-    "",
-)
-"""Where pictures usually are, if not where an entry says: archives and hosts call folders so."""
 
 
 def located(root: Path) -> Path | None:
@@ -45,7 +36,7 @@ def located(root: Path) -> Path | None:
         names, stated = entry.get("filename"), entry.get("filepath", "images")
         if not isinstance(names, str) or not isinstance(stated, str):
             return False
-        return files.has(_folders(stated), _names(names))
+        return files.has(_folders(stated), coco_names(names))
 
     return karpathy_file(root, has_picture)
 
@@ -95,9 +86,9 @@ def load_karpathy(
             continue
         here = _folders(text(image, "filepath", file) if "filepath" in image else "images")
         folders |= dict.fromkeys(here)
-        found = files.find(here, _names(text(image, "filename", file)))
+        found = files.find(here, coco_names(text(image, "filename", file)))
         if found is not None:
-            size = instances.sizes.get(image_id) or _size_of_file(found)
+            size = instances.sizes.get(image_id) or size_of_file(found)
             records.append(make_record(image_id, found, size, captions, instances.boxes))
     files.settle(len(records), folders, missing_images, report)
     return Dataset(
@@ -135,18 +126,3 @@ def _captions(image: Entry, file: JsonFile, report: DataReport) -> tuple[str, ..
 
 def _folders(stated: str) -> tuple[str, ...]:
     return (stated, f"images/{stated}", *PICTURE_FOLDERS)
-
-
-def _names(stated: str) -> tuple[str, ...]:
-    """COCO 2017 dropped the prefix COCO_val2014_ of the same file."""
-    short = stated.rpartition("_")[2]
-    return (stated, short) if "COCO_" in stated else (stated,)
-
-
-def _size_of_file(path: Path) -> tuple[int, int]:
-    """Return (width, height) from the header; a broken file is reported when it is loaded."""
-    try:
-        height, width = read_size(path)
-    except BrokenImage:
-        return 1, 1
-    return width, height

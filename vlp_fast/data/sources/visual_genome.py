@@ -19,7 +19,7 @@ from typing import Any
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.boxes import BoxTable
 from vlp_fast.data.sources.coco import OTHER_SPLIT, clean_caption, make_record
-from vlp_fast.data.sources.folders import FOLDERS, is_file
+from vlp_fast.data.sources.folders import annotation_file, is_file
 from vlp_fast.data.sources.image_files import ImageFiles
 from vlp_fast.data.sources.json_files import (
     Entry,
@@ -79,10 +79,12 @@ def load_visual_genome(
         InputError: if a file is missing or damaged.
     """
     report = DataReport()
-    classes = read_names(objects_vocabulary or _located(root, "objects_vocab.txt"))
-    attributes = read_names(attributes_vocabulary or _located(root, "attributes_vocab.txt"))
-    images = _images(read_json(_located(root, "image_data.json")), split, report)
-    captions = _captions(read_json(_located(root, "region_descriptions.json")), images, report)
+    classes = read_names(objects_vocabulary or annotation_file(root, "objects_vocab.txt"))
+    attributes = read_names(attributes_vocabulary or annotation_file(root, "attributes_vocab.txt"))
+    images = _images(read_json(annotation_file(root, "image_data.json")), split, report)
+    captions = _captions(
+        read_json(annotation_file(root, "region_descriptions.json")), images, report
+    )
     boxes = _boxes(root, images, classes, attributes, report)
     files = ImageFiles(root)
     records, folders = [], dict[str, None]()
@@ -191,11 +193,11 @@ def _boxes(
     report: DataReport,
 ) -> BoxTable:
     """Read objects and join their attributes, also by the ids that were merged into them."""
-    attributes_path = _located(root, "attributes.json")
+    attributes_path = annotation_file(root, "attributes.json")
     of_object: dict[int, int] = {}
     if is_file(attributes_path):
         of_object = attributes_by_object(attributes_path, attributes)
-    file = read_json(_located(root, "objects.json"))
+    file = read_json(annotation_file(root, "objects.json"))
     boxes = BoxTable(report, [file.path])
     seen: set[int] = set()
     for image in table(file, None):
@@ -234,12 +236,6 @@ def _places(image_id: int, image: Entry) -> tuple[tuple[str, ...], str]:
     stated = [parts[-2]] if len(parts) > 1 else []
     folders = [*stated, "VG_100K", "VG_100K_2"]
     return (*folders, *(f"images/{folder}" for folder in folders), "images", ""), name
-
-
-def _located(root: Path, name: str) -> Path:
-    """Return the file in the root or in `annotations/` (in the root if in neither)."""
-    candidates = [root / folder / name for folder in FOLDERS]
-    return next((path for path in candidates if is_file(path)), candidates[0])
 
 
 def _normal(name: str) -> str:

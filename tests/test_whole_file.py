@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vlp_fast.engine import whole_file as module
-from vlp_fast.engine.whole_file import write_json, write_whole
+from vlp_fast import whole_file as module
+from vlp_fast.whole_file import write_json, write_whole
 
 
 class Killed(BaseException):

@@ -13,14 +13,15 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
     Args:
         path: the file.
-        write: writes to the path that it is given, which is `.<name>.partial` beside the file.
+        write: writes to the path that it is given, which is `.<name>.partial` beside the file; if
+            it raises, the old file stays and nothing else is left.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
         write(partial)
         sync(partial)
         partial.replace(path)
-    except OSError:
+    except Exception:
         partial.unlink(missing_ok=True)
         raise
     sync(path.parent)

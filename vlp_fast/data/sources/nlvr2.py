@@ -1,0 +1,137 @@
+"""NLVR2: a file of JSON lines a split; the names of both pictures follow from the identifier.
+
+test1 is the public test set (test-P). The balanced and unbalanced subsets are splits of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlp_fast.data.given_paths import check_root
+from vlp_fast.data.records import Dataset
+from vlp_fast.data.samples import Statement
+from vlp_fast.data.sources.folders import annotation_file
+from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json_lines, shown, text
+from vlp_fast.data.sources.pictures import Shown, gather, id_of_name
+from vlp_fast.data.sources.report import DataReport
+from vlp_fast.errors import InputError
+
+SPLITS = {
+    "train": "train",
+    "dev": "dev",
+    "test1": "test1",
+    "test2": "test2",
+    "balanced_dev": "balanced/balanced_dev",
+    "balanced_test1": "balanced/balanced_test1",
+    "unbalanced_dev": "unbalanced/unbalanced_dev",
+    "unbalanced_test1": "unbalanced/unbalanced_test1",
+}
+"""The official file of each split, without .json."""
+ALIASES = {"val": "dev", "test": "test1"}
+LABELS = {"True": True, "False": False}
+
+
+def load_nlvr2(root: Path, split: str, *, missing_images: str) -> Dataset:
+    """Read one split; its samples are `Statement`s about a left and a right picture.
+
+    Args:
+        root: holds the json files, in itself, in `annotations/` or in `data/`, and the pictures:
+            `images/train/<directory>/`, `dev/`, `test1/`, or all in one folder.
+        split: a key of `SPLITS`, or "val" and "test" for dev and test1.
+        missing_images: "error", or "drop" for statements without both pictures.
+
+    Raises:
+        InputError: if the file is missing or damaged, or pictures are missing.
+    """
+    split, report = _known(split), DataReport()
+    asked = _asked(root, split, report)
+    return gather(f"NLVR2 {split}", root, asked, missing_images=missing_images, report=report)
+
+
+def read_statements(root: Path, split: str) -> list[Statement]:
+    """Read the statements of a split without looking for pictures; their `images` are empty.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    return [statement for statement, _ in _asked(root, _known(split), DataReport())]
+
+
+def statement_group(identifier: str) -> str | None:
+    """The identifier without the pair's number, as the official script groups; None if it has not
+    the four parts split, set, pair and sentence.
+    """
+    parts = identifier.split("-")
+    if len(parts) != 4 or not all(parts):
+        return None
+    split, image_set, _, sentence = parts
+    return f"{split}-{image_set}--{sentence}"
+
+
+def _known(split: str) -> str:
+    if split not in SPLITS and split not in ALIASES:
+        raise InputError(
+            f"NLVR2 has no split '{split}'; choose one of {', '.join((*SPLITS, *ALIASES))}"
+        )
+    return ALIASES.get(split, split)
+
+
+def _file(root: Path, split: str) -> Path:
+    check_root(root)
+    name = f"{SPLITS[split]}.json"
+    flat = name.rpartition("/")[2]
+    return annotation_file(root, name, flat, f"data/{name}")
+
+
+def _asked(
+    root: Path, split: str, report: DataReport
+) -> Iterator[tuple[Statement, tuple[Shown, Shown]]]:
+    for line in read_json_lines(_file(root, split), report):
+        entry: Entry = line.content
+        identifier = text(entry, "identifier", line)
+        group = statement_group(identifier)
+        if group is None:
+            raise _wrong(line, "identifier", "split-set-pair-sentence")
+        is_hidden = "test" in split and "label" not in entry
+        statement = Statement(
+            key=identifier,
+            images=(),
+            text=" ".join(text(entry, "sentence", line).split()),
+            label=None if is_hidden else _label(line),
+            group=group,
+        )
+        folders = _folders(identifier.partition("-")[0], entry.get("directory"))
+        yield statement, _pair(identifier.rpartition("-")[0], folders)
+
+
+def _label(line: JsonFile) -> bool:
+    label = text(line.content, "label", line)
+    if label not in LABELS:
+        raise _wrong(line, "label", '"True" or "False"')
+    return LABELS[label]
+
+
+def _pair(name: str, folders: tuple[str, ...]) -> tuple[Shown, Shown]:
+    """The left and the right picture; many are JPEG files whatever their name."""
+    left, right = (
+        Shown(
+            image_id=id_of_name(f"{name}-img{side}"),
+            names=(f"{name}-img{side}.png", f"{name}-img{side}.jpg"),
+            folders=folders,
+        )
+        for side in (0, 1)
+    )
+    return left, right
+
+
+def _folders(split: str, directory: object) -> tuple[str, ...]:
+    parts = (f"{split}/{directory}", split) if directory is not None else (split,)
+    return (*(f"images/{part}" for part in parts), *parts, "images", "")
+
+
+def _wrong(line: JsonFile, key: str, expected: str) -> InputError:
+    return InputError(
+        f"{line.path}: line {line.line}: '{key}' is {shown(line.content[key])}, expected "
+        f"{expected}; repair the entry"
+    )

@@ -1,0 +1,71 @@
+"""The file of the VQA server: a json list of {"question_id": int, "answer": str}.
+
+The server scores test-dev too from a file with all questions of test. It takes ids that come twice
+and counts the last; this does not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from vlp_fast.data.sources.json_files import JsonFile, identity, read_json, table, text
+from vlp_fast.data.submissions.complete import complete, refuse_other_split
+from vlp_fast.errors import InputError
+from vlp_fast.whole_file import write_whole
+
+SPLIT = "test"
+
+
+def write_vqa(
+    path: Path, answers: Iterable[tuple[int, str]], *, split: str, question_ids: Collection[int]
+) -> None:
+    """Write the file and read it back, whole or not at all.
+
+    Args:
+        path: the file.
+        answers: question id and answer, which is "" for the first of the usual 3,129.
+        split: what was predicted; "test".
+        question_ids: of all questions of test.
+
+    Raises:
+        InputError: if answers are missing, foreign or there twice, or of another split.
+    """
+    _check_split(split)
+    rows = complete(answers, question_ids, where=path, split="VQA test")
+    document = [{"question_id": key, "answer": answer} for key, answer in rows.items()]
+
+    def write(partial: Path) -> None:
+        partial.write_text(json.dumps(document), encoding="utf-8")
+        check_vqa(partial, split=split, question_ids=question_ids)
+
+    write_whole(path, write)
+
+
+def check_vqa(path: Path, *, split: str, question_ids: Collection[int]) -> dict[int, str]:
+    """Read a file as the server does, and more strictly.
+
+    Returns:
+        The answers by question id.
+
+    Raises:
+        InputError: if it is not what the server takes.
+    """
+    _check_split(split)
+    rows = _rows(read_json(path))
+    return complete(rows, question_ids, where=path, split="VQA test")
+
+
+def _rows(file: JsonFile) -> Iterator[tuple[int, str]]:
+    for entry in table(file, None):
+        yield identity(entry, "question_id", file), text(entry, "answer", file)
+
+
+def _check_split(split: str) -> None:
+    if split == "test-dev":
+        raise InputError(
+            "the VQA server scores test-dev from a file that answers all questions of test, and takes "
+            "no other; predict split test"
+        )
+    refuse_other_split(split, (SPLIT,), "VQA")
