@@ -137,7 +137,7 @@ def build_experiment(run: RunConfig) -> Experiment:
         task=task,
         phases=phases,
         precision=precision,
-        identity=identify(task.train, task.held_out, run.data),
+        identity=identify(task.train_as_read, task.held_out, run.data),
         notes=split_notes(task),
     )
 

@@ -11,6 +11,7 @@ The engine asks a task and knows none by name; tasks own no loop.
     inputs.py      a batch: tensors that move together
     pretraining/   the pre-training of both systems
     reading.py     two data sets of pictures with captions
+    sequences.py   texts with the pictures that they are about
     step.py        losses and counts of a step
     task.py        Task, Objective, Stage, Learner
     vocabulary.py  the words of a run

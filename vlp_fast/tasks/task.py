@@ -110,6 +110,7 @@ class Task(Objective):
     Attributes:
         settings, setup: as given.
         train, held_out: the two data sets.
+        train_as_read: the former in the order of its files, by which a run knows it again.
         tokenizer: the run's.
         model_config: the model's configuration, with sizes from the data.
         learner: model and heads; on the CPU until the engine moves it.
@@ -124,8 +125,9 @@ class Task(Objective):
 
     def __init__(self, settings: Any, setup: TaskSetup) -> None:
         self.settings, self.setup = settings, setup
-        self.train, self.held_out = self.read()
-        self.tokenizer: Tokenizer = choose_tokenizer(setup, self.train)
+        self.train_as_read, self.held_out = self.read()
+        self.train = self.arranged(self.train_as_read)
+        self.tokenizer: Tokenizer = choose_tokenizer(setup, self.train_as_read)
         self.check()
         self.model_config: ModelConfig = setup.model.sized(
             vocab_size=self.tokenizer.vocab_size,
@@ -141,6 +143,10 @@ class Task(Objective):
     def read(self) -> tuple[Dataset, Dataset]:
         """The data sets for training and for evaluation."""
         return read_splits(self.setup)
+
+    def arranged(self, train: Dataset) -> Dataset:
+        """The data set for training in the order that `order` counts by."""
+        return train
 
     def check(self) -> None:
         """Refuse settings that are fine alone and not together, or not with this data."""

@@ -33,15 +33,18 @@ class Pretraining(Task):
     """Whether a data set without boxes is an error."""
 
     def read(self) -> tuple[Dataset, Dataset]:
-        """Captions and boxes; with a curriculum, pictures with few boxes come first."""
+        """Captions and boxes."""
         train, held_out = read_splits(self.setup, needs_boxes=self.needs_boxes)
         if train.has_one_caption():
             raise InputError(
                 f"{self.setup.data.root}: {train.name} has one caption only, and image-text "
                 "matching needs foreign ones; add pictures with other captions"
             )
-        held_out = _with_foreign_captions(held_out, train)
-        return easiest_first(train) if self.settings.curriculum else train, held_out
+        return train, _with_foreign_captions(held_out, train)
+
+    def arranged(self, train: Dataset) -> Dataset:
+        """With a curriculum, pictures with few boxes come first."""
+        return easiest_first(train) if self.settings.curriculum else train
 
     @cached_property
     def corruption(self) -> Corruption:
