@@ -49,7 +49,8 @@ def without_training_pictures(held_out: Dataset, train: Dataset) -> Dataset:
             "give other pictures to measure on with --data.held-out-split, or train on others"
         )
     note = f"{len(leaks)} held-out images that are in {train.name} too dropped (the first: {first})"
-    return replace(held_out.without(leaks), notes=(*held_out.notes, note))
+    kept = sorted(set(range(len(held_out.records))) - set(leaks))
+    return replace(held_out.selected(kept), notes=(*held_out.notes, note))
 
 
 class _Pictures:

@@ -5,7 +5,7 @@ Everything here is host data in NumPy and plain Python, so that worker processes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -107,14 +107,6 @@ class Dataset:
                 if all(image in places for image in sample.images)
             ),
         )
-
-    def without(self, indices: Iterable[int]) -> Dataset:
-        """The data set without some records and without the samples that show one of them."""
-        gone = set(indices)
-        if self.samples:
-            kept = tuple(s for s in self.samples if gone.isdisjoint(s.images))
-            return replace(self, samples=kept)
-        return self.selected([i for i in range(len(self.records)) if i not in gone])
 
     def keys(self) -> list[int | str]:
         """The identity of each sample, or of each image where there are no samples."""

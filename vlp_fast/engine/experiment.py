@@ -90,7 +90,7 @@ class Experiment:
         return iter(
             Loader(
                 order=self.task.order(self.order),
-                load=self.task.images.load,
+                load=self.task.examples.load,
                 collate=collate,
                 num_workers=self.run.data.num_workers,
                 start_step=start,

@@ -74,8 +74,8 @@ class Trainer:
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        experiment.task.images.look()
-        experiment.task.held_out_images.look(experiment.held_out().count)
+        experiment.task.examples.look()
+        experiment.task.held_out_examples.look(experiment.held_out().count)
         self.experiment = experiment
         self.config = experiment.run
         self.learner = experiment.learner

@@ -1,9 +1,10 @@
 """Recipes: functions that return a whole RunConfig. The papers' tables, and runs for a laptop.
 
-e2e_vlp.py    E2E-VLP's
-from_file.py  one's own, from a file
-small.py      what the small recipes share
-soho.py       SOHO's
+downstream.py  question answering, visual reasoning, visual entailment
+e2e_vlp.py     E2E-VLP's
+from_file.py   one's own, from a file
+small.py       what the small recipes share
+soho.py        SOHO's
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from collections.abc import Callable
 
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
-from vlp_fast.recipes import e2e_vlp, soho
+from vlp_fast.recipes import downstream, e2e_vlp, soho
 from vlp_fast.recipes.from_file import load_file, recipe_from_file
 
 __all__ = ["RECIPES", "load_file", "recipe"]
 
-RECIPES: dict[str, Callable[[], RunConfig]] = {**soho.RECIPES, **e2e_vlp.RECIPES}
+RECIPES: dict[str, Callable[[], RunConfig]] = {
+    **soho.RECIPES,
+    **e2e_vlp.RECIPES,
+    **downstream.RECIPES,
+}
 
 
 def recipe(name: str) -> RunConfig:

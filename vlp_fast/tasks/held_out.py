@@ -68,7 +68,7 @@ class HeldOut:
 
         loader = Loader(
             order=order,
-            load=task.held_out_images.load,
+            load=task.held_out_examples.load,
             collate=collate,
             num_workers=0,
             start_step=0,
@@ -77,14 +77,14 @@ class HeldOut:
         for _, inputs in loader:
             yield inputs
 
-    def examples(self, count: int | None = None) -> list[Example]:
+    def examples(self, count: int | None = None) -> list[Any]:
         """The first held-out examples, decoded; all that an evaluation looks at if None."""
         return [
-            self.task.held_out_images.load(index, 0)
+            self.task.held_out_examples.load(index, 0)
             for index in range(min(count or self.count, len(self.task.held_out)))
         ]
 
-    def similar_examples(self) -> Iterator[list[Example]]:
+    def similar_examples(self) -> Iterator[list[Any]]:
         """Examples in batches of similar shape, none of one picture if there are more.
 
         Decoded batch by batch: all of them together may not fit in memory.
@@ -95,4 +95,4 @@ class HeldOut:
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [batches[-2] + batches[-1]]  # alone, it has none to be swapped with
         for batch in batches:
-            yield [self.task.held_out_images.load(index, 0) for index in batch]
+            yield [self.task.held_out_examples.load(index, 0) for index in batch]

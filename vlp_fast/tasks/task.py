@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -29,6 +29,16 @@ from vlp_fast.tasks.step import StepOutput
 from vlp_fast.tasks.vocabulary import choose_tokenizer
 
 Figures = dict[str, float]
+
+
+class ExampleLoader(Protocol):
+    """Decodes what a data set has of a number."""
+
+    def load(self, index: int, epoch: int) -> Any:
+        """The example of a sample, or of another if it is broken."""
+
+    def look(self, shown: int | None = None) -> None:
+        """Refuse data of which most are broken."""
 
 
 class Learner(nn.Module):
@@ -114,7 +124,7 @@ class Task(Objective):
         tokenizer: the run's.
         model_config: the model's configuration, with sizes from the data.
         learner: model and heads; on the CPU until the engine moves it.
-        images, held_out_images: examples of either data set, decoded and resized.
+        examples, held_out_examples: loaders of either data set: decoded, resized.
 
     Raises:
         InputError: whatever is wrong with the data or the settings, in one line.
@@ -134,8 +144,8 @@ class Task(Objective):
             num_classes=len(self.train.class_names),
             num_attributes=len(self.train.attribute_names),
         )
-        self.images = self._loader(self.train, setup.data.shorter)
-        self.held_out_images = self._loader(self.held_out, setup.data.shorter_held_out)
+        self.examples = self.loader(self.train, setup.data.shorter)
+        self.held_out_examples = self.loader(self.held_out, setup.data.shorter_held_out)
         model = self.model_config.build()
         model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learner = Learner(model, self.heads(self.model_config.width))
@@ -183,7 +193,12 @@ class Task(Objective):
         """Rows of pictures that `draw` needs."""
         return 0
 
-    def _loader(self, dataset: Dataset, shorter: tuple[int, ...] | None) -> ImageLoader:
+    def loader(self, dataset: Dataset, shorter: tuple[int, ...] | None) -> ExampleLoader:
+        """What decodes the examples of a data set; `shorter` are lengths of the shorter side."""
+        return self.image_loader(dataset, shorter)
+
+    def image_loader(self, dataset: Dataset, shorter: tuple[int, ...] | None) -> ImageLoader:
+        """What decodes the pictures of a data set."""
         data = self.setup.data
         return ImageLoader(
             dataset=dataset,

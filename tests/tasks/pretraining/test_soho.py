@@ -140,7 +140,7 @@ def test_held_out_pairs_take_any_held_out_text(soho_task: SohoPretraining) -> No
     """And not only those of the pictures that a curriculum would begin with."""
     task = with_settings(soho_task, mask_rate=1e-9)  # one word of each text is masked
     task.curriculum = FirstRecords()
-    shown = [task.held_out_images.load(index, 0) for index in range(3)]
+    shown = [task.held_out_examples.load(index, 0) for index in range(3)]
     batches = [task.collate(shown, BatchKey(task.held_out, epoch, None)) for epoch in range(8)]
     told = [ids for example in shown for ids in own_texts(task, example)]
     found = set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,8 +38,7 @@ class Answering(SampleTask):
 
     def read_split(self, split: str) -> Dataset:
         """Questions, with people's answers where the split has them."""
-        data, file = self.setup.data, self.settings.questions
-        return load_vqa(self.root, split, missing_images=data.missing_images, path=file)
+        return load_vqa(self.root, split, missing_images=self.setup.data.missing_images)
 
     @cached_property
     def answer_map(self) -> AnswerMap:
@@ -53,7 +52,8 @@ class Answering(SampleTask):
 
     def check(self) -> None:
         """Some answer of the data is in the map, or nothing could be learnt."""
-        if not any(self._scores(question) for question in self.train.samples):
+        questions: Sequence[Any] = self.train.samples
+        if not any(self._scores(question) for question in questions):
             raise InputError(
                 f"{self.setup.data.root}: no question of {self.train.name} has an answer of the "
                 f"{len(self.answer_map)} in the map; give their own with --task.answers"

@@ -30,8 +30,6 @@ class SampleTaskConfig(TaskConfig):
 class AnsweringConfig(SampleTaskConfig):
     """Visual question answering (VQA v2) as classification among frequent answers."""
 
-    questions: Path | None = None
-    """A file in LXMERT's layout that is every split, such as OK-VQA's; the official ones if not."""
     answers: Path | None = None
     """The answers, a JSON list or object as published; looked for in the root if not given."""
     soft_scores: Literal["official", "thirds"] = "official"

@@ -27,7 +27,7 @@ def draw_answers(task: SampleTask, figure: Any, held_out: HeldOut) -> None:
     """Held-out samples, evenly spread: pictures, text, the model's answer and the truth."""
     count = min(COLUMNS * ROWS, held_out.count)
     chosen = torch.linspace(0, held_out.count - 1, count).round().int().tolist()
-    examples = [task.held_out_images.load(index, 0) for index in chosen]
+    examples = [task.held_out_examples.load(index, 0) for index in chosen]
     inputs = task.collate(examples, BatchKey(task.held_out, 0, None)).to(held_out.runtime.device)
     with held_out.runtime.autocast():
         places = task.logits(task.learner, inputs).argmax(-1).tolist()

@@ -15,7 +15,7 @@ from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.leak import without_training_pictures
 from vlp_fast.data.order import Order, SampleOrder
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sample_loader import SampleExample, SampleLoader
+from vlp_fast.data.sample_loader import SampleLoader
 from vlp_fast.errors import InputError
 from vlp_fast.metrics.score import Score
 from vlp_fast.tasks.averages import Averages
@@ -176,8 +176,10 @@ class SampleTask(Task):
         """Held-out samples with the model's answers."""
         draw_answers(self, figure, held_out)
 
-    def _loader(self, dataset: Dataset, shorter: tuple[int, ...] | None) -> SampleLoader:
-        return SampleLoader(dataset, super()._loader(dataset, shorter), seed=self.setup.seed)
+    def loader(self, dataset: Dataset, shorter: tuple[int, ...] | None) -> SampleLoader:
+        """What decodes the pictures of samples."""
+        images = self.image_loader(dataset, shorter)
+        return SampleLoader(dataset, images, seed=self.setup.seed)
 
 
 def _identifier(name: str) -> str:
