@@ -1,5 +1,6 @@
 """report.png is drawn whatever captions, names and ids the data have."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,11 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from vlp_fast.engine import picture as module
+from vlp_fast.engine import picture as report
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.picture import draw_report, try_report
+from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.restore import restore_experiment
 from vlp_fast.errors import InputError
+from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.pretraining import picture as module
+from vlp_fast.tasks.pretraining.pretraining import Pretraining
 
 Make = Callable[..., RunConfig]
 NO_FORMULA = "$_$ a $\\foo$"
@@ -39,9 +44,10 @@ def test_names_of_classes_are_printable(drawn: RunConfig, monkeypatch: pytest.Mo
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(module, "SCORE", 0.0)
     restored = restore_experiment(drawn)
-    names = ("a\ud800$_$",) * len(restored.held_out.class_names)
-    odd = replace(restored, held_out=replace(restored.held_out, class_names=names))
-    assert draw_report(odd) is not None
+    task = restored.task
+    names = ("a\ud800$_$",) * len(task.held_out.class_names)
+    task.held_out = replace(task.held_out, class_names=names)
+    assert draw_report(restored) is not None
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(finished: RunConfig, tmp_path: Path) -> None:
@@ -60,14 +66,42 @@ def test_a_caption_may_have_no_word_that_can_be_masked(
     """A lone zero-width space has no token; a word of no vocabulary is [UNK], which stays."""
     pytest.importorskip("matplotlib")
     restored = restore_experiment(finished)
-    examples = restored.held_out_examples(3)
+    examples = restored.held_out().examples(3)
     captions = ("\u200b", "\u732b", "")
     odd = [replace(e, captions=(c,)) for e, c in zip(examples, captions, strict=True)]
-    monkeypatch.setattr(type(restored), "held_out_examples", lambda self, count: odd)
+    monkeypatch.setattr(HeldOut, "examples", lambda self, count: odd)
     titles: list[str] = []
-    monkeypatch.setattr(module, "fit_fonts", lambda figure: titles.extend(titles_of(figure)))
+    monkeypatch.setattr(report, "fit_fonts", lambda figure: titles.extend(titles_of(figure)))
     assert draw_report(restored) is not None
     assert titles.count("masked words filled in:\n(no word of the vocabulary)") == 3
+
+
+def test_curves_are_those_that_training_had(
+    drawn: RunConfig, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The task's own first, then those of its warm-up; one that was left out has no empty axis."""
+    pytest.importorskip("matplotlib")
+    titles: list[str] = []
+    monkeypatch.setattr(report, "fit_fonts", lambda figure: titles.extend(titles_of(figure)))
+    own = ("mlm", "itm", "mvm" if drawn.name == "soho_tiny" else "captioning")
+    own = own if drawn.name == "soho_tiny" else (*own, "detection")
+    assert draw_report(restore_experiment(drawn)) is not None
+    assert [title for title in titles if title.endswith(" loss")] == [
+        f"{name} loss" for name in (*own, "tagging")
+    ]
+    path = drawn.directory / "metrics.jsonl"
+    rows = [{k: v for k, v in row.items() if k != own[-1]} for row in read_journal(path)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    titles.clear()
+    assert draw_report(restore_experiment(drawn)) is not None
+    assert [title for title in titles if title.endswith(" loss")] == [
+        f"{name} loss" for name in (*own[:-1], "tagging")
+    ]
+    path.unlink()
+    titles.clear()
+    assert draw_report(restore_experiment(drawn)) is not None
+    assert not any(title.endswith(" loss") for title in titles)
+    assert not recwarn.list
 
 
 def titles_of(figure: Any) -> list[str]:
@@ -123,10 +157,12 @@ def test_ids_may_be_any_number(finished: RunConfig) -> None:
     from matplotlib.figure import Figure
 
     experiment = restore_experiment(finished)
-    experiment.model.eval()
-    examples = experiment.held_out_examples(2)
+    experiment.learner.eval()
+    task, held_out = experiment.task, experiment.held_out()
+    assert isinstance(task, Pretraining)
+    examples = held_out.examples(2)
     axes = Figure().subplots(1, 2)
-    module._draw_words(experiment, axes, [replace(e, image_id=2**70) for e in examples])
+    module._draw_words(task, held_out, axes, [replace(e, image_id=2**70) for e in examples])
     found = [axis.get_title() for axis in axes]
-    module._draw_words(experiment, axes, examples)
+    module._draw_words(task, held_out, axes, examples)
     assert found == [axis.get_title() for axis in axes]

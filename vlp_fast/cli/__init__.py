@@ -1,4 +1,4 @@
-"""The command line: `vlp-fast {train, evaluate, recipes, data, doctor, bench}`.
+"""The command line: `vlp-fast {train, evaluate, submit, recipes, data, doctor, bench}`.
 
 A command is a file of this folder with `run(words) -> exit code`, and a line in `COMMANDS`. Nothing
 heavy is imported before a command needs it: `--help` answers without torch, and so does a path that
@@ -11,6 +11,8 @@ is not there.
     options.py   words to a configuration
     output.py    output that is closed, full or of few characters
     recipes.py   vlp-fast recipes
+    recorded.py  what commands on a run folder have in common
+    submit.py    vlp-fast submit
     train.py     vlp-fast train
 """
 
@@ -35,6 +37,7 @@ from vlp_fast.threads import wait_passively
 COMMANDS = {
     "train": ("RECIPE --data.root PATH", "pre-train; resumes by itself when called again"),
     "evaluate": ("RUN_DIR", "held-out figures and report.png of a finished or stopped run"),
+    "submit": ("RUN_DIR --out FILE", "a run's answers to a split, as its server takes them"),
     "recipes": ("", "the recipes, a line each"),
     "data": ("make-world OUT", "draw a data set with known truth; make-answers: VQA's answers"),
     "doctor": ("", "what is installed, which backend runs where, and what to repair"),

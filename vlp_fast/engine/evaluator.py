@@ -1,8 +1,9 @@
-"""Held-out evaluation: the task's own figures."""
+"""Held-out evaluation: the task's own figures, and its answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 
@@ -25,3 +26,14 @@ def evaluate(
     figures = experiment.task.figures(experiment.held_out(report))
     learner.train(was_training)
     return figures
+
+
+@torch.no_grad()
+def submit(experiment: Experiment, path: Path, say: Callable[[str], None]) -> None:
+    """Write the task's answers to the held-out samples, whole or not at all.
+
+    Raises:
+        InputError: if the task has none, or its split is not one that anybody scores.
+    """
+    experiment.learner.eval()
+    experiment.task.submit(experiment.held_out(), path, say)

@@ -14,6 +14,7 @@ from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.glyphs import fit_fonts
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.errors import InputError
+from vlp_fast.tasks.task import Task
 from vlp_fast.whole_file import write_whole
 
 COLUMNS = 4
@@ -52,13 +53,14 @@ def draw_report(experiment: Experiment) -> Path | None:
 
     run, task = experiment.run, experiment.task
     task.learner.eval()
-    stages = reversed(task.stages())  # the task itself first
-    names = list(dict.fromkeys(chain(*(stage.objective.curves for stage in stages))))
+    journal = read_journal(run.directory / "metrics.jsonl")
+    names = _curves(task, journal)
     rows = -(-len(names) // COLUMNS), task.panel_rows
     figure = pyplot.figure(figsize=(4 * COLUMNS, 3.6 * sum(rows)), layout="constrained")
-    heights = [height for height in rows if height]
+    heights = [height for height in rows if height] or [1]
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)
-    _draw_curves(parts[0, 0], rows[0], names, read_journal(run.directory / "metrics.jsonl"))
+    if names:
+        _draw_curves(parts[0, 0], rows[0], names, journal)
     if task.panel_rows:
         task.draw(parts[-1, 0], experiment.held_out())
     figure.suptitle(f"{run.name}: losses and held-out samples", fontsize=14)
@@ -79,14 +81,20 @@ def draw_report(experiment: Experiment) -> Path | None:
     return path
 
 
+def _curves(task: Task, journal: list[dict[str, Any]]) -> list[str]:
+    """Names of the losses that training had, the task's own first."""
+    names = dict.fromkeys(chain(*(s.objective.curves for s in reversed(task.stages()))))
+    had = {name for row in journal if row.get("kind") == "train" for name in row}
+    return [name for name in names if name in had]
+
+
 def _draw_curves(figure: Any, rows: int, names: list[str], journal: list[dict[str, Any]]) -> None:
     training = [row for row in journal if row.get("kind") == "train"]
     held_out = [row for row in journal if row.get("kind") == "held_out"]
     axes = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
     for axis, name in zip(axes, names, strict=False):
         points = [(r["step"], r[name]) for r in training if name in r]
-        if points:
-            axis.plot(*zip(*points, strict=True), marker=".", label="training")
+        axis.plot(*zip(*points, strict=True), marker=".", label="training")
         points = [(r["step"], r[name]) for r in held_out if name in r]
         if points:
             axis.plot(*zip(*points, strict=True), "o", label="held out")

@@ -63,12 +63,12 @@ def _read(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     try:
         values: dict[str, Any] = json.loads(path.read_text())
-        values["config"].get("name")
+        values["config"]["name"]
     except OSError as error:
         raise InputError(
             f"{folder}: no readable run.json ({error.strerror}); expected a run folder"
         ) from None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise InputError(f"{folder}: no readable run.json; expected a run folder") from None
     return values
 

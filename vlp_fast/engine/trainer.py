@@ -301,9 +301,10 @@ class Trainer:
         self._evaluated_at = self.step
         with self.stop.heard_at_once():
             figures = evaluate(self.experiment, self._report)
-        self.journal.write(step=self.step, kind="held_out", **figures)
+        of = self.experiment.held_out().described()
+        self.journal.write(step=self.step, kind="held_out", of=of, **figures)
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        self.display.say(f"held out, step {self.step}: {text}")
+        self.display.say(f"held out, step {self.step} ({of}): {text}")
 
     def _save(self) -> None:
         scaler = self.scaler.state_dict() if self.experiment.precision.is_scaled else {}

@@ -12,6 +12,7 @@ import torch
 from vlp_fast.data.examples import Example
 from vlp_fast.data.loader import Loader
 from vlp_fast.data.order import EvaluationOrder
+from vlp_fast.metrics.example_set import ExampleSet
 from vlp_fast.tasks.batch_key import BatchKey
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ class HeldOut:
     def count(self) -> int:
         """Samples that an evaluation looks at."""
         return min(self.task.setup.held_out_images, len(self.task.held_out))
+
+    def described(self) -> str:
+        """What figures are of: split, number of samples, and a hash of their ids."""
+        examples = ExampleSet()
+        for key in self.task.held_out.keys()[: self.count]:
+            examples.add(key)
+        return examples.described(self.task.held_out.name)
 
     def batches(self) -> Iterator[Any]:
         """All of them as batches on the device."""

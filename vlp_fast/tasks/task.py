@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from vlp_fast.data.examples import Example, ImageLoader
 from vlp_fast.data.order import Order, SampleOrder
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.tokenizer import Tokenizer
+from vlp_fast.errors import InputError
 from vlp_fast.models.config import ModelConfig
 from vlp_fast.models.model import VisionLanguageModel
 from vlp_fast.tasks.averages import Averages
@@ -184,6 +186,14 @@ class Task(Objective):
             with held_out.runtime.autocast():
                 averages.add_output(self.learner(self, inputs))
         return averages.means()
+
+    def submit(self, held_out: HeldOut, path: Path, say: Callable[[str], None]) -> None:
+        """Write the answers to all held-out samples in the form that their server takes.
+
+        Raises:
+            InputError: if there is nothing to hand in.
+        """
+        raise InputError(f"{type(self).__name__}: this task has no answers to hand in")
 
     def draw(self, figure: Any, held_out: HeldOut) -> None:
         """Draw on a part of report.png, a matplotlib SubFigure; nothing by default."""

@@ -18,7 +18,8 @@ from torch.nn import functional
 from vlp_fast.data.answers import LEAVE_ONE_OUT, THIRDS, AnswerMap, read_answer_map, soft_scores
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Question
-from vlp_fast.data.sources.vqa import load_vqa
+from vlp_fast.data.sources.vqa import load_vqa, read_questions
+from vlp_fast.data.submissions.vqa import write_vqa
 from vlp_fast.errors import InputError
 from vlp_fast.metrics.vqa_score import VqaScore
 from vlp_fast.tasks.downstream.config import AnsweringConfig
@@ -103,6 +104,12 @@ class Answering(SampleTask):
                 answer_type=sample.answer_type,
                 question_type=sample.question_type,
             )
+
+    def write(self, path: Path, answers: dict[Any, Any]) -> None:
+        """The json of the VQA server."""
+        split = self.setup.data.held_out_split
+        keys = [question.key for question in read_questions(self.root, split)[0]]
+        write_vqa(path, answers.items(), split=split, question_ids=keys)
 
     def _scores(self, question: Question) -> dict[int, float]:
         by_count = BY_COUNT[self.settings.soft_scores]

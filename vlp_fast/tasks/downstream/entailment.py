@@ -8,7 +8,8 @@ are there too, and whoever reads them has another, easier task (soho's issue 3, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ from torch.nn import functional
 
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Hypothesis
-from vlp_fast.data.sources.snli_ve import LABELS, load_snli_ve
+from vlp_fast.data.sources.snli_ve import LABELS, load_snli_ve, read_hypotheses
+from vlp_fast.data.submissions.snli_ve import write_snli_ve
 from vlp_fast.metrics.class_accuracy import ClassAccuracy
 from vlp_fast.tasks.downstream.config import EntailmentConfig
 from vlp_fast.tasks.downstream.sample_task import SampleTask
@@ -79,3 +81,9 @@ class Entailment(SampleTask):
     def add(self, score: ClassAccuracy, sample: Hypothesis, answer: str) -> None:
         """Count one hypothesis."""
         score.add(sample.key, answer, sample.label)
+
+    def write(self, path: Path, answers: dict[Any, Any]) -> None:
+        """JSON lines by pairID."""
+        split = self.setup.data.held_out_split
+        keys = [hypothesis.key for hypothesis in read_hypotheses(self.root, split)]
+        write_snli_ve(path, answers.items(), split=split, pair_ids=keys)

@@ -7,7 +7,8 @@ The sentence is read with either picture, and the two [CLS] are classified toget
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from torch.nn import functional
 
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Statement
-from vlp_fast.data.sources.nlvr2 import load_nlvr2
+from vlp_fast.data.sources.nlvr2 import load_nlvr2, read_statements
+from vlp_fast.data.submissions.nlvr2 import write_nlvr2
 from vlp_fast.metrics.consistency import Consistency
 from vlp_fast.tasks.downstream.config import ReasoningConfig
 from vlp_fast.tasks.downstream.sample_task import SampleTask
@@ -65,3 +67,9 @@ class Reasoning(SampleTask):
         """Count one statement."""
         if sample.label is not None:
             score.add(str(sample.key), answer, sample.label, group=sample.group)
+
+    def write(self, path: Path, answers: dict[Any, Any]) -> None:
+        """The CSV of the official script."""
+        split = self.setup.data.held_out_split
+        keys = [statement.key for statement in read_statements(self.root, split)]
+        write_nlvr2(path, answers.items(), split=split, identifiers=keys)

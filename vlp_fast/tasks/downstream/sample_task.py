@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -89,6 +91,10 @@ class SampleTask(Task):
         """The data set's folder."""
         return check_root(self.setup.data.root)
 
+    @abstractmethod
+    def write(self, path: Path, answers: dict[Any, Any]) -> None:
+        """Write answers by key to a file that the split's server takes."""
+
     def read(self) -> tuple[Dataset, Dataset]:
         """Both splits; held-out samples with a picture of training are left out."""
         data, batch_size = self.setup.data, self.setup.length.batch_size
@@ -171,6 +177,27 @@ class SampleTask(Task):
                 self.add(score, self.held_out.samples[index], self.answer(place))
         named = {_identifier(name): value for name, value in score.figures().items()}
         return averages.means() | named
+
+    def submit(self, held_out: HeldOut, path: Path, say: Callable[[str], None]) -> None:
+        """Write the answers to every sample of the split, as its server takes them."""
+        answers: dict[int, Any] = {}
+        for inputs, _, places in self.answered(held_out):
+            answers |= zip(inputs.indices, map(self.answer, places), strict=True)
+        samples = self.held_out.samples
+        broken = [sample.key for index, sample in enumerate(samples) if index not in answers]
+        if broken:
+            say(
+                f"{len(broken)} {self.samples} whose picture cannot be read (the first: "
+                f"{broken[0]}) are answered by {self.usual!r}"
+            )
+        found = ((s.key, answers.get(index, self.usual)) for index, s in enumerate(samples))
+        self.write(path, dict(found))
+
+    @cached_property
+    def usual(self) -> Any:
+        """The most frequent answer in training."""
+        truths = Counter(self.truth(sample) for sample in self.train.samples)
+        return truths.most_common(1)[0][0]
 
     def draw(self, figure: Any, held_out: HeldOut) -> None:
         """Held-out samples with the model's answers."""

@@ -1,0 +1,83 @@
+"""What commands on a run folder have in common: its data may have moved, its split be another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlp_fast.checks import AT_LEAST_ONE, check
+from vlp_fast.data.printable import printable
+
+if TYPE_CHECKING:
+    from vlp_fast.engine.experiment import Experiment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where the run's data are now, if not where they were."""
+
+    root: Path | None = None
+    """The folder of the data set that the run was trained on."""
+    objects_vocabulary: Path | None = None
+    """Visual Genome's class names."""
+    attributes_vocabulary: Path | None = None
+    """Visual Genome's attribute names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A run and what it is shown."""
+
+    run_dir: Path
+    """The run's folder."""
+    data: Places = field(default_factory=Places)
+    split: str | None = None
+    """Another split than the run's own held-out one, as in train, val, test."""
+    images: int | None = None
+    """How many samples at most, instead of the run's number."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number of samples that cannot be."""
+        check(self, AT_LEAST_ONE, "images")
+
+    def of(self, run: Any) -> Any:
+        """The run with these places, this split and this number."""
+        moved = {name: path for name, path in vars(self.data).items() if path is not None}
+        data, train = replace(run.data, **moved), run.train
+        if self.split is not None:
+            data = replace(data, held_out_split=self.split)
+        if self.images is not None:
+            train = replace(train, held_out_images=self.images)
+        return replace(run, data=data, train=train)
+
+
+def restore(asked: Recorded) -> Experiment:
+    """The run's experiment with the model of its newest checkpoint; notes are printed.
+
+    Raises:
+        InputError: whatever is wrong with the folder or the data.
+    """
+    from vlp_fast import recipes  # whose tasks a run may name
+    from vlp_fast.data.given_paths import check_root
+    from vlp_fast.engine.recorded_run import recipe_file, restore_run
+
+    if file := recipe_file(asked.run_dir):
+        recipes.load_file(file)
+    recorded = restore_run(asked.run_dir)
+    trained_on = recorded.data.train_split
+    run = asked.of(recorded)
+    check_root(run.data.root)
+    from vlp_fast.engine.restore import restore_experiment
+
+    experiment = restore_experiment(run, note)
+    for line in experiment.notes:
+        note(line)
+    if set(run.data.held_out_split.split("+")) & set(trained_on.split("+")):
+        note(f"split {run.data.held_out_split}: the run was trained on {trained_on}")
+    return experiment
+
+
+def note(line: str) -> None:
+    """Print a line that a person should know."""
+    print(f"note: {printable(line)}")

@@ -1,0 +1,37 @@
+"""`vlp-fast submit RUN_DIR --out FILE`: answers to a split in the form that its server takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vlp_fast.cli.recorded import Recorded, note, restore
+
+USAGE = "usage: vlp-fast submit RUN_DIR --out FILE [--split NAME] [--data.root PATH]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission(Recorded):
+    """Write a run's answers to a whole split, checked as its server or official script would."""
+
+    out: Path
+    """The file to write."""
+
+
+def run(words: list[str]) -> int:
+    """Answer every sample of a split."""
+    if not words:
+        print(USAGE)
+        return 2
+    import tyro
+
+    from vlp_fast.cli.options import parse
+
+    config = (tyro.conf.PositionalRequiredArgs,)
+    asked = parse(Submission, words, "vlp-fast submit", config=config)
+    experiment = restore(replace(asked, images=asked.images or 10**9, split=asked.split or "test"))
+    from vlp_fast.engine.evaluator import submit
+
+    submit(experiment, asked.out, note)
+    print(f"written: {asked.out}, of {experiment.held_out().described()}")
+    return 0
