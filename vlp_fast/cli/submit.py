@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlp_fast.cli.recorded import Recorded, note, restore
+from vlp_fast.errors import InputError
 
 USAGE = "usage: vlp-fast submit RUN_DIR --out FILE [--split NAME] [--data.root PATH]"
 
@@ -14,8 +15,8 @@ USAGE = "usage: vlp-fast submit RUN_DIR --out FILE [--split NAME] [--data.root P
 class Submission(Recorded):
     """Write a run's answers to a whole split, checked as its server or official script would."""
 
-    out: Path
-    """The file to write."""
+    out: Path | None = None
+    """The file to write; to be given."""
 
 
 def run(words: list[str]) -> int:
@@ -29,6 +30,8 @@ def run(words: list[str]) -> int:
 
     config = (tyro.conf.PositionalRequiredArgs,)
     asked = parse(Submission, words, "vlp-fast submit", config=config)
+    if asked.out is None:
+        raise InputError("--out FILE is missing: where the answers are written")
     experiment = restore(replace(asked, images=asked.images or 10**9, split=asked.split or "test"))
     from vlp_fast.engine.evaluator import submit
 

@@ -108,7 +108,7 @@ class Answering(SampleTask):
     def write(self, path: Path, answers: dict[Any, Any]) -> None:
         """The json of the VQA server."""
         split = self.setup.data.held_out_split
-        keys = [question.key for question in read_questions(self.root, split)[0]]
+        keys = [int(question.key) for question in read_questions(self.root, split)[0]]
         write_vqa(path, answers.items(), split=split, question_ids=keys)
 
     def _scores(self, question: Question) -> dict[int, float]:

@@ -85,5 +85,5 @@ class Entailment(SampleTask):
     def write(self, path: Path, answers: dict[Any, Any]) -> None:
         """JSON lines by pairID."""
         split = self.setup.data.held_out_split
-        keys = [hypothesis.key for hypothesis in read_hypotheses(self.root, split)]
+        keys = [str(hypothesis.key) for hypothesis in read_hypotheses(self.root, split)]
         write_snli_ve(path, answers.items(), split=split, pair_ids=keys)

@@ -71,5 +71,5 @@ class Reasoning(SampleTask):
     def write(self, path: Path, answers: dict[Any, Any]) -> None:
         """The CSV of the official script."""
         split = self.setup.data.held_out_split
-        keys = [statement.key for statement in read_statements(self.root, split)]
+        keys = [str(statement.key) for statement in read_statements(self.root, split)]
         write_nlvr2(path, answers.items(), split=split, identifiers=keys)
