@@ -1,14 +1,23 @@
 """The drawn world: pictures of shapes with captions, boxes and attributes that are all true.
 
-annotations.py  files of COCO, Karpathy, Visual Genome
-bounds.py       what a world draws from
-draw.py         from scene to picture
-language.py     captions, and the truth of a text
-layouts.py      the whole folder, written and read
-sampling.py     random scenes
-scene.py        what is in a picture, as data
-shapes.py       silhouettes
-statements.py   what can be said, and its truth
+annotations.py    files of COCO, Karpathy, Visual Genome
+balance.py        what is asked of all that could be
+bounds.py         what a world draws from
+draw.py           from scene to picture
+entailment.py     hypotheses: entailed, contradicted, left open
+groups.py         objects that have something in common
+language.py       captions, and the truth of a text
+layouts.py        the whole folder, written and read
+nlvr2_files.py    files of NLVR2
+pairs.py          claims about two pictures
+people.py         ten answers to a question
+questions.py      what can be asked of a scene
+sampling.py       random scenes
+scene.py          what is in a picture, as data
+shapes.py         silhouettes
+snli_ve_files.py  files of SNLI-VE
+statements.py     what captions say, and its truth
+vqa_files.py      files of VQA v2
 """
 
 from vlp_fast.data.world.language import (

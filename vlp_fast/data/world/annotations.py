@@ -6,14 +6,16 @@ its index alone, so that they do not change with the number of pictures.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vlp_fast.data.world.language import CAPTIONS, region_description
 from vlp_fast.data.world.scene import COLOURS, MAX_OBJECTS, SIZES, Scene, SceneObject, area
 from vlp_fast.data.world.shapes import KINDS, TEXTURES
 
+SPLITS = ("train", "val", "test")
+T = TypeVar("T")
 _Json = dict[str, Any]
 
 
@@ -129,12 +131,19 @@ def split_of(index: int) -> str:
     return {3: "val", 7: "test"}.get(index % 20, "train")
 
 
+def of_split(items: Sequence[T], split: str) -> list[T]:
+    """Returns those of the pictures' items that are of a split, in their order."""
+    return [item for index, item in enumerate(items) if split_of(index) == split]
+
+
 def dump(path: Path, content: object) -> None:
     """Writes json that is on the disk when this returns."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(content))
-        file.flush()
-        os.fsync(file.fileno())
+    _write(path, json.dumps(content))
+
+
+def dump_lines(path: Path, entries: Iterable[object]) -> None:
+    """Writes one line of json for each entry; they are on the disk when this returns."""
+    _write(path, "".join(f"{json.dumps(entry)}\n" for entry in entries))
 
 
 def _vg_image(scene: Scene) -> _Json:
@@ -180,6 +189,13 @@ def _numbered(scene: Scene) -> Iterator[tuple[int, SceneObject]]:
 
 def _caption_id(scene: Scene, position: int) -> int:
     return (scene.image_id - 1) * CAPTIONS + position + 1
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _write_words(path: Path, words: Sequence[str]) -> None:

@@ -6,6 +6,9 @@
     dataset_coco.json                            Karpathy's file with the splits train, val, test
     objects.json, attributes.json, region_descriptions.json, image_data.json       Visual Genome
     objects_vocab.txt, attributes_vocab.txt      kinds; colours, then sizes, then textures
+    v2_*_questions.json, v2_*_annotations.json, vqa_trainval_label2ans.json        VQA v2
+    nlvr2/train.json, ..., nlvr2/images/train/0/train-0-0-img0.png, ...            NLVR2
+    snli_ve_train.jsonl, snli_ve_dev.jsonl, snli_ve_test.jsonl                     SNLI-VE
     world.json                                   the scenes, with everything
 
 The folder appears whole or not at all: it is written beside its place and renamed. An older world
@@ -30,19 +33,29 @@ from vlp_fast.data.world.annotations import (
 )
 from vlp_fast.data.world.bounds import WORLD, Bounds
 from vlp_fast.data.world.draw import draw
+from vlp_fast.data.world.groups import Facts
 from vlp_fast.data.world.language import captions
+from vlp_fast.data.world.nlvr2_files import write_nlvr2
 from vlp_fast.data.world.sampling import sample_scene
 from vlp_fast.data.world.scene import Scene, scene_from_dict, scene_to_dict
+from vlp_fast.data.world.snli_ve_files import write_snli_ve
+from vlp_fast.data.world.vqa_files import write_vqa
 from vlp_fast.errors import InputError
 
 FORMAT = "vlp_fast.world"
 FORMAT_VERSION = 1
 FEWEST_IMAGES = 8
-_FOLDERS = ("images", "annotations")
+_FOLDERS = re.compile(
+    r"images|annotations|nlvr2(/(dev|test1|images|images/train|images/train/[0-9]{1,2}))?"
+)
 _FILES = re.compile(
     r"images/[0-9]{12}\.png|annotations/(captions|instances)_world\.json"
     r"|(world|dataset_coco|image_data|objects|attributes|region_descriptions)\.json"
     r"|(objects|attributes)_vocab\.txt"
+    r"|v2_OpenEnded_mscoco_(train2014|val2014|test2015|test-dev2015)_questions\.json"
+    r"|v2_mscoco_(train|val)2014_annotations\.json|vqa_trainval_label2ans\.json"
+    r"|nlvr2/(train|dev|test1)\.json|snli_ve_(train|dev|test)\.jsonl"
+    r"|nlvr2/(images/train/[0-9]{1,2}|dev|test1)/(train|dev|test1)-[0-9]+-[0-3]-img[01]\.png"
 )
 
 
@@ -87,6 +100,10 @@ def make_world(
         write_coco(folder, scenes, texts)
         write_karpathy(folder, scenes, texts)
         write_visual_genome(folder, scenes)
+        facts = [Facts(scene) for scene in scenes]
+        write_vqa(folder, facts, seed)
+        write_nlvr2(folder, facts, seed)
+        write_snli_ve(folder, facts, texts, seed)
         _write_scenes(folder, scenes, seed)
 
 
@@ -151,7 +168,7 @@ def _is_ours(path: Path, folder: Path) -> bool:
     name = path.relative_to(folder).as_posix()
     if path.is_symlink():
         return False
-    return name in _FOLDERS if path.is_dir() else _FILES.fullmatch(name) is not None
+    return (_FOLDERS if path.is_dir() else _FILES).fullmatch(name) is not None
 
 
 def _is_recognised(folder: Path) -> bool:
