@@ -20,7 +20,7 @@ FOLDERS = [path.parent for path in PYTHON if path.name == "__init__.py"]
 # Room -> the rooms it may import from, besides itself and these. Imports point down.
 FOR_ALL = ("errors", "checks", "whole_file", "__version__")
 MODEL_ROOMS = {"kernels", "reference", "ops", "layers", "models"}
-STEP_ROOMS = MODEL_ROOMS | {"native", "data", "metrics", "tasks"}
+STEP_ROOMS = MODEL_ROOMS | {"native", "data", "metrics", "weights", "tasks"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "checks": set(),
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"reference", "ops", "layers"},
     "metrics": set(),
     "data": {"ops", "metrics"},
+    "weights": MODEL_ROOMS | {"data"},
     "tasks": MODEL_ROOMS | {"data", "metrics"},
     "engine": STEP_ROOMS,
     "recipes": STEP_ROOMS | {"engine"},
@@ -52,6 +53,7 @@ TORCH_FREE += tuple(f".cli.{path.stem}" for path in ROOT.glob("vlp_fast/cli/[!_]
 TORCH_FREE += tuple(f".metrics.{path.stem}" for path in ROOT.glob("vlp_fast/metrics/[!_]*.py"))
 TORCH_FREE += (".engine.recorded_run", ".engine.folder_lock", ".data.given_paths", ".__main__")
 TORCH_FREE += (".data.config", ".tasks.config", ".recipes", ".recipes.soho", ".recipes.e2e_vlp")
+TORCH_FREE += (".weights", ".weights.published", ".weights.create")
 
 VAGUE_NAMES = {"utils", "util", "misc", "common", "helpers", "tools", "stuff"}
 LONGEST_FILE = 400

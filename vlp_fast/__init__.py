@@ -20,6 +20,7 @@ The public names below are imported on first use (PEP 562), so that ``import vlp
     reference/     the definitions in plain torch
     tasks/         what a run learns
     threads.py     how threads of a CPU wait
+    weights/       a model starts from weights that people have
     whole_file.py  files written whole or not at all
     kernels/       Triton programs, from kernels/
     benchmarks/    every operator beside its peers, from benchmarks/
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from vlp_fast.layers.matching import HungarianMatcher
     from vlp_fast.layers.vector_quantize import VectorQuantize
     from vlp_fast.layers.visual_dictionary import VisualDictionary
-    from vlp_fast.models import create_model
     from vlp_fast.ops.assignment import linear_sum_assignment
+    from vlp_fast.weights.create import create_model
 
 __all__ = [
     "CrossAttention",
@@ -60,7 +61,7 @@ _MODULE_OF = {
     "SetCriterion": "vlp_fast.layers.criterion",
     "VectorQuantize": "vlp_fast.layers.vector_quantize",
     "VisualDictionary": "vlp_fast.layers.visual_dictionary",
-    "create_model": "vlp_fast.models",
+    "create_model": "vlp_fast.weights.create",
     "linear_sum_assignment": "vlp_fast.ops.assignment",
 }
 

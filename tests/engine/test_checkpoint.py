@@ -27,6 +27,7 @@ from vlp_fast.engine.checkpoint import (
     save_checkpoint,
 )
 from vlp_fast.errors import InputError
+from vlp_fast.weights import checkpoints
 
 
 class Killed(BaseException):
@@ -245,14 +246,14 @@ def test_a_file_that_cannot_be_read_is_not_intact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older, newer = save(tmp_path, 1), save(tmp_path, 2)
-    checksum = module._checksum
+    checksum = checkpoints.checksum_of
 
     def failing(path: Path) -> int:
         if path.parent == newer:
             raise OSError(5, "Input/output error")
         return checksum(path)
 
-    monkeypatch.setattr(module, "_checksum", failing)
+    monkeypatch.setattr(checkpoints, "checksum_of", failing)
     assert newest_checkpoint(tmp_path) == older
 
 

@@ -55,6 +55,7 @@ def _look_first(asked: Any) -> None:
     """What takes no time to find out is told before torch is imported."""
     from vlp_fast.data.given_paths import check_file, check_root
     from vlp_fast.engine.folder_lock import FolderLock
+    from vlp_fast.weights.published import check_weights_file
 
     check_root(asked.data.root)
     for option in ("vocabulary", "objects_vocabulary", "attributes_vocabulary"):
@@ -63,4 +64,4 @@ def _look_first(asked: Any) -> None:
     with FolderLock(asked.directory):
         is_begun = any(asked.directory.glob("checkpoint-*"))
     if asked.train.backbone_weights and not is_begun:
-        check_file(asked.train.backbone_weights, "--train.backbone-weights", "a state dict")
+        check_weights_file(asked.train.backbone_weights, "--train.backbone-weights")

@@ -31,6 +31,7 @@ EmaRule = Literal["eq4", "sum_count_laplace"]
 CodebookInit = Literal["normal", "data"]
 MvmHead = Literal["linear", "cosine"]
 PairSampling = Literal["2+2", "bernoulli"]
+ValidCells = Literal["covered", "detr"]
 FromData = tyro.conf.Suppress[int]  # a run takes it from its data: not an option
 DEPTHS = Range("18, 34, 50, 101, 152 or None", lambda x: x in (18, 34, 50, 101, 152))
 
@@ -119,6 +120,10 @@ class E2EVLPConfig(ModelConfig):
         dropout: rate in attention, residual branches and text embeddings; DETR's and BERT's 0.1.
         norm_first: normalise before each block instead of after it (DETR: after).
         activation: of the feed-forward networks, DETR's "relu".
+        valid_cells: in a padded batch, "covered" (those that a pixel of the image lies in) or
+            "detr" (those whose nearest pixel, of the padded batch, is one of the image): where the
+            batch's side is no multiple of the stride, up to a row or a column more, of padding
+            alone. DETR's weights were trained so; an image alone has the same cells.
     """
 
     backbone: BackboneConfig = field(default_factory=lambda: BackboneConfig(freeze_stages=1))
@@ -136,6 +141,7 @@ class E2EVLPConfig(ModelConfig):
     dropout: float = 0.1
     norm_first: bool = False
     activation: Activation = "relu"
+    valid_cells: ValidCells = "covered"
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that no model can have."""

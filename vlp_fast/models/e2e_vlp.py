@@ -34,8 +34,8 @@ from vlp_fast.layers.transformer import (
     make_encoder,
 )
 from vlp_fast.models.backbone import build_backbone
-from vlp_fast.models.config import E2EVLPConfig
-from vlp_fast.models.model import Seen, Sizes, VisionLanguageModel
+from vlp_fast.models.config import E2EVLPConfig, ValidCells
+from vlp_fast.models.model import Seen, Sizes, VisionLanguageModel, sampled_size
 from vlp_fast.ops.grid import Grid, gather_cells
 from vlp_fast.ops.packing import Packing, join_rows
 
@@ -70,6 +70,7 @@ class E2EVLP(VisionLanguageModel):
         num_queries: Q.
         num_classes: C, without the no-object class.
         num_attributes: R; 0 for no attribute head.
+        valid_cells: which cells of a padded batch are an image's; see `E2EVLPConfig`.
     """
 
     def __init__(
@@ -83,9 +84,11 @@ class E2EVLP(VisionLanguageModel):
         num_queries: int,
         num_classes: int,
         num_attributes: int,
+        valid_cells: ValidCells = "covered",
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.valid_cells = valid_cells
         self.input_projection = nn.Linear(backbone.out_channels, width)
         self.sine_position = SinePosition(width)
         self.text_embeddings = text_embeddings
@@ -118,8 +121,11 @@ class E2EVLP(VisionLanguageModel):
         Returns:
             Valid (height, width) of each image in cells, and that of the padded map.
         """
-        sizes = tuple(self.backbone.feature_size(size) for size in image_sizes)
-        return sizes, self.backbone.feature_size(padded_size)
+        map_size = self.backbone.feature_size(padded_size)
+        if self.valid_cells == "detr":
+            sampled = (sampled_size(size, padded_size, map_size) for size in image_sizes)
+            return tuple(sampled), map_size
+        return tuple(self.backbone.feature_size(size) for size in image_sizes), map_size
 
     def features(self, images: Tensor, grid: Grid, image_sizes: Sizes | None = None) -> Tensor:
         """Computes the projected feature of every valid cell.
@@ -324,6 +330,7 @@ def build_e2e_vlp(config: E2EVLPConfig) -> E2EVLP:
         num_queries=config.num_queries,
         num_classes=config.num_classes,
         num_attributes=config.num_attributes,
+        valid_cells=config.valid_cells,
     )
 
 

@@ -94,3 +94,22 @@ class VisionLanguageModel(nn.Module, ABC):
     @abstractmethod
     def match_logits(self, hidden: Tensor) -> Tensor:
         """Maps (S, D) rows of [CLS] to (S, 2) logits; index 1 means that text and image match."""
+
+
+def sampled_size(
+    size: tuple[int, int], canvas: tuple[int, int], map_size: tuple[int, int]
+) -> tuple[int, int]:
+    """Counts the (rows, columns) of a map that are an image's, by a mask sampled at one pixel each.
+
+    As `interpolate(mask, map_size)`, nearest, of a mask of the image's pixels on a canvas.
+
+    Args:
+        size: (height, width) of the image, in pixels.
+        canvas: (height, width) of the mask, in pixels.
+        map_size: (height, width) of the map, in cells.
+    """
+    rows, columns = (
+        sum(cell * pixels // cells < valid for cell in range(cells))
+        for valid, pixels, cells in zip(size, canvas, map_size, strict=True)
+    )
+    return rows, columns

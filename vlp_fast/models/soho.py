@@ -12,7 +12,7 @@ nor do they enter the dictionary; visual tokens get BERT's layer norm and dropou
 that they are concatenated with, and no segment embedding. `semantics="official"` is the published
 code: maps round down, padding takes part in the pool and in the dictionary, a linear layer behind
 the dictionary, no dropout on visual tokens, heads without transform and bias. Its other deviations
-are switches of `SohoConfig`. `soho_official.py` has the names of its weights.
+are switches of `SohoConfig`. `weights/soho_official.py` has the names of its weights.
 
 The published code runs the neck once per text, this one once per image. Besides the time, only the
 Laplace epsilon's weight, the sample size of running variances and the draw of masked images differ.
@@ -34,7 +34,7 @@ from vlp_fast.layers.visual_dictionary import VisualDictionary
 from vlp_fast.models.backbone import build_backbone
 from vlp_fast.models.config import SohoConfig
 from vlp_fast.models.label_masking import mask_random_label, mask_shared_position
-from vlp_fast.models.model import Seen, Sizes, VisionLanguageModel
+from vlp_fast.models.model import Seen, Sizes, VisionLanguageModel, sampled_size
 from vlp_fast.ops.grid import Grid, gather_cells
 from vlp_fast.ops.packing import Packing, join_rows
 
@@ -297,10 +297,8 @@ class Soho(VisionLanguageModel):
                 "after rounding down; use larger images"
             )
         canvas_width = padded_size[0] if self.config.legacy_square_mask else padded_size[1]
-        sizes = tuple(
-            (_sampled(h, padded_size[0], height), _sampled(w, canvas_width, width))
-            for h, w in image_sizes
-        )
+        canvas = (padded_size[0], canvas_width)
+        sizes = tuple(sampled_size(size, canvas, (height, width)) for size in image_sizes)
         return sizes, (height, width)
 
 
@@ -381,11 +379,6 @@ def _initialised(convolution: nn.Conv2d) -> nn.Conv2d:
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)
     return convolution
-
-
-def _sampled(valid: int, canvas: int, cells: int) -> int:
-    """Counts the cells whose nearest pixel, of `canvas` pixels, is one of the first `valid`."""
-    return sum(cell * canvas // cells < valid for cell in range(cells))
 
 
 def _select(tokens: VisualTokens, cells: Tensor) -> VisualTokens:

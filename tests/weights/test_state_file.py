@@ -1,0 +1,118 @@
+"""Files of tensors: what is read of them, what is refused in one line, and that no code is run."""
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_soho import PAPER
+
+from vlp_fast.errors import InputError
+from vlp_fast.weights.load import load_weights
+from vlp_fast.weights.state_file import read_state_file
+
+
+class Runs:
+    """Makes a file, when it is unpickled."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.witness),)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as refused:
+        load_weights(PAPER.build(), path)
+    line = str(refused.value)
+    assert "\n" not in line and str(path) in line
+    return line
+
+
+@pytest.mark.parametrize("is_legacy", [False, True])
+def test_code_in_a_file_is_not_run(tmp_path: Path, is_legacy: bool) -> None:
+    witness = tmp_path / "run"
+    state = {"conv1.weight": torch.ones(2), "epoch": Runs(witness)}
+    path = tmp_path / "resnet.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=not is_legacy)
+    line = refusal(path)
+    assert "holds code, " in line and "mkdir, which is not run" in line
+    assert not witness.exists()
+    torch.load(path, weights_only=False)  # the file is what it is taken for
+    assert witness.exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated"])
+def test_damaged_files_are_one_line(tmp_path: Path, suffix: str, damage: str) -> None:
+    path = tmp_path / f"w{suffix}"
+    (torch.save if suffix == ".pth" else save_file)({"conv1.weight": torch.ones(9999)}, path)
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "text": b"no tensors\n", "truncated": whole[:-99]}[damage])
+    assert "not a readable state dict" in refusal(path)
+
+
+def test_a_header_that_claims_more_than_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
+    assert "not a readable state dict" in refusal(path)
+
+
+def test_files_of_before_torch_1_6(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    assert read_state_file(tmp_path / "a.pth").tensors["a"].tolist() == [1, 1]
+
+
+def test_a_shape_is_compared_before_memory_is_taken(tmp_path: Path) -> None:
+    """10 ** 14 numbers that the file has one of: reading them would end the process."""
+    names = PAPER.build().state_dict()
+    huge = {n: torch.ones(1).expand(10**7, 10**7) if v.dim() == 2 else v for n, v in names.items()}
+    torch.save(huge, tmp_path / "w.pth")
+    assert "(10000000, 10000000) there, (24, 32) here" in refusal(tmp_path / "w.pth")
+
+
+def test_joined_thirds_are_compared_before_memory_is_taken(tmp_path: Path) -> None:
+    huge = torch.ones(1).expand(10**7, 10**7)
+    layer = "encoder.layer.0.attention.self"
+    state = {f"{layer}.{part}.weight": huge for part in ("query", "key", "value")}
+    state |= {"embeddings.word_embeddings.weight": torch.ones(50, 32)}
+    torch.save(state, tmp_path / "bert.pth")
+    assert "the first is " in refusal(tmp_path / "bert.pth")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.eye(3).to_sparse(),
+        torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        torch.empty(3, device="meta"),
+    ],
+)
+def test_tensors_of_other_kinds_are_refused(tmp_path: Path, value: torch.Tensor) -> None:
+    torch.save({"conv1.weight": value}, tmp_path / "w.pth")
+    assert "conv1.weight is quantised, sparse or without values" in refusal(tmp_path / "w.pth")
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    state = PAPER.build().state_dict()
+    state["norm.weight"] = torch.ones(32, dtype=torch.int8)
+    torch.save(state, tmp_path / "w.pth")
+    assert "norm.weight: (32,) of int8 there, (32,) here" in refusal(tmp_path / "w.pth")
+
+
+def test_names_of_nothing_known(tmp_path: Path) -> None:
+    torch.save({"stem.conv1.norm\x1b": torch.ones(2)}, tmp_path / "w.pth")
+    assert r"begins with stem.conv1.norm\x1b and is of no known layout" in refusal(
+        tmp_path / "w.pth"
+    )
+    torch.save({}, tmp_path / "w.pth")
+    assert "holds no tensor and is of no known layout" in refusal(tmp_path / "w.pth")
+
+
+def test_a_folder_without_weights(tmp_path: Path) -> None:
+    assert "is a folder without weights" in refusal(tmp_path)

@@ -1,0 +1,95 @@
+"""Our own weights: of a run folder, of a checkpoint, or of a model.
+
+Heads that a task added are left. The heads of classes and attributes are taken where the names are
+the model's; where either side's names are not known, where their shapes are.
+"""
+
+import json
+from pathlib import Path
+
+from vlp_fast.errors import InputError
+from vlp_fast.weights.beside import SETTINGS, read_json
+from vlp_fast.weights.checkpoints import MODEL, newest_checkpoint
+from vlp_fast.weights.layout import Asked, Layout, Pairs, Tensors
+from vlp_fast.weights.state_file import StateFile
+
+IN_FOLDERS = (MODEL, "pytorch_model.bin")
+"""What weights are called in a folder of ours and in one of Hugging Face's."""
+SHAPELESS = ("num_heads", "norm_first", "activation")
+"""Settings of a model that its shapes do not show."""
+HEADS = {"class_head": "classes", "attribute_head": "attributes"}
+"""Heads whose rows are the data's, and what state.json calls the names of the rows."""
+
+
+def weights_in(path: Path) -> Path:
+    """The file of weights that a path means: itself, or what a folder holds.
+
+    Args:
+        path: a file, a run folder (its newest checkpoint), a checkpoint, or a model's folder.
+
+    Raises:
+        InputError: if the folder holds none of these, or only damaged checkpoints.
+    """
+    if not path.is_dir():
+        return path
+    found = [path / name for name in IN_FOLDERS if (path / name).is_file()]
+    if found:
+        return found[0]
+    checkpoint = newest_checkpoint(path)
+    if checkpoint is None:
+        raise InputError(
+            f"{path}: is a folder without weights; expected a run folder with a checkpoint, or one "
+            f"that holds {' or '.join(IN_FOLDERS)}"
+        )
+    return checkpoint / MODEL
+
+
+def _adapt(values: Tensors, file: StateFile, asked: Asked) -> dict[str, str]:
+    state = read_json(file.path.parent / "state.json")
+    reasons = {}
+    for head, kind in HEADS.items():
+        there, here = state.get(kind), getattr(asked, kind)
+        if there is None or here is None or list(there) == list(here):
+            continue
+        taken = [values.pop(name) for name in list(values) if name.startswith(f"{head}.")]
+        if taken:
+            reasons[head] = f"the {kind} are others"
+    return reasons
+
+
+def _settings(file: StateFile) -> dict[str, object]:
+    if SETTINGS in file.metadata:
+        try:
+            return dict(json.loads(file.metadata[SETTINGS]))
+        except (ValueError, TypeError):
+            raise InputError(f"{file.path}: its header has unreadable {SETTINGS}") from None
+    if not (file.path.parent / "state.json").exists():
+        return {}
+    run = read_json(file.path.parents[1] / "run.json").get("config", {})
+    known = run.get("model", {})
+    return {
+        name: known[name] for name in ("num_heads", "norm_first", "activation") if name in known
+    }
+
+
+_PAIRS: Pairs = ((r"model\.(.+)", r"\1"), (r"((?!heads\.).+)", r"\1"))
+"""A checkpoint is of a learner, which holds a model and a task's heads."""
+
+
+def _own(mark: str, *systems: str) -> Layout:
+    return Layout(
+        name="our own",
+        mark=mark,
+        systems=systems,
+        pairs=_PAIRS,
+        adapt=_adapt,
+        settings=_settings,
+    )
+
+
+SOHO = _own(r"(?:model\.)?mask_embedding", "Soho")
+E2E_VLP = _own(r"(?:model\.)?query_positions\.weight", "E2EVLP")
+IN_PART = _own(
+    r"(?:model\.)?(?:text_embeddings\.word_embeddings|backbone\.conv1)\.weight", "Soho", "E2EVLP"
+)
+"""What `vlp-fast convert` makes of a CNN or a BERT."""

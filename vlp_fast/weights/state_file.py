@@ -1,0 +1,117 @@
+"""Tensors of a file by name, unread: safetensors, or what `torch.load` reads without running code.
+
+Both kinds are mapped into memory: a shape costs nothing, and a value is read where it is used.
+Files of before torch 1.6 cannot be mapped and are read whole.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from vlp_fast.data.printable import printable
+from vlp_fast.errors import InputError
+from vlp_fast.weights.published import check_weights_file
+
+WRAPPERS = ("state_dict", "model")
+"""Keys under which training scripts keep the state dict beside other things."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What DistributedDataParallel and torch.compile put in front of names."""
+
+ZIP = b"PK\x03\x04"
+"""Begins what `torch.save` has written since torch 1.6."""
+CODE = re.compile(r"GLOBAL (\S+)")
+"""In torch's message: what a pickle would have called."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StateFile:
+    """A state dict.
+
+    Attributes:
+        path: the file.
+        tensors: by name, without what training wraps names into; not to be written to.
+        metadata: texts in the header of a safetensors file.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def read_state_file(path: Path, option: str = "pretrained") -> StateFile:
+    """Map a file of tensors.
+
+    Args:
+        path: `.safetensors`, or anything else for a file of `torch.save`.
+        option: what gives it, for the message where it is missing.
+
+    Raises:
+        InputError: if it is missing, damaged, holds code, or is no state dict.
+    """
+    check_weights_file(path, option)
+    metadata: dict[str, str] = {}
+    try:
+        if path.suffix == ".safetensors":
+            state, metadata = _safetensors(path)
+        else:
+            state = _pickled(path)
+    except Exception as error:
+        raise InputError(f"{path}: not a readable state dict ({_reason(error)})") from None
+    tensors = {_bare(name): value for name, value in _state_dict(path, state).items()}
+    return StateFile(path=path, tensors=tensors, metadata=metadata)
+
+
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _pickled(path: Path) -> Any:
+    with path.open("rb") as file:
+        is_zip = file.read(len(ZIP)) == ZIP
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+
+
+def _reason(error: Exception) -> str:
+    """The kind of an error, or that there is code in the file."""
+    found = CODE.search(str(error))
+    if not found:
+        return type(error).__name__
+    return f"it holds code, {printable(found[1])}, which is not run; save the state dict alone"
+
+
+def _state_dict(path: Path, state: Any) -> dict[str, Tensor]:
+    """The names and tensors among what was saved."""
+    for key in WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict):
+        raise InputError(
+            f"{path}: holds a {type(state).__name__}, expected a state dict of names and tensors"
+        )
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise InputError(
+                f"{path}: holds a {type(value).__name__} under {printable(repr(name))}, expected a "
+                "state dict of names and tensors"
+            )
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise InputError(
+                f"{path}: {printable(name)} is quantised, sparse or without values; save it as an "
+                "ordinary tensor"
+            )
+    return {name: value.detach() for name, value in state.items()}
+
+
+def _bare(name: str) -> str:
+    """The name as the network itself has it, whatever it was wrapped into."""
+    while name.startswith(PREFIXES):
+        name = name.partition(".")[2]
+    return name
