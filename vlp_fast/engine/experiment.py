@@ -161,5 +161,6 @@ def _setup(run: RunConfig) -> TaskSetup:
         length=run_length(run),
         seed=run.train.seed,
         held_out_images=run.train.held_out_images,
+        init=() if goes_on else run.init,
         vocabulary=run.directory / "vocab.txt" if goes_on else None,
     )

@@ -12,4 +12,5 @@ def split_notes(task: Task) -> tuple[str, ...]:
     for split, dataset in (("train", task.train), ("held out", task.held_out)):
         for line in (*dataset.notes, *more[split]):
             of.setdefault(line, []).append(split)
-    return tuple(f"{' and '.join(splits)}: {line}" for line, splits in of.items())
+    lines = (f"{' and '.join(splits)}: {line}" for line, splits in of.items())
+    return (*lines, *(f"init: {loaded}" for loaded in task.loaded))

@@ -355,6 +355,10 @@ class Trainer:
         """A CNN that is frozen and random, for a while or in part, passes on noise."""
         config = self.config
         backbone = config.model.backbone
+        if any(
+            name.startswith("backbone.") for x in self.experiment.task.loaded for name in x.loaded
+        ):
+            return
         starts_frozen = self.experiment.phase(0).frozen_stages is None
         if backbone.norm == "frozen" or backbone.freeze_stages > 0 or starts_frozen:
             raise InputError(

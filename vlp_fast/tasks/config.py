@@ -63,6 +63,7 @@ class TaskSetup:
         length: of the run.
         seed: of everything random.
         held_out_images: how many held-out samples an evaluation looks at, at most.
+        init: weights that a new run starts from; none where it goes on.
         vocabulary: vocab.txt of the run that goes on; None for a new run.
     """
 
@@ -71,4 +72,5 @@ class TaskSetup:
     length: RunLength
     seed: int
     held_out_images: int
+    init: tuple[Path, ...] = ()
     vocabulary: Path | None = None

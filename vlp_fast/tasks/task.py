@@ -28,7 +28,9 @@ from vlp_fast.tasks.held_out import HeldOut, Runtime
 from vlp_fast.tasks.inputs import Inputs
 from vlp_fast.tasks.reading import read_splits
 from vlp_fast.tasks.step import StepOutput
-from vlp_fast.tasks.vocabulary import choose_tokenizer
+from vlp_fast.tasks.vocabulary import INIT, choose_tokenizer
+from vlp_fast.weights.load import load_weights
+from vlp_fast.weights.loaded import Loaded
 
 Figures = dict[str, float]
 
@@ -126,6 +128,7 @@ class Task(Objective):
         tokenizer: the run's.
         model_config: the model's configuration, with sizes from the data.
         learner: model and heads; on the CPU until the engine moves it.
+        loaded: what became of each file of first weights.
         examples, held_out_examples: loaders of either data set: decoded, resized.
 
     Raises:
@@ -151,6 +154,7 @@ class Task(Objective):
         model = self.model_config.build()
         model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learner = Learner(model, self.heads(self.model_config.width))
+        self.loaded = tuple(self._load(path) for path in setup.init)
 
     def read(self) -> tuple[Dataset, Dataset]:
         """The data sets for training and for evaluation."""
@@ -202,6 +206,16 @@ class Task(Objective):
     def panel_rows(self) -> int:
         """Rows of pictures that `draw` needs."""
         return 0
+
+    def _load(self, path: Path) -> Loaded:
+        return load_weights(
+            self.learner.model,
+            path,
+            vocabulary=self.tokenizer.vocabulary,
+            classes=self.train.class_names,
+            attributes=self.train.attribute_names,
+            option=INIT,
+        )
 
     def loader(self, dataset: Dataset, shorter: tuple[int, ...] | None) -> ExampleLoader:
         """What decodes the examples of a data set; `shorter` are lengths of the shorter side."""

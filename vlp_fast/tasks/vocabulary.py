@@ -1,4 +1,4 @@
-"""The words of a run: given, of the run that goes on, or trained on its texts."""
+"""The words of a run: given, of the run that goes on, of its first weights, or of its texts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from vlp_fast.data.records import Dataset
 from vlp_fast.data.tokenizer import Tokenizer, load_vocabulary, train_vocabulary
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.config import TaskSetup
+from vlp_fast.weights.load import vocabulary_beside
+
+INIT = "--init"
+"""The option that gives weights."""
 
 
 def choose_tokenizer(setup: TaskSetup, train: Dataset) -> Tokenizer:
@@ -30,4 +34,9 @@ def choose_tokenizer(setup: TaskSetup, train: Dataset) -> Tokenizer:
                 f"{data.vocabulary}; leave the option out or give another --run-dir"
             )
         return kept
-    return given or train_vocabulary(train.captions(), data.vocabulary_size)
+    if given:
+        return given
+    for path in setup.init:
+        if (tokens := vocabulary_beside(path, INIT)) is not None:
+            return Tokenizer(tokens)
+    return train_vocabulary(train.captions(), data.vocabulary_size)

@@ -8,10 +8,12 @@ from pathlib import Path
 from torch import nn
 
 from vlp_fast.models.model import VisionLanguageModel
+from vlp_fast.weights.beside import vocabulary_of
 from vlp_fast.weights.convert import convert_weights
 from vlp_fast.weights.fit import check_whole, fitting
 from vlp_fast.weights.layout import Asked, Layout, rename
 from vlp_fast.weights.loaded import Loaded
+from vlp_fast.weights.own import weights_in
 from vlp_fast.weights.state_file import read_state_file
 
 
@@ -60,6 +62,15 @@ def load_weights(
     converted = convert_weights(model, Path(path), asked, option)
     model.load_state_dict(converted.tensors, strict=False)
     return converted.record
+
+
+def vocabulary_beside(path: Path, option: str = "pretrained") -> tuple[str, ...] | None:
+    """The tokens that lie beside weights, in the order of their ids; None where there are none.
+
+    Raises:
+        InputError: if the weights are missing, or the file of tokens cannot be read.
+    """
+    return vocabulary_of(read_state_file(weights_in(path), option))
 
 
 BARE = Layout(name="another network", mark="", systems=(), pairs=((r"((?!fc\.).+)", r"\1"),))
