@@ -263,6 +263,7 @@ def load(index, epoch):
     return index
 
 signals = []
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
 loader = Loader(
     order=EvaluationOrder(10**6, 1), load=load,
     collate=lambda examples, epoch, step: step, num_workers=2, start_step=0, end_step=10**6,

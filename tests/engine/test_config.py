@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from vlp_fast.data.config import DataConfig
-from vlp_fast.engine.config import OptimConfig, RunConfig, SohoRun, TrainConfig
+from vlp_fast.engine.config import OptimConfig, RunConfig, TrainConfig
+from vlp_fast.models.config import SohoConfig
+from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig, SohoPretrainingConfig
 
 NAN, INF = math.nan, math.inf
 WRONG: list[tuple[type, str, tuple[Any, ...]]] = [
@@ -30,7 +32,6 @@ WRONG: list[tuple[type, str, tuple[Any, ...]]] = [
     (TrainConfig, "checkpoint_every", (-1,)),
     (TrainConfig, "keep_checkpoints", (0, -1)),
     (TrainConfig, "held_out_images", (0, -1)),
-    (TrainConfig, "codebook_samples", (0, -1)),
     (DataConfig, "num_workers", (-1,)),
     (DataConfig, "shorter", ((0,), (64, -1), ())),
     (DataConfig, "shorter_held_out", ((0,), ())),
@@ -40,31 +41,39 @@ WRONG: list[tuple[type, str, tuple[Any, ...]]] = [
     (DataConfig, "max_pixels", (0,)),
     *[
         (kind, name, values)
-        for kind in (E2EVLPObjective, SohoObjective)
+        for kind in (E2EVLPPretrainingConfig, SohoPretrainingConfig)
         for name, values in (("mask_rate", (0.0, 1.0, -0.1, NAN)), ("curriculum", (-0.1, 1.1, NAN)))
     ],
-    (E2EVLPObjective, "mismatch_rate", (-0.1, 1.1, NAN)),
-    (E2EVLPObjective, "image_only_detection_rate", (-0.1, 1.1, NAN)),
-    (E2EVLPObjective, "label_smoothing", (-0.1, 1.0, NAN)),
+    (E2EVLPPretrainingConfig, "mismatch_rate", (-0.1, 1.1, NAN)),
+    (E2EVLPPretrainingConfig, "image_only_detection_rate", (-0.1, 1.1, NAN)),
+    (E2EVLPPretrainingConfig, "label_smoothing", (-0.1, 1.0, NAN)),
     *[
-        (E2EVLPObjective, f"{name}_weight", (-1.0, NAN, INF))
+        (E2EVLPPretrainingConfig, f"{name}_weight", (-1.0, NAN, INF))
         for name in ("class", "bbox", "giou", "attribute")
     ],
-    (E2EVLPObjective, "eos_coef", (-0.1, NAN)),
-    (SohoObjective, "own_texts", (0, -1)),
-    (SohoObjective, "foreign_texts", (0, -1)),
-    (SohoObjective, "tagging_steps", (-1,)),
+    (E2EVLPPretrainingConfig, "eos_coef", (-0.1, NAN)),
+    (SohoPretrainingConfig, "own_texts", (0, -1)),
+    (SohoPretrainingConfig, "foreign_texts", (0, -1)),
+    (SohoPretrainingConfig, "codebook_samples", (0, -1)),
+    (SohoPretrainingConfig, "tagging_steps", (-1,)),
 ]
 EDGES: list[tuple[type, dict[str, Any]]] = [
     (OptimConfig, {"betas": (0.0, 0.0), "weight_decay": 0.0, "backbone_weight_decay": 0.0}),
     (OptimConfig, {"backbone_lr": 0.0, "warmup_steps": 0, "clip_norm": 0.0, "thaw_scale": 0.0}),
     (TrainConfig, {"batch_size": 1, "epochs": 1e-3, "log_every": 1, "keep_checkpoints": 1}),
-    (TrainConfig, {"held_out_images": 1, "codebook_samples": 1, "seed": 2**32 - 1}),
+    (TrainConfig, {"held_out_images": 1, "seed": 2**32 - 1}),
     (DataConfig, {"num_workers": 0, "shorter": (1,), "longer": 1, "max_text_length": 3}),
     (DataConfig, {"shorter": None, "shorter_held_out": None, "longer": None, "max_pixels": 1}),
-    (E2EVLPObjective, {"mismatch_rate": 0.0, "curriculum": 1.0, "class_weight": 0.0}),
-    (E2EVLPObjective, {"mismatch_rate": 1.0, "image_only_detection_rate": 1.0, "eos_coef": 0.0}),
-    (SohoObjective, {"own_texts": 1, "foreign_texts": 1, "curriculum": 0.0, "mask_rate": 0.99}),
+    (E2EVLPPretrainingConfig, {"mismatch_rate": 0.0, "curriculum": 1.0, "class_weight": 0.0}),
+    (
+        E2EVLPPretrainingConfig,
+        {"mismatch_rate": 1.0, "image_only_detection_rate": 1.0, "eos_coef": 0.0},
+    ),
+    (
+        SohoPretrainingConfig,
+        {"own_texts": 1, "foreign_texts": 1, "curriculum": 0.0, "mask_rate": 0.99},
+    ),
+    (SohoPretrainingConfig, {"codebook_samples": 1, "tagging_steps": 0}),
 ]
 
 
@@ -92,10 +101,19 @@ def test_the_message_says_what_is_expected() -> None:
     assert str(raised.value) == "OptimConfig: received lr = nan, expected a positive number"
 
 
-@pytest.mark.parametrize("kind", [RunConfig, SohoRun])
 @pytest.mark.parametrize("steps", [0, -1])
-def test_a_run_without_steps(kind: type[RunConfig], steps: int) -> None:
-    parts = {"data": DataConfig(), "optim": OptimConfig(), "train": TrainConfig()}
-    with pytest.raises(ValueError, match=rf"{kind.__name__}: received steps = {steps}, expected 1"):
-        kind(name="x", steps=steps, **parts)  # type: ignore[arg-type]
-    assert kind(name="x", steps=None, **parts).steps is None  # type: ignore[arg-type]
+def test_a_run_without_steps(steps: int) -> None:
+    def run(steps: int | None) -> RunConfig:
+        return RunConfig(
+            name="x",
+            steps=steps,
+            model=SohoConfig(),
+            task=SohoPretrainingConfig(),
+            data=DataConfig(),
+            optim=OptimConfig(),
+            train=TrainConfig(),
+        )
+
+    with pytest.raises(ValueError, match=rf"RunConfig: received steps = {steps}, expected 1"):
+        run(steps)
+    assert run(None).steps is None

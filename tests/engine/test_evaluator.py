@@ -21,15 +21,15 @@ def test_an_evaluation_changes_nothing_and_repeats(
 ) -> None:
     torch.manual_seed(0)
     experiment = build_experiment(micro(name, tmp_path))
-    experiment.model.train(training)
-    before = {n: v.clone() for n, v in experiment.model.state_dict().items()}
+    experiment.learner.train(training)
+    before = {n: v.clone() for n, v in experiment.learner.state_dict().items()}
     first = evaluate(experiment)
     torch.manual_seed(99)
     assert evaluate(experiment) == first
-    assert experiment.model.training is training
-    after = experiment.model.state_dict()
+    assert experiment.learner.training is training
+    after = experiment.learner.state_dict()
     assert all(torch.equal(before[n], after[n]) for n in before)
-    assert all(p.grad is None for p in experiment.model.parameters())
+    assert all(p.grad is None for p in experiment.learner.parameters())
 
 
 @pytest.mark.parametrize("name", ["soho_tiny", "e2e_vlp_tiny"])
@@ -41,7 +41,7 @@ def test_figures_do_not_depend_on_the_batch_size(micro: Make, tmp_path: Path, na
         backbone = replace(run.model.backbone, remask=True)  # else padding reaches the border
         run = replace(run, model=replace(run.model, backbone=backbone))
         experiment = build_experiment(run)
-        assert experiment.held_out_count == 3
+        assert experiment.held_out().count == 3
         found = evaluate(experiment)
         figures.append({n: v for n, v in found.items() if n.endswith("_accuracy")})
         losses.append([found["mlm"], found["itm"]])
@@ -53,7 +53,7 @@ def test_figures_do_not_depend_on_the_batch_size(micro: Make, tmp_path: Path, na
 
 def test_the_dictionary_is_counted_over_all_cells(micro: Make, tmp_path: Path) -> None:
     experiment = build_experiment(micro("soho_tiny", tmp_path))
-    experiment.model.dictionary.embed.zero_()  # every cell takes the first code
+    experiment.learner.model.dictionary.embed.zero_()  # every cell takes the first code
     figures = evaluate(experiment)
     assert figures["used_codes"] == 1
     assert figures["majority_code_share"] == 1
@@ -64,7 +64,7 @@ def test_held_out_batches_hold_one_aspect(micro: Make, tmp_path: Path) -> None:
     """Three aspects: at most two batches hold a change from one to the next."""
     run = micro("e2e_vlp_tiny", tmp_path / "run", held_out_images=48, batch_size=6)
     run = replace(run, data=replace(run.data, held_out_split="train"))
-    batches = [batch for _, batch in build_experiment(run).held_out_batches()]
+    batches = list(build_experiment(run).held_out().collated())
     shapes = [set(batch.image_sizes) for batch in batches]
     assert len(set.union(*shapes)) == 3
     assert sum(len(found) > 1 for found in shapes) <= 2

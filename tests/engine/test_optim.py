@@ -15,6 +15,7 @@ from vlp_fast.engine.optim import (
     set_learning_rates,
 )
 from vlp_fast.recipes import recipe
+from vlp_fast.tasks.task import Learner
 
 
 class Model(nn.Module):
@@ -25,13 +26,17 @@ class Model(nn.Module):
         self.backbone_head = nn.Linear(2, 2)  # not the CNN, though its name begins alike
 
 
+def learner() -> Learner:
+    return Learner(Model(), nn.Linear(4, 3))  # type: ignore[arg-type]
+
+
 def scale(step: int, config: OptimConfig, total: int = 100, epoch: float = 10.0) -> float:
     return learning_rate_scale(step, config=config, total_steps=total, steps_per_epoch=epoch)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", SGD), ("adamw", AdamW)])
 def test_every_parameter_is_in_exactly_one_group(name: str, kind: type) -> None:
-    model = Model()
+    model = learner()
     config = OptimConfig(
         lr=1e-3,
         weight_decay=0.02,
@@ -45,8 +50,9 @@ def test_every_parameter_is_in_exactly_one_group(name: str, kind: type) -> None:
     assert isinstance(others, AdamW)
     assert isinstance(backbone, kind)
     ids = [{id(p) for g in o.param_groups for p in g["params"]} for o in (others, backbone)]
-    assert ids[1] == {id(p) for p in model.backbone.parameters()}
+    assert ids[1] == {id(p) for p in model.model.backbone.parameters()}
     assert ids[0] == {id(p) for p in model.parameters()} - ids[1]
+    assert sum(len(g["params"]) for o in (others, backbone) for g in o.param_groups) == 10
     first, second = others.param_groups[0], backbone.param_groups[0]
     assert (first["lr"], first["weight_decay"]) == (1e-3, 0.02)
     assert (first["betas"], first["eps"]) == ((0.8, 0.9), 1e-5)
@@ -82,13 +88,11 @@ def test_cosine_schedule_and_warm_up() -> None:
     assert falling == sorted(falling, reverse=True)
 
 
-@pytest.mark.parametrize(
-    ("freeze", "thawed", "expected"), [(0.0, True, 1e-2), (2.0, False, 1e-2), (2.0, True, 5e-4)]
-)
-def test_rates_after_the_freeze(freeze: float, thawed: bool, expected: float) -> None:
-    config = OptimConfig(lr=1e-4, backbone_lr=1e-2, freeze_backbone=freeze, thaw_scale=0.05)
-    optimizers = build_optimizers(Model(), config)
-    set_learning_rates(optimizers, 0.5, config=config, thawed=thawed)
+@pytest.mark.parametrize(("backbone_scale", "expected"), [(1.0, 1e-2), (0.05, 5e-4)])
+def test_only_the_cnns_rate_is_scaled_besides(backbone_scale: float, expected: float) -> None:
+    config = OptimConfig(lr=1e-4, backbone_lr=1e-2)
+    optimizers = build_optimizers(learner(), config)
+    set_learning_rates(optimizers, 0.5, config=config, backbone_scale=backbone_scale)
     rates = [o.param_groups[0]["lr"] for o in optimizers]
     assert rates == pytest.approx([0.5e-4, 0.5 * expected])
 

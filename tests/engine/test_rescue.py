@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from spoilt_steps import each_forward
 from torch.optim import Optimizer
 
 from vlp_fast.engine.checkpoint import complete_checkpoints
@@ -25,6 +26,7 @@ from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.stop import Stopped
 from vlp_fast.engine.trainer import Trainer, train
 from vlp_fast.errors import InputError
+from vlp_fast.tasks.step import StepOutput
 
 Make = Callable[..., RunConfig]
 NO_MEMORY = RuntimeError(
@@ -37,23 +39,14 @@ def steps(folder: Path) -> list[int]:
     return [int(path.name[-8:]) for path in complete_checkpoints(folder)]
 
 
-@contextlib.contextmanager
-def failing(call: int, error: Exception) -> Iterator[None]:
+def failing(call: int, error: Exception) -> contextlib.AbstractContextManager[None]:
     """The objective computes, and changes what a forward pass changes, but fails at this call."""
-    calls = 0
-    forward = Trainer._forward
 
-    def broken(self: Trainer, inputs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        output = forward(self, inputs)
-        if calls == call:
+    def fail(number: int, _: StepOutput) -> None:
+        if number == call:
             raise error
-        return output
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_forward", broken)
-        yield
+    return each_forward(fail)
 
 
 @pytest.mark.parametrize("name", ["soho_tiny", "e2e_vlp_tiny"])
@@ -131,16 +124,15 @@ def test_a_log_that_is_full_costs_no_step(micro: Make, tmp_path: Path) -> None:
     run = micro("e2e_vlp_tiny", tmp_path / "run", steps=4, log_every=3)
     path = run.directory / "metrics.jsonl"
 
-    def fill(self: Trainer, inputs: Any) -> Any:
+    def fill(*_: object) -> None:
         path.unlink(missing_ok=True)
         path.symlink_to("/dev/full")
-        return forward(self, inputs)
 
-    forward = Trainer._forward
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_forward", fill)
-        with pytest.raises(InputError, match=r"metrics\.jsonl: cannot be written \(No space left"):
-            train(run)
+    with (
+        each_forward(fill),
+        pytest.raises(InputError, match=r"metrics\.jsonl: cannot be written \(No space left"),
+    ):
+        train(run)
     assert steps(run.directory) == [2]  # tagging ends there, with a line
 
 
@@ -162,20 +154,18 @@ def test_an_output_that_fails_costs_no_step(micro: Make, tmp_path: Path, error: 
 def test_a_state_that_is_not_finite_is_not_rescued(micro: Make, tmp_path: Path) -> None:
     """The loss of step 3 is NaN, which no line has told yet when step 4 runs out of memory."""
     run = micro("e2e_vlp_tiny", tmp_path / "run", steps=6, log_every=100)
-    forward = Trainer._forward
 
-    def broken(self: Trainer, inputs: Any) -> Any:
-        if self.step == 3:
+    def spoil(number: int, output: StepOutput) -> None:
+        if number == 4:
             raise MemoryError
-        output = forward(self, inputs)
-        if self.step == 2:
+        if number == 3:
             output.losses["itm"] = output.losses["itm"] * torch.nan
-        return output
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_forward", broken)
-        with pytest.raises(InputError, match=r"after step 3: out of memory; free some"):
-            train(run)
+    with (
+        each_forward(spoil),
+        pytest.raises(InputError, match=r"after step 3: out of memory; free some"),
+    ):
+        train(run)
     assert steps(run.directory) == []
 
 
@@ -184,7 +174,7 @@ def poison(first: int, last: int) -> Any:
     advance = Trainer._advance
 
     def poisoned(self: Trainer, batches: Any) -> None:
-        weight = next(self.model.parameters())
+        weight = next(self.learner.parameters())
         handle = weight.register_hook(lambda gradient: gradient * torch.nan)
         if not first <= self.step < last:
             handle.remove()
@@ -251,9 +241,12 @@ def test_loss_scaling_has_more_patience() -> None:
 
 
 def signalled(run: RunConfig, where: str, number: signal.Signals) -> None:
-    """The run gets a signal in a function of the trainer, which would go on for a minute."""
+    """The run gets a signal in a function, which would go on for a minute.
 
-    def slow(*_: object) -> dict[str, float]:
+    Whatever it was started by: `nohup` and a shell's `&` have some signals ignored.
+    """
+
+    def slow(*_: object, **__: object) -> dict[str, float]:
         os.kill(os.getpid(), number)
         for _ in range(600):
             time.sleep(0.1)
@@ -261,9 +254,13 @@ def signalled(run: RunConfig, where: str, number: signal.Signals) -> None:
 
     began = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"vlp_fast.engine.trainer.{where}", slow)
-        with pytest.raises(Stopped):
-            train(run)
+        patch.setattr(where, slow)
+        before = signal.signal(number, signal.SIG_DFL)
+        try:
+            with pytest.raises(Stopped):
+                train(run)
+        finally:
+            signal.signal(number, before)
     assert time.monotonic() - began < 40
 
 
@@ -272,7 +269,7 @@ def test_a_signal_in_an_evaluation_is_heard_and_the_evaluation_made_up_for(
 ) -> None:
     run = micro("soho_tiny", tmp_path / "run", steps=4, evaluate_every=3, log_every=9)
     train(replace(run, run_dir=tmp_path / "whole"))
-    signalled(run, "evaluate", signal.SIGHUP)
+    signalled(run, "vlp_fast.engine.trainer.evaluate", signal.SIGHUP)
     assert steps(run.directory) == [3]
     train(run)
     found, expected = (
@@ -287,7 +284,7 @@ def test_a_signal_in_an_evaluation_is_heard_and_the_evaluation_made_up_for(
 
 def test_a_signal_while_the_dictionary_starts_is_heard(micro: Make, tmp_path: Path) -> None:
     run = micro("soho_tiny", tmp_path / "run", steps=4)
-    signalled(run, "start_codebook", signal.SIGTERM)
+    signalled(run, "vlp_fast.tasks.pretraining.soho.start_codebook", signal.SIGTERM)
     assert steps(run.directory) == [2]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from spoilt_steps import each_forward
 
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
@@ -18,6 +19,7 @@ from vlp_fast.engine.optim import clip_gradients
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.trainer import Trainer, train
 from vlp_fast.errors import InputError
+from vlp_fast.tasks.step import StepOutput
 
 TIMES = {"images_per_second", "data_wait_percent"}
 RECIPES = ["soho_tiny", "e2e_vlp_tiny"]
@@ -199,7 +201,7 @@ def test_gradients_of_micro_batches_are_averaged(
     trainer = first_step(run)
 
     def noted(parameters: Any, norm: float) -> torch.Tensor:
-        named = trainer.model.named_parameters()
+        named = trainer.learner.named_parameters()
         found.update({n: p.grad.clone() for n, p in named if p.grad is not None})
         return clip_gradients(parameters, norm)
 
@@ -207,11 +209,11 @@ def test_gradients_of_micro_batches_are_averaged(
     trainer._advance(trainer.experiment.batches(0, 2))
 
     trainer = first_step(replace(run, run_dir=tmp_path / "again"))
-    expected = {n: torch.zeros_like(p) for n, p in trainer.model.named_parameters()}
+    expected = {n: torch.zeros_like(p) for n, p in trainer.learner.named_parameters()}
     for _, inputs in trainer.experiment.batches(0, 2):
-        trainer.model.zero_grad()
-        (trainer._forward(inputs).total / 2).backward()
-        for name, parameter in trainer.model.named_parameters():
+        trainer.learner.zero_grad()
+        (trainer.learner(trainer.experiment.phase(0).objective, inputs).total / 2).backward()
+        for name, parameter in trainer.learner.named_parameters():
             if parameter.grad is not None:
                 expected[name] += parameter.grad
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
@@ -248,18 +250,17 @@ def test_a_used_folder_is_refused_where_nothing_may_be_resumed(
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_its_checkpoint(
-    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    micro: Make, tmp_path: Path
 ) -> None:
     run = micro("e2e_vlp_tiny", tmp_path / "run", checkpoint_every=2, log_every=100)
-    forward = Trainer._forward
 
-    def broken(self: Trainer, inputs: Any) -> Any:
-        output = forward(self, inputs)
-        if self.step == 2:
+    def break_third(number: int, output: StepOutput) -> None:
+        if number == 3:
             output.losses["itm"] = output.losses["itm"] * torch.nan
-        return output
 
-    monkeypatch.setattr(Trainer, "_forward", broken)
-    with pytest.raises(InputError, match=r"step 4: the loss is nan.*--optim\.lr"):
+    with (
+        each_forward(break_third),
+        pytest.raises(InputError, match=r"step 4: the loss is nan.*--optim\.lr"),
+    ):
         train(run)
     assert [path.name[-8:] for path in complete_checkpoints(run.directory)] == ["00000002"]

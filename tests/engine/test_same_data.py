@@ -110,7 +110,7 @@ def test_pictures_that_an_evaluation_does_not_show_may_be_broken(
     (root / "images").unlink()
     pictures.rename(root / "images")
     experiment = restore_experiment(run)
-    for record in experiment.train.records:
+    for record in experiment.task.train.records:
         record.path.write_bytes(b"")
     assert evaluate(restore_experiment(run))
     with pytest.raises(InputError, match="images of world train that were looked at cannot be"):

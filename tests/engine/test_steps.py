@@ -11,6 +11,7 @@ from torch.optim import SGD, AdamW
 from vlp_fast.engine.config import OptimConfig
 from vlp_fast.engine.optim import build_optimizers, clip_gradients
 from vlp_fast.engine.optimizer_state import flatten, restore
+from vlp_fast.tasks.task import Learner
 
 
 class TwoParts(nn.Module):
@@ -22,6 +23,10 @@ class TwoParts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         loss: Tensor = self.head(self.backbone(x).mean((2, 3))).square().sum()
         return loss
+
+
+def optimizers_of(model: TwoParts, config: OptimConfig) -> list[torch.optim.Optimizer]:
+    return build_optimizers(Learner(model, None), config)  # type: ignore[arg-type]
 
 
 def step(
@@ -46,7 +51,7 @@ def test_a_nan_in_one_half_does_not_reach_the_other(poison: str) -> None:
     model = TwoParts()
     before = copy.deepcopy(model.state_dict())
     config = OptimConfig(backbone_optimizer="sgd", weight_decay=0.0, backbone_weight_decay=0.0)
-    step(model, build_optimizers(model, config), poison=poison)
+    step(model, optimizers_of(model, config), poison=poison)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
 
@@ -64,12 +69,12 @@ def test_gradients_are_clipped_to_the_norm_of_all_together() -> None:
 def test_restored_state_lies_as_its_parameter_and_settings_are_this_runs(kind: str) -> None:
     model = TwoParts()
     config = OptimConfig(backbone_optimizer=kind)  # type: ignore[arg-type]
-    optimizers = build_optimizers(model, config)
+    optimizers = optimizers_of(model, config)
     step(model, optimizers)
     tensors, numbers = flatten(optimizers)
     other = copy.deepcopy(model)
     changed = OptimConfig(backbone_optimizer=kind, weight_decay=0.5)  # type: ignore[arg-type]
-    restored = build_optimizers(other, changed)
+    restored = optimizers_of(other, changed)
     restore(restored, tensors, numbers)
     assert isinstance(restored[1], SGD if kind == "sgd" else AdamW)
     assert restored[0].param_groups[0]["weight_decay"] == 0.5

@@ -4,13 +4,14 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from spoilt_steps import each_forward
 
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
@@ -23,14 +24,34 @@ from vlp_fast.errors import InputError
 Make = Callable[..., RunConfig]
 
 
-def test_the_first_signal_is_noted_and_the_second_stops() -> None:
-    before = signal.getsignal(signal.SIGINT)
+@pytest.fixture(params=["default", "ignored"])
+def before(request: pytest.FixtureRequest) -> Iterator[object]:
+    """What SIGINT does before a run: a shell that starts it by `&` has it ignored."""
+    kind = signal.SIG_IGN if request.param == "ignored" else signal.default_int_handler
+    old = signal.signal(signal.SIGINT, kind)
+    yield kind
+    signal.signal(signal.SIGINT, old)
+
+
+def test_the_first_signal_is_noted_and_the_second_stops(before: object) -> None:
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.is_asked
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    """As `nohup` has it, while a terminal's end otherwise ends the run in an orderly way."""
+    for kind, is_asked in ((signal.SIG_IGN, False), (signal.SIG_DFL, True)):
+        before = signal.signal(signal.SIGHUP, kind)
+        try:
+            with StopRequest() as stop:
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert stop.is_asked is is_asked
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
 
 def test_a_stopped_run_saves_its_step_and_goes_on_as_if_nothing_had_been(
@@ -41,8 +62,8 @@ def test_a_stopped_run_saves_its_step_and_goes_on_as_if_nothing_had_been(
     run = micro("soho_tiny", tmp_path / "stopped")
     torch.manual_seed(run.train.seed)
     trainer = Trainer(build_experiment(run))
-    trainer.stop.is_asked = True
-    with pytest.raises(KeyboardInterrupt):
+    ask = lambda *_: setattr(trainer.stop, "is_asked", True)  # in the first step
+    with each_forward(ask), pytest.raises(KeyboardInterrupt):
         trainer.run()
     assert [path.name for path in complete_checkpoints(run.directory)] == ["checkpoint-00000001"]
     train(run)
@@ -72,7 +93,7 @@ def test_a_broken_held_out_image_is_reported(
     shutil.copytree(small_world, root)
     run = micro("e2e_vlp_tiny", tmp_path / "run", steps=1)
     run = replace(run, data=replace(run.data, root=root))
-    broken = build_experiment(run).held_out.records[0].path
+    broken = build_experiment(run).task.held_out.records[0].path
     broken.write_bytes(b"not a picture")
     train(run)
     assert f"replaced: {broken}" in capsys.readouterr().out.replace("\n", "")

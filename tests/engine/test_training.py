@@ -44,7 +44,7 @@ def test_the_frozen_cnn_stands_still_and_then_moves(
     advance = Trainer._advance
 
     def watched(self: Trainer, batches: Any) -> None:
-        cnn = self.model.backbone
+        cnn = self.learner.model.backbone
         before = {n: v.clone() for n, v in cnn.state_dict().items()}
         advance(self, batches)
         now = cnn.state_dict()

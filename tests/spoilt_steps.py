@@ -1,0 +1,32 @@
+"""What a test changes in the forward passes of a training."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from vlp_fast.tasks.step import StepOutput
+from vlp_fast.tasks.task import Learner
+
+
+@contextlib.contextmanager
+def each_forward(change: Callable[[int, StepOutput], object]) -> Iterator[None]:
+    """The objective computes, and changes what a forward pass changes; then `change` is called.
+
+    It gets the number of the pass, from 1, and the losses. Passes of an evaluation do not count.
+    """
+    calls = 0
+    forward = Learner.forward
+
+    def changed(self: Learner, objective: Any, inputs: Any) -> StepOutput:
+        nonlocal calls
+        output = forward(self, objective, inputs)
+        if self.training:
+            calls += 1
+            change(calls, output)
+        return output
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "forward", changed)
+        yield
