@@ -57,7 +57,7 @@ def test_stages_follow_each_other_each_with_a_schedule_of_its_own() -> None:
 
 @pytest.mark.parametrize(("epochs", "thaw"), [(2.0, 26), (1 / 3, 13), (0.01, 11), (89 / 8, 99)])
 def test_the_last_stage_begins_frozen_and_goes_on_at_a_lower_rate(epochs: float, thaw: int) -> None:
-    """It thaws at the first step that begins after so many epochs; the schedule does not begin anew."""
+    """It thaws at the first step after so many epochs; the schedule does not begin anew."""
     tagging, frozen, thawed = plan(freeze_backbone=epochs)
     assert spans((tagging, frozen, thawed)) == [
         (FIRST, 0, 10, True),

@@ -8,11 +8,11 @@ import pytest
 
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.recorded_run import kind_names, restore_run
-from vlp_fast.engine.whole_file import write_json
 from vlp_fast.errors import InputError
 from vlp_fast.models.config import E2EVLPConfig
 from vlp_fast.recipes import RECIPES, recipe
 from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig
+from vlp_fast.whole_file import write_json
 
 
 def recorded(run: RunConfig) -> dict[str, Any]:

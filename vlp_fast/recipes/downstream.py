@@ -131,8 +131,10 @@ def _recipes() -> Iterator[tuple[str, Callable[[], RunConfig]]]:
 
 SMALL_BASES: dict[str, Callable[[], RunConfig]] = {
     "soho_tiny": soho.tiny,
+    "soho_small_world": soho.small_world,
     "soho_world": soho.world,
     "e2e_vlp_tiny": e2e_vlp.tiny,
+    "e2e_vlp_small_world": e2e_vlp.small_world,
     "e2e_vlp_world": e2e_vlp.world,
 }
 RECIPES: dict[str, Callable[[], RunConfig]] = dict(_recipes())

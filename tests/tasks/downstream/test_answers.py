@@ -1,0 +1,140 @@
+"""What each task compares with: soft targets, labels, scores; right and wrong models."""
+
+import json
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from sample_tasks import Build, shown
+
+from vlp_fast.data.records import Dataset
+from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.downstream.sample_task import SampleInputs, SampleTask
+from vlp_fast.tasks.held_out import HeldOut
+
+ALL = pytest.mark.parametrize("name", ["vqa", "nlvr2", "ve"])
+
+
+class Cpu:
+    device = torch.device("cpu")
+
+    def autocast(self) -> Any:
+        return torch.autocast("cpu", enabled=False)
+
+
+def held_out(task: SampleTask) -> HeldOut:
+    return HeldOut(task=task, runtime=Cpu(), batch_size=6)
+
+
+def official_soft_scores(answers: list[str]) -> dict[str, float]:
+    """Each of the ten left out in turn: how many of the other nine agree, a third each."""
+    counts = Counter(answers)
+    return {
+        a: sum(min(1.0, (n - (other == a)) / 3) for other in answers) / 10
+        for a, n in counts.items()
+    }
+
+
+def test_the_loss_of_vqa_is_summed_over_answers_and_averaged_over_questions(build: Build) -> None:
+    task = build("vqa")
+    inputs = task.collate(shown(task, 0, 5, 9), BatchKey(task.train, 0, 0))
+    names = task.answer_map.names  # type: ignore[attr-defined]
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, len(names), generator=generator, dtype=torch.float64)
+    total = 0.0
+    for row, index in zip(logits, inputs.indices, strict=True):
+        scores = official_soft_scores(list(task.train.samples[index].answers))  # type: ignore[attr-defined]
+        for value, name in zip(row.tolist(), names, strict=True):
+            y, p = scores.get(name, 0.0), 1 / (1 + math.exp(-value))
+            total -= y * math.log(p) + (1 - y) * math.log(1 - p)
+    output = task.output(logits, inputs.targets)
+    assert float(output.total) == pytest.approx(total / 3, rel=1e-6)
+    zero = task.output(torch.zeros(3, len(names)), inputs.targets)
+    assert float(zero.total) == pytest.approx(len(names) * math.log(2), rel=1e-6)
+
+
+def test_thirds_are_another_target(build: Build) -> None:
+    thirds = build("vqa", soft_scores="thirds")
+    inputs = thirds.collate(shown(thirds, 0, 1, 2, 3), BatchKey(thirds.train, 0, 0))
+    allowed = torch.tensor([1 / 3, 2 / 3, 1.0])
+    assert bool(torch.isin(inputs.targets["scores"], allowed).all())
+
+
+@ALL
+def test_a_model_that_knows_is_right_and_its_opposite_wrong(
+    build: Build, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    task = build(name)
+
+    def logits(knows: bool) -> Any:
+        def of(_: Any, inputs: SampleInputs) -> torch.Tensor:
+            rows = torch.zeros(len(inputs.indices), task.num_classes)
+            for row, index in zip(rows, inputs.indices, strict=True):
+                truth = task.truth(task.held_out.samples[index])
+                places = [p for p in range(task.num_classes) if task.answer(p) == truth]
+                row[places] = 9.0 if knows else -9.0
+            return rows
+
+        return of
+
+    key = "vqa" if name == "vqa" else "accuracy"
+    monkeypatch.setattr(task, "logits", logits(True))
+    right = task.figures(held_out(task))
+    monkeypatch.setattr(task, "logits", logits(False))
+    wrong = task.figures(held_out(task))
+    assert right[key] > 89
+    assert wrong[key] < 11
+    if name == "nlvr2":
+        assert right["consistency"] == 100
+        assert wrong["consistency"] == 0
+    assert right[task.curves[0]] < wrong[task.curves[0]]
+    assert all(word.isidentifier() for word in right)
+
+
+@ALL
+def test_figures_are_of_examples_and_not_of_batches(build: Build, name: str) -> None:
+    task = build(name)
+    whole = task.figures(held_out(task))
+    uneven = task.figures(HeldOut(task=task, runtime=Cpu(), batch_size=7))
+    for figure in whole.keys() - {"loss"}:
+        assert whole[figure] == pytest.approx(uneven[figure], rel=1e-5), figure
+
+
+@ALL
+def test_what_is_handed_in_has_every_example_once(build: Build, name: str, tmp_path: Any) -> None:
+    task = build(name)
+    split = "test" if name != "nlvr2" else "test1"
+    from dataclasses import replace
+
+    setup = replace(task.setup, data=replace(task.setup.data, held_out_split=split))
+    handed = task.settings.build(replace(setup, held_out_images=10**9))
+    handed.learner.load_state_dict(task.learner.state_dict())
+    handed.learner.eval()
+    file = tmp_path / "answers"
+    said: list[str] = []
+    with torch.no_grad():
+        handed.submit(held_out(handed), file, said.append)
+    written = _keys(file, name)
+    dataset: Dataset = handed.held_out
+    assert Counter(written) == Counter(str(sample.key) for sample in dataset.samples)
+    assert said == []
+
+
+def _keys(file: Any, name: str) -> list[str]:
+    text = file.read_text()
+    if name == "vqa":
+        return [str(entry["question_id"]) for entry in json.loads(text)]
+    if name == "nlvr2":
+        return [line.partition(",")[0] for line in text.splitlines()]
+    return [json.loads(line)["pairID"] for line in text.splitlines()]
+
+
+def test_unknown_answers_are_refused(build: Build, tmp_path: Any) -> None:
+    from vlp_fast.errors import InputError
+
+    file = tmp_path / "answers.json"
+    file.write_text('["zebra"]')
+    with pytest.raises(InputError, match=r"no question .* has an answer of the 1 in the map"):
+        build("vqa", answers=file)

@@ -1,0 +1,121 @@
+"""Samples become batches: a CNN pass a picture, order of pictures, nothing but what is meant."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sample_tasks import Build, shown
+
+from vlp_fast.data.order import SampleOrder
+from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.downstream.sample_task import SampleTask
+
+BOTH = pytest.mark.parametrize("model", ["soho", "e2e_vlp"])
+ALL = pytest.mark.parametrize("name", ["vqa", "nlvr2", "ve"])
+
+
+def logits(task: SampleTask, examples: list[Any]) -> torch.Tensor:
+    with torch.no_grad():
+        return task.logits(task.learner, task.collate(examples, BatchKey(task.train, 0, 0)))
+
+
+def of_one_picture(task: SampleTask, count: int) -> list[int]:
+    """Samples about one and the same picture."""
+    samples = task.train.samples
+    first = samples[0].images
+    return [i for i, sample in enumerate(samples) if sample.images == first][:count]
+
+
+@BOTH
+@ALL
+def test_answers_do_not_depend_on_batch_mates(build: Build, name: str, model: str) -> None:
+    task = build(name, model)
+    examples = shown(task, 0, 7, 1, 30, 12)
+    together = logits(task, examples)
+    assert together.shape == (5, task.num_classes)
+    alone = torch.cat([logits(task, [example]) for example in examples])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert together.std(0).max() > 1e-4
+
+
+@BOTH
+def test_the_cnn_sees_a_picture_once_whatever_is_asked_of_it(build: Build, model: str) -> None:
+    task = build("vqa", model)
+    examples = shown(task, *of_one_picture(task, 3))
+    sizes: list[torch.Size] = []
+    task.learner.model.backbone.register_forward_pre_hook(
+        lambda _, given: sizes.append(given[0].shape)
+    )
+    together = logits(task, examples)
+    assert [size[0] for size in sizes] == [1]
+    assert len(together) == 3
+
+
+@BOTH
+def test_left_and_right_are_told_apart_by_their_order(build: Build, model: str) -> None:
+    task = build("nlvr2", model)
+    (example,) = shown(task, 0)
+    swapped = replace(example, pictures=example.pictures[::-1])
+    assert (logits(task, [example]) - logits(task, [swapped])).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("premise", ["image", "image+text"])
+def test_a_premise_is_read_only_where_it_is_asked_for(build: Build, premise: str) -> None:
+    task = build("ve", premise=premise)
+    (example,) = shown(task, 0)
+    other = replace(example, sample=replace(example.sample, premise="an other text"))
+    key = BatchKey(task.train, 0, 0)
+    first, second = (task.collate([e], key).text_ids.tolist() for e in (example, other))
+    assert (first == second) == (premise == "image")
+    assert any("leak" in line for line in task.notes()["train"]) == (premise == "image+text")
+
+
+def test_soho_reads_features_and_not_codes_unless_asked(build: Build) -> None:
+    task, coded = build("vqa"), build("vqa", codes=True)
+    coded.learner.load_state_dict(task.learner.state_dict())
+    examples = shown(task, 0, 1, 2)
+    before = logits(task, examples)
+    assert (before - logits(coded, examples)).abs().max() > 1e-4
+    for made in (task, coded):
+        made.learner.model.dictionary.embed.add_(1.0)  # type: ignore[union-attr]
+    assert torch.equal(before, logits(task, examples))
+    for made in (task, coded):
+        made.learner.train()
+        made.forward(made.learner, made.collate(examples, BatchKey(made.train, 0, 0)))
+    hits = [m.learner.model.dictionary.cluster_size.sum() for m in (task, coded)]  # type: ignore[union-attr]
+    assert hits[0] != hits[1]  # the dictionary of who reads features stands still
+
+
+@ALL
+def test_a_sample_with_a_broken_picture_is_replaced_whole(
+    build: Build, small_world: Path, tmp_path: Path, name: str
+) -> None:
+    world = shutil.copytree(small_world, tmp_path / "world")
+    task = build(name, root=world / "nlvr2" if name == "nlvr2" else world)
+    sample = task.train.samples[0]
+    path = task.train.records[sample.images[-1]].path
+    path.unlink()
+    path.write_bytes(b"no picture")
+    example = task.examples.load(0, 0)
+    assert example.problem is not None
+    assert path.name in example.problem
+    assert example.sample.key != sample.key
+    assert [picture.index for picture in example.pictures] == list(example.sample.images)
+
+
+def test_samples_of_a_picture_may_come_together(build: Build) -> None:
+    task = build("vqa", keep_together=True)
+    base = SampleOrder(len(task.train), 8, seed=3, aspects=task.train.aspects())
+    together = task.order(base)
+    pictures = lambda order: [
+        len({task.train.samples[i].images for i in order.batch(step)[1]}) for step in range(10)
+    ]
+    assert sum(pictures(together)) * 2 < sum(pictures(base))
+    steps = base.steps_per_epoch
+    once = [i for step in range(steps) for i in together.batch(step)[1]]
+    assert len(once) == len(set(once)) == steps * 8
+    assert together.batch(3) == task.order(base).batch(3)
+    assert together.batch(3) != together.batch(3 + steps)
