@@ -16,6 +16,7 @@ from interpreted_once import patch_once
 
 pytest_plugins = ["micro_runs"]
 
+SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 HAS_GPU = torch.cuda.is_available()
 if not HAS_GPU:
     # Triton reads it at import, so this line must run before any test module does.
@@ -47,6 +48,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def seeded() -> None:
     """What is drawn without a generator is the same in every run and any order of tests."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real annotations and photographs beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the real data sample beside the checkout, ../shared/data")
+    return SHARED.resolve()
 
 
 Once = Callable[[str, Callable[[Path], object]], Path]

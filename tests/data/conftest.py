@@ -8,16 +8,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Real annotations and photographs beside the checkout."""
-    if not SHARED.is_dir():
-        pytest.skip("needs the real data sample beside the checkout, ../shared/data")
-    return SHARED.resolve()
-
 
 @pytest.fixture
 def write_json() -> Callable[[Path, Any], Path]:

@@ -1,6 +1,5 @@
 """Damaged annotations give a data set or one printable `InputError`, never another exception."""
 
-import copy
 import json
 import random
 from collections.abc import Callable
@@ -9,40 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damage import damaged
 
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.world import make_world
 from vlp_fast.data.world.bounds import Bounds
 from vlp_fast.errors import InputError
-
-JUNK: list[Any] = [
-    *(None, True, 0, -1, 1, 2**70, 1.5, -1e308, float("nan"), float("inf"), "", "7", "\ud800"),
-    *("x" * 9999, "../../..", "\x00", "a\n\x1b[2J", [], [1], [[]], {}, {"id": 1}, [None] * 4, [{}]),
-]
-
-
-def damaged(document: Any, rng: random.Random) -> Any:
-    """Replace, delete or repeat a few values at random places."""
-    document = copy.deepcopy(document)
-    for _ in range(rng.randint(1, 3)):
-        place, key = document, None
-        while isinstance(place, dict | list) and place:
-            key = rng.choice(list(place)) if isinstance(place, dict) else rng.randrange(len(place))
-            inner = place[key]
-            if not isinstance(inner, dict | list) or not inner or rng.random() < 0.15:
-                break
-            place = inner
-        if key is None or not isinstance(place, dict | list):
-            continue
-        action = rng.random()
-        if action < 0.2:
-            del place[key]
-        elif action < 0.3 and isinstance(place, list):
-            place.insert(0, copy.deepcopy(place[key]))
-        else:
-            place[key] = copy.deepcopy(rng.choice(JUNK))
-    return document
 
 
 def check(dataset: Dataset) -> None:

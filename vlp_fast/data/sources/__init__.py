@@ -133,6 +133,6 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         reasons = "; ".join((*dataset.notes, dataset.box_remedy))
         raise InputError(
             f"{root}: {dataset.name} has no boxes, and detection needs them: {reasons}, or switch "
-            "detection off with --objective.no-detection"
+            "detection off with --task.no-detection"
         )
     return replace(dataset, notes=(*dataset.notes, "no boxes: detection is not possible"))

@@ -226,7 +226,7 @@ def _parsed(data: bytes, path: Path, line: int | None) -> Any:
 
 
 def _line(data: bytes, path: Path, number: int) -> JsonFile:
-    content = _parsed(data, path, number)
+    content = _parsed(data.rstrip(), path, number)
     if not isinstance(content, dict):
         raise InputError(
             f"{printable(path)}, line {number}: is {shown(content)}, expected an object on each "

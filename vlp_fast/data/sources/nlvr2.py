@@ -81,7 +81,7 @@ def _file(root: Path, split: str) -> Path:
     check_root(root)
     name = f"{SPLITS[split]}.json"
     flat = name.rpartition("/")[2]
-    return annotation_file(root, name, flat, f"data/{name}")
+    return annotation_file(root, name, flat, f"data/{name}", f"data/{flat}")
 
 
 def _asked(

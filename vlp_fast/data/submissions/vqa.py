@@ -65,7 +65,7 @@ def _rows(file: JsonFile) -> Iterator[tuple[int, str]]:
 def _check_split(split: str) -> None:
     if split == "test-dev":
         raise InputError(
-            "the VQA server scores test-dev from a file that answers all questions of test, and "
-            "takes no other; predict split test"
+            "the VQA server scores test-dev from answers to all questions of test, no other file; "
+            "predict split test"
         )
     refuse_other_split(split, (SPLIT,), "VQA")
