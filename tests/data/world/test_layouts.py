@@ -13,6 +13,7 @@ from PIL import Image
 
 from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.world import annotations, is_true, layouts, make_world, read_scenes
+from vlp_fast.data.world.bounds import BOUNDS
 from vlp_fast.data.world.draw import draw
 from vlp_fast.data.world.scene import COLOURS
 from vlp_fast.data.world.shapes import KINDS
@@ -45,6 +46,26 @@ def test_same_seed_same_bytes(world: Path, tmp_path: Path) -> None:
     make_world(tmp_path / "other", images=IMAGES, seed=6)
     assert hashes(tmp_path / "again") == hashes(world)
     assert hashes(tmp_path / "other") != hashes(world)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "digest"),
+    [
+        ("world", "a51fd56f4708444812621ad3ad0067905d889b6871b7775c036c0bbce15aaea0"),
+        ("small", "a7f06fb7c27eed3c0a4626622857a185f4635a0e293feb7c934c5f1c937340e7"),
+    ],
+)
+def test_a_world_stays_what_it_was(bounds: str, digest: str, tmp_path: Path) -> None:
+    """Of scenes, captions and boxes, which results that are written down were had with."""
+    make_world(tmp_path / "world", images=40, seed=5, bounds=BOUNDS[bounds])
+    found = hashlib.sha256()
+    for name in (
+        *("annotations/captions_world.json", "annotations/instances_world.json"),
+        *("attributes.json", "attributes_vocab.txt", "dataset_coco.json", "image_data.json"),
+        *("objects.json", "objects_vocab.txt", "region_descriptions.json", "world.json"),
+    ):
+        found.update((tmp_path / "world" / name).read_bytes())
+    assert found.hexdigest() == digest
 
 
 def test_a_smaller_world_is_the_beginning_of_a_larger(world: Path, tmp_path: Path) -> None:
@@ -168,12 +189,14 @@ def test_a_world_with_a_foreign_file_is_kept(tmp_path: Path) -> None:
         *("images/photo.jpg", "images/1.png", "images/000000000001.png.bak"),
         *("images/000000000001.jpg", "annotations/mine.json", "annotations/000000000001.png"),
         *("images/holiday/000000000001.png", "world.json.d/x", "000000000001.png"),
+        *("nlvr2/mine.json", "nlvr2/dev/dev-0-0-img2.png", "nlvr2/images/train/100/x.png"),
+        *("dev.json", "snli_ve_mine.jsonl", "v2_mscoco_test2015_annotations.json"),
     ],
 )
 def test_foreign_files_inside_a_world_are_kept(stray: str, tmp_path: Path) -> None:
     target = tmp_path / "world"
     make_world(target, images=8, seed=0)
-    (target / stray).parent.mkdir(exist_ok=True)
+    (target / stray).parent.mkdir(exist_ok=True, parents=True)
     (target / stray).write_text("mine")
     before = hashes(target)
     with pytest.raises(InputError, match=r"something other than a world \(.*name a new or empty"):
@@ -258,6 +281,17 @@ def test_the_smallest_world_has_every_split(tmp_path: Path) -> None:
     make_world(tmp_path / "world", images=8, seed=0)
     for split in ("train", "val", "test"):
         assert len(load_dataset(tmp_path / "world", split)) == (6 if split == "train" else 1)
+    for name in ("nlvr2/dev.json", "nlvr2/test1.json", "snli_ve_dev.jsonl"):  # balanced by none
+        assert (tmp_path / "world" / name).read_text() == ""
+
+
+def test_sixty_pictures_are_enough_for_questions_claims_and_hypotheses(small_world: Path) -> None:
+    """Three of them are for validation, three for testing."""
+    for name in ("val2014", "test2015", "test-dev2015"):
+        path = small_world / f"v2_OpenEnded_mscoco_{name}_questions.json"
+        assert len(load(path)["questions"]) >= 5
+    for name in ("nlvr2/dev.json", "nlvr2/test1.json", "snli_ve_dev.jsonl", "snli_ve_test.jsonl"):
+        assert len((small_world / name).read_text().splitlines()) >= 6
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
