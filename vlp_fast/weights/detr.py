@@ -40,7 +40,7 @@ PAIRS: Pairs = (
 HUGGING_FACE: Pairs = (
     (r"^model\.", ""),
     (r"^backbone\.(?:conv_encoder\.)?model\.(?:_backbone\.)?", "backbone.0.body."),
-    *((rf"^(backbone\..*?){theirs}", rf"\g<1>{name}") for theirs, name in HF_RESNET),
+    *HF_RESNET,
     (r"^((?:en|de)coder\.layers\.)", r"transformer.\1"),
     (r"^((?:en|de)coder)\.layernorm\.", r"transformer.\1.norm."),
     (r"^(transformer\.encoder.*)final_layer_norm\.", r"\1norm2."),

@@ -1,0 +1,324 @@
+"""DETRs of Hugging Face, and of the published layout, find in E2E-VLP the boxes they find at home.
+
+The published names are written here from Hugging Face's, word by word and not by the tables.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from tiny_soho import PAPER
+from torch import Tensor
+from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
+
+from vlp_fast.errors import InputError
+from vlp_fast.models.config import BackboneConfig, E2EVLPConfig
+from vlp_fast.models.e2e_vlp import E2EVLP
+from vlp_fast.ops.grid import make_grid
+from vlp_fast.ops.packing import make_packing
+from vlp_fast.weights.coco_classes import COCO_CLASSES
+from vlp_fast.weights.load import load_weights
+
+COCO = tuple(name for _, name in COCO_CLASSES)
+BACKBONE = BackboneConfig(
+    depth=None, block="bottleneck", blocks=(1, 2, 1, 1), widths=(4, 8, 16, 24), norm="frozen"
+)
+TINY = E2EVLPConfig(
+    backbone=BACKBONE,
+    width=32,
+    num_heads=8,
+    head_dim=4,
+    ffn_dim=24,
+    encoder_layers=2,
+    decoder_layers=3,
+    num_queries=6,
+    vocab_size=9,
+    num_classes=80,
+)
+ONE_SIZE, PADDED = ((96, 128),), ((75, 130), (90, 64), (33, 97))
+"""(height, width) of images; the second batch is 90 x 130 pixels, no multiple of the stride."""
+
+
+@pytest.fixture(scope="module")
+def detr() -> DetrForObjectDetection:
+    torch.manual_seed(0)
+    resnet = ResNetConfig(
+        embedding_size=4,
+        hidden_sizes=[16, 32, 64, 96],
+        depths=[1, 2, 1, 1],
+        layer_type="bottleneck",
+        out_features=["stage4"],
+    )
+    config = DetrConfig(
+        use_timm_backbone=False,
+        use_pretrained_backbone=False,
+        backbone_config=resnet,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=3,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        num_queries=6,
+        num_labels=91,
+    )
+    model = DetrForObjectDetection(config).eval()
+    # Wide enough that queries, layers and biases are told apart behind three decoder layers.
+    for name, value in model.state_dict().items():
+        if value.dim() > 1:
+            value.normal_().mul_(2 / value[0].numel() ** 0.5)
+        elif name.endswith("bias"):
+            value.normal_().mul_(0.1)
+        else:
+            value.uniform_(0.5, 1.5)
+    model.model.query_position_embeddings.weight.data.normal_().mul_(3)
+    return model
+
+
+def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state of Hugging Face's under the published names."""
+    named: dict[str, Tensor] = {}
+    for name, value in state.items():
+        words = name.removeprefix("model.").split(".")
+        if words[0] == "backbone":
+            named[f"backbone.0.body.{torchvision_name(words[2:])}"] = value
+        elif words[0] in ("encoder", "decoder") and words[1] == "layers":
+            stem = ".".join(["transformer", *words[:3]])
+            if words[4] in ("q_proj", "k_proj", "v_proj"):
+                if words[4] == "q_proj":
+                    thirds = [state[name.replace("q_proj", f"{x}_proj")] for x in "qkv"]
+                    attention = {"self_attn": "self_attn", "encoder_attn": "multihead_attn"}
+                    named[f"{stem}.{attention[words[3]]}.in_proj_{words[5]}"] = torch.cat(thirds)
+            else:
+                part = ".".join(words[3:-1])
+                named[f"{stem}.{PARTS[words[0]][part]}.{words[-1]}"] = value
+        else:
+            named[f"{REST['.'.join(words[:-1])]}.{words[-1]}"] = value
+    return named
+
+
+def torchvision_name(words: list[str]) -> str:
+    kinds = {"convolution": "conv", "normalization": "bn"}
+    if words[0] == "embedder":
+        return f"{kinds[words[2]]}1.{words[3]}"
+    stem = f"layer{int(words[2]) + 1}.{words[4]}"
+    if words[5] == "shortcut":
+        return f"{stem}.downsample.{0 if words[6] == 'convolution' else 1}.{words[7]}"
+    return f"{stem}.{kinds[words[7]]}{int(words[6]) + 1}.{words[8]}"
+
+
+SHARED = {
+    "self_attn.o_proj": "self_attn.out_proj",
+    "mlp.fc1": "linear1",
+    "mlp.fc2": "linear2",
+    "self_attn_layer_norm": "norm1",
+}
+PARTS = {
+    "encoder": {**SHARED, "final_layer_norm": "norm2"},
+    "decoder": {
+        **SHARED,
+        "encoder_attn.o_proj": "multihead_attn.out_proj",
+        "encoder_attn_layer_norm": "norm2",
+        "final_layer_norm": "norm3",
+    },
+}
+REST = {
+    "decoder.layernorm": "transformer.decoder.norm",
+    "query_position_embeddings": "query_embed",
+    "input_projection": "input_proj",
+    "class_labels_classifier": "class_embed",
+    **{f"bbox_predictor.layers.{number}": f"bbox_embed.layers.{number}" for number in range(3)},
+}
+
+
+def older(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names that the files on Hugging Face's hub have."""
+    changes = (
+        ("backbone.model.", "backbone.conv_encoder.model."),
+        (".o_proj.", ".out_proj."),
+        (".mlp.fc", ".fc"),
+    )
+    named = {}
+    for name, value in state.items():
+        words = name.split(".")
+        if words[1] == "backbone":
+            name = f"model.backbone.model.{torchvision_name(words[3:])}"  # of timm
+        for new, old in changes:
+            name = name.replace(new, old)
+        named[name] = value
+    return named
+
+
+LAYOUTS = {
+    "published": lambda state: {"model": published(state)},
+    "hugging face": lambda state: state,
+    "older": older,
+    "without heads": lambda state: {
+        name.removeprefix("model."): value for name, value in state.items()
+    },
+}
+
+
+def saved(detr: DetrForObjectDetection, layout: str, folder: Path) -> Path:
+    path = folder / "detr.pth"
+    state = {name: value.clone() for name, value in detr.state_dict().items()}
+    torch.save(LAYOUTS[layout](state), path)
+    return path
+
+
+def detect(model: E2EVLP, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Logits and boxes of the last layer."""
+    batch = images(sizes)
+    grid = make_grid(*model.grid_sizes(sizes, (batch.shape[2], batch.shape[3])))
+    packing = make_packing([0] * len(sizes), range(len(sizes)), grid)
+    seen = model.see(batch, grid, sizes)
+    found = model.detect(model.read(torch.empty(0).long(), seen, grid, packing), grid, packing)
+    return found.logits[-1], found.boxes[-1]
+
+
+def images(sizes: Sequence[tuple[int, int]]) -> Tensor:
+    height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
+    generator = torch.Generator().manual_seed(2)
+    padded = [
+        F.pad(torch.randn(3, h, w, generator=generator), (0, width - w, 0, height - h))
+        for h, w in sizes
+    ]
+    return torch.stack(padded)
+
+
+def expected(
+    detr: DetrForObjectDetection, sizes: Sequence[tuple[int, int]]
+) -> tuple[Tensor, Tensor]:
+    batch = images(sizes)
+    mask = torch.zeros(len(sizes), *batch.shape[2:], dtype=torch.int64)
+    for image, (height, width) in enumerate(sizes):
+        mask[image, :height, :width] = 1
+    found = detr(pixel_values=batch, pixel_mask=mask)
+    rows = [*(number for number, _ in COCO_CLASSES), 91]
+    return found.logits[..., rows], found.pred_boxes
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_boxes_and_classes_are_theirs(
+    detr: DetrForObjectDetection, tmp_path: Path, layout: str
+) -> None:
+    model = replace(TINY, valid_cells="detr").build().eval()
+    loaded = load_weights(model, saved(detr, layout, tmp_path), classes=COCO)
+    assert loaded.left == ()
+    assert {name.split(".")[0] for name in loaded.new} == {
+        *("text_embeddings", "attribute_head", "masked_word_head", "caption_head", "matching_head")
+    }
+    assert "under another rule for valid cells: --model.valid-cells detr" in str(loaded)
+    for sizes in (ONE_SIZE, PADDED):
+        logits, boxes = detect(model, sizes)
+        their_logits, their_boxes = expected(detr, sizes)
+        assert their_boxes.std(1).mean() > 0.01 < their_logits.std(1).mean()  # queries differ
+        torch.testing.assert_close(logits, their_logits, rtol=0, atol=1e-4)
+        torch.testing.assert_close(boxes, their_boxes, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_default_rule_for_valid_cells_is_another(
+    detr: DetrForObjectDetection, tmp_path: Path
+) -> None:
+    """An image alone is the same; beside larger ones there are cells of padding to DETR."""
+    model = TINY.build().eval()
+    load_weights(model, saved(detr, "published", tmp_path), classes=COCO)
+    torch.testing.assert_close(detect(model, ONE_SIZE), expected(detr, ONE_SIZE), rtol=0, atol=1e-4)
+    assert (detect(model, PADDED)[0] - expected(detr, PADDED)[0]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("padded", [(90, 130), (800, 1333), (33, 1056)])
+def test_valid_cells_by_detr_s_rule(padded: tuple[int, int]) -> None:
+    model = replace(TINY, valid_cells="detr").build()
+    height, width = padded
+    sizes = [(height - 3 * step, width - 5 * step) for step in range(6)]
+    cells, map_size = model.grid_sizes(sizes, padded)
+    for size, found in zip(sizes, cells, strict=True):
+        mask = torch.zeros(1, 1, *padded)
+        mask[..., : size[0], : size[1]] = 1
+        sampled = F.interpolate(mask, size=map_size)[0, 0].bool()
+        assert found == (int(sampled.any(1).sum()), int(sampled.any(0).sum()))
+
+
+def test_classes_are_found_by_their_names(detr: DetrForObjectDetection, tmp_path: Path) -> None:
+    path = saved(detr, "published", tmp_path)
+    some = ("toothbrush", "person", "stop sign")
+    model = replace(TINY, num_classes=3).build()
+    load_weights(model, path, classes=some)
+    head = detr.class_labels_classifier
+    assert torch.equal(model.class_head.weight, head.weight[[90, 1, 13, 91]])
+    assert torch.equal(model.class_head.bias, head.bias[[90, 1, 13, 91]])
+
+
+@pytest.mark.parametrize(
+    ("classes", "why"),
+    [
+        (None, "no classes were named"),
+        ((), "no classes were named"),
+        (("person", "tabby cat"), "its classes are not COCO's"),
+    ],
+)
+def test_other_classes_are_new(
+    detr: DetrForObjectDetection, tmp_path: Path, classes: tuple[str, ...] | None, why: str
+) -> None:
+    model = replace(TINY, num_classes=2).build()
+    before = model.class_head.weight.clone()
+    loaded = load_weights(model, saved(detr, "hugging face", tmp_path), classes=classes)
+    assert torch.equal(model.class_head.weight, before)
+    assert f"class_head ({why})" in str(loaded)
+    assert loaded.left == ("class_labels_classifier.weight", "class_labels_classifier.bias")
+
+
+def test_names_of_classes_that_are_not_the_model_s(
+    detr: DetrForObjectDetection, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"class_embed\.bias: \(3,\) there, \(81,\) here"):
+        load_weights(TINY.build(), saved(detr, "published", tmp_path), classes=("person", "car"))
+
+
+def test_six_layers_into_more(detr: DetrForObjectDetection, tmp_path: Path) -> None:
+    model = replace(TINY, encoder_layers=5).build()
+    fifth = model.encoder.layers[4].norm1.weight.clone()
+    loaded = load_weights(model, saved(detr, "published", tmp_path), classes=COCO)
+    assert "encoder.layers.2 to 4" in str(loaded).rpartition("new here")[2]
+    assert torch.equal(model.encoder.layers[4].norm1.weight, fifth)
+    theirs = detr.model.encoder.layers[1].mlp.fc1.weight
+    assert torch.equal(model.encoder.layers[1].ffn.linear1.weight, theirs)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (replace(TINY, num_queries=7), r"query_embed\.weight: \(6, 32\) there, \(7, 32\) here"),
+        (replace(TINY, num_heads=4, head_dim=8), "is of num_heads 8, this model is of 4"),
+        (replace(TINY, activation="gelu"), "is of activation relu, this model is of gelu"),
+        (replace(TINY, norm_first=True), "is of norm_first False, this model is of True"),
+        (replace(TINY, num_heads=8, head_dim=6), r"\(96,\) there, \(144,\) here"),
+        (PAPER, "is DETR, which has nothing for SOHO"),
+    ],
+)
+def test_another_size_or_system_is_refused(
+    detr: DetrForObjectDetection, tmp_path: Path, config: E2EVLPConfig, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        load_weights(config.build(), saved(detr, "published", tmp_path), classes=COCO)
+
+
+def test_a_pre_norm_detr_is_refused(detr: DetrForObjectDetection, tmp_path: Path) -> None:
+    state = published(detr.state_dict())
+    state |= {f"transformer.encoder.norm.{name}": torch.ones(32) for name in ("weight", "bias")}
+    save_file({n: v.contiguous() for n, v in state.items()}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="is of norm_first True, this model is of False"):
+        load_weights(TINY.build(), tmp_path / "w.safetensors")
+
+
+def test_coco_s_classes() -> None:
+    ids = [number for number, _ in COCO_CLASSES]
+    assert ids == sorted(ids) and len(set(COCO)) == 80
+    missing = set(range(1, 91)) - set(ids)
+    assert missing == {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
