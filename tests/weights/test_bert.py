@@ -197,7 +197,9 @@ def test_a_layer_with_a_tensor_missing_is_refused(tmp_path: Path) -> None:
     state = state_of(bert())
     del state["bert.encoder.layer.1.output.dense.bias"]
     torch.save(state, tmp_path / "w.bin")
-    with pytest.raises(InputError, match=r"encoder\.layers\.1\.ffn\.linear2\.bias: none there, \(24"):
+    with pytest.raises(
+        InputError, match=r"encoder\.layers\.1\.ffn\.linear2\.bias: none there, \(24"
+    ):
         load_weights(TINY.build(), tmp_path / "w.bin")
     state = state_of(bert())
     del state["bert.encoder.layer.1.attention.self.key.bias"]
