@@ -1,0 +1,134 @@
+"""Downstream from the command line: pre-train, fine-tune from it, evaluate, hand in; bad input."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Call = Callable[..., Any]
+QUICK = ["--data.num-workers", 0, "--train.batch-size", 4, "--train.log-every", 1]
+QUICK += ["--train.no-picture", "--train.held-out-images", 8]
+
+
+@pytest.fixture(scope="module", params=["soho", "e2e_vlp"])
+def system(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def pretrained(system: str, small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from vlp_fast.cli import main
+
+    folder = tmp_path_factory.mktemp("pretrained") / system
+    words = ["train", f"{system}_tiny", "--data.root", small_world, "--steps", 2, *QUICK]
+    extra = ["--task.tagging-steps", 0, "--run-dir", folder, "--task.codebook-samples", 300]
+    extra = extra if system == "soho" else extra[:-2]
+    assert main([str(word) for word in (*words, *extra)]) == 0
+    return folder
+
+
+def last(folder: Path, kind: str) -> dict[str, Any]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] == kind][-1]
+
+
+def words_of(task: str, system: str, world: Path, folder: Path) -> list[Any]:
+    root = world / "nlvr2" if task == "nlvr2" else world
+    return ["train", f"{task}_{system}_tiny", "--data.root", root, "--run-dir", folder, *QUICK]
+
+
+@pytest.mark.parametrize(
+    ("task", "figure", "split"),
+    [("vqa", "vqa_yes_no", "test"), ("nlvr2", "consistency", "test1"), ("ve", "accuracy", "test")],
+)
+def test_from_pre_training_to_a_file_of_answers(
+    call: Call, system: str, pretrained: Path, small_world: Path, tmp_path: Path,
+    task: str, figure: str, split: str,
+) -> None:  # fmt: skip
+    run = tmp_path / "run"
+    train = words_of(task, system, small_world, run)
+    answer = call(*train, "--init", pretrained, "--steps", 2)
+    assert answer.code == 0, answer.err
+    assert "is our own" in answer.out
+    assert "0 new here" in answer.out or "the classes are others" in answer.out
+    row = last(run, "held_out")
+    assert figure in row
+    assert ", 8 examples, set " in row["of"]
+    assert call(*train, "--init", pretrained, "--steps", 3).code == 0  # goes on
+    assert last(run, "train")["step"] == 3
+
+    answer = call("evaluate", run, "--images", 12, "--split", "train")
+    assert answer.code == 0, answer.err
+    assert "the run was trained on train" in answer.out
+    assert "train, 12 examples, set " in answer.out
+
+    file = tmp_path / "answers"
+    answer = call("submit", run, "--split", split, "--out", file)
+    assert answer.code == 0, answer.err
+    assert file.stat().st_size > 100
+    file.unlink()
+    answer = call("submit", run, "--split", "train", "--out", file)
+    answer.assert_refused("train")
+    assert not file.exists()
+
+
+def test_first_weights_of_another_system_or_size_are_refused(
+    call: Call, system: str, pretrained: Path, small_world: Path, tmp_path: Path
+) -> None:
+    other = {"soho": "e2e_vlp", "e2e_vlp": "soho"}[system]
+    run = tmp_path / "run"
+    call(
+        *words_of("ve", other, small_world, run), "--init", pretrained, "--steps", 1
+    ).assert_refused(pretrained)
+    call(
+        *words_of("ve", system, small_world, run), "--init", pretrained, "--steps", 1,
+        "--model.ffn-dim", 128,
+    ).assert_refused("linear1")  # fmt: skip
+    call(
+        *words_of("ve", system, small_world, run), "--init", tmp_path / "absent.pth"
+    ).assert_refused("absent.pth", "--init")
+    assert not any(run.glob("checkpoint-*"))
+
+
+def without(name: str, world: Path) -> None:
+    (world / name).unlink()
+
+
+def changed(name: str, old: str, new: str, world: Path) -> None:
+    path = world / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+VQA, NLVR2, VE = "v2_mscoco_train2014_annotations.json", "nlvr2/train.json", "snli_ve_train.jsonl"
+HURT: list[tuple[str, Callable[[Path], None], tuple[str, ...]]] = [
+    ("vqa", lambda w: without(VQA, w), (VQA,)),
+    ("vqa", lambda w: without("vqa_trainval_label2ans.json", w), ("answer map", "--task.answers")),
+    ("vqa", lambda w: changed(VQA, '"answers": [{', '"answers": ["no", {', w), (VQA,)),
+    ("nlvr2", lambda w: changed(NLVR2, '"label": "True"', '"label": "Perhaps"', w), ("Perhaps", "line")),
+    ("nlvr2", lambda w: without(NLVR2, w), ("train.json",)),
+    ("ve", lambda w: changed(VE, '"gold_label": "neutral"', '"gold_label": "maybe"', w), ("maybe", "line")),
+    ("ve", lambda w: without(VE, w), ("snli_ve",)),
+]
+
+
+@pytest.mark.parametrize(("task", "hurt", "named"), HURT)
+def test_damaged_data_are_one_line(
+    call: Call, small_world: Path, tmp_path: Path,
+    task: str, hurt: Callable[[Path], None], named: tuple[str, ...],
+) -> None:  # fmt: skip
+    world = shutil.copytree(small_world, tmp_path / "world", symlinks=True)
+    hurt(world)
+    run = tmp_path / "run"
+    call(*words_of(task, "soho", world, run), "--steps", 1).assert_refused(*named)
+    assert not run.exists() or not any(run.glob("*.json"))
+
+
+def test_splits_that_are_not_there_are_named(call: Call, small_world: Path, tmp_path: Path) -> None:
+    for task, named in (("vqa", "train+val"), ("nlvr2", "test1"), ("ve", "dev")):
+        train = words_of(task, "soho", small_world, tmp_path / task)
+        call(*train, "--data.train-split", "most").assert_refused("'most'", named)
