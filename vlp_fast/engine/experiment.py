@@ -76,8 +76,8 @@ class Experiment:
         return starts - {0} | {self.total_steps}
 
     def phase(self, step: int) -> Phase:
-        """The phase of an optimiser step."""
-        return next(phase for phase in self.phases if step < phase.end)
+        """The phase of an optimiser step; the last one, if the run ends before."""
+        return next((phase for phase in self.phases if step < phase.end), self.phases[-1])
 
     def batches(self, start: int, end: int) -> Iterator[tuple[int, Inputs]]:
         """The micro-batches [start, end) of training."""

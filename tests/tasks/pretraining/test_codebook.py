@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,14 @@ def test_features_that_are_not_finite_are_left_out_and_counted(experiment: Exper
     assert "k-means over 9" in said
     assert said.endswith("that are not finite")
     assert experiment.learner.model.dictionary.embed.isfinite().all()  # type: ignore[union-attr]
+
+
+def test_a_run_may_have_fewer_steps_than_the_dictionary_has_first_batches(
+    micro: Make, tmp_path: Path
+) -> None:
+    run = micro("soho_tiny", tmp_path / "run", steps=1, batch_size=2)
+    short = build_experiment(replace(run, task=replace(run.task, codebook_samples=200)))
+    assert started(short, 0) == "dictionary: 32 codes from k-means over 200 features"
 
 
 def test_a_cnn_that_has_diverged_is_named_as_the_reason(
