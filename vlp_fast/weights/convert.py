@@ -49,11 +49,13 @@ class Converted:
         tensors: those that have a place in the model, of its shapes.
         record: what becomes of the file when they are loaded.
         file: where they are from.
+        layout: theirs.
     """
 
     tensors: dict[str, Tensor]
     record: Loaded
     file: StateFile
+    layout: Layout
 
 
 def convert_weights(model: VisionLanguageModel, path: Path, asked: Asked, option: str) -> Converted:
@@ -88,9 +90,8 @@ def convert_weights(model: VisionLanguageModel, path: Path, asked: Asked, option
     arranged, reasons = _arrange(file, file.tensors, layout, asked)
     tensors = fitting(arranged, place)
     record = _record(file, layout, arranged, tensors, place)
-    return Converted(
-        tensors=tensors, record=replace(record, reasons=reasons, notes=tuple(notes)), file=file
-    )
+    record = replace(record, reasons=reasons, notes=tuple(notes))
+    return Converted(tensors=tensors, record=record, file=file, layout=layout)
 
 
 def recognise(file: StateFile) -> Layout:
