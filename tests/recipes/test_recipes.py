@@ -117,7 +117,11 @@ def test_every_recipe_is_there_and_named_after_itself() -> None:
     for name in RECIPES:
         run = recipe(name)
         assert run.name == name
-        assert isinstance(run, SohoRun if name.startswith("soho") else E2EVLPRun)
+        model = SohoConfig if "soho" in name else E2EVLPConfig
+        assert type(run.model) is model
+        task = SohoPretrainingConfig if model is SohoConfig else E2EVLPPretrainingConfig
+        is_pretraining = name.startswith(("soho", "e2e_vlp"))
+        assert (type(run.task) is task) is is_pretraining
         assert run.data.root is None
         assert run.directory.name == name
 
