@@ -110,9 +110,17 @@ HURT: list[tuple[str, Callable[[Path], None], tuple[str, ...]]] = [
     ("vqa", lambda w: without(VQA, w), (VQA,)),
     ("vqa", lambda w: without("vqa_trainval_label2ans.json", w), ("answer map", "--task.answers")),
     ("vqa", lambda w: changed(VQA, '"answers": [{', '"answers": ["no", {', w), (VQA,)),
-    ("nlvr2", lambda w: changed(NLVR2, '"label": "True"', '"label": "Perhaps"', w), ("Perhaps", "line")),
+    (
+        "nlvr2",
+        lambda w: changed(NLVR2, '"label": "True"', '"label": "Perhaps"', w),
+        ("Perhaps", "line"),
+    ),
     ("nlvr2", lambda w: without(NLVR2, w), ("train.json",)),
-    ("ve", lambda w: changed(VE, '"gold_label": "neutral"', '"gold_label": "maybe"', w), ("maybe", "line")),
+    (
+        "ve",
+        lambda w: changed(VE, '"gold_label": "neutral"', '"gold_label": "maybe"', w),
+        ("maybe", "line"),
+    ),
     ("ve", lambda w: without(VE, w), ("snli_ve",)),
 ]
 

@@ -259,13 +259,30 @@ def test_commands_flags_and_links_exist(page: str) -> None:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
     assert set(re.findall(r"(?:^|`)make ([\w-]+)", text, re.M)) <= {*targets, "make-world"}
     assert set(re.findall(r"(?:^|`)vlp-fast (\w+)", text, re.M)) <= set(COMMANDS)
-    assert set(re.findall(r"vlp-fast train (\w+)", text)) <= {*RECIPES, "RECIPE"}
-    settings = all_settings() | {"section.field"}
+    asked = set(re.findall(r"vlp-fast train ([\w.:]+)", text))
+    assert asked <= {*RECIPES, "RECIPE", *own_recipes(text)}
+    settings = all_settings() | own_settings(text) | {"section.field"}
     flags = {flag.replace("-", "_").replace(".no_", ".") for flag in flags_of(text)}
     assert flags <= settings, f"no such setting: {sorted(flags - settings)}"
     folder = ROOT if page == "README.md" else ROOT / "docs"
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert (folder / link).is_file(), link
+
+
+def own_recipes(text: str) -> set[str]:
+    """FILE.py:NAME of every function without arguments in a snippet that is a file."""
+    return {
+        f"{file}:{name}"
+        for block in blocks(text, "python")
+        for file in re.findall(r'\A"""(\w+\.py): ', block)
+        for name in re.findall(r"^def (\w+)\(\)", block, re.M)
+    }
+
+
+def own_settings(text: str) -> set[str]:
+    """Settings of the tasks that snippets define."""
+    bodies = re.findall(r"^class \w+\(TaskConfig\):\n((?: .*\n|\n)+)", text, re.M)
+    return {f"task.{name}" for body in bodies for name in re.findall(r"^ +(\w+): .+ =", body, re.M)}
 
 
 def flags_of(text: str) -> list[str]:
@@ -275,15 +292,15 @@ def flags_of(text: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_fields_exist(page: str) -> None:
-    pattern = r"`((?:model|data|optim|train|objective)\.(?!safetensors)[a-z_.]+)`"
+    pattern = r"`((?:model|data|optim|train|task)\.(?!safetensors)[a-z_.]+)`"
     named = set(re.findall(pattern, PAGES[page]))
     assert named <= all_settings(), f"no such field: {sorted(named - all_settings())}"
     assert page != "paper_gaps.md" or len(named) > 30
 
 
 def all_settings() -> set[str]:
-    """Dotted names of all settings of the two kinds of run."""
-    return {name for kind in ("soho_tiny", "e2e_vlp_tiny") for name in dotted(recipe(kind))}
+    """Dotted names of all settings of all recipes."""
+    return {name for kind in RECIPES for name in dotted(recipe(kind))}
 
 
 def dotted(config: RunConfig | Any, prefix: str = "") -> Iterator[str]:

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from vlp_fast.data.order import SampleOrder
-from vlp_fast.engine.config import E2EVLPRun, RunConfig, SohoRun
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
-from vlp_fast.models.config import model_config
+from vlp_fast.models.config import E2EVLPConfig, SohoConfig, model_config
 from vlp_fast.recipes import RECIPES, recipe
+from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig, SohoPretrainingConfig
 
 # SOHO, section 4.1; "images a step" are 4,096 pairs of four texts an image.
 SOHO = {
@@ -28,11 +29,11 @@ SOHO = {
     "data.shorter": (600,),
     "data.longer": 1000,
     "data.max_text_length": 16,
-    "objective.mask_rate": 0.15,
-    "objective.own_texts": 2,
-    "objective.foreign_texts": 2,
-    "objective.tagging_steps": 0,
-    "objective.curriculum": 0.0,
+    "task.mask_rate": 0.15,
+    "task.own_texts": 2,
+    "task.foreign_texts": 2,
+    "task.tagging_steps": 0,
+    "task.curriculum": 0.0,
     "model.num_codes": 2048,
     "model.width": 768,
     "model.semantics": "paper",
@@ -57,18 +58,18 @@ E2E_VLP = {
     "data.shorter_held_out": (800,),
     "data.longer": 1333,
     "data.max_text_length": 40,
-    "objective.mask_rate": 0.15,
-    "objective.mismatch_rate": 0.5,
-    "objective.label_smoothing": 0.0,
-    "objective.detection": True,
-    "objective.captioning": True,
-    "objective.image_only_detection_rate": 0.0,
-    "objective.class_weight": 1.0,
-    "objective.bbox_weight": 5.0,
-    "objective.giou_weight": 2.0,
-    "objective.attribute_weight": 1.0,
-    "objective.eos_coef": 0.1,
-    "objective.curriculum": 0.0,
+    "task.mask_rate": 0.15,
+    "task.mismatch_rate": 0.5,
+    "task.label_smoothing": 0.0,
+    "task.detection": True,
+    "task.captioning": True,
+    "task.image_only_detection_rate": 0.0,
+    "task.class_weight": 1.0,
+    "task.bbox_weight": 5.0,
+    "task.giou_weight": 2.0,
+    "task.attribute_weight": 1.0,
+    "task.eos_coef": 0.1,
+    "task.curriculum": 0.0,
     "model.width": 256,
     "model.decoder_layers": 6,
     "model.num_queries": 100,
@@ -116,7 +117,11 @@ def test_every_recipe_is_there_and_named_after_itself() -> None:
     for name in RECIPES:
         run = recipe(name)
         assert run.name == name
-        assert isinstance(run, SohoRun if name.startswith("soho") else E2EVLPRun)
+        model = SohoConfig if "soho" in name else E2EVLPConfig
+        assert type(run.model) is model
+        task = SohoPretrainingConfig if model is SohoConfig else E2EVLPPretrainingConfig
+        is_pretraining = name.startswith(("soho", "e2e_vlp"))
+        assert (type(run.task) is task) is is_pretraining
         assert run.data.root is None
         assert run.directory.name == name
 
@@ -130,7 +135,7 @@ def test_laptop_runs_fit_a_laptop(name: str) -> None:
     assert run.optim.accumulate == 1
     assert 0 < run.train.checkpoint_every <= run.steps / 3
     assert value(run, "model.width") <= 128
-    tagging = value(run, "objective").get("tagging_steps", 0)
+    tagging = value(run, "task").get("tagging_steps", 0)
     assert tagging < run.steps / 2
     assert run.optim.warmup_steps < run.steps - tagging
 

@@ -110,7 +110,7 @@ def small_run(
             batch_size=batch_size,
             held_out_images=10**6,
             evaluate_every=0,
-            checkpoint_every=500,
+            checkpoint_every=min(500, steps // 3),
         ),
     )
 

@@ -4,6 +4,7 @@ answering.py    VQA v2
 classifiers.py  heads, by the names of those who use them
 config.py       settings
 entailment.py   SNLI-VE
+picture.py      answers in report.png
 reasoning.py    NLVR2
 sample_task.py  what these have in common
 """
