@@ -250,7 +250,7 @@ BAD: dict[str, tuple[Callable[..., None], str, tuple[str, ...], tuple[str, ...]]
     "weights": (
         damage_nothing,
         "soho_tiny",
-        ("--train.backbone-weights", "/absent/r18.pth"),
+        ("--init", "/absent/r18.pth"),
         ("/absent/r18.pth",),
     ),
 }

@@ -112,8 +112,8 @@ FIRST: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("/: is a folder, not a file; --data.objects-vocabulary takes",),
     ),
     "weights": (
-        ("train", "soho_tiny", "--data.root", "/", "--train.backbone-weights", f"/{LONG}"),
-        (os.strerror(36), "--train.backbone-weights takes"),
+        ("train", "soho_tiny", "--data.root", "/", "--init", f"/{LONG}"),
+        (os.strerror(36), "--init takes"),
     ),
     "run folder": (
         ("train", "soho_tiny", "--data.root", "/", "--run-dir", f"{__file__}/x"),
@@ -195,7 +195,7 @@ def test_every_command_is_a_file_with_a_line_of_usage(call: Call) -> None:
     from vlp_fast import cli
 
     files = {path.stem for path in Path(cli.__file__).parent.glob("[!_]*.py")}
-    assert files - {"options", "output"} == set(cli.COMMANDS)
+    assert files - {"options", "output", "recorded"} == set(cli.COMMANDS)
     usage = call("--help").out
     for name in cli.COMMANDS:
         assert f"\n  {name} " in usage

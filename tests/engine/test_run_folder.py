@@ -231,7 +231,7 @@ def test_paths_are_kept_so_that_they_hold_everywhere(
         run,
         run_dir=Path("run"),
         data=replace(run.data, **given),
-        train=replace(run.train, backbone_weights=Path("w.pth")),
+        init=(Path("w.pth"),),
     )
     open_run_folder(run, WORDS)
     monkeypatch.chdir("/")
@@ -239,32 +239,7 @@ def test_paths_are_kept_so_that_they_hold_everywhere(
     assert {name: getattr(kept.data, name) for name in names} == {
         name: tmp_path / path for name, path in given.items()
     }
-    assert kept.train.backbone_weights == tmp_path / "w.pth"
-
-
-def test_weights_are_the_same_by_whichever_path(
-    finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Earlier versions kept the path as it was given."""
-    folder = shutil.copytree(finished.directory, tmp_path / "run")
-    described = json.loads((folder / "run.json").read_text())
-    monkeypatch.chdir(tmp_path)
-
-    def asked(path: str) -> RunConfig:
-        weights = Path(path)
-        return replace(
-            finished, run_dir=folder, train=replace(finished.train, backbone_weights=weights)
-        )
-
-    for kept in ("w.pth", str(tmp_path / "w.pth")):
-        described["config"]["train"]["backbone_weights"] = kept
-        write_json(folder / "run.json", described)
-        for same in ("w.pth", "./w.pth", str(tmp_path / "w.pth")):
-            module.check_same_run(asked(same))
-        with pytest.raises(
-            InputError, match=r"train\.backbone_weights .*w\.pth, asked is .*v\.pth"
-        ):
-            module.check_same_run(asked("v.pth"))
+    assert kept.init == (tmp_path / "w.pth",)
 
 
 def test_settings_that_cannot_be_read_are_not_taken_for_the_same(

@@ -71,7 +71,7 @@ def test_a_cnn_that_is_frozen_and_random_is_refused(micro: Make, tmp_path: Path)
         task=replace(run.task, tagging_steps=0),
         optim=replace(run.optim, freeze_backbone=1.0),
     )
-    with pytest.raises(InputError, match=r"frozen CNN.*--train\.backbone-weights"):
+    with pytest.raises(InputError, match=r"frozen CNN.*--init"):
         train(cold)
     assert not (tmp_path / "run").exists()
 

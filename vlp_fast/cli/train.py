@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from vlp_fast.errors import InputError
@@ -63,5 +64,6 @@ def _look_first(asked: Any) -> None:
             check_file(path, f"--data.{option.replace('_', '-')}", "a file of one name a line")
     with FolderLock(asked.directory):
         is_begun = any(asked.directory.glob("checkpoint-*"))
-    if asked.train.backbone_weights and not is_begun:
-        check_weights_file(asked.train.backbone_weights, "--train.backbone-weights")
+    for path in () if is_begun else asked.init:
+        if not os.path.isdir(path):  # Path.is_dir raises for a name that is too long
+            check_weights_file(path, "--init")

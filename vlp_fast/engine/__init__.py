@@ -1,6 +1,5 @@
 """Time: configuration, phases, optimisers, steps, evaluation, checkpoints. Any task's.
 
-backbone_weights.py  where a CNN starts when it starts from a file
 checkpoint.py        written whole or not at all
 config.py            RunConfig and its sections
 divergence.py        a run that learns nothing any more stops

@@ -95,8 +95,6 @@ class TrainConfig:
     """Held-out images an evaluation looks at."""
     picture: bool = True
     """Draw report.png at the end (needs matplotlib)."""
-    backbone_weights: Path | None = None
-    """A torchvision ResNet state dict (.pth or .safetensors) to start the CNN from."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that no run can have."""

@@ -87,8 +87,6 @@ def check_same_run(run: RunConfig) -> None:
         for name, value in now[section].items():
             if name not in old or name in MAY_CHANGE:
                 continue
-            if name == "backbone_weights" and isinstance(old[name], str):
-                old[name] = _absolute(Path(old[name]))  # earlier versions kept it as it was given
             if old[name] != value:
                 raise InputError(
                     f"{run.directory}: its run has {section}.{name} {old[name]}, asked is {value}; "

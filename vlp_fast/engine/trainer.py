@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from torch.optim import Optimizer
 
-from vlp_fast.engine.backbone_weights import load_backbone
 from vlp_fast.engine.checkpoint import (
     load_checkpoint,
     newest_checkpoint,
@@ -326,8 +325,6 @@ class Trainer:
         found = newest_checkpoint(folder, self._notes.append) if is_wanted else None
         if found is not None:
             self._restore(found)
-        elif self.config.train.backbone_weights:
-            load_backbone(self.config.train.backbone_weights, self.learner.model.backbone)
         else:
             self._refuse_frozen_noise()
 
@@ -355,15 +352,14 @@ class Trainer:
         """A CNN that is frozen and random, for a while or in part, passes on noise."""
         config = self.config
         backbone = config.model.backbone
-        if any(
-            name.startswith("backbone.") for x in self.experiment.task.loaded for name in x.loaded
-        ):
+        given = (name for loaded in self.experiment.task.loaded for name in loaded.loaded)
+        if any(name.startswith("backbone.") for name in given):
             return
         starts_frozen = self.experiment.phase(0).frozen_stages is None
         if backbone.norm == "frozen" or backbone.freeze_stages > 0 or starts_frozen:
             raise InputError(
                 f"{config.name} starts with a frozen CNN (in whole or in part), which needs "
-                "weights: give a torchvision ResNet's state dict as --train.backbone-weights, or "
+                "weights: give a torchvision ResNet's state dict with --init, or "
                 "train it from scratch by --model.backbone.norm batch "
                 "--model.backbone.freeze-stages 0 --optim.freeze-backbone 0"
             )

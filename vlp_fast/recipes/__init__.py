@@ -1,10 +1,11 @@
 """Recipes: functions that return a whole RunConfig. The papers' tables, and runs for a laptop.
 
-downstream.py  question answering, visual reasoning, visual entailment
-e2e_vlp.py     E2E-VLP's
-from_file.py   one's own, from a file
-small.py       what the small recipes share
-soho.py        SOHO's
+downstream.py     question answering, visual reasoning, visual entailment
+e2e_vlp.py        E2E-VLP's
+first_weights.py  files that the papers' recipes start from
+from_file.py      one's own, from a file
+small.py          what the small recipes share
+soho.py           SOHO's
 """
 
 from __future__ import annotations

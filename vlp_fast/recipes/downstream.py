@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from vlp_fast.engine.config import OptimConfig, RunConfig, TrainConfig
 from vlp_fast.models.config import model_config
@@ -76,6 +77,7 @@ def _finetuned(
         base,
         name=f"{task}_{model}",
         model=model_config(model),
+        init=(Path("runs") / model,),
         task=TASKS[task],
         data=replace(
             base.data,

@@ -13,6 +13,7 @@ from vlp_fast.data.config import DataConfig
 from vlp_fast.engine.config import OptimConfig, RunConfig, TrainConfig
 from vlp_fast.models.config import E2EVLPConfig, model_config
 from vlp_fast.recipes import small
+from vlp_fast.recipes.first_weights import resnet
 from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig
 
 SCALES = tuple(range(480, 801, 32))
@@ -27,6 +28,7 @@ def paper(name: str) -> RunConfig:
         name=name,
         model=model,
         task=E2EVLPPretrainingConfig(),
+        init=(resnet(model),),
         data=DataConfig(shorter=SCALES, shorter_held_out=(800,), longer=1333, max_text_length=40),
         optim=OptimConfig(
             lr=1e-4,

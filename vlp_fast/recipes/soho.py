@@ -15,6 +15,7 @@ from vlp_fast.data.config import DataConfig
 from vlp_fast.engine.config import OptimConfig, RunConfig, TrainConfig
 from vlp_fast.models.config import SohoConfig, model_config
 from vlp_fast.recipes import small
+from vlp_fast.recipes.first_weights import WEIGHTS, resnet
 from vlp_fast.tasks.pretraining.config import SohoPretrainingConfig
 
 
@@ -26,6 +27,7 @@ def paper(name: str) -> RunConfig:
         name=name,
         model=replace(model, codebook_init="data"),
         task=SohoPretrainingConfig(),
+        init=(resnet(model), WEIGHTS / "bert-base-uncased"),
         data=DataConfig(shorter=(600,), shorter_held_out=(600,), longer=1000, max_text_length=16),
         optim=OptimConfig(
             lr=1e-4,

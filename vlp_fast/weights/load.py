@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
-
 from vlp_fast.models.model import VisionLanguageModel
 from vlp_fast.weights.beside import vocabulary_of
 from vlp_fast.weights.convert import convert_weights
-from vlp_fast.weights.fit import check_whole, fitting
-from vlp_fast.weights.layout import Asked, Layout, rename
+from vlp_fast.weights.layout import Asked
 from vlp_fast.weights.loaded import Loaded
 from vlp_fast.weights.own import weights_in
 from vlp_fast.weights.state_file import read_state_file
@@ -71,25 +68,3 @@ def vocabulary_beside(path: Path, option: str = "pretrained") -> tuple[str, ...]
         InputError: if the weights are missing, or the file of tokens cannot be read.
     """
     return vocabulary_of(read_state_file(weights_in(path), option))
-
-
-BARE = Layout(name="another network", mark="", systems=(), pairs=((r"((?!fc\.).+)", r"\1"),))
-"""The names of the network itself; a classifier is left."""
-
-
-def load_backbone(path: Path, backbone: nn.Module, option: str) -> None:
-    """Give a CNN a state dict of torchvision's names; its classifier (`fc`) is left out.
-
-    Args:
-        path: .safetensors or .pth.
-        backbone: a ResNet.
-        option: what gives the path, for messages.
-
-    Raises:
-        InputError: if the file is missing, unreadable, or of another network.
-    """
-    file = read_state_file(path, option)
-    own = backbone.state_dict()
-    renamed = rename(file, file.tensors, BARE)
-    check_whole(path, "another network than --model.backbone", renamed, own)
-    backbone.load_state_dict(fitting(renamed, own), strict=False)
