@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from vlp_fast.errors import InputError
@@ -56,7 +55,7 @@ def _look_first(asked: Any) -> None:
     """What takes no time to find out is told before torch is imported."""
     from vlp_fast.data.given_paths import check_file, check_root
     from vlp_fast.engine.folder_lock import FolderLock
-    from vlp_fast.weights.published import check_weights_file
+    from vlp_fast.weights.published import check_weights
 
     check_root(asked.data.root)
     for option in ("vocabulary", "objects_vocabulary", "attributes_vocabulary"):
@@ -65,5 +64,4 @@ def _look_first(asked: Any) -> None:
     with FolderLock(asked.directory):
         is_begun = any(asked.directory.glob("checkpoint-*"))
     for path in () if is_begun else asked.init:
-        if not os.path.isdir(path):  # Path.is_dir raises for a name that is too long
-            check_weights_file(path, "--init")
+        check_weights(path, "--init")

@@ -6,6 +6,7 @@ SHA-256 in their name.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,22 @@ PUBLISHED = (
     Published("bert-base-uncased", "huggingface.co/google-bert/bert-base-uncased"),
 )
 """V1 of torchvision's (2021) are what both papers mean; V2 are of another recipe."""
+
+
+def check_weights(path: Path, option: str) -> None:
+    """Refuse weights that are not there: a file, or a folder that holds some.
+
+    Args:
+        path: the file or folder.
+        option: what gives it, for the message.
+
+    Raises:
+        InputError: with the system's reason.
+    """
+    with contextlib.suppress(OSError):  # a name that is too long
+        if path.is_dir():
+            return
+    check_weights_file(path, option)
 
 
 def check_weights_file(path: Path, option: str) -> None:
