@@ -10,6 +10,7 @@ import pytest
 from vlp_fast.data.config import DataConfig
 from vlp_fast.data.leak import without_training_pictures
 from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.samples import Statement
 from vlp_fast.errors import InputError
 from vlp_fast.models.config import SohoConfig
 from vlp_fast.tasks.config import RunLength, TaskSetup
@@ -57,6 +58,23 @@ def test_the_pictures_of_another_year_are_the_same(make: Make) -> None:
     assert len(found.notes) == 1
     assert found.notes[0].startswith("1 held-out images that are in train2017 too dropped")
     assert "COCO_val2014_000042.png" in found.notes[0]
+
+
+def pair(*images: int) -> Statement:
+    return Statement(key=str(images), images=images, text="True.", label=True, group="")
+
+
+def test_samples_go_with_any_of_their_pictures(make: Make) -> None:
+    train = make("train", (1, "train/a.png", 0))
+    pictures = [(1, "val/a.png", 0), (2, "val/b.png", 1), (3, "val/c.png", 2)]
+    held_out = replace(make("val", *pictures), samples=(pair(2, 1), pair(0, 1), pair(1, 2)))
+    kept = without_training_pictures(held_out, train)
+    assert [record.image_id for record in kept.records] == [2, 3]
+    assert [sample.images for sample in kept.samples] == [(1, 0), (0, 1)]
+    # Without samples it would be a data set of pictures.
+    none_left = replace(held_out, samples=(pair(2, 0), pair(0, 1)))
+    with pytest.raises(InputError, match="a picture of every other sample of val is in train too"):
+        without_training_pictures(none_left, train)
 
 
 def test_one_file_under_two_ids_is_the_same(make: Make) -> None:

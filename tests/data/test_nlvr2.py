@@ -103,6 +103,15 @@ def test_subsets_are_splits(root: Path, place: str) -> None:
         load(root, "unbalanced_dev")
 
 
+def test_the_folder_above_serves_too(root: Path) -> None:
+    dataset = load(root.parent)
+    assert dataset.records[0].path == root / "dev/dev-7-0-img0.png"
+    assert len(read_statements(root.parent, "dev")) == 4
+    with pytest.raises(InputError) as caught:
+        load(root.parent, "train")
+    assert str(root.parent / "train.json") in str(caught.value)
+
+
 def test_other_names_of_splits(root: Path, write_image: WriteImage) -> None:
     assert load(root, "val").name == "NLVR2 dev"
     write_lines(root / "test1.json", [statement("test1-1-0-0")])

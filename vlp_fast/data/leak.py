@@ -43,14 +43,15 @@ def without_training_pictures(held_out: Dataset, train: Dataset) -> Dataset:
     if not leaks:
         return held_out
     first = printable(held_out.records[leaks[0]].path)
-    if len(leaks) == len(held_out.records):
+    kept = held_out.selected(sorted(set(range(len(held_out.records))) - set(leaks)))
+    if not kept.records or (held_out.samples and not kept.samples):
+        every = "a picture of every other sample" if kept.records else "every other picture"
         raise InputError(
-            f"{first}: this and every other picture of {held_out.name} is in {train.name} too; "
+            f"{first}: this and {every} of {held_out.name} is in {train.name} too; "
             "give other pictures to measure on with --data.held-out-split, or train on others"
         )
     note = f"{len(leaks)} held-out images that are in {train.name} too dropped (the first: {first})"
-    kept = sorted(set(range(len(held_out.records))) - set(leaks))
-    return replace(held_out.selected(kept), notes=(*held_out.notes, note))
+    return replace(kept, notes=(*kept.notes, note))
 
 
 class _Pictures:

@@ -11,6 +11,7 @@ Source: VQAEval of the VQA API (version of March 2021), followed step by step:
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MARKS = ';/[]"{}()=+\\_-><@`,?!'
 """In the order in which they are looked at; : ' . & $ % and all that is not ASCII stay."""
@@ -46,6 +47,9 @@ _ODD = {
 }
 
 
+@lru_cache(
+    maxsize=2**16
+)  # few answers are most of all; 214,354 questions, of 100 real ones: 3 s, not 31
 def normalised(text: str) -> str:
     """Rewrite an answer as the official evaluator does where annotators differ.
 
@@ -64,6 +68,7 @@ def stripped(text: str) -> str:
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
+@lru_cache(maxsize=2**16)
 def processed_punctuation(text: str) -> str:
     """Step 1. The conditions are about the text as it came, not as it has become."""
     has_number = _COMMA_IN_NUMBER.search(text) is not None

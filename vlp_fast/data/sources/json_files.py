@@ -131,7 +131,9 @@ def text(entry: Entry, key: str, file: JsonFile) -> str:
     Raises:
         InputError: if it is absent or not text.
     """
-    found = value(entry, key, str, file)
+    found = entry.get(key)
+    if type(found) is not str:  # nearly always it is, and a file has millions
+        found = value(entry, key, str, file)
     return found if found.isascii() else found.encode("utf-8", "replace").decode()
 
 

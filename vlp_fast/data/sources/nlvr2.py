@@ -11,7 +11,7 @@ from pathlib import Path
 from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Statement
-from vlp_fast.data.sources.folders import annotation_file
+from vlp_fast.data.sources.folders import annotation_file, is_file
 from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json_lines, shown, text
 from vlp_fast.data.sources.pictures import Shown, gather, id_of_name
 from vlp_fast.data.sources.report import DataReport
@@ -37,7 +37,8 @@ def load_nlvr2(root: Path, split: str, *, missing_images: str) -> Dataset:
 
     Args:
         root: holds the json files, in itself, in `annotations/` or in `data/`, and the pictures:
-            `images/train/<directory>/`, `dev/`, `test1/`, or all in one folder.
+            `images/train/<directory>/`, `dev/`, `test1/`, or all in one folder. Or its folder
+            `nlvr2/` does, as in the official repository.
         split: a key of `SPLITS`, or "val" and "test" for dev and test1.
         missing_images: "error", or "drop" for statements without both pictures.
 
@@ -45,6 +46,7 @@ def load_nlvr2(root: Path, split: str, *, missing_images: str) -> Dataset:
         InputError: if the file is missing or damaged, or pictures are missing.
     """
     split, report = _known(split), DataReport()
+    root = _home(root, split)
     asked = _asked(root, split, report)
     return gather(f"NLVR2 {split}", root, asked, missing_images=missing_images, report=report)
 
@@ -55,7 +57,8 @@ def read_statements(root: Path, split: str) -> list[Statement]:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    return [statement for statement, _ in _asked(root, _known(split), DataReport())]
+    split = _known(split)
+    return [statement for statement, _ in _asked(_home(root, split), split, DataReport())]
 
 
 def statement_group(identifier: str) -> str | None:
@@ -77,8 +80,14 @@ def _known(split: str) -> str:
     return ALIASES.get(split, split)
 
 
-def _file(root: Path, split: str) -> Path:
+def _home(root: Path, split: str) -> Path:
+    """The root, or its folder `nlvr2/` where that has the file."""
     check_root(root)
+    inner = root / "nlvr2"
+    return inner if is_file(_file(inner, split)) and not is_file(_file(root, split)) else root
+
+
+def _file(root: Path, split: str) -> Path:
     name = f"{SPLITS[split]}.json"
     flat = name.rpartition("/")[2]
     return annotation_file(root, name, flat, f"data/{name}", f"data/{flat}")
