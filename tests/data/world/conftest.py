@@ -1,4 +1,4 @@
-"""Worlds large enough to be asked about, of both bounds."""
+"""Worlds large enough to be asked about: small ones, and all there is in small pictures."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from vlp_fast.data.world import make_world
-from vlp_fast.data.world.bounds import BOUNDS
+from vlp_fast.data.world.bounds import SMALL, Bounds
+
+BOUNDS = {"world": Bounds(sizes=((64, 64),)), "small": SMALL}
 
 
 class Asked(NamedTuple):

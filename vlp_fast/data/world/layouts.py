@@ -70,7 +70,8 @@ def make_world(
     """Writes the world `seed` to the folder `out`; an older world there is replaced.
 
     Picture i depends on the seed, the bounds and i only. Of every 20 pictures, 18 are for training,
-    one for validation and one for testing. 10,000 pictures take 17 s on one core (2026-11).
+    one for validation and one for testing. 10,000 pictures take half a minute on one core
+    (2026-11).
 
     Args:
         images: number of pictures, at least 8: the first of every split are among those.
