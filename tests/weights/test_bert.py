@@ -220,3 +220,13 @@ def test_heads_without_a_place_are_left(tmp_path: Path) -> None:
     loaded = load_weights(official(TINY).build(), tmp_path / "w.bin")
     assert "cls.predictions.bias" in loaded.left
     assert "cls.predictions.transform.dense.weight" in loaded.left
+
+
+@pytest.mark.parametrize(
+    "written", ["{", '{"model": 3}', '{"model": {"vocab": {"a": 1, "b": 1}}}', '{"model": {}}']
+)
+def test_a_tokenizer_that_is_none_is_one_line(tmp_path: Path, written: str) -> None:
+    save_file(state_of(bert().bert), tmp_path / "w.safetensors")
+    (tmp_path / "tokenizer.json").write_text(written)
+    with pytest.raises(InputError, match=r"tokenizer\.json: (not readable|holds no WordPiece)"):
+        load_weights(TINY.build(), tmp_path / "w.safetensors", vocabulary=["a"])

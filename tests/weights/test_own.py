@@ -143,3 +143,18 @@ def test_the_random_codes_do_not_come_back(tmp_path: Path) -> None:
     model = replace(PAPER, codebook_init="data").build()
     load_weights(model, tmp_path / "w.pth")
     assert (model.dictionary.embed == 0.5).all()
+
+
+@pytest.mark.parametrize("written", ["[]", '{"config": 3}', '{"config": {"model": [1]}}'])
+def test_settings_that_are_none_are_not_compared(tmp_path: Path, written: str) -> None:
+    models = run(tmp_path, 3)
+    (tmp_path / "run.json").write_text(written)
+    model = E2E.build()
+    load_weights(model, tmp_path)
+    assert_same(model, models[3])
+
+
+def test_a_header_of_nonsense_is_one_line(tmp_path: Path) -> None:
+    save_file(E2E.build().state_dict(), tmp_path / "w.safetensors", {"settings": "{"})
+    with pytest.raises(InputError, match="its header has unreadable settings"):
+        load_weights(E2E.build(), tmp_path / "w.safetensors")

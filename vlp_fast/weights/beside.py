@@ -63,8 +63,7 @@ def vocabulary_of(file: StateFile) -> tuple[str, ...] | None:
     for place in (folder, *around):
         if (place / "vocab.txt").exists():
             return load_vocabulary(place / "vocab.txt").vocabulary
-    ids = read_json(folder / "tokenizer.json").get("model", {}).get("vocab")
-    return tuple(sorted(ids, key=ids.__getitem__)) if isinstance(ids, dict) else None
+    return _of_tokenizer(folder / "tokenizer.json")
 
 
 def checksum(vocabulary: Sequence[str]) -> str:
@@ -110,6 +109,21 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable json ({type(error).__name__})") from None
     return value if isinstance(value, dict) else {}
+
+
+def _of_tokenizer(path: Path) -> tuple[str, ...] | None:
+    """The tokens in a tokenizer.json, if there is one; they have the ids 0, 1, 2 and so on."""
+    if not path.exists():
+        return None
+    model = read_json(path).get("model")
+    ids = model.get("vocab") if isinstance(model, dict) else None
+    numbers = list(ids.values()) if isinstance(ids, dict) else []
+    are_ids = all(type(number) is int for number in numbers)
+    if not ids or not are_ids or sorted(numbers) != list(range(len(numbers))):
+        raise InputError(
+            f"{path}: holds no WordPiece vocabulary; put the vocab.txt of these weights beside it"
+        )
+    return tuple(sorted(ids, key=ids.__getitem__))
 
 
 def _compare(path: Path, theirs: Sequence[str], ours: Sequence[str]) -> None:

@@ -49,7 +49,7 @@ def _adapt(values: Tensors, file: StateFile, asked: Asked) -> dict[str, str]:
     reasons = {}
     for head, kind in HEADS.items():
         there, here = state.get(kind), getattr(asked, kind)
-        if there is None or here is None or list(there) == list(here):
+        if not isinstance(there, list) or here is None or there == list(here):
             continue
         taken = [values.pop(name) for name in list(values) if name.startswith(f"{head}.")]
         if taken:
