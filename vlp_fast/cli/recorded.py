@@ -6,8 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tyro.conf import UseAppendAction
+
 from vlp_fast.checks import AT_LEAST_ONE, check
 from vlp_fast.data.printable import printable
+from vlp_fast.errors import InputError
 
 if TYPE_CHECKING:
     from vlp_fast.engine.experiment import Experiment
@@ -17,12 +20,14 @@ if TYPE_CHECKING:
 class Places:
     """Where the run's data are now, if not where they were."""
 
-    root: Path | None = None
-    """The folder of the data set that the run was trained on."""
+    root: UseAppendAction[tuple[Path, ...]] = ()
+    """The folder of the data set that the run was trained on; if of several, of each in order."""
     objects_vocabulary: Path | None = None
     """Visual Genome's class names."""
     attributes_vocabulary: Path | None = None
     """Visual Genome's attribute names."""
+    exclude: Path | None = None
+    """The ids of COCO that were not trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +48,12 @@ class Recorded:
 
     def of(self, run: Any) -> Any:
         """The run with these places, this split and this number."""
-        moved = {name: path for name, path in vars(self.data).items() if path is not None}
+        moved = {name: path for name, path in vars(self.data).items() if path}
+        if self.data.root and len(self.data.root) != len(run.data.root):
+            raise InputError(
+                f"--data.root: received {len(self.data.root)}, and the run was trained on "
+                f"{len(run.data.root)} data sets; give the folder of each, in their order"
+            )
         data, train = replace(run.data, **moved), run.train
         if self.split is not None:
             data = replace(data, held_out_split=self.split)
@@ -59,7 +69,7 @@ def restore(asked: Recorded) -> Experiment:
         InputError: whatever is wrong with the folder or the data.
     """
     from vlp_fast import recipes  # whose tasks a run may name
-    from vlp_fast.data.given_paths import check_root
+    from vlp_fast.data.given_paths import check_roots
     from vlp_fast.engine.recorded_run import recipe_file, restore_run
 
     if file := recipe_file(asked.run_dir):
@@ -67,7 +77,7 @@ def restore(asked: Recorded) -> Experiment:
     recorded = restore_run(asked.run_dir)
     trained_on = recorded.data.train_split
     run = asked.of(recorded)
-    check_root(run.data.root)
+    check_roots(run.data)
     from vlp_fast.engine.restore import restore_experiment
 
     experiment = restore_experiment(run, note)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from vlp_fast.errors import InputError
 from vlp_fast.recipes import RECIPES, recipe
 
-USAGE = """usage: vlp-fast train RECIPE --data.root PATH [--run-dir DIR] [--steps N]
-       [--resume auto|never] [--section.field value ...]
+USAGE = """usage: vlp-fast train RECIPE --data.root PATH [--data.root PATH ...] [--run-dir DIR]
+       [--steps N] [--resume auto|never] [--section.field value ...]
 
 RECIPE is one of those below, or FILE.py:FUNCTION for one of your own.
 The same command goes on from the newest checkpoint of the run folder (--resume auto); with
@@ -45,6 +46,9 @@ def _asked(words: list[str]) -> Any:
     from vlp_fast.cli.options import parse
 
     default = recipe(words[0])
+    if any(word.split("=")[0] == "--data.root" for word in words):
+        # A recipe of one's own may have a root: the option replaces it, as every option does.
+        default = replace(default, data=replace(default.data, root=()))
     config = (tyro.conf.AvoidSubcommands,)
     return parse(
         type(default), words[1:], f"vlp-fast train {words[0]}", default=default, config=config
@@ -53,11 +57,13 @@ def _asked(words: list[str]) -> Any:
 
 def _look_first(asked: Any) -> None:
     """What takes no time to find out is told before torch is imported."""
-    from vlp_fast.data.given_paths import check_file, check_root
+    from vlp_fast.data.given_paths import check_file, check_roots
     from vlp_fast.engine.folder_lock import FolderLock
     from vlp_fast.weights.published import check_weights
 
-    check_root(asked.data.root)
+    check_roots(asked.data)
+    if asked.data.exclude:
+        check_file(asked.data.exclude, "--data.exclude", "a file of COCO's ids")
     for option in ("vocabulary", "objects_vocabulary", "attributes_vocabulary"):
         if path := getattr(asked.data, option):
             check_file(path, f"--data.{option.replace('_', '-')}", "a file of one name a line")

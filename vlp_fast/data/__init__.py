@@ -10,6 +10,7 @@ given_paths.py  paths looked at before anything is imported
 images.py       image files to upright 8-bit RGB
 leak.py         held-out pictures that are training pictures
 loader.py       steps from worker processes, stateless
+mixture.py      several data sets as one
 order.py        which samples a step shows
 printable.py    text that no terminal obeys
 randomness.py   draws keyed by seed, epoch, sample and purpose
@@ -17,6 +18,7 @@ records.py      Record and Dataset
 sample_loader.py  from a sample to its pictures
 samples.py      questions, statements, hypotheses about pictures
 sources/        annotation layouts as published
+split_pair.py    what of each folder is trained and measured on
 submissions/    files of answers for servers and official scripts
 tokenizer.py    WordPiece, given or trained
 transfer.py     values from one process to another

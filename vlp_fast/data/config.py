@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tyro.conf import UseAppendAction
+
 from vlp_fast.checks import AT_LEAST_ONE, NOT_NEGATIVE, at_least, check
 
 Layout = Literal["auto", "world", "karpathy", "coco", "visual_genome"]
+Names = Literal["merge", "apart"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +19,14 @@ class DataConfig:
     """Folder, splits, image and text sizes, and loading.
 
     Attributes:
-        root: folder of the data set, in its official layout; a run cannot do without.
+        root: folder of the data set, in its official layout; a run cannot do without. Given more
+            than once, pre-training learns from all of them together.
+        weights: of several roots, relative shares in an epoch: of the largest all images are
+            shown, of another one a random part, a new one each epoch. None: all of all.
+        names: of several roots; "merge": classes of equal names are one, but for case and
+            whitespace, likewise attributes; "apart": all names get their data set's in front.
+        exclude: COCO's ids of images that are not trained on: one a line, or a COCO file of
+            captions or instances, or Karpathy's, of which his val and test are taken.
         layout: "auto" looks at the files; name one where a folder holds several. "world" is what
             `make-world` drew, with the truth of its captions.
         karpathy_file: his dataset_*.json, where a folder has several; None takes the one whose
@@ -39,7 +49,10 @@ class DataConfig:
         cache: keep images decoded in memory (about 3 bytes a pixel), shared by the workers.
     """
 
-    root: Path | None = None
+    root: UseAppendAction[tuple[Path, ...]] = ()
+    weights: tuple[float, ...] = ()
+    names: Names = "merge"
+    exclude: Path | None = None
     layout: Layout = "auto"
     karpathy_file: Path | None = None
     train_split: str = "train"
@@ -58,7 +71,14 @@ class DataConfig:
     cache: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for sizes and counts that cannot be."""
+        """A single root becomes a tuple; raises ValueError for sizes and counts that cannot be."""
+        if isinstance(self.root, Path | None):  # from Python, or of a run of an earlier version
+            object.__setattr__(self, "root", (self.root,) if self.root else ())
+        check(self, NOT_NEGATIVE, "weights")
+        if self.weights and not any(self.weights):
+            raise ValueError(
+                f"DataConfig: received weights = {self.weights}, expected one that is not 0"
+            )
         check(self, AT_LEAST_ONE, "shorter", "shorter_held_out", "longer")
         check(self, at_least(3), "max_text_length")
         check(self, AT_LEAST_ONE, "vocabulary_size", "max_pixels")

@@ -4,23 +4,84 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from vlp_fast.data.config import DataConfig
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 
 
-def check_root(root: Path | None) -> Path:
-    """Return a data set's folder, if it is given, there and can be listed.
+def check_roots(data: DataConfig) -> tuple[Path, ...]:
+    """Return the folders of a run's data sets, if there are any and each can be listed.
 
     Raises:
-        InputError: with the system's reason.
+        InputError: with the system's reason; if one is given twice; or if weights, or the place of
+            Karpathy's file, are of other folders.
     """
-    if root is None:
+    roots = data.root
+    if not roots:
         raise InputError(
             "--data.root is missing; give a folder of images and annotations, or draw one: "
             "`vlp-fast data make-world runs/world`, then --data.root runs/world"
         )
+    places = [check_root(root).resolve() for root in roots]
+    for place, root in enumerate(roots):
+        if places[place] in places[:place]:
+            raise InputError(
+                f"{printable(root)}: is given twice with --data.root; give each data set once, and "
+                "shares of an epoch with --data.weights"
+            )
+    if data.weights and len(data.weights) != len(roots):
+        raise InputError(
+            f"--data.weights: received {len(data.weights)} for {len(roots)} data sets "
+            f"({shown_roots(roots)}); give one for each --data.root, in their order"
+        )
+    file = data.karpathy_file
+    if file and len(roots) > 1 and not any(lies_in(file, root) for root in roots):
+        raise InputError(
+            f"{printable(file)}: --data.karpathy-file lies in none of {shown_roots(roots)}; with "
+            "several data sets, put it into the folder of its own"
+        )
+    return roots
+
+
+def only_root(data: DataConfig) -> Path:
+    """Return the folder of a run that reads one data set, as it is.
+
+    Raises:
+        InputError: as `check_roots`; if there are several; or if images are to be left out.
+    """
+    roots = check_roots(data)
+    if len(roots) > 1:
+        raise InputError(
+            f"--data.root: received {len(roots)} data sets ({shown_roots(roots)}), and this task "
+            "learns from one; give one, several are for pre-training"
+        )
+    if data.exclude:
+        raise InputError(
+            f"--data.exclude {printable(data.exclude)}: this task leaves no images out; that is "
+            "for pre-training"
+        )
+    return roots[0]
+
+
+def shown_roots(roots: Sequence[Path]) -> str:
+    """The folders, for a message."""
+    return " + ".join(map(printable, roots))
+
+
+def lies_in(file: Path, root: Path) -> bool:
+    """Whether a file is in a folder or below it."""
+    return file.resolve().is_relative_to(root.resolve())
+
+
+def check_root(root: Path) -> Path:
+    """Return a data set's folder, if it is there and can be listed.
+
+    Raises:
+        InputError: with the system's reason.
+    """
     try:
         os.scandir(root).close()
     except (OSError, ValueError) as error:  # ValueError: a NUL

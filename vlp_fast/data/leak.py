@@ -2,12 +2,13 @@
 
 One picture gets into both splits where they come from two files: one year's validation set beside
 another year's training set, a folder that serves both, pictures copied to fill up the other part.
-An id alone proves nothing, for it begins anew in each of other people's files.
+An id alone proves nothing, for it begins anew in each of other people's files. Visual Genome's are
+other files of COCO's pictures, and say which: those are left out by that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,37 @@ def without_training_pictures(held_out: Dataset, train: Dataset) -> Dataset:
         )
     note = f"{len(leaks)} held-out images that are in {train.name} too dropped (the first: {first})"
     return replace(kept, notes=(*kept.notes, note))
+
+
+def without_coco_ids(dataset: Dataset, ids: Collection[int], which: str) -> Dataset:
+    """Leave out the pictures that have one of these ids in COCO.
+
+    Args:
+        dataset: any; pictures whose id in COCO is not known stay.
+        ids: of COCO.
+        which: the pictures of these ids, as in "that COCO holds out".
+
+    Returns:
+        What is left, with a note of how many are not.
+
+    Raises:
+        InputError: if none is left.
+    """
+    records = dataset.records
+    kept = [i for i, record in enumerate(records) if record.coco_id not in ids]
+    if len(kept) == len(records):
+        return dataset
+    if not kept:
+        raise InputError(
+            f"{printable(records[0].path)}: this and every other picture of {dataset.name} is one "
+            f"{which}; give other data, or fewer ids"
+        )
+    first = next(record for record in records if record.coco_id in ids)
+    note = (
+        f"{len(records) - len(kept)} of {len(records)} images are ones {which}, by their ids in "
+        f"COCO, and dropped (the first: {printable(first.path.name)})"
+    )
+    return replace(dataset.selected(kept), notes=(*dataset.notes, note))
 
 
 class _Pictures:

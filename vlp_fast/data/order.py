@@ -7,6 +7,8 @@ at any world size.
 Images of similar aspect are brought together to save padding: the permutation is cut into windows
 of a few dozen batches, each window sorted by aspect and cut into batches, and the batches of the
 window shuffled. Over an epoch a sample still occurs at most once and comes at a random time.
+
+Of a mixture of data sets an epoch may show a part of some: another random one each time.
 """
 
 from __future__ import annotations
@@ -50,9 +52,11 @@ class SampleOrder:
         window: batches that are sorted by aspect together.
         groups: (num_samples,) numbers from 0; samples of one number come one behind another, as
             questions about one picture. None for no groups.
+        sources: (num_samples,) numbers from 0 of the data set that each sample is of.
+        shares: how many samples of each data set an epoch shows; () for all of all.
 
     Raises:
-        ValueError: if there is not one whole batch.
+        ValueError: if there is not one whole batch, or arguments are of other lengths.
     """
 
     def __init__(
@@ -64,10 +68,13 @@ class SampleOrder:
         aspects: Sequence[float] | np.ndarray | None = None,
         window: int = 32,
         groups: Sequence[int] | None = None,
+        sources: Sequence[int] = (),
+        shares: Sequence[int] = (),
     ) -> None:
-        if not 0 < batch_size <= num_samples:
+        self.epoch_length = sum(shares) if shares else num_samples
+        if not 0 < batch_size <= self.epoch_length:
             raise ValueError(
-                f"SampleOrder: received batch_size={batch_size} for {num_samples} samples, "
+                f"SampleOrder: received batch_size={batch_size} for {self.epoch_length} samples, "
                 "expected 1 to as many as there are; choose a smaller batch"
             )
         if aspects is not None and len(aspects) != num_samples:
@@ -81,12 +88,14 @@ class SampleOrder:
         self._aspects = None if aspects is None else np.asarray(aspects)
         self._window = window
         self._groups = None if groups is None else np.asarray(groups)
+        self._chances = _chances(num_samples, sources, shares) if shares else None
+        self._sources, self._shares = np.asarray(sources), shares
         self._latest: tuple[int, np.ndarray] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in the data set."""
-        return self.num_samples // self.batch_size
+        """Whole batches of what an epoch shows."""
+        return self.epoch_length // self.batch_size
 
     def batch(self, step: int) -> tuple[int, list[int]]:
         """Return the epoch of a global step, and the indices of its global batch."""
@@ -116,9 +125,26 @@ class SampleOrder:
     def _permutation(self, draw: np.random.Generator) -> np.ndarray:
         """All samples, those of a group one behind another."""
         if self._groups is None:
-            return draw.permutation(self.num_samples)
+            return self._shown(draw.permutation(self.num_samples))
         places = draw.permutation(int(self._groups.max()) + 1)
-        return np.argsort(places[self._groups], kind="stable")
+        return self._shown(np.argsort(places[self._groups], kind="stable"))
+
+    def _shown(self, permutation: np.ndarray) -> np.ndarray:
+        """The first of each data set, as many as an epoch shows of it."""
+        if not self._shares:
+            return permutation
+        sources = self._sources[permutation]
+        is_shown = np.zeros(len(permutation), dtype=bool)
+        for source, share in enumerate(self._shares):
+            is_shown[np.flatnonzero(sources == source)[:share]] = True
+        return permutation[is_shown]
+
+    def draw_from(self, pool: int, count: int, draw: np.random.Generator) -> np.ndarray:
+        """Draw samples from the first `pool`, with repetition, each as often as epochs show it."""
+        if self._chances is None:
+            return draw.integers(pool, size=count)
+        chances = self._chances[:pool]
+        return draw.choice(pool, count, p=chances / chances.sum())
 
     def group(self, window: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """Sort a window of whole batches by aspect, cut it into batches, shuffle the batches."""
@@ -127,6 +153,19 @@ class SampleOrder:
         by_aspect = window[np.argsort(self._aspects[window], kind="stable")]
         batches = by_aspect.reshape(-1, self.batch_size)
         return batches[draw.permutation(len(batches))].reshape(-1)
+
+
+def _chances(num_samples: int, sources: Sequence[int], shares: Sequence[int]) -> np.ndarray:
+    """(num_samples,) how likely an epoch shows each sample."""
+    counts = np.bincount(sources, minlength=len(shares))
+    if len(sources) != num_samples or len(counts) != len(shares) or (counts < shares).any():
+        raise ValueError(
+            f"SampleOrder: received shares {tuple(shares)} of {counts.tolist()} samples, "
+            f"{len(sources)} in all, expected as many as there are or fewer of each, of "
+            f"{num_samples}"
+        )
+    chances: np.ndarray = (np.asarray(shares) / np.maximum(counts, 1))[np.asarray(sources)]
+    return chances
 
 
 class EvaluationOrder:

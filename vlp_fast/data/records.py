@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +30,7 @@ class Record:
             it, of positive extent.
         labels: (n,) int64, contiguous classes from 0.
         attributes: (n,) int64, -1 where none is annotated.
+        coco_id: the picture's id in COCO, where the files tell it.
     """
 
     image_id: int
@@ -39,6 +41,7 @@ class Record:
     boxes: np.ndarray
     labels: np.ndarray
     attributes: np.ndarray
+    coco_id: int | None = None
 
 
 class Truth(Protocol):
@@ -70,6 +73,9 @@ class Dataset:
             images have the same caption.
         samples: what is asked or said about the records, by a downstream data set; where there is
             none, each record with its captions is a sample.
+        collection: the name without the split; "" where it is not said.
+        sources: of a mixture, which of its data sets each record is of, numbered from 0.
+        weights: of a mixture, relative shares of its data sets in an epoch; () for all of all.
     """
 
     name: str
@@ -82,6 +88,9 @@ class Dataset:
     needs_boxes: bool = True
     foreign_captions: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
+    collection: str = ""
+    sources: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples or self.records)
@@ -90,6 +99,43 @@ class Dataset:
     def num_boxes(self) -> int:
         """Boxes of all records together."""
         return sum(len(record.labels) for record in self.records)
+
+    @cached_property
+    def epoch_shares(self) -> tuple[int, ...]:
+        """How many records an epoch shows of each data set of a weighted mixture; else ().
+
+        All of those of the largest weight; at least one of each that has any.
+        """
+        if not self.weights:
+            return ()
+        parts = [weight / max(self.weights) for weight in self.weights]
+        counts = self.source_counts(len(parts))
+        return tuple(min(n, max(1, round(w * n))) for w, n in zip(parts, counts, strict=True))
+
+    @property
+    def epoch_length(self) -> int:
+        """Samples that an epoch shows."""
+        return sum(self.epoch_shares) or len(self)
+
+    def source_counts(self, sources: int) -> list[int]:
+        """Records of each of so many data sets of a mixture."""
+        counts: list[int] = np.bincount(
+            np.array(self.sources, dtype=np.int64), minlength=sources
+        ).tolist()
+        return counts
+
+    def peers(self, index: int, pool: int) -> range | np.ndarray:
+        """Those of the first `pool` records that are of the same data set as record `index`."""
+        if not self.sources:
+            return range(pool)
+        own = self._places[self.sources[index]]
+        return own[: int(np.searchsorted(own, pool))]
+
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, ...]:
+        """The records of each data set of a mixture, ascending."""
+        sources = np.asarray(self.sources)
+        return tuple(np.flatnonzero(sources == n) for n in range(sources.max() + 1))
 
     def selected(self, indices: Sequence[int]) -> Dataset:
         """The data set of some of the records, in the order of the indices.
@@ -101,6 +147,7 @@ class Dataset:
             self,
             records=tuple(self.records[index] for index in indices),
             describes=self.describes and self.describes.selected(indices),
+            sources=tuple(self.sources[index] for index in indices if self.sources),
             samples=tuple(
                 replace(sample, images=tuple(places[image] for image in sample.images))
                 for sample in self.samples

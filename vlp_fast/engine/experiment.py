@@ -57,6 +57,8 @@ class Experiment:
             batch_size=train.batch_size,
             seed=train.seed,
             aspects=self.task.train.aspects(),
+            sources=self.task.train.sources,
+            shares=self.task.train.epoch_shares,
         )
 
     @property
@@ -67,7 +69,7 @@ class Experiment:
     @property
     def steps_per_epoch(self) -> float:
         """Optimiser steps a pass over the samples."""
-        return run_length(self.run).per_epoch(len(self.task.train))
+        return run_length(self.run).per_epoch(self.task.train.epoch_length)
 
     @property
     def ends(self) -> set[int]:
@@ -122,7 +124,7 @@ def build_experiment(run: RunConfig) -> Experiment:
     """
     precision = choose_precision(run.train)
     task = run.task.build(_setup(run))
-    length, samples = run_length(run), len(task.train)
+    length, samples = run_length(run), task.train.epoch_length
     phases = plan_phases(
         task.stages(),
         optim=run.optim,

@@ -87,7 +87,8 @@ def _rebuild(kind: Any, value: Any) -> Any:
         fitting = [o for o in options if o is not type(None) and _fits(o, value)]
         return _rebuild(fitting[0], value)
     if get_origin(kind) is tuple:
-        return tuple(_rebuild(options[0], inner) for inner in value)
+        values = value if isinstance(value, list) else [value]  # of a version that had but one
+        return tuple(_rebuild(options[0], inner) for inner in values)
     if get_origin(kind) is Literal and value not in options:
         raise ValueError(f"{value!r:.60} is none of {', '.join(map(repr, options))}")
     return Path(value) if kind is Path else value

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlp_fast.data.config import DataConfig
 from vlp_fast.data.fingerprint import difference, fingerprint
-from vlp_fast.data.printable import printable
+from vlp_fast.data.given_paths import shown_roots
 from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
 
@@ -32,7 +32,7 @@ def check_same_data(
     path: Path,
     state: dict[str, Any],
     now: dict[str, Any],
-    root: Path | None,
+    roots: tuple[Path, ...],
     say: Callable[[str], object],
 ) -> None:
     """Refuse a checkpoint that was learnt from other data.
@@ -43,18 +43,18 @@ def check_same_data(
         path: the checkpoint.
         state: its state.json, with what `identify` returned for the data of then.
         now: what it returns for the data of now.
-        root: the folder of the data of now.
+        roots: the folders of the data of now.
         say: gets a line where the checkpoint is of a version that kept no digests.
 
     Raises:
         InputError: naming the first difference.
     """
     for kind in ("classes", "attributes"):
-        _check_names(path, kind, state.get(kind, now[kind]), now[kind], root)
+        _check_names(path, kind, state.get(kind, now[kind]), now[kind], roots)
     if "data" not in state:
         say(
             f"{path.name} is of a version that kept no digest of its data; whether "
-            f"{printable(root)} holds the same is not known"
+            f"{shown_roots(roots)} hold the same is not known"
         )
         return
     for role, words in ROLES.items():
@@ -63,12 +63,14 @@ def check_same_data(
             continue
         if what := difference(then, now["data"][role]):
             raise InputError(
-                f"{path}: its run had other data than {printable(root)}: {words} {what}; give "
+                f"{path}: its run had other data than {shown_roots(roots)}: {words} {what}; give "
                 "the folder of that data with --data.root, or train anew in another --run-dir"
             )
 
 
-def _check_names(path: Path, kind: str, before: object, now: list[str], root: Path | None) -> None:
+def _check_names(
+    path: Path, kind: str, before: object, now: list[str], roots: tuple[Path, ...]
+) -> None:
     if before == now:
         return
     old, new = next(
@@ -77,6 +79,6 @@ def _check_names(path: Path, kind: str, before: object, now: list[str], root: Pa
         if pair[0] != pair[1]
     )
     raise InputError(
-        f"{path}: learnt other {kind} than {printable(root)} has: {old!r} is {new!r} now; give the "
-        "same data or another --run-dir"
+        f"{path}: learnt other {kind} than {shown_roots(roots)} has: {old!r} is {new!r} now; give "
+        "the same data or another --run-dir"
     )

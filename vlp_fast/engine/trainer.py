@@ -329,8 +329,8 @@ class Trainer:
             self._refuse_frozen_noise()
 
     def _restore(self, found: Path) -> None:
-        experiment, root = self.experiment, self.config.data.root
-        check_same_data(found, read_state(found), experiment.identity, root, self._notes.append)
+        experiment, roots = self.experiment, self.config.data.root
+        check_same_data(found, read_state(found), experiment.identity, roots, self._notes.append)
         state = load_checkpoint(found, self.learner, self.optimizers)
         try:
             # A scale of another number format than fp16 is none: fp16 then starts from its own.

@@ -2,6 +2,7 @@
 
 boxes.py          boxes made safe
 coco.py           COCO's official files
+coco_ids.py       which pictures of COCO are held out
 drawn_world.py    the world, with its truth
 folders.py        folders and files that may not be there
 image_files.py    where the images are
@@ -74,10 +75,8 @@ def load_dataset(
     check_root(root)
     if split not in SPLITS:
         raise InputError(f"split '{split}' is unknown; choose one of {', '.join(SPLITS)}")
-    if karpathy_file:
-        layout = "karpathy" if layout == "auto" else layout
-    notes = _passed_over(root) if layout == "auto" else ()
-    layout = _detect(root) if layout == "auto" else layout
+    notes = _passed_over(root) if layout == "auto" and not karpathy_file else ()
+    layout = find_layout(root, layout=layout, karpathy_file=karpathy_file)
     if layout == "visual_genome":
         dataset = load_visual_genome(
             root,
@@ -94,6 +93,19 @@ def load_dataset(
         dataset = load_karpathy(root, split, path=karpathy_file, missing_images=missing_images)
     dataset = replace(dataset, needs_boxes=needs_boxes, notes=(*dataset.notes, *notes))
     return _checked(dataset, root)
+
+
+def find_layout(
+    root: Path, *, layout: Layout = "auto", karpathy_file: Path | None = None
+) -> Layout:
+    """Return the layout of a folder: the one that is named, or what its files are in.
+
+    Raises:
+        InputError: if it is none of those that are known.
+    """
+    if layout != "auto":
+        return layout
+    return "karpathy" if karpathy_file else _detect(root)
 
 
 def _detect(root: Path) -> Layout:

@@ -58,16 +58,24 @@ def load_coco(root: Path, split: str, *, missing_images: str) -> Dataset:
         if found_at is None:
             continue
         size = instances.sizes.get(image_id) or image_size(image, file)
-        records.append(make_record(image_id, found_at, size, captions[image_id], instances.boxes))
+        own, boxes = captions[image_id], instances.boxes
+        records.append(make_record(image_id, found_at, size, own, boxes, coco_id=image_id))
     files.settle(len(records), folders, missing_images, report)
     return Dataset(
         name=f"COCO {part}",
+        collection="COCO",
         records=tuple(records),
         class_names=instances.class_names,
         attribute_names=(),
         notes=report.lines(),
         box_remedy=instances.boxes.remedy(),
     )
+
+
+def captions_files(root: Path, split: str) -> list[Path]:
+    """The split's files of captions, the best first: the newest of the split itself."""
+    found = annotation_files(root, f"captions_{split}*.json")
+    return sorted(found, key=lambda path: path.stem != f"captions_{split}{year(path)}")
 
 
 def clean_caption(caption: str, report: DataReport, which: object) -> str | None:
@@ -84,8 +92,10 @@ def make_record(
     size: tuple[int, int],
     captions: Iterable[str],
     boxes: BoxTable,
+    *,
+    coco_id: int | None,
 ) -> Record:
-    """Put a record together; `size` is (width, height)."""
+    """Put a record together; `size` is (width, height), `coco_id` the picture's id in COCO."""
     corners, labels, attributes = boxes.arrays(image_id)
     return Record(
         image_id=image_id,
@@ -96,13 +106,13 @@ def make_record(
         boxes=corners,
         labels=labels,
         attributes=attributes,
+        coco_id=coco_id,
     )
 
 
 def _captions_file(root: Path, split: str, report: DataReport) -> Path:
     """The newest of the split itself; `captions_valminusminival2014.json` is another than val."""
-    found = annotation_files(root, f"captions_{split}*.json")
-    found.sort(key=lambda path: path.stem != f"captions_{split}{year(path)}")
+    found = captions_files(root, split)
     if not found:
         raise InputError(
             f"{root}: has no captions_{split}*.json (looked in {root} and {root / 'annotations'}); "

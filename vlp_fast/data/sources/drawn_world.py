@@ -63,4 +63,10 @@ def load_drawn_world(root: Path, split: str, *, missing_images: str) -> Dataset:
             "`vlp-fast data make-world`"
         )
     truth = SceneTruth(tuple(scenes[record.image_id] for record in dataset.records))
-    return replace(dataset, name=f"world {split}", describes=truth)
+    return replace(
+        dataset,
+        name=f"world {split}",
+        collection="world",
+        records=tuple(replace(record, coco_id=None) for record in dataset.records),
+        describes=truth,
+    )

@@ -89,10 +89,15 @@ def load_karpathy(
         found = files.find(here, coco_names(text(image, "filename", file)))
         if found is not None:
             size = instances.sizes.get(image_id) or size_of_file(found)
-            records.append(make_record(image_id, found, size, captions, instances.boxes))
+            coco_id = image_id if "cocoid" in image else None
+            records.append(
+                make_record(image_id, found, size, captions, instances.boxes, coco_id=coco_id)
+            )
     files.settle(len(records), folders, missing_images, report)
+    collection = path.stem.removeprefix("dataset_")
     return Dataset(
-        name=f"{path.stem.removeprefix('dataset_')} {split} (Karpathy)",
+        name=f"{collection} {split} (Karpathy)",
+        collection=f"{collection} (Karpathy)",
         records=tuple(records),
         class_names=instances.class_names,
         attribute_names=attribute_names,

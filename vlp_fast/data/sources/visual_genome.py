@@ -5,7 +5,7 @@ each with comma-separated synonyms. A box counts for the first of its names that
 vocabulary, and for its first attribute that is.
 
 There is no official split: one image in fifty is held out for "val" and another for "test", by a
-hash of its id. Images that are also in COCO's val or test sets are not removed.
+hash of its id. About half of the images are COCO's too, and `coco_id` says which.
 """
 
 from __future__ import annotations
@@ -96,10 +96,13 @@ def load_visual_genome(
         folders |= dict.fromkeys(here)
         path = files.find(here, [name])
         if path is not None:
-            records.append(make_record(image_id, path, size, captions[image_id], boxes))
+            coco_id = whole(image.get("coco_id"))
+            own = captions[image_id]
+            records.append(make_record(image_id, path, size, own, boxes, coco_id=coco_id))
     files.settle(len(records), folders, missing_images, report)
     return Dataset(
         name=f"Visual Genome {split}",
+        collection="Visual Genome",
         records=tuple(records),
         class_names=classes.names,
         attribute_names=attributes.names,

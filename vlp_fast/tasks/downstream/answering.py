@@ -56,7 +56,7 @@ class Answering(SampleTask):
         questions: Sequence[Any] = self.train.samples
         if not any(self._scores(question) for question in questions):
             raise InputError(
-                f"{self.setup.data.root}: no question of {self.train.name} has an answer of the "
+                f"{self.root}: no question of {self.train.name} has an answer of the "
                 f"{len(self.answer_map)} in the map; give their own with --task.answers"
             )
 

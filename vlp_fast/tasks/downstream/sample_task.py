@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from vlp_fast.data.examples import Example
-from vlp_fast.data.given_paths import check_root
+from vlp_fast.data.given_paths import only_root
 from vlp_fast.data.leak import without_training_pictures
 from vlp_fast.data.order import Order, SampleOrder
 from vlp_fast.data.records import Dataset
@@ -89,7 +89,7 @@ class SampleTask(Task):
     @property
     def root(self) -> Path:
         """The data set's folder."""
-        return check_root(self.setup.data.root)
+        return only_root(self.setup.data)
 
     @abstractmethod
     def write(self, path: Path, answers: dict[Any, Any]) -> None:
@@ -102,7 +102,7 @@ class SampleTask(Task):
         held_out = without_training_pictures(self.read_split(data.held_out_split), train)
         if batch_size > len(train):
             raise InputError(
-                f"{data.root}: {train.name} has {len(train)} {self.samples}, --train.batch-size is "
+                f"{self.root}: {train.name} has {len(train)} {self.samples}, --train.batch-size is "
                 f"{batch_size}; give 1 to {len(train)}"
             )
         return train, held_out

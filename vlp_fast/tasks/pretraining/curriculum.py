@@ -61,7 +61,7 @@ class CurriculumOrder:
             epoch, indices = self.order.batch(step)
             return length + epoch, indices
         draw = generator(self.order.seed, 0, step, "curriculum")
-        window = draw.integers(self.curriculum.pool(step), size=WINDOW * size)
+        window = self.order.draw_from(self.curriculum.pool(step), WINDOW * size, draw)
         return step, self.order.group(window, draw)[:size].tolist()
 
 

@@ -1,8 +1,9 @@
 """Image-text matching: is this the text of this picture? (E2E-VLP section 3.1.2; SOHO eq. 8.)
 
 A foreign text is a caption of another image of the same data set (another pool would give the
-answer away by style). Where the data set can tell whether a caption happens to be true of the
-picture, such a caption is drawn again; after `TRIALS` draws it is taken after all.
+answer away by style), also where a run learns from a mixture of several. Where the data set can
+tell whether a caption happens to be true of the picture, such a caption is drawn again; after
+`TRIALS` draws it is taken after all.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ def draw_foreign_caption(
         InputError: if no other image has a caption that is not the picture's own as well.
     """
     size = min(pool or len(dataset.records), len(dataset.records))
+    peers = dataset.peers(index, size)
     own = set(dataset.records[index].captions)
     candidate = None
-    for _ in range(TRIALS):
-        other = int(generator.integers(size))
+    for _ in range(TRIALS if len(peers) else 0):
+        other = int(peers[int(generator.integers(len(peers)))])
         captions = dataset.records[other].captions
         if other == index or not captions:
             continue
@@ -63,10 +65,11 @@ def _any_foreign_caption(
     """Where nearly all captions are the same, look at every record instead of drawing on."""
     own = set(dataset.records[index].captions)
     start = int(generator.integers(size))
-    for offset in range(size):
-        for text in dataset.records[(start + offset) % size].captions:
-            if text not in own:
-                return text
+    for others in (dataset.peers(index, size), range(size)):
+        for offset in range(len(others)):
+            for text in dataset.records[others[(start + offset) % len(others)]].captions:
+                if text not in own:
+                    return text
     elsewhere = [text for text in dataset.foreign_captions if text not in own]
     if elsewhere:
         return elsewhere[start % len(elsewhere)]

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from vlp_fast.data.examples import Example
+from vlp_fast.data.given_paths import shown_roots
 from vlp_fast.data.order import Order, SampleOrder
 from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
@@ -36,9 +37,10 @@ class Pretraining(Task):
         """Captions and boxes."""
         train, held_out = read_splits(self.setup, needs_boxes=self.needs_boxes)
         if train.has_one_caption():
+            roots = shown_roots(self.setup.data.root)
             raise InputError(
-                f"{self.setup.data.root}: {train.name} has one caption only, and image-text "
-                "matching needs foreign ones; add pictures with other captions"
+                f"{roots}: {train.name} has one caption only, and image-text matching needs "
+                "foreign ones; add pictures with other captions"
             )
         return train, _with_foreign_captions(held_out, train)
 
@@ -59,7 +61,10 @@ class Pretraining(Task):
     def curriculum(self) -> Curriculum:
         """Which pictures a step may see."""
         length = self.setup.length
-        steps = int(self.settings.curriculum * length.total(len(self.train))) * length.accumulate
+        steps = (
+            int(self.settings.curriculum * length.total(self.train.epoch_length))
+            * length.accumulate
+        )
         return Curriculum(box_counts=tuple(len(r.boxes) for r in self.train.records), steps=steps)
 
     def stages(self) -> tuple[Stage, ...]:
