@@ -256,7 +256,8 @@ class VisualDictionary(Float32State):
         """Describes the layer in `print(model)`."""
         return f"{self.num_codes}, {self.width}, {self.momentum}, {self.semantics!r}"
 
-    def _normalise(self, x: Tensor) -> Tensor:
+    def normalise(self, x: Tensor) -> Tensor:
+        """Rows (N, D) as the search compares them: normalised, if `normalize_input`."""
         return F.layer_norm(x, (self.width,)) if self.normalize_input else x
 
     def _rows(self, x: Tensor) -> Tensor:
@@ -265,7 +266,7 @@ class VisualDictionary(Float32State):
                 f"VisualDictionary: received rows of shape {tuple(x.shape)} and {x.dtype}, "
                 f"expected (N, {self.width}), floating point"
             )
-        return self._normalise(x)
+        return self.normalise(x)
 
     def _replace(self, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Returns rows with the value of codes, their labels as of `_look_up`, and the codes."""
