@@ -10,8 +10,7 @@ at zero, their Laplace-smoothed quotient as the codes, and rows quantised with t
 the old index. There a code that is not hit turns to zero: at once if it never was; if it was, with
 gamma = 0.4, it begins to shrink after some ten steps and is zero after thirty.
 
-In neither source, and off by default: `normalize_input`, `revival`, `initialise_from`, and the
-commitment loss of `quantise`.
+In neither source: `normalize_input`, `revival`, `initialise_from`, the loss of `quantise`.
 
 Everything about the state is float32, whatever the input and the autocast, and nothing waits for
 the device. Rows that are not valid or not finite never enter the state.
