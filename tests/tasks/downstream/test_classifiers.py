@@ -1,0 +1,68 @@
+"""Heads over [CLS] equal their formulas, written out by hand in float64."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlp_fast.tasks.downstream.classifiers import CLASSIFIERS, build_classifier
+
+WIDTH, CLASSES = 12, 7
+
+
+def gelu(x: Tensor) -> Tensor:
+    return x * 0.5 * (1 + torch.erf(x / 2**0.5))
+
+
+def norm(x: Tensor, eps: float) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+
+
+def layers(head: nn.Module) -> list[nn.Linear]:
+    return [module for module in head.modules() if isinstance(module, nn.Linear)]
+
+
+def by_hand(name: str, head: nn.Module, x: Tensor) -> Tensor:
+    apply = [lambda x, m=m: x @ m.weight.T + m.bias for m in layers(head)]
+    if name == "linear":
+        return apply[0](x)
+    if name in ("soho", "ernie_vil"):
+        return apply[1](apply[0](x).clamp(min=0))
+    pooled = torch.tanh(apply[0](x))
+    if name == "lxmert":
+        return apply[2](norm(gelu(apply[1](pooled)), 1e-12))
+    return apply[2](gelu(norm(apply[1](pooled), 1e-5)))
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_equals_its_formula(name: str) -> None:
+    head = build_classifier(name, WIDTH, CLASSES).double().eval()
+    x = torch.randn(5, WIDTH, dtype=torch.float64)
+    torch.testing.assert_close(head(x), by_hand(name, head, x))
+
+
+@pytest.mark.parametrize(
+    ("name", "inner"),
+    [
+        ("linear", []),
+        ("soho", [48]),
+        ("lxmert", [12, 24]),
+        ("vilt", [12, 24]),
+        ("ernie_vil", [2048]),
+    ],
+)
+def test_inner_sizes(name: str, inner: list[int]) -> None:
+    head = build_classifier(name, WIDTH, CLASSES)
+    assert [module.out_features for module in layers(head)] == [*inner, CLASSES]
+
+
+@pytest.mark.parametrize("name", ["soho", "ernie_vil"])
+def test_half_is_dropped_in_training(name: str) -> None:
+    head = build_classifier(name, WIDTH, CLASSES)
+    dropouts = [module.p for module in head.modules() if isinstance(module, nn.Dropout)]
+    assert dropouts == [0.5]
+    x = torch.randn(64, WIDTH)
+    assert not torch.equal(head.train()(x), head(x))
+    assert torch.equal(head.eval()(x), head(x))
+    assert functional.mse_loss(head.train()(x), head.eval()(x)) > 0
