@@ -65,11 +65,9 @@ def _settings(file: StateFile) -> dict[str, object]:
             raise InputError(f"{file.path}: its header has unreadable {SETTINGS}") from None
     if not (file.path.parent / "state.json").exists():
         return {}
-    run = read_json(file.path.parents[1] / "run.json").get("config", {})
-    known = run.get("model", {})
-    return {
-        name: known[name] for name in ("num_heads", "norm_first", "activation") if name in known
-    }
+    run = read_json(file.path.parents[1] / "run.json").get("config")
+    known = run.get("model") if isinstance(run, dict) else None
+    return {n: known[n] for n in SHAPELESS if n in known} if isinstance(known, dict) else {}
 
 
 _PAIRS: Pairs = ((r"model\.(.+)", r"\1"), (r"((?!heads\.).+)", r"\1"))
