@@ -15,13 +15,17 @@ from pathlib import Path
 from vlp_fast.engine.config import OptimConfig, RunConfig, TrainConfig
 from vlp_fast.models.config import model_config
 from vlp_fast.recipes import e2e_vlp, soho
-from vlp_fast.tasks.config import TaskConfig
-from vlp_fast.tasks.downstream.config import AnsweringConfig, EntailmentConfig, ReasoningConfig
+from vlp_fast.tasks.downstream.config import (
+    AnsweringConfig,
+    EntailmentConfig,
+    ReasoningConfig,
+    SampleTaskConfig,
+)
 
 TEXT_LENGTHS = {"vqa": 24, "nlvr2": 60, "ve": 40}
 """Tokens, of which few texts have more: .5, 1 and 1 %."""
 
-TASKS: dict[str, TaskConfig] = {
+TASKS: dict[str, SampleTaskConfig] = {
     "vqa": AnsweringConfig(),
     "nlvr2": ReasoningConfig(),
     "ve": EntailmentConfig(),
@@ -93,20 +97,25 @@ def _finetuned(
 def small_run(
     task: str, name: str, make_base: Callable[[], RunConfig], steps: int, batch_size: int
 ) -> RunConfig:
-    """A task on small pictures, from the small pre-training run that --init gives."""
+    """A task on small pictures, from the small pre-training run that --init gives.
+
+    Where there is one, its CNN stays as it is. Measured with `vqa_soho_small_world` after 500 steps:
+    .66 with a frozen CNN and a linear head, .50 with one that learns and SOHO's head.
+    """
     base, held_out_split = make_base(), SPLITS[task][1]
+    is_pretrained = name.endswith("world")
     return replace(
         base,
         name=f"{task}_{name}",
         steps=steps,
-        task=TASKS[task],
+        task=replace(TASKS[task], head="linear"),
         data=replace(
             base.data,
             max_text_length=TEXT_LENGTHS[task],
             train_split="train",
             held_out_split="val" if task == "vqa" else held_out_split,
         ),
-        optim=replace(base.optim, freeze_backbone=0.0, freeze_statistics=True, thaw_scale=1.0),
+        optim=replace(base.optim, freeze_backbone=1000.0 * is_pretrained),
         train=replace(
             base.train,
             batch_size=batch_size,
