@@ -153,7 +153,7 @@ class Soho(VisionLanguageModel):
         """
         if codes:
             return self.embed_image(images, grid, image_sizes)
-        # As the dictionary compares them: the Transformer has learnt to read what is like its codes.
+        # As the dictionary compares them: the Transformer has learnt to read what is like codes.
         return Seen(cells=self.dictionary.normalise(self.features(images, grid, image_sizes)))
 
     def embed_image(self, images: Tensor, grid: Grid, image_sizes: Sizes) -> VisualTokens:

@@ -99,8 +99,8 @@ def small_run(
 ) -> RunConfig:
     """A task on small pictures, from the small pre-training run that --init gives.
 
-    Where there is one, its CNN stays as it is. Measured with `vqa_soho_small_world` after 500 steps:
-    .66 with a frozen CNN and a linear head, .50 with one that learns and SOHO's head.
+    Where there is one, its CNN stays as it is. Measured with `vqa_soho_small_world` after 500
+    steps: .66 with a frozen CNN and a linear head, .50 with one that learns and SOHO's head.
     """
     base, held_out_split = make_base(), SPLITS[task][1]
     is_pretrained = name.endswith("world")
@@ -115,7 +115,7 @@ def small_run(
             train_split="train",
             held_out_split="val" if task == "vqa" else held_out_split,
         ),
-        optim=replace(base.optim, freeze_backbone=1000.0 * is_pretrained),
+        optim=replace(base.optim, freeze_backbone=1000.0 * is_pretrained, freeze_statistics=True),
         train=replace(
             base.train,
             batch_size=batch_size,
