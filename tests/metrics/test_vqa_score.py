@@ -35,6 +35,7 @@ def test_nothing_is_normalised_where_all_agree() -> None:
     assert points("Yes.", [*TEN_YES[:9], "Yes"]) == POINTS
     assert points(" yes\n", TEN_YES) == POINTS
     assert points("yes", ["yes\t"] * 5 + [" yes"] * 5) == POINTS  # equal once stripped
+    assert points("yes", [" Yes."] * 9 + ["Yes."]) == 0  # so that they agree
     assert points("2", ["Two."] * 10) == 0
     assert points("Two.", ["Two."] * 10) == POINTS
 

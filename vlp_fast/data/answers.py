@@ -105,8 +105,8 @@ def soft_scores(
 def build_answer_map(questions: Iterable[Question], *, fewest: int = FEWEST_QUESTIONS) -> AnswerMap:
     """Build a map by the usual rule: answers that are the majority's of so many questions.
 
-    Majority answers are normalised as the official evaluator does, and lose commas. The most
-    frequent comes first, equally frequent ones in alphabetical order.
+    Majority answers are normalised as the official evaluator does. The most frequent comes first,
+    equally frequent ones in alphabetical order.
 
     Args:
         questions: usually of train and val.

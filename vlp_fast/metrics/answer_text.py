@@ -59,8 +59,11 @@ def normalised(text: str) -> str:
 
 
 def vocabulary_form(text: str) -> str:
-    """Rewrite an answer as answer maps are made: like `normalised`, and commas that are left go."""
-    return processed_words(processed_punctuation(text)).replace(",", "")
+    """Rewrite an answer as answer maps are made: like `normalised`, without `stripped` before it.
+
+    (The usual code then removes commas, of which none is left.)
+    """
+    return processed_words(processed_punctuation(text))
 
 
 def stripped(text: str) -> str:
