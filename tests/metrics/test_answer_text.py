@@ -51,6 +51,7 @@ def test_golden_strings(text: str, expected: str) -> None:
         ("x? y?z", "x yz"),  # one mark that touches a space decides for all of its kind
         ("x?y/z", "x y z"),
         ("x,y 1,2?3", "xy 123"),
+        ("x-;b-c", "x b c"),
         ("x-b;-c", "x b c"),  # the dash touches no space of the text, though it does one of ours
         ("1 ,2", "1 2"),
         ("\u0663,\u0663-x", "\u0663\u0663x"),  # digits of any script
