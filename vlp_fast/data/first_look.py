@@ -8,7 +8,7 @@ with other processes. What is looked at here depends on the data set alone, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -36,11 +36,19 @@ def refuse_broken(
 
     Raises:
         InputError: if more than half of those looked at, and these at least 8, are broken; with
-            their number.
+            their number. Of a mixture each data set is looked at by itself.
     """
     total = min(shown or len(dataset.records), len(dataset.records))
-    count = min(total, LOOKED_AT)
-    indices = np.linspace(0, total - 1, count).round().astype(int).tolist()
+    for indices in dataset.by_source(total):
+        _refuse_broken(dataset, decode, indices)
+
+
+def _refuse_broken(
+    dataset: Dataset, decode: Callable[[int], object], shown: Sequence[int] | np.ndarray
+) -> None:
+    count = min(len(shown), LOOKED_AT)
+    places = np.linspace(0, len(shown) - 1, count).round().astype(int)
+    indices = [int(shown[place]) for place in places.tolist()]
     problems: list[str] = []
     for done, index in enumerate(indices):
         if 2 * (done - len(problems)) >= count:
@@ -50,7 +58,7 @@ def refuse_broken(
         except BrokenImage as error:
             problems.append(str(error))
     if 2 * len(problems) > count >= FEWEST:
-        folder = printable(dataset.records[0].path.parent)
+        folder = printable(dataset.records[indices[0]].path.parent)
         raise InputError(
             f"{folder}: {len(problems)} of {count} images of {dataset.name} that were looked at "
             f"cannot be used, the first: {problems[0]}; repair or download them again, or take "

@@ -64,20 +64,12 @@ def without_coco_ids(dataset: Dataset, ids: Collection[int], which: str) -> Data
         which: the pictures of these ids, as in "that COCO holds out".
 
     Returns:
-        What is left, with a note of how many are not.
-
-    Raises:
-        InputError: if none is left.
+        What is left, if anything, with a note of how many are not.
     """
     records = dataset.records
     kept = [i for i, record in enumerate(records) if record.coco_id not in ids]
     if len(kept) == len(records):
         return dataset
-    if not kept:
-        raise InputError(
-            f"{printable(records[0].path)}: this and every other picture of {dataset.name} is one "
-            f"{which}; give other data, or fewer ids"
-        )
     first = next(record for record in records if record.coco_id in ids)
     note = (
         f"{len(records) - len(kept)} of {len(records)} images are ones {which}, by their ids in "

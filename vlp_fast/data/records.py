@@ -126,10 +126,13 @@ class Dataset:
 
     def peers(self, index: int, pool: int) -> range | np.ndarray:
         """Those of the first `pool` records that are of the same data set as record `index`."""
+        return self.by_source(pool)[self.sources[index] if self.sources else 0]
+
+    def by_source(self, pool: int) -> list[range | np.ndarray]:
+        """The first `pool` records by the data set that they are of, ascending."""
         if not self.sources:
-            return range(pool)
-        own = self._places[self.sources[index]]
-        return own[: int(np.searchsorted(own, pool))]
+            return [range(pool)]
+        return [own[: int(np.searchsorted(own, pool))] for own in self._places]
 
     @cached_property
     def _places(self) -> tuple[np.ndarray, ...]:

@@ -48,7 +48,12 @@ def read_pairs(data: DataConfig, *, needs_boxes: bool) -> list[SplitPair]:
         InputError: for whatever is wrong with them, or if one split does not fit the other.
     """
     pairs = [_read(root, data, needs_boxes=needs_boxes) for root in check_roots(data)]
-    return _without_excluded(_without_coco_leaks(pairs, data), data)
+    pairs = _without_excluded(_without_coco_leaks(pairs, data), data)
+    for pair in pairs:
+        _check_left(pair.train)
+    if not any(pair.held_out.records for pair in pairs):
+        _check_left(pairs[0].held_out)
+    return pairs
 
 
 def _read(root: Path, data: DataConfig, *, needs_boxes: bool) -> SplitPair:
@@ -73,6 +78,14 @@ def _read(root: Path, data: DataConfig, *, needs_boxes: bool) -> SplitPair:
         )
     layout = find_layout(root, layout=data.layout, karpathy_file=file)
     return SplitPair(root=root, layout=layout, train=train, held_out=held_out)
+
+
+def _check_left(dataset: Dataset) -> None:
+    if not dataset.records:
+        raise InputError(
+            f"{dataset.name}: no image is left ({dataset.notes[-1]}); give other data, or leave "
+            "this out"
+        )
 
 
 def _karpathy_file(root: Path, data: DataConfig) -> Path | None:
