@@ -45,7 +45,7 @@ def test_the_folder_tells_who_ran_what(finished: RunConfig) -> None:
     config = described["config"]
     assert (config["name"], config["steps"]) == (finished.name, 4)
     assert config["model"]["vocab_size"] == load_vocabulary(folder / "vocab.txt").vocab_size
-    assert config["data"]["root"] == str(finished.data.root)
+    assert config["data"]["root"] == [str(root) for root in finished.data.root]
 
 
 def test_metrics_have_every_loss_of_every_step(finished: RunConfig) -> None:

@@ -217,6 +217,7 @@ def _merged(what: str, space: NameSpace, lists: Sequence[Sequence[str]]) -> list
     before = [len(names) for names in lists]
     if sum(before) == 0:
         return []
-    first = f", {len(space.shared)} of equal name (the first: {printable(space.shared[0])})"
-    counts = " + ".join(f"{count:,}" for count in before)
-    return [f"{counts} {what} are {len(space.names):,}{first if space.shared else ''}"]
+    line = f"{' + '.join(f'{count:,}' for count in before)} {what} are {len(space.names):,}"
+    if space.shared:
+        line += f", {len(space.shared)} of equal name (the first: {printable(space.shared[0])})"
+    return [line]

@@ -54,7 +54,7 @@ def check_same_data(
     if "data" not in state:
         say(
             f"{path.name} is of a version that kept no digest of its data; whether "
-            f"{shown_roots(roots)} hold the same is not known"
+            f"{shown_roots(roots)} holds the same is not known"
         )
         return
     for role, words in ROLES.items():

@@ -88,8 +88,7 @@ def test_questions_mask_one_word_that_the_text_has(
 def test_true_and_false_captions_are_told_apart(
     held_out: HeldOut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = held_out.task.setup.data.root
-    assert root is not None
+    (root,) = held_out.task.setup.data.root
     scenes = read_scenes(root)
     with_pairs = {
         i: text
@@ -117,8 +116,7 @@ def test_true_and_false_captions_are_told_apart(
 
 
 def test_other_data_beside_a_world_are_asked_nothing(held_out: HeldOut) -> None:
-    root = held_out.task.setup.data.root
-    assert root is not None
+    (root,) = held_out.task.setup.data.root
     assert (root / "world.json").is_file()
     held_out.task.held_out = replace(held_out.task.held_out, describes=None)
     assert measured(held_out) == {}
