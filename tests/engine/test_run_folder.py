@@ -225,12 +225,12 @@ def test_paths_are_kept_so_that_they_hold_everywhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run = recipe("soho_tiny")
-    names = ("root", "vocabulary", "objects_vocabulary", "attributes_vocabulary")
+    names = ("exclude", "vocabulary", "objects_vocabulary", "attributes_vocabulary")
     given = {name: Path(f"a/{name}") for name in names}
     run = replace(
         run,
         run_dir=Path("run"),
-        data=replace(run.data, **given),
+        data=replace(run.data, root=(Path("a"), Path("b")), **given),
         init=(Path("w.pth"),),
     )
     open_run_folder(run, WORDS)
@@ -239,6 +239,7 @@ def test_paths_are_kept_so_that_they_hold_everywhere(
     assert {name: getattr(kept.data, name) for name in names} == {
         name: tmp_path / path for name, path in given.items()
     }
+    assert kept.data.root == (tmp_path / "a", tmp_path / "b")
     assert kept.init == (tmp_path / "w.pth",)
 
 
