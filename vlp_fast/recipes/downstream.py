@@ -18,6 +18,7 @@ from vlp_fast.recipes import e2e_vlp, soho
 from vlp_fast.tasks.downstream.config import (
     AnsweringConfig,
     EntailmentConfig,
+    Head,
     ReasoningConfig,
     SampleTaskConfig,
 )
@@ -94,6 +95,10 @@ def _finetuned(
     )
 
 
+SMALL_HEADS: dict[str, Head] = {"vqa": "linear", "nlvr2": "lxmert", "ve": "linear"}
+"""Statements such as "exactly one picture shows" are no linear function of two [CLS]."""
+
+
 def small_run(
     task: str, name: str, make_base: Callable[[], RunConfig], steps: int, batch_size: int
 ) -> RunConfig:
@@ -108,7 +113,7 @@ def small_run(
         base,
         name=f"{task}_{name}",
         steps=steps,
-        task=replace(TASKS[task], head="linear"),
+        task=replace(TASKS[task], head=SMALL_HEADS[task]),
         data=replace(
             base.data,
             max_text_length=TEXT_LENGTHS[task],
