@@ -103,6 +103,32 @@ def test_figures_are_of_examples_and_not_of_batches(build: Build, name: str) -> 
 
 
 @ALL
+def test_shuffled_pictures_are_those_of_other_samples(
+    build: Build, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A model that answers by the first picture, however it is asked, is wrong without it."""
+    task = build(name, shuffled=True)
+    own = {s.images: task.truth(s) for s in task.held_out.samples}
+    seen: list[bool] = []
+    collate = task.collate
+
+    def watched(examples: list[Any], key: BatchKey) -> SampleInputs:
+        for example in examples:
+            shown = tuple(picture.index for picture in example.pictures)
+            seen.append(set(shown).isdisjoint(example.sample.images))
+            assert shown in own
+        return collate(examples, key)
+
+    monkeypatch.setattr(task, "collate", watched)
+    figures = task.figures(held_out(task))
+    count = held_out(task).count
+    assert seen == [False] * count + [True] * count
+    plain = {figure for figure in figures if figure.startswith(("vqa", "accuracy", "consistency"))}
+    assert {f"{figure}_shuffled" for figure in plain if "shuffled" not in figure} <= plain
+    assert figures == task.figures(held_out(task))
+
+
+@ALL
 def test_what_is_handed_in_has_every_example_once(build: Build, name: str, tmp_path: Any) -> None:
     task = build(name)
     split = "test" if name != "nlvr2" else "test1"

@@ -22,6 +22,8 @@ class SampleTaskConfig(TaskConfig):
     """Classifier over [CLS]: SOHO's, or another by the name of who uses it."""
     codes: bool = False
     """SOHO: read the codes of the dictionary; off, the features in front of it (section 4.2)."""
+    shuffled: bool = False
+    """Held-out figures with the pictures of other samples, too: what the text alone tells."""
     keep_together: bool = False
     """Samples about one picture come in the same batch, so that the CNN runs once for them."""
 

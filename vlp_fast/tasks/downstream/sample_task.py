@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,8 +16,9 @@ from vlp_fast.data.examples import Example
 from vlp_fast.data.given_paths import only_root
 from vlp_fast.data.leak import without_training_pictures
 from vlp_fast.data.order import Order, SampleOrder
+from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sample_loader import SampleLoader
+from vlp_fast.data.sample_loader import SampleExample, SampleLoader
 from vlp_fast.errors import InputError
 from vlp_fast.metrics.score import Score
 from vlp_fast.tasks.averages import Averages
@@ -175,8 +176,30 @@ class SampleTask(Task):
             averages.add_output(output)
             for index, place in zip(inputs.indices, places, strict=True):
                 self.add(score, self.held_out.samples[index], self.answer(place))
-        named = {_identifier(name): value for name, value in score.figures().items()}
-        return averages.means() | named
+        shuffled = self._shuffled(held_out) if self.settings.shuffled else {}
+        return averages.means() | _named(score) | shuffled
+
+    def _shuffled(self, held_out: HeldOut) -> Figures:
+        """The score where every sample has the pictures of another one."""
+        score, key = self.score(), BatchKey(self.held_out, 0, None)
+        for examples in held_out.similar_examples():
+            swapped = [replace(e, pictures=self._other_pictures(e)) for e in examples]
+            inputs = self.collate(swapped, key).to(held_out.runtime.device)
+            with held_out.runtime.autocast():
+                places = self.logits(self.learner, inputs).argmax(-1).tolist()
+            for example, place in zip(examples, places, strict=True):
+                self.add(score, example.sample, self.answer(place))
+        return {f"{name}_shuffled": value for name, value in _named(score).items()}
+
+    def _other_pictures(self, example: SampleExample) -> tuple[Example, ...]:
+        """Those of a sample that shows none of this one's, if there is any."""
+        draw = generator(self.setup.seed, 0, example.index, "other pictures")
+        own = set(example.sample.images)
+        for index in draw.permutation(len(self.held_out.samples)).tolist():
+            if own.isdisjoint(self.held_out.samples[index].images):
+                other: SampleExample = self.held_out_examples.load(index, 0)
+                return other.pictures
+        return example.pictures
 
     def submit(self, held_out: HeldOut, path: Path, say: Callable[[str], None]) -> None:
         """Write the answers to every sample of the split, as its server takes them."""
@@ -209,7 +232,10 @@ class SampleTask(Task):
         return SampleLoader(dataset, images, seed=self.setup.seed)
 
 
-def _identifier(name: str) -> str:
-    """A figure's name without spaces: "vqa, answers yes/no" is vqa_yes_no."""
-    words = "".join(c if c.isalnum() else " " for c in name).split()
-    return "_".join(word for word in words if word != "answers")
+def _named(score: Score) -> Figures:
+    """Figures by names without spaces: "vqa, answers yes/no" is vqa_yes_no."""
+    figures = {}
+    for name, value in score.figures().items():
+        words = "".join(c if c.isalnum() else " " for c in name).split()
+        figures["_".join(word for word in words if word != "answers")] = value
+    return figures
