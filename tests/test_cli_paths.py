@@ -49,7 +49,7 @@ def test_a_run_is_evaluated_from_every_folder(
     call: Call, place: Path, small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = json.loads((place / "run/run.json").read_text())["config"]
-    assert config["data"]["root"] == str(place / "set")
+    assert config["data"]["root"] == [str(place / "set")]
     other_captions(link_world(small_world, tmp_path / "set"))  # of the name that was given
     monkeypatch.chdir(tmp_path)
     answer = call("evaluate", place / "run", "--split", "val")

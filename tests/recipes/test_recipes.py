@@ -122,7 +122,7 @@ def test_every_recipe_is_there_and_named_after_itself() -> None:
         task = SohoPretrainingConfig if model is SohoConfig else E2EVLPPretrainingConfig
         is_pretraining = name.startswith(("soho", "e2e_vlp"))
         assert (type(run.task) is task) is is_pretraining
-        assert run.data.root is None
+        assert run.data.root == ()
         assert run.directory.name == name
 
 
