@@ -36,7 +36,7 @@ from vlp_fast.errors import InputError
 from vlp_fast.threads import wait_passively
 
 COMMANDS = {
-    "train": ("RECIPE --data.root PATH", "pre-train; resumes by itself when called again"),
+    "train": ("RECIPE --data.root PATH", "pre-train or fine-tune; goes on when called again"),
     "evaluate": ("RUN_DIR", "held-out figures and report.png of a finished or stopped run"),
     "submit": ("RUN_DIR --out FILE", "a run's answers to a split, as its server takes them"),
     "recipes": ("", "the recipes, a line each"),
