@@ -94,6 +94,22 @@ PAPERS: dict[str, dict[str, Any]] = {
 }
 IMAGES_A_STEP = {"soho": 4096 // 4, "e2e": 32}
 
+# Downstream, SOHO's sections 4.2.2 to 4.2.4 and E2E-VLP's 5.1: epochs, epochs after which rates are
+# divided by ten, samples a step, head, split and tokens.
+FINE_TUNING: dict[str, tuple[float, tuple[float, ...], int, str, str, int]] = {
+    "vqa_soho": (18.0, (12.0, 16.0), 256, "soho", "train+nominival", 24),
+    "nlvr2_soho": (18.0, (12.0, 16.0), 128, "soho", "train", 60),
+    "ve_soho": (6.0, (4.0,), 128, "linear", "train", 40),
+    "vqa_e2e_vlp": (12.0, (6.0, 9.0), 32, "soho", "train+nominival", 24),
+    "nlvr2_e2e_vlp": (12.0, (6.0, 9.0), 32, "soho", "train", 60),
+}
+FINE_TUNED = [
+    (kind, model)
+    for kind in FINE_TUNING
+    for model in PAPERS
+    if model.startswith(kind.partition("_")[2]) and model != "soho_r50_12"
+]
+
 
 def value(run: RunConfig, path: str) -> Any:
     found: Any = asdict(run)
@@ -109,6 +125,28 @@ def test_the_papers_numbers(name: str) -> None:
     images = run.train.batch_size * run.optim.accumulate
     assert images == IMAGES_A_STEP[name[:4].strip("_")]
     assert value(run, "model.backbone.depth") == model_config(name).backbone.depth
+
+
+@pytest.mark.parametrize(("kind", "model"), FINE_TUNED)
+def test_the_papers_fine_tuning(kind: str, model: str) -> None:
+    task = kind.partition("_")[0]
+    run, base = recipe(f"{task}_{model}"), recipe(model)
+    found = (
+        run.train.epochs,
+        run.optim.decay_epochs,
+        run.train.batch_size * run.optim.accumulate,
+        value(run, "task.head"),
+        run.data.train_split,
+        run.data.max_text_length,
+    )
+    assert found == FINE_TUNING[kind]
+    assert run.init == (base.directory,)
+    assert run.model == model_config(model)
+    assert value(run, "task.codes") is False  # SOHO section 4.2: features in front of the codes
+    same = ("lr", "weight_decay", "backbone_optimizer", "backbone_lr", "backbone_weight_decay")
+    for name in (*same, "schedule", "clip_norm", "eps"):  # "the same as in the pre-training"
+        assert getattr(run.optim, name) == getattr(base.optim, name)
+    assert (run.optim.warmup_steps, run.optim.freeze_backbone, run.steps) == (0, 0.0, None)
 
 
 def test_every_recipe_is_there_and_named_after_itself() -> None:

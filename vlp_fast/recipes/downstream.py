@@ -24,7 +24,7 @@ from vlp_fast.tasks.downstream.config import (
 )
 
 TEXT_LENGTHS = {"vqa": 24, "nlvr2": 60, "ve": 40}
-"""Tokens, of which few texts have more: .5, 1 and 1 %."""
+"""Tokens: .5 % of questions have more than 16, 1 to 2 % of statements more than 40, none over 55."""
 
 TASKS: dict[str, SampleTaskConfig] = {
     "vqa": AnsweringConfig(),

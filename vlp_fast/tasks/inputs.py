@@ -37,15 +37,18 @@ class Inputs:
         return pinned
 
 
-def _mapped(record: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    changed = {}
-    for entry in fields(record):
-        value = getattr(record, entry.name)
-        if isinstance(value, Tensor):
-            changed[entry.name] = function(value)
-        elif is_dataclass(value):
-            changed[entry.name] = _mapped(value, function)
-    return replace(record, **changed)
+def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The value with every tensor changed that it holds, in whatever records and containers."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        held = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
+        return replace(value, **{name: _mapped(inner, function) for name, inner in held.items()})
+    if isinstance(value, dict):
+        return {name: _mapped(inner, function) for name, inner in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_mapped(inner, function) for inner in value)
+    return value
 
 
 def flat(rows: list[list[int]]) -> Tensor:
