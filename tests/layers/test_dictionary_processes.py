@@ -1,13 +1,12 @@
 """The visual dictionary on 1, 2 and 4 processes: one state, and that of one process on all rows."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from rank_processes import run_ranks
 
 from vlp_fast import VisualDictionary
 
@@ -16,11 +15,13 @@ pytestmark = [pytest.mark.dist, pytest.mark.xdist_group("dictionary_processes")]
 RANK = """
 import copy
 import sys
+import warnings
 import torch
 from torch import distributed
 from vlp_fast import VisualDictionary
 
 torch.set_num_threads(1)
+warnings.simplefilter("ignore")
 folder, rank, world = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 store = f"file://{folder}/store"
 distributed.init_process_group("gloo", store, rank=rank, world_size=world)
@@ -90,14 +91,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     def all_problems(world: int) -> list[Any]:
         folder = tmp_path_factory.mktemp(f"processes-{world}")
         torch.save({name: tuple(p) for name, p in PROBLEMS.items()}, folder / "problems.pt")
-        command = [sys.executable, "-W", "ignore", "-c", RANK, str(folder)]
-        processes = [subprocess.Popen([*command, str(rank), str(world)]) for rank in range(world)]
-        try:
-            assert [process.wait(timeout=240) for process in processes] == [0] * world
-        finally:
-            for process in processes:
-                process.kill()
-        return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
+        return run_ranks(RANK, folder, world, world)
 
     return lambda world, name: [found[name] for found in all_problems(world)]
 

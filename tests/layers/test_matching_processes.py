@@ -1,12 +1,10 @@
 """`SetCriterion` on two processes: box losses are divided by the mean number of targets."""
 
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from rank_processes import run_ranks
 
 from vlp_fast import HungarianMatcher, SetCriterion
 
@@ -45,24 +43,11 @@ def make_problem() -> tuple[torch.Tensor, torch.Tensor, list[dict[str, torch.Ten
     return logits, boxes, targets
 
 
-def run_both(folder: Path) -> list[Any]:
-    """Losses and gradients of rank 0 and 1, each with an image of its own."""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", RANK, folder, str(rank)]) for rank in (0, 1)
-    ]
-    try:
-        assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
-
-
 @pytest.mark.dist
 def test_two_processes_average_to_the_loss_and_the_gradient_of_one(tmp_path: Path) -> None:
     logits, boxes, targets = problem = make_problem()
     torch.save(problem, tmp_path / "problem.pt")
-    (first, first_gradient), (second, second_gradient) = run_both(tmp_path)
+    (first, first_gradient), (second, second_gradient) = run_ranks(RANK, tmp_path, 2)
 
     criterion = SetCriterion(CLASSES, HungarianMatcher(), {}, 0.1, ["boxes"])
     outputs = {"pred_logits": logits, "pred_boxes": boxes.requires_grad_()}

@@ -1,12 +1,11 @@
 """Two processes with half of the vectors each hold the codebook of one that has them all."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rank_processes import run_ranks
 
 import vlp_fast
 
@@ -37,14 +36,7 @@ distributed.destroy_process_group()
 def run_both(folder: Path, problem: Any, first: int = 20) -> list[dict[str, torch.Tensor]]:
     """The states of rank 0, which has so many vectors of each step, and 1 after three steps."""
     torch.save(problem, folder / "problem.pt")
-    command = [sys.executable, "-c", RANK, str(folder)]
-    processes = [subprocess.Popen([*command, str(rank), str(first)]) for rank in (0, 1)]
-    try:
-        assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+    return run_ranks(RANK, folder, 2, first)
 
 
 @pytest.mark.dist
@@ -111,14 +103,7 @@ def test_a_state_that_one_process_has_loaded_is_that_of_both(tmp_path: Path, how
     alone(torch.randn(30, 4))
     x = 3 + torch.randn(3, 2, 20, 4)
     torch.save((x, alone.state_dict()), tmp_path / "problem.pt")
-    command = [sys.executable, "-c", FIRST_ALONE, str(tmp_path)]
-    processes = [subprocess.Popen([*command, str(rank), how]) for rank in (0, 1)]
-    try:
-        assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-    states = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    states = run_ranks(FIRST_ALONE, tmp_path, 2, how)
     assert all(torch.equal(states[0][part], states[1][part]) for part in states[0])
     for rows in x:
         alone(rows)
