@@ -95,3 +95,10 @@ def test_a_run_that_ends_before_its_last_stage_is_refused(total: int) -> None:
         "10; raise it or lower those"
     )
     assert plan(total=11)[-1].end == 11
+
+
+@pytest.mark.parametrize("steps", [(), (5,), (10, 5), (None, None), (None, 5)])
+def test_only_the_last_stage_has_what_is_left(steps: tuple[int | None, ...]) -> None:
+    """A last stage of 5 steps would end the run there, whatever --steps says."""
+    with pytest.raises(ValueError, match=r"received stages of .*expected a number for each but"):
+        plan(tuple(Stage(objective=LAST, steps=n) for n in steps))

@@ -20,12 +20,14 @@ class SampleExample:
 
     Attributes:
         index: of the sample that is shown, in its data set.
+        asked: of the sample that the order asked for; another one where that is broken.
         sample: what is said of the pictures.
         pictures: as many as the sample names, in its order.
         problem: why another sample is shown than the order asked for, or None.
     """
 
     index: int
+    asked: int
     sample: Sample
     pictures: tuple[Example, ...]
     problem: str | None = None
@@ -73,7 +75,7 @@ class SampleLoader:
             with contextlib.suppress(BrokenImage):
                 found = self._example(other, epoch)
                 instead = f"{problem}; sample {printable(found.sample.key)} is shown instead"
-                return replace(found, problem=instead)
+                return replace(found, asked=index, problem=instead)
         raise InputError(
             f"{problem}; so are pictures of {count} samples of {self._name} drawn in its place; "
             "repair the image folder"
@@ -82,4 +84,4 @@ class SampleLoader:
     def _example(self, index: int, epoch: int) -> SampleExample:
         sample = self._samples[index]
         pictures = tuple(self._images.show(image, epoch) for image in sample.images)
-        return SampleExample(index=index, sample=sample, pictures=pictures)
+        return SampleExample(index=index, asked=index, sample=sample, pictures=pictures)

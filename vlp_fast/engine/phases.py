@@ -58,10 +58,16 @@ def plan_phases(
 
     Raises:
         InputError: if the run ends before its last stage begins.
+        ValueError: if a stage but the last has no number of steps, or the last has one.
     """
+    if [stage.steps is None for stage in stages] != [False] * (len(stages) - 1) + [True]:
+        raise ValueError(
+            f"plan_phases: received stages of {[stage.steps for stage in stages]} steps, expected "
+            "a number for each but the last, and None there: it has what is left of the run"
+        )
     phases, start = [], 0
     for stage in stages:
-        is_last = stage is stages[-1]
+        is_last = stage.steps is None
         end = total_steps if stage.steps is None else start + stage.steps
         if not is_last and end >= total_steps:
             raise InputError(

@@ -103,7 +103,7 @@ class Stage:
 
     Attributes:
         objective: what is learnt.
-        steps: optimiser steps; None for all that are left.
+        steps: optimiser steps; None for all that are left, in the last stage and in no other.
         option: the setting that says how many, for messages.
     """
 

@@ -2,7 +2,11 @@
 
 import json
 import math
+import shutil
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,33 +132,112 @@ def test_shuffled_pictures_are_those_of_other_samples(
     assert figures == task.figures(held_out(task))
 
 
-@ALL
-def test_what_is_handed_in_has_every_example_once(build: Build, name: str, tmp_path: Any) -> None:
-    task = build(name)
-    split = "test" if name != "nlvr2" else "test1"
-    from dataclasses import replace
+def by_number(task: SampleTask) -> Any:
+    """Logits of a model that answers sample i by class i mod C."""
 
+    def of(_: Any, inputs: SampleInputs) -> torch.Tensor:
+        places = torch.tensor(inputs.indices) % task.num_classes
+        return torch.nn.functional.one_hot(places, task.num_classes).float()
+
+    return of
+
+
+def with_a_broken_picture(world: Path, tmp_path: Path, name: str) -> tuple[Path, Any]:
+    """A copy of the world, and what breaks the last picture of a task's sample 2."""
+    root = shutil.copytree(world / "nlvr2" if name == "nlvr2" else world, tmp_path / "world")
+
+    def spoil(task: SampleTask) -> set[int]:
+        """Returns the samples that show it."""
+        image = task.held_out.samples[2].images[-1]
+        path = task.held_out.records[image].path
+        path.unlink()
+        path.write_bytes(b"no picture")
+        return {i for i, s in enumerate(task.held_out.samples) if image in s.images}
+
+    return root, spoil
+
+
+@ALL
+def test_each_sample_counts_once_though_its_picture_is_broken(
+    build: Build, small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    root, spoil = with_a_broken_picture(small_world, tmp_path, name)
+    task = build(name, root=root)
+    lost = spoil(task)
+    counted: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(task, "logits", by_number(task))
+    monkeypatch.setattr(task, "add", lambda _, sample, answer: counted.append((sample.key, answer)))
+    task.figures(held_out(task))
+    samples = task.held_out.samples[:20]
+    assert dict(counted) == {
+        sample.key: task.usual if i in lost else task.answer(i % task.num_classes)
+        for i, sample in enumerate(samples)
+    }
+    assert len(counted) == len(samples)
+    frequent = Counter(task.truth(sample) for sample in task.train.samples)
+    assert frequent[task.usual] == max(frequent.values())
+
+
+@pytest.mark.parametrize("name", ["vqa", "nlvr2"])
+def test_samples_of_which_nobody_knows_have_no_figures(build: Build, name: str) -> None:
+    task = build(name)
+    whole = task.held_out
+    empty = {"answers": (), "majority": ""} if name == "vqa" else {"label": None}
+    blind = [replace(sample, **empty) for sample in whole.samples]
+
+    def show(samples: Sequence[Any]) -> None:
+        task.held_out = replace(whole, samples=tuple(samples))
+        task.held_out_examples = task.loader(task.held_out, None)
+
+    show(blind)
+    assert task.figures(held_out(task)) == {}
+    assert math.isfinite(
+        float(task.output(torch.zeros(2, task.num_classes), task.targets(blind[:2])).total)
+    )
+    if name == "nlvr2":
+        show([*whole.samples[:7], *blind[7:]])
+        found = task.figures(held_out(task))
+        show(whole.samples[:7])
+        told = task.figures(held_out(task))
+        assert found["reasoning"] == pytest.approx(told["reasoning"], rel=1e-5)
+        assert found["reasoning_accuracy"] == pytest.approx(told["reasoning_accuracy"])
+        assert 100 * found["reasoning_accuracy"] == pytest.approx(found["accuracy"])
+
+
+@ALL
+def test_what_is_handed_in_is_the_models_answer_to_every_sample_once(
+    build: Build, small_world: Path, tmp_path: Path, name: str
+) -> None:
+    split = "test" if name != "nlvr2" else "test1"
+    root, spoil = with_a_broken_picture(small_world, tmp_path, name)
+    task = build(name, root=root)
     setup = replace(task.setup, data=replace(task.setup.data, held_out_split=split))
     handed = task.settings.build(replace(setup, held_out_images=10**9))
-    handed.learner.load_state_dict(task.learner.state_dict())
-    handed.learner.eval()
+    lost = spoil(handed)
+    handed.logits = by_number(handed)
     file = tmp_path / "answers"
     said: list[str] = []
-    with torch.no_grad():
-        handed.submit(held_out(handed), file, said.append)
-    written = _keys(file, name)
+    handed.submit(held_out(handed), file, said.append)
     dataset: Dataset = handed.held_out
-    assert Counter(written) == Counter(str(sample.key) for sample in dataset.samples)
-    assert said == []
+    expected = {
+        str(sample.key): str(handed.usual if i in lost else handed.answer(i % handed.num_classes))
+        for i, sample in enumerate(dataset.samples)
+    }
+    written = _written(file, name)
+    assert len(written) == len(dataset.samples)
+    assert dict(written) == expected
+    (line,) = said
+    assert line.startswith(f"{len(lost)} {handed.samples} whose picture cannot be read")
 
 
-def _keys(file: Any, name: str) -> list[str]:
+def _written(file: Path, name: str) -> list[tuple[str, str]]:
+    """Keys and answers."""
     text = file.read_text()
     if name == "vqa":
-        return [str(entry["question_id"]) for entry in json.loads(text)]
+        return [(str(entry["question_id"]), entry["answer"]) for entry in json.loads(text)]
     if name == "nlvr2":
-        return [line.partition(",")[0] for line in text.splitlines()]
-    return [json.loads(line)["pairID"] for line in text.splitlines()]
+        return [tuple(line.split(",")) for line in text.splitlines()]  # type: ignore[misc]
+    return [tuple(map(str, json.loads(line).values())) for line in text.splitlines()]  # type: ignore[misc]
 
 
 def test_unknown_answers_are_refused(build: Build, tmp_path: Any) -> None:

@@ -44,11 +44,13 @@ class Reasoning(SampleTask):
         return {"labels": torch.tensor(known)}
 
     def output(self, logits: Tensor, targets: dict[str, Tensor]) -> StepOutput:
-        """Cross entropy over true and false."""
+        """Cross entropy over true and false, of the statements whose label is known."""
         labels = targets["labels"]
-        loss = functional.cross_entropy(logits, labels, ignore_index=-1)
+        known = (labels >= 0).sum()
+        summed = functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
+        right, _ = accuracy(logits, labels)
         return StepOutput(
-            losses={"reasoning": loss}, counts={"reasoning": accuracy(logits, labels)}
+            losses={"reasoning": summed / known.clamp(min=1)}, counts={"reasoning": (right, known)}
         )
 
     def answer(self, place: int) -> bool:

@@ -39,10 +39,12 @@ class SampleInputs(Sequences):
     Attributes:
         targets: what a task's loss compares with, by name.
         indices: of the samples in their data set.
+        asked: of those that were asked for; others where these are broken.
     """
 
     targets: dict[str, Tensor]
     indices: tuple[int, ...]
+    asked: tuple[int, ...]
 
 
 class SampleTask(Task):
@@ -147,6 +149,7 @@ class SampleTask(Task):
             problems=tuple(example.problem for example in examples if example.problem),
             targets=self.targets([example.sample for example in examples]),
             indices=tuple(example.index for example in examples),
+            asked=tuple(example.asked for example in examples),
         )
 
     def logits(self, learner: Learner, inputs: SampleInputs) -> Tensor:
@@ -161,21 +164,38 @@ class SampleTask(Task):
         """The loss of the classifier."""
         return self.output(self.logits(learner, inputs), inputs.targets)
 
-    def answered(self, held_out: HeldOut) -> Iterator[tuple[SampleInputs, StepOutput, list[int]]]:
-        """Every held-out batch with its losses, and the class that the model answers each with."""
+    def answered(self, held_out: HeldOut) -> Iterator[tuple[StepOutput, dict[int, Any]]]:
+        """Losses of each held-out batch, and the model's answer to each sample by its number.
+
+        A sample whose picture is broken has the answer None: what is shown in its place says
+        nothing about it, and is a sample of its own.
+        """
         for inputs in held_out.batches():
             with held_out.runtime.autocast():
                 logits = self.logits(self.learner, inputs)
                 output = self.output(logits, inputs.targets)
-            yield inputs, output, logits.argmax(-1).tolist()
+            places = logits.argmax(-1).tolist()
+            yield (
+                output,
+                {
+                    asked: self.answer(place) if asked == shown else None
+                    for asked, shown, place in zip(
+                        inputs.asked, inputs.indices, places, strict=True
+                    )
+                },
+            )
 
     def figures(self, held_out: HeldOut) -> Figures:
-        """Losses, and the task's own score."""
-        averages, score = Averages(), self.score()
-        for inputs, output, places in self.answered(held_out):
-            averages.add_output(output)
-            for index, place in zip(inputs.indices, places, strict=True):
-                self.add(score, self.held_out.samples[index], self.answer(place))
+        """Losses where answers are known, and the task's own score: each sample counts once.
+
+        One whose picture is broken is answered as it would be handed in.
+        """
+        averages, score, samples = Averages(), self.score(), self.held_out.samples
+        for output, answers in self.answered(held_out):
+            if any(self.truth(samples[index]) is not None for index in answers):
+                averages.add_output(output)
+            for index, answer in answers.items():
+                self.add(score, samples[index], self.usual if answer is None else answer)
         shuffled = self._shuffled(held_out) if self.settings.shuffled else {}
         return averages.means() | _named(score) | shuffled
 
@@ -183,43 +203,43 @@ class SampleTask(Task):
         """The score where every sample has the pictures of another one."""
         score, key = self.score(), BatchKey(self.held_out, 0, None)
         for examples in held_out.similar_examples():
-            swapped = [replace(e, pictures=self._other_pictures(e)) for e in examples]
+            swapped = [self._with_other_pictures(example) for example in examples]
             inputs = self.collate(swapped, key).to(held_out.runtime.device)
             with held_out.runtime.autocast():
                 places = self.logits(self.learner, inputs).argmax(-1).tolist()
-            for example, place in zip(examples, places, strict=True):
+            for example, place in zip(swapped, places, strict=True):
                 self.add(score, example.sample, self.answer(place))
         return {f"{name}_shuffled": value for name, value in _named(score).items()}
 
-    def _other_pictures(self, example: SampleExample) -> tuple[Example, ...]:
-        """Those of a sample that shows none of this one's, if there is any."""
-        draw = generator(self.setup.seed, 0, example.index, "other pictures")
-        own = set(example.sample.images)
-        for index in draw.permutation(len(self.held_out.samples)).tolist():
-            if own.isdisjoint(self.held_out.samples[index].images):
-                other: SampleExample = self.held_out_examples.load(index, 0)
-                return other.pictures
-        return example.pictures
+    def _with_other_pictures(self, example: SampleExample) -> SampleExample:
+        """The sample that was asked for, with those of one that shows none of its, if any does."""
+        samples = self.held_out.samples
+        asked = samples[example.asked]
+        draw = generator(self.setup.seed, 0, example.asked, "other pictures")
+        pictures = example.pictures
+        for index in draw.permutation(len(samples)).tolist():
+            if set(asked.images).isdisjoint(samples[index].images):
+                pictures = self.held_out_examples.load(index, 0).pictures
+                break
+        return replace(example, index=example.asked, sample=asked, pictures=pictures)
 
     def submit(self, held_out: HeldOut, path: Path, say: Callable[[str], None]) -> None:
         """Write the answers to every sample of the split, as its server takes them."""
-        answers: dict[int, Any] = {}
-        for inputs, _, places in self.answered(held_out):
-            answers |= zip(inputs.indices, map(self.answer, places), strict=True)
         samples = self.held_out.samples
-        broken = [sample.key for index, sample in enumerate(samples) if index not in answers]
+        answers = {i: a for _, found in self.answered(held_out) for i, a in found.items()}
+        broken = [samples[index].key for index, answer in answers.items() if answer is None]
         if broken:
             say(
                 f"{len(broken)} {self.samples} whose picture cannot be read (the first: "
                 f"{broken[0]}) are answered by {self.usual!r}"
             )
-        found = ((s.key, answers.get(index, self.usual)) for index, s in enumerate(samples))
-        self.write(path, dict(found))
+        found = {i: self.usual if answer is None else answer for i, answer in answers.items()}
+        self.write(path, {samples[index].key: answer for index, answer in found.items()})
 
     @cached_property
     def usual(self) -> Any:
         """The most frequent answer in training."""
-        truths = Counter(self.truth(sample) for sample in self.train.samples)
+        truths = Counter(truth for s in self.train.samples if (truth := self.truth(s)) is not None)
         return truths.most_common(1)[0][0]
 
     def draw(self, figure: Any, held_out: HeldOut) -> None:
