@@ -109,3 +109,17 @@ def test_evaluation_batches_hold_one_aspect() -> None:
     aspects = [2.0, 0.5, 1.0, 2.0, 0.5, 1.0]
     order = EvaluationOrder(6, 2, aspects=aspects)
     assert [order.batch(step)[1] for step in range(3)] == [[1, 4], [2, 5], [0, 3]]
+
+
+def test_groups_stay_together_and_come_in_random_order() -> None:
+    groups = [i // 3 for i in range(60)]
+    order = SampleOrder(60, 6, seed=2, groups=groups)
+    firsts = []
+    for epoch in range(4):
+        shown = [groups[i] for i in order.epoch(epoch).tolist()]
+        runs = [g for k, g in enumerate(shown) if k == 0 or shown[k - 1] != g]
+        assert sorted(runs) == list(range(20))
+        firsts.append(runs)
+    assert len({tuple(runs) for runs in firsts}) == 4
+    assert all(runs != sorted(runs) for runs in firsts)
+    assert SampleOrder(60, 6, seed=3, groups=groups).epoch(0).tolist() != order.epoch(0).tolist()

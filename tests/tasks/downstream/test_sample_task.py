@@ -60,6 +60,12 @@ def test_left_and_right_are_told_apart_by_their_order(build: Build, model: str) 
     (example,) = shown(task, 0)
     swapped = replace(example, pictures=example.pictures[::-1])
     assert (logits(task, [example]) - logits(task, [swapped])).abs().max() > 1e-4
+    inputs = task.collate(shown(task, 3, 0), BatchKey(task.train, 0, 0))
+    for place, picture in zip(inputs.packing.image_of[2:], example.pictures, strict=True):
+        _, height, width = picture.image.shape
+        assert torch.equal(inputs.images[place][:, :height, :width], picture.image)
+    left, right = (task.train.records[image].path.name for image in example.sample.images)
+    assert ("img0" in left, "img1" in right) == (True, True)
 
 
 @pytest.mark.parametrize("premise", ["image", "image+text"])
@@ -119,3 +125,39 @@ def test_samples_of_a_picture_may_come_together(build: Build) -> None:
     assert len(once) == len(set(once)) == steps * 8
     assert together.batch(3) == task.order(base).batch(3)
     assert together.batch(3) != together.batch(3 + steps)
+
+
+def test_held_out_samples_are_of_their_own_split_and_size(build: Build) -> None:
+    made = build("vqa")
+    data = replace(made.setup.data, shorter=(32,), shorter_held_out=(48,))
+    task = made.settings.build(replace(made.setup, data=data))
+    for loader, dataset, side in (
+        (task.examples, task.train, 32),
+        (task.held_out_examples, task.held_out, 48),
+    ):
+        example = loader.load(1, 0)
+        assert example.sample is dataset.samples[1]
+        assert min(example.pictures[0].image.shape[1:]) == side
+    assert not {*task.held_out.keys()} & {*task.train.keys()}
+
+
+def test_training_pictures_are_not_measured_on(build: Build) -> None:
+    made = build("vqa")
+    data = replace(made.setup.data, held_out_split="train+val")
+    both = made.settings.build(replace(made.setup, data=data))
+    assert both.held_out.keys() == made.held_out.keys()
+    assert any(
+        "held-out images that are in VQA train too dropped" in n for n in both.held_out.notes
+    )
+
+
+def test_together_is_another_order_with_another_seed_and_epoch(build: Build) -> None:
+    """Questions of a picture come together, and pictures at random times."""
+    task = build("vqa", keep_together=True)
+    pictures = lambda seed, epoch: [
+        task.train.samples[i].images[0]
+        for i in task.order(SampleOrder(len(task.train), 8, seed=seed)).batch(epoch)[1]
+    ]
+    steps = len(task.train) // 8
+    assert pictures(3, 0) != pictures(4, 0)
+    assert pictures(3, 0) != pictures(3, steps)

@@ -2,6 +2,10 @@
 
 Source: the published code of each: SOHO's head of VQA, LXMERT's and UNITER's, ViLT's and METER's,
 ERNIE-ViL's. E2E-VLP does not say what its is.
+
+Of two pictures a head reads both [CLS] joined as if they were one row. LXMERT and ViLT do so for
+NLVR2 with a pooler over each [CLS] alone and a layer half as wide (2d to 2d), which are not here;
+UNITER has one linear layer.
 """
 
 from __future__ import annotations
