@@ -10,6 +10,7 @@ import torch
 from sample_tasks import Build, shown
 
 from vlp_fast.data.order import SampleOrder
+from vlp_fast.errors import InputError
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.downstream.sample_task import SampleTask
 
@@ -149,6 +150,18 @@ def test_training_pictures_are_not_measured_on(build: Build) -> None:
     assert any(
         "held-out images that are in VQA train too dropped" in n for n in both.held_out.notes
     )
+
+
+def test_the_papers_training_on_val_is_measured_by_the_server(build: Build) -> None:
+    made = build("vqa")
+    whole = replace(made.setup.data, train_split="train+val")
+    with pytest.raises(
+        InputError, match=r"every other picture of VQA minival is in VQA train\+val"
+    ):
+        made.settings.build(replace(made.setup, data=replace(whole, held_out_split="minival")))
+    task = made.settings.build(replace(made.setup, data=replace(whole, held_out_split="test")))
+    assert len(task.train) > len(made.train)
+    assert {task.truth(question) for question in task.held_out.samples} == {None}
 
 
 def test_together_is_another_order_with_another_seed_and_epoch(build: Build) -> None:
