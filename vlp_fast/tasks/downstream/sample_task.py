@@ -174,16 +174,9 @@ class SampleTask(Task):
             with held_out.runtime.autocast():
                 logits = self.logits(self.learner, inputs)
                 output = self.output(logits, inputs.targets)
-            places = logits.argmax(-1).tolist()
-            yield (
-                output,
-                {
-                    asked: self.answer(place) if asked == shown else None
-                    for asked, shown, place in zip(
-                        inputs.asked, inputs.indices, places, strict=True
-                    )
-                },
-            )
+            answers = map(self.answer, logits.argmax(-1).tolist())
+            of = zip(inputs.asked, inputs.indices, answers, strict=True)
+            yield output, {asked: answer if asked == shown else None for asked, shown, answer in of}
 
     def figures(self, held_out: HeldOut) -> Figures:
         """Losses where answers are known, and the task's own score: each sample counts once.
