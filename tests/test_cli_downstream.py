@@ -141,3 +141,42 @@ def test_splits_that_are_not_there_are_named(call: Call, small_world: Path, tmp_
     for task, named in (("vqa", "train+val"), ("nlvr2", "test1"), ("ve", "dev")):
         train = words_of(task, "soho", small_world, tmp_path / task)
         call(*train, "--data.train-split", "most").assert_refused("'most'", named)
+
+
+def test_a_run_keeps_the_order_of_its_answers(
+    call: Call, small_world: Path, tmp_path: Path
+) -> None:
+    """The same answers in another order, or elsewhere: the outputs would mean something else."""
+    run, answers = tmp_path / "run", tmp_path / "answers.json"
+    names = json.loads((small_world / "vqa_trainval_label2ans.json").read_text())
+    answers.write_text(json.dumps(names))
+    train = [*words_of("vqa", "soho", small_world, run), "--task.answers", answers]
+    assert call(*train, "--steps", 1).code == 0
+    moved = answers.rename(tmp_path / "moved.json")
+    assert call(*train[:-1], moved, "--steps", 2).code == 0
+    moved.write_text(json.dumps(names[::-1]))
+    file = tmp_path / "file.json"
+    before = (run / "run.json").read_bytes()
+    for words in (
+        [*train[:-1], moved, "--steps", 3],
+        ["evaluate", run],
+        ["submit", run, "--out", file],
+    ):
+        call(*words).assert_refused(f"learnt other answers than {small_world} has", names[0])
+    assert not file.exists()
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_where_answers_cannot_be_written_is_told_before_they_are_made(
+    call: Call, small_world: Path, tmp_path: Path
+) -> None:
+    absent, there = tmp_path / "absent/answers.json", tmp_path / "answers.json"
+    for words in (["submit", tmp_path, "--out"], ["data", "make-answers", tmp_path]):
+        call(*words, absent).assert_refused(f"{absent.parent}: no such folder")
+        call(*words, tmp_path).assert_refused(f"{tmp_path}: is a folder")
+    make = ["data", "make-answers", small_world, there, "--fewest"]
+    call(*make, 0).assert_refused("--fewest")
+    assert call(*make, 1).code == 0
+    before = there.read_bytes()
+    call(*make, 2).assert_refused(f"{there}: is there already", "OUT")
+    assert there.read_bytes() == before

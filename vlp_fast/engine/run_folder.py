@@ -23,11 +23,11 @@ from vlp_fast.whole_file import write_json, write_whole
 MAY_CHANGE = {
     *("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "held_out_images"),
     *("picture", "device", "precision", "num_workers", "cache", "epochs"),
-    *("root", "exclude", "vocabulary", "objects_vocabulary", "attributes_vocabulary"),
+    *("root", "exclude", "vocabulary", "objects_vocabulary", "attributes_vocabulary", "answers"),
 }
 """Settings that a resumed run may have other values of: they do not decide what is learnt.
 
-The last five are paths, which may change; what lies there may not. The vocabulary is compared with
+The last six are paths, which may change; what lies there may not. The vocabulary is compared with
 the folder's vocab.txt where it is read, everything else by `check_same_data`.
 """
 
