@@ -57,7 +57,9 @@ def test_from_pre_training_to_a_file_of_answers(
     row = last(run, "held_out")
     assert figure in row
     assert ", 8 examples, set " in row["of"]
-    assert call(*train, "--init", pretrained, "--steps", 3).code == 0  # goes on
+    answer = call(*train, "--init", pretrained, "--steps", 3)
+    assert answer.code == 0  # goes on
+    assert "init:" not in answer.out
     assert last(run, "train")["step"] == 3
 
     answer = call("evaluate", run, "--images", 12, "--split", "train")
@@ -70,6 +72,11 @@ def test_from_pre_training_to_a_file_of_answers(
     assert answer.code == 0, answer.err
     assert file.stat().st_size > 100
     file.unlink()
+    other = call(*train, "--init", pretrained / "vocab.txt", "--steps", 3)
+    assert other.code == 0
+    assert f"vocab.txt is not read: {run} goes on with a run that began from {pretrained}" in (
+        other.out
+    )
     answer = call("submit", run, "--split", "train", "--out", file)
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert "train" in answer.err
@@ -180,3 +187,16 @@ def test_where_answers_cannot_be_written_is_told_before_they_are_made(
     before = there.read_bytes()
     call(*make, 2).assert_refused(f"{there}: is there already", "OUT")
     assert there.read_bytes() == before
+
+
+def test_a_split_without_public_answers_has_no_figures(
+    call: Call, small_world: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert call(*words_of("vqa", "soho", small_world, run), "--steps", 1).code == 0
+    answer = call("evaluate", run, "--split", "test", "--images", 8)
+    assert answer.code == 0
+    assert "note: held out: the files do not say the right answers of VQA test" in answer.out
+    assert "of VQA test, 8 examples" in answer.out
+    assert "loss" not in answer.out
+    assert "accuracy" not in answer.out

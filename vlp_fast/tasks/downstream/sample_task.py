@@ -169,7 +169,9 @@ class SampleTask(Task):
             yield inputs, output, logits.argmax(-1).tolist()
 
     def figures(self, held_out: HeldOut) -> Figures:
-        """Losses, and the task's own score."""
+        """Losses, and the task's own score; none of a split whose answers are not public."""
+        if not self.has_truth:
+            return {}
         averages, score = Averages(), self.score()
         for inputs, output, places in self.answered(held_out):
             averages.add_output(output)
@@ -192,6 +194,21 @@ class SampleTask(Task):
             )
         found = ((s.key, answers.get(index, self.usual)) for index, s in enumerate(samples))
         self.write(path, dict(found))
+
+    @cached_property
+    def has_truth(self) -> bool:
+        """Whether anybody says the right answer to a held-out sample."""
+        return any(self.truth(sample) is not None for sample in self.held_out.samples)
+
+    def notes(self) -> dict[str, list[str]]:
+        """That there are no figures, where nobody says the right answers."""
+        if self.has_truth:
+            return super().notes()
+        unknown = (
+            f"the files do not say the right answers of {self.held_out.name}, and there are no "
+            "figures of it; `vlp-fast submit` writes a run's own for the server"
+        )
+        return {"train": [], "held out": [unknown]}
 
     @cached_property
     def usual(self) -> Any:
