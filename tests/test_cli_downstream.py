@@ -200,3 +200,16 @@ def test_a_split_without_public_answers_has_no_figures(
     assert "of VQA test, 8 examples" in answer.out
     assert "loss" not in answer.out
     assert "accuracy" not in answer.out
+
+
+@pytest.mark.parametrize("place", ["stranger/mine.py", "/proc/self/cwd/stranger/mine.py"])
+def test_code_that_comes_with_a_run_folder_is_not_run(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "stranger"
+    folder.mkdir()
+    (folder / "mine.py").write_text("open('ran', 'w')\n")
+    (folder / "run.json").write_text(json.dumps({"config": {"name": "x", "file": place}}))
+    call("evaluate", "stranger").assert_refused("mine.py", "is not run")
+    assert not (tmp_path / "ran").exists()
