@@ -57,7 +57,9 @@ def test_from_pre_training_to_a_file_of_answers(
     row = last(run, "held_out")
     assert figure in row
     assert ", 8 examples, set " in row["of"]
-    assert call(*train, "--init", pretrained, "--steps", 3).code == 0  # goes on
+    answer = call(*train, "--init", pretrained, "--steps", 3)
+    assert answer.code == 0  # goes on
+    assert "init:" not in answer.out
     assert last(run, "train")["step"] == 3
 
     answer = call("evaluate", run, "--images", 12, "--split", "train")
@@ -70,6 +72,11 @@ def test_from_pre_training_to_a_file_of_answers(
     assert answer.code == 0, answer.err
     assert file.stat().st_size > 100
     file.unlink()
+    other = call(*train, "--init", pretrained / "vocab.txt", "--steps", 3)
+    assert other.code == 0
+    assert f"vocab.txt is not read: {run} goes on with a run that began from {pretrained}" in (
+        other.out
+    )
     answer = call("submit", run, "--split", "train", "--out", file)
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert "train" in answer.err
@@ -141,3 +148,68 @@ def test_splits_that_are_not_there_are_named(call: Call, small_world: Path, tmp_
     for task, named in (("vqa", "train+val"), ("nlvr2", "test1"), ("ve", "dev")):
         train = words_of(task, "soho", small_world, tmp_path / task)
         call(*train, "--data.train-split", "most").assert_refused("'most'", named)
+
+
+def test_a_run_keeps_the_order_of_its_answers(
+    call: Call, small_world: Path, tmp_path: Path
+) -> None:
+    """The same answers in another order, or elsewhere: the outputs would mean something else."""
+    run, answers = tmp_path / "run", tmp_path / "answers.json"
+    names = json.loads((small_world / "vqa_trainval_label2ans.json").read_text())
+    answers.write_text(json.dumps(names))
+    train = [*words_of("vqa", "soho", small_world, run), "--task.answers", answers]
+    assert call(*train, "--steps", 1).code == 0
+    moved = answers.rename(tmp_path / "moved.json")
+    assert call(*train[:-1], moved, "--steps", 2).code == 0
+    moved.write_text(json.dumps(names[::-1]))
+    file = tmp_path / "file.json"
+    before = (run / "run.json").read_bytes()
+    for words in (
+        [*train[:-1], moved, "--steps", 3],
+        ["evaluate", run],
+        ["submit", run, "--out", file],
+    ):
+        call(*words).assert_refused(f"learnt other answers than {small_world} has", names[0])
+    assert not file.exists()
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_where_answers_cannot_be_written_is_told_before_they_are_made(
+    call: Call, small_world: Path, tmp_path: Path
+) -> None:
+    absent, there = tmp_path / "absent/answers.json", tmp_path / "answers.json"
+    for words in (["submit", tmp_path, "--out"], ["data", "make-answers", tmp_path]):
+        call(*words, absent).assert_refused(f"{absent.parent}: no such folder")
+        call(*words, tmp_path).assert_refused(f"{tmp_path}: is a folder")
+    make = ["data", "make-answers", small_world, there, "--fewest"]
+    call(*make, 0).assert_refused("--fewest")
+    assert call(*make, 1).code == 0
+    before = there.read_bytes()
+    call(*make, 2).assert_refused(f"{there}: is there already", "OUT")
+    assert there.read_bytes() == before
+
+
+def test_a_split_without_public_answers_has_no_figures(
+    call: Call, small_world: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert call(*words_of("vqa", "soho", small_world, run), "--steps", 1).code == 0
+    answer = call("evaluate", run, "--split", "test", "--images", 8)
+    assert answer.code == 0
+    assert "note: held out: the files do not say the right answers of VQA test" in answer.out
+    assert "of VQA test, 8 examples" in answer.out
+    assert "loss" not in answer.out
+    assert "accuracy" not in answer.out
+
+
+@pytest.mark.parametrize("place", ["stranger/mine.py", "/proc/self/cwd/stranger/mine.py"])
+def test_code_that_comes_with_a_run_folder_is_not_run(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "stranger"
+    folder.mkdir()
+    (folder / "mine.py").write_text("open('ran', 'w')\n")
+    (folder / "run.json").write_text(json.dumps({"config": {"name": "x", "file": place}}))
+    call("evaluate", "stranger").assert_refused("mine.py", "is not run")
+    assert not (tmp_path / "ran").exists()

@@ -217,7 +217,7 @@ def test_sections_of_another_kind_are_not_compared(finished: RunConfig, tmp_path
     described = json.loads((folder / "run.json").read_text())
     described["config"] |= {"data": None, "optim": [], "train": "lr"}
     write_json(folder / "run.json", described)
-    module.check_same_run(replace(finished, run_dir=folder))
+    module.check_same_run(replace(finished, run_dir=folder), print)
 
 
 def test_paths_are_kept_so_that_they_hold_everywhere(
@@ -255,7 +255,7 @@ def test_settings_that_cannot_be_read_are_not_taken_for_the_same(
 
     monkeypatch.setattr(Path, "read_text", refused)
     with pytest.raises(InputError, match=r"run\.json: Permission denied, and the run's settings"):
-        module.check_same_run(finished)
+        module.check_same_run(finished, print)
 
 
 def git(folder: Path, *words: str) -> None:

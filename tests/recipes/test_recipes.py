@@ -1,6 +1,7 @@
 """Every recipe holds its paper's numbers; the runs for a laptop are what their names say."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,3 +204,11 @@ def test_the_papers_schedules_reach_their_epochs_on_coco() -> None:
         total = run.train.epochs * order.steps_per_epoch / run.optim.accumulate
         assert total == pytest.approx(steps, rel=1e-2)
         assert max(run.optim.decay_epochs) < run.train.epochs
+
+
+@pytest.mark.parametrize("begins", ["", "def made():\n    "])
+def test_a_file_that_ends_the_program_is_one_line(tmp_path: Path, begins: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(f"{begins}raise SystemExit('bye')\n")
+    with pytest.raises(InputError, match=r"mine\.py, line \d: SystemExit: bye"):
+        recipe(f"{path}:made")

@@ -151,7 +151,7 @@ def test_files_are_those_that_torchvision_publishes() -> None:
         ("resnet50.pth", r", as resnet50-\w+\.pth from torchvision\.models\.ResNet50_Weights\."),
         ("detr-r50.pth", r"as detr-r50-e632da11\.pth from .*; its SHA-256 begins with e632da11$"),
         ("bert-base-uncased", r"from huggingface\.co/google-bert/bert-base-uncased$"),
-        ("mine.pth", r"takes a state dict \(\.pth or \.safetensors\)$"),
+        ("mine.pth", r"takes a run folder or a state dict \(\.pth, \.safetensors\)$"),
     ],
 )
 def test_a_missing_file_says_where_people_get_it(tmp_path: Path, name: str, said: str) -> None:
@@ -159,3 +159,10 @@ def test_a_missing_file_says_where_people_get_it(tmp_path: Path, name: str, said
         check_weights_file(tmp_path / name, "--init")
     with pytest.raises(InputError, match=rf"no such file; --init.*{said}"):
         load_weights(PAPER.build(), tmp_path / name, option="--init")
+
+
+def test_a_missing_run_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"no such file; --init takes a run folder .*train soho_x`"
+    ):
+        check_weights_file(tmp_path / "runs/soho_x", "--init")

@@ -47,7 +47,7 @@ def run(words: list[str]) -> int:
 
 def _look_first(asked: Conversion) -> None:
     """What takes no time to find out is told before torch is imported."""
-    from vlp_fast.data.given_paths import check_file
+    from vlp_fast.data.given_paths import check_file, check_output
     from vlp_fast.models.config import model_config
     from vlp_fast.weights.published import check_weights_file
 
@@ -61,10 +61,7 @@ def _look_first(asked: Conversion) -> None:
         check_file(asked.vocabulary, "--vocabulary", "a WordPiece vocab.txt")
     if asked.out.suffix != ".safetensors":
         raise InputError(f"{asked.out}: OUT is a safetensors file; end its name in .safetensors")
-    if asked.out.exists():
-        raise InputError(f"{asked.out}: is there already; delete it or give another OUT")
-    if not asked.out.parent.is_dir():
-        raise InputError(f"{asked.out.parent}: no such folder; make it or give another OUT")
+    check_output(asked.out, "OUT", is_kept=True)
 
 
 def _convert(asked: Conversion) -> Any:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vlp_fast.checks import AT_LEAST_ONE, check
+
 USAGE = """usage: vlp-fast data make-world OUT [--images N] [--seed S] [--bounds small]
        vlp-fast data make-answers ROOT OUT [--split SPLIT] [--fewest N]"""
 
@@ -49,6 +51,10 @@ class Answers:
     fewest: int = 9
     """Questions that must share an answer; 9 makes the usual 3,129 of train+val."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for answers that no question has to have."""
+        check(self, AT_LEAST_ONE, "fewest")
+
 
 def _make_world(words: list[str]) -> None:
     world: World = _parsed(World, words, "make-world")
@@ -62,9 +68,11 @@ def _make_world(words: list[str]) -> None:
 def _make_answers(words: list[str]) -> None:
     wanted: Answers = _parsed(Answers, words, "make-answers")
     from vlp_fast.data.answers import build_answer_map, write_answer_map
+    from vlp_fast.data.given_paths import check_output
     from vlp_fast.data.printable import printable
     from vlp_fast.data.sources.vqa import read_questions
 
+    check_output(wanted.out, "OUT", is_kept=True)
     questions, notes = read_questions(wanted.root, wanted.split)
     answers = build_answer_map(questions, fewest=wanted.fewest)
     write_answer_map(wanted.out, answers)

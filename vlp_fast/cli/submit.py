@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlp_fast.cli.recorded import Recorded, note, restore
+from vlp_fast.data.given_paths import check_output
 from vlp_fast.errors import InputError
 
 USAGE = "usage: vlp-fast submit RUN_DIR --out FILE [--split NAME] [--data.root PATH]"
@@ -32,6 +33,7 @@ def run(words: list[str]) -> int:
     asked = parse(Submission, words, "vlp-fast submit", config=config)
     if asked.out is None:
         raise InputError("--out FILE is missing: where the answers are written")
+    check_output(asked.out, "--out")
     experiment = restore(replace(asked, images=asked.images or 10**9, split=asked.split or "test"))
     from vlp_fast.engine.evaluator import submit
 

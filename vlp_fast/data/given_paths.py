@@ -113,6 +113,33 @@ def check_file(path: Path, option: str, expected: str) -> None:
         ) from None
 
 
+def check_output(path: Path, option: str, *, is_kept: bool = False) -> None:
+    """Refuse a file that could not be written, before the work that it is to hold.
+
+    Args:
+        path: the file to write.
+        option: what gives it, for the message.
+        is_kept: whether one that is there already is never replaced.
+
+    Raises:
+        InputError: if it is a folder, its folder is not there or may not be written to, or it is
+            there and to be kept.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError
+        os.scandir(path.parent).close()
+    except (OSError, ValueError) as error:
+        where = path if isinstance(error, IsADirectoryError) else path.parent
+        raise InputError(
+            f"{printable(where)}: {_reason(where, error, 'folder')}; {option} is a file to write"
+        ) from None
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{printable(path.parent)}: may not be written to; give another {option}")
+    if is_kept and os.path.lexists(path):
+        raise InputError(f"{printable(path)}: is there already; delete it or give another {option}")
+
+
 def _reason(path: Path, error: OSError | ValueError, expected: str) -> str:
     """Why a path is none, in the words that say most."""
     if isinstance(error, FileNotFoundError):

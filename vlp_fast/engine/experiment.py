@@ -139,7 +139,7 @@ def build_experiment(run: RunConfig) -> Experiment:
         task=task,
         phases=phases,
         precision=precision,
-        identity=identify(task.train_as_read, task.held_out, run.data),
+        identity=identify(task.train_as_read, task.held_out, run.data, task.answer_names),
         notes=split_notes(task),
     )
 

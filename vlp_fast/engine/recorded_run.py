@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from vlp_fast.data.printable import printable
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
 from vlp_fast.models.config import ModelConfig
@@ -20,11 +21,21 @@ BASES: dict[str, type[Any]] = {"model": ModelConfig, "task": TaskConfig}
 def recipe_file(folder: Path) -> Path | None:
     """The file of a user's own recipe that the folder's run was made by, if it was.
 
+    It is going to be run, and a run folder may be a stranger's: code that comes with it is not.
+
     Raises:
-        InputError: if the folder holds no run.
+        InputError: if the folder holds no run, or the file is one that may have come with it.
     """
     file = _read(folder)["config"].get("file")
-    return Path(file) if isinstance(file, str) else None
+    if not isinstance(file, str):
+        return None
+    path = Path(file)
+    if not path.is_absolute() or path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{printable(folder / 'run.json')}: names {printable(file)} as the file of its recipe, "
+            "which may have come with the folder and is not run; expected a full path elsewhere"
+        )
+    return path
 
 
 def restore_run(folder: Path) -> RunConfig:

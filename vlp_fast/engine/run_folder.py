@@ -6,6 +6,7 @@ import dataclasses
 import json
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,11 @@ from vlp_fast.whole_file import write_json, write_whole
 MAY_CHANGE = {
     *("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "held_out_images"),
     *("picture", "device", "precision", "num_workers", "cache", "epochs"),
-    *("root", "exclude", "vocabulary", "objects_vocabulary", "attributes_vocabulary"),
+    *("root", "exclude", "vocabulary", "objects_vocabulary", "attributes_vocabulary", "answers"),
 }
 """Settings that a resumed run may have other values of: they do not decide what is learnt.
 
-The last five are paths, which may change; what lies there may not. The vocabulary is compared with
+The last six are paths, which may change; what lies there may not. The vocabulary is compared with
 the folder's vocab.txt where it is read, everything else by `check_same_data`.
 """
 
@@ -57,10 +58,14 @@ def open_run_folder(run: RunConfig, tokenizer: Tokenizer) -> None:
         ) from None
 
 
-def check_same_run(run: RunConfig) -> None:
+def check_same_run(run: RunConfig, say: Callable[[str], object]) -> None:
     """Refuse to go on with other settings than the folder's run began with.
 
     How long it runs and how often it writes may change; the model is compared with the checkpoint.
+
+    Args:
+        run: what is asked for.
+        say: gets a line where first weights are given that the run did not begin from.
 
     Raises:
         InputError: naming the first setting that differs, or why run.json cannot be read.
@@ -80,6 +85,7 @@ def check_same_run(run: RunConfig) -> None:
     if not isinstance(before, dict) or before.get("name") != run.name:
         return
     now = _settings(run)
+    _tell_other_weights(run, before.get("init", now["init"]), now["init"], say)
     for section in ("data", "task", "optim", "train"):
         old = before.get(section)
         if not isinstance(old, dict):
@@ -92,6 +98,18 @@ def check_same_run(run: RunConfig) -> None:
                     f"{run.directory}: its run has {section}.{name} {old[name]}, asked is {value}; "
                     "give the same or another --run-dir"
                 )
+
+
+def _tell_other_weights(
+    run: RunConfig, then: object, now: list[str], say: Callable[[str], object]
+) -> None:
+    given = then if isinstance(then, list) else [then] if then else []  # of older versions
+    if now and now != given:
+        began = ", ".join(map(str, given)) or "random weights"
+        say(
+            f"init: {', '.join(now)} is not read: {run.directory} goes on with a run that began "
+            f"from {began}; to start from other weights, give another --run-dir"
+        )
 
 
 def _description(run: RunConfig) -> dict[str, object]:

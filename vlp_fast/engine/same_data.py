@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,21 @@ from vlp_fast.errors import InputError
 ROLES = {"train": "train", "held_out": "held out"}
 
 
-def identify(train: Dataset, held_out: Dataset, config: DataConfig) -> dict[str, Any]:
-    """What a checkpoint keeps of the data: names of the model's outputs, digests of the records."""
+def identify(
+    train: Dataset, held_out: Dataset, config: DataConfig, answers: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a checkpoint keeps of the data: names of the model's outputs, digests of the records.
+
+    Args:
+        train: as it is read.
+        held_out: likewise.
+        config: which splits they are.
+        answers: what the outputs of the task's own heads stand for, in their order.
+    """
     return {
         "classes": list(train.class_names),
         "attributes": list(train.attribute_names),
+        "answers": list(answers),
         "data": {
             "train": {"split": config.train_split, **fingerprint(train)},
             "held_out": {"split": config.held_out_split, **fingerprint(held_out)},
@@ -49,7 +59,7 @@ def check_same_data(
     Raises:
         InputError: naming the first difference.
     """
-    for kind in ("classes", "attributes"):
+    for kind in ("classes", "attributes", "answers"):
         _check_names(path, kind, state.get(kind, now[kind]), now[kind], roots)
     if "data" not in state:
         say(

@@ -82,7 +82,7 @@ class Trainer:
         self.optimizers = build_optimizers(self.learner, self.config.optim)
         self.scaler = experiment.precision.scaler()
         self._notes = [*experiment.notes]
-        check_same_run(self.config)
+        check_same_run(self.config, self._notes.append)
         self._resume()
         # Only now: a checkpoint of another model must leave the folder's run.json as it is.
         open_run_folder(experiment.run, experiment.task.tokenizer)

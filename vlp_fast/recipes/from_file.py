@@ -60,7 +60,7 @@ def load_file(path: Path) -> ModuleType:
             spec.loader.exec_module(module)
         except BaseException as error:
             del sys.modules[name]
-            if isinstance(error, Exception):
+            if isinstance(error, Exception | SystemExit):
                 raise _failed(path, error) from error
             raise
     return sys.modules[name]
@@ -71,11 +71,11 @@ def _called(function: Callable[[], object], path: str) -> object:
         return function()
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(Path(path), error) from error
 
 
-def _failed(path: Path, error: Exception) -> InputError:
+def _failed(path: Path, error: BaseException) -> InputError:
     """One line that says where in the file it was."""
     line, trace = None, error.__traceback__
     while trace is not None:

@@ -171,6 +171,11 @@ class Task(Objective):
         """The heads that the task adds to a model of that width."""
         return None
 
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """What the outputs of the heads stand for, where the data say; a run keeps their order."""
+        return ()
+
     def stages(self) -> tuple[Stage, ...]:
         """What is learnt one after another; the task itself comes last."""
         return (Stage(objective=self),)

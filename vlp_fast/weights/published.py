@@ -77,11 +77,14 @@ def check_weights_file(path: Path, option: str) -> None:
     Raises:
         InputError: with the system's reason.
     """
-    check_file(path, option, f"a state dict (.pth or .safetensors){_whence(path.name)}")
+    check_file(path, option, f"a run folder or a state dict (.pth, .safetensors){_whence(path)}")
 
 
-def _whence(name: str) -> str:
+def _whence(path: Path) -> str:
     """Where a file of that name, or the one that is probably meant, is from."""
+    name = path.name
+    if path.parent.name == "runs":  # where the downstream recipes look for their pre-training
+        return f"; `vlp-fast train {name}` makes this run, --init alone starts from random weights"
     files = {entry.file: entry for entry in PUBLISHED}
     near = [name] if name in files else difflib.get_close_matches(name, files, n=1, cutoff=0.6)
     if not near:

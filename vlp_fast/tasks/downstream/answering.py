@@ -51,6 +51,11 @@ class Answering(SampleTask):
         """As many as the map has."""
         return len(self.answer_map)
 
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """The answers in their order, which a model's outputs have."""
+        return self.answer_map.names
+
     def check(self) -> None:
         """Some answer of the data is in the map, or nothing could be learnt."""
         questions: Sequence[Any] = self.train.samples

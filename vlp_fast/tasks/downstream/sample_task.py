@@ -31,6 +31,9 @@ from vlp_fast.tasks.sequences import Sequences, lay_out
 from vlp_fast.tasks.step import StepOutput
 from vlp_fast.tasks.task import Figures, Learner, Task
 
+DRAWS = 64
+"""Of another sample, to find one of other pictures."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleInputs(Sequences):
@@ -181,8 +184,11 @@ class SampleTask(Task):
     def figures(self, held_out: HeldOut) -> Figures:
         """Losses where answers are known, and the task's own score: each sample counts once.
 
-        One whose picture is broken is answered as it would be handed in.
+        One whose picture is broken is answered as it would be handed in. There are none of a split
+        whose answers are not public.
         """
+        if not self.has_truth:
+            return {}
         averages, score, samples = Averages(), self.score(), self.held_out.samples
         for output, answers in self.answered(held_out):
             if any(self.truth(samples[index]) is not None for index in answers):
@@ -210,7 +216,7 @@ class SampleTask(Task):
         asked = samples[example.asked]
         draw = generator(self.setup.seed, 0, example.asked, "other pictures")
         pictures = example.pictures
-        for index in draw.permutation(len(samples)).tolist():
+        for index in draw.integers(len(samples), size=DRAWS).tolist():
             if set(asked.images).isdisjoint(samples[index].images):
                 pictures = self.held_out_examples.load(index, 0).pictures
                 break
@@ -228,6 +234,21 @@ class SampleTask(Task):
             )
         found = {i: self.usual if answer is None else answer for i, answer in answers.items()}
         self.write(path, {samples[index].key: answer for index, answer in found.items()})
+
+    @cached_property
+    def has_truth(self) -> bool:
+        """Whether anybody says the right answer to a held-out sample."""
+        return any(self.truth(sample) is not None for sample in self.held_out.samples)
+
+    def notes(self) -> dict[str, list[str]]:
+        """That there are no figures, where nobody says the right answers."""
+        if self.has_truth:
+            return super().notes()
+        unknown = (
+            f"the files do not say the right answers of {self.held_out.name}, and there are no "
+            "figures of it; `vlp-fast submit` writes a run's own for the server"
+        )
+        return {"train": [], "held out": [unknown]}
 
     @cached_property
     def usual(self) -> Any:
