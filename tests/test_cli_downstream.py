@@ -42,7 +42,7 @@ def words_of(task: str, system: str, world: Path, folder: Path) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("task", "figure", "split"),
-    [("vqa", "vqa_yes_no", "test"), ("nlvr2", "consistency", "test1"), ("ve", "accuracy", "test")],
+    [("vqa", "vqa_yes_no", "test"), ("nlvr2", "consistency", "test"), ("ve", "accuracy", "test")],
 )
 def test_from_pre_training_to_a_file_of_answers(
     call: Call, system: str, pretrained: Path, small_world: Path, tmp_path: Path,

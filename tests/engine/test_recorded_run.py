@@ -34,7 +34,7 @@ def test_overridden_values_survive_the_round_trip(tmp_path: Path) -> None:
         run_dir=tmp_path,
         data=replace(run.data, root=Path("a/b"), vocabulary=Path("v.txt"), shorter=None),
         model=replace(run.model, revival=0.5),
-        train=replace(run.train, backbone_weights=Path("w.pth")),
+        init=(Path("w.pth"),),
     )
     write_json(tmp_path / "run.json", recorded(run))
     assert restore_run(tmp_path) == run

@@ -34,7 +34,9 @@ def run(words: list[str]) -> int:
     if asked.out is None:
         raise InputError("--out FILE is missing: where the answers are written")
     check_output(asked.out, "--out")
-    experiment = restore(replace(asked, images=asked.images or 10**9, split=asked.split or "test"))
+    if asked.images:
+        raise InputError("a split is handed in whole: leave --images out")
+    experiment = restore(replace(asked, images=10**9, split=asked.split or "test"))
     from vlp_fast.engine.evaluator import submit
 
     submit(experiment, asked.out, note)

@@ -235,7 +235,7 @@ class SampleTask(Task):
         found = {i: self.usual if answer is None else answer for i, answer in answers.items()}
         self.write(path, {samples[index].key: answer for index, answer in found.items()})
 
-    @cached_property
+    @property
     def has_truth(self) -> bool:
         """Whether anybody says the right answer to a held-out sample."""
         return any(self.truth(sample) is not None for sample in self.held_out.samples)
