@@ -176,13 +176,17 @@ def test_make_answers(questions_folder: Path, call: Callable[..., Any]) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out == f"2 answers to 20 questions of train+val in {out}\n"
     assert read_answer_map(out).names == ("no", "yes")
-    call("data", "make-answers", questions_folder, out, "--split", "train", "--fewest", "1")
-    assert read_answer_map(out).names == ("yes", "rare")
+    other = questions_folder / "other.json"
+    call("data", "make-answers", questions_folder, other, "--split", "train", "--fewest", "1")
+    assert read_answer_map(other).names == ("yes", "rare")
 
 
 def test_make_answers_refuses(questions_folder: Path, call: Callable[..., Any]) -> None:
+    old = questions_folder / "old.json"
+    old.write_text("old")
+    call("data", "make-answers", questions_folder, old).assert_refused("is there already")
+    assert old.read_text() == "old"
     out = questions_folder / "answers.json"
-    out.write_text("old")
     call("data", "make-answers", questions_folder, out, "--fewest", "10").assert_refused(
         "of 10 of 20 answered questions"
     )
@@ -190,8 +194,8 @@ def test_make_answers_refuses(questions_folder: Path, call: Callable[..., Any]) 
     call("data", "make-answers", questions_folder, out).assert_refused("val2014_annotations.json")
     call("data", "make-answers", questions_folder / "none", out).assert_refused("no such folder")
     call("data", "make-answers", questions_folder).assert_refused("make-answers --help")
-    assert out.read_text() == "old"
+    assert not out.exists()
     assert call("data", "make-answer", questions_folder, out).code == 2
-    call("data", "make-answers", questions_folder, out / "x", "--split", "train").assert_refused(
-        out
+    call("data", "make-answers", questions_folder, old / "x", "--split", "train").assert_refused(
+        old
     )
