@@ -2,7 +2,8 @@
 
 `compile_once.py FOLDER COMPILER ...` copies from FOLDER what was compiled with the same options
 from the same source and the same headers of its own, whatever their paths. Those of the system do
-not change meanwhile. It compiles without optimisation: here a build is tested, not its speed.
+not change meanwhile. It compiles without optimisation: here a build is tested, not its speed; the
+one that tests run on is optimised.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 def main(folder: Path, command: list[str]) -> int:
     """Run the compiler, or do without; its exit code."""
-    command = ["-O0" if word in ("-O2", "-O3") else word for word in command]
+    command = [word for word in command if word not in ("-O2", "-O3") and "lto" not in word]
     if "-c" not in command or "-o" not in command:
         return subprocess.run(command).returncode
     out = Path(command[command.index("-o") + 1])
