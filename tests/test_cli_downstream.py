@@ -40,9 +40,22 @@ def words_of(task: str, system: str, world: Path, folder: Path) -> list[Any]:
     return ["train", f"{task}_{system}_tiny", "--data.root", root, "--run-dir", folder, *QUICK]
 
 
+TASKS = [
+    ("vqa", "vqa_yes_no", "test"),
+    ("nlvr2", "consistency", "test"),
+    ("ve", "accuracy", "test"),
+]
+OTHERS = TASKS[1:]  # which do the same with either system, as the tests of tasks show
+
+
 @pytest.mark.parametrize(
-    ("task", "figure", "split"),
-    [("vqa", "vqa_yes_no", "test"), ("nlvr2", "consistency", "test"), ("ve", "accuracy", "test")],
+    ("system", "task", "figure", "split"),
+    [
+        *(("soho", *task) for task in TASKS),
+        ("e2e_vlp", *TASKS[0]),
+        *(pytest.param("e2e_vlp", *task, marks=pytest.mark.exhaustive) for task in OTHERS),
+    ],
+    indirect=["system"],
 )
 def test_from_pre_training_to_a_file_of_answers(
     call: Call, system: str, pretrained: Path, small_world: Path, tmp_path: Path,
