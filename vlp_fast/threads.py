@@ -15,12 +15,12 @@ def wait_passively() -> None:
     """Let threads sleep where they wait, unless the environment says otherwise.
 
     By default they spin for milliseconds, and where another process has their core, each of the
-    thousands of sums and products in a step waits until it is given back. Two threads that added to
-    100,000 numbers took 40 us in the median if they slept and 140 ms if they span, on two cores
-    with ten busy processes (2026-11-30, torch 2.11); alone, spinning saves 17 us of 30. Beside one
-    other process on two cores it multiplied the time of a criterion by 8, from 26 ms to 213 ms
-    (2026-11-21). Two OpenMP runtimes in one process, PyTorch's and a compiled graph's, spin against
-    each other.
+    thousands of sums and products in a step waits until it is given back. No setting has both.
+    Images a second of `soho_tiny` on two cores, alone and beside `yes` (2026-11-30, torch 2.11, EPYC,
+    medians): spinning 54 and less than 2, `GOMP_SPINCOUNT=10000` 46 and 14, asleep 31 and 30, one
+    thread 40 and 43. So a machine that is shared runs small models best by `OMP_NUM_THREADS=1`, as
+    `make pretrain` does, and one that is not by `GOMP_SPINCOUNT=300000`; larger steps depend less
+    on either.
     """
     if "torch" not in sys.modules and not any(name in os.environ for name in CHOICES):
         os.environ[POLICY] = "passive"

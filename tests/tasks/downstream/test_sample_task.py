@@ -56,6 +56,18 @@ def test_the_cnn_sees_a_picture_once_whatever_is_asked_of_it(build: Build, model
 
 
 @BOTH
+@ALL
+def test_other_pixels_are_another_answer(build: Build, name: str, model: str) -> None:
+    task = build(name, model)
+    (example,) = shown(task, 0)
+    for place, picture in enumerate(example.pictures):
+        other = replace(picture, image=picture.image.flip(2) + 0.5)
+        pictures = (*example.pictures[:place], other, *example.pictures[place + 1 :])
+        changed = replace(example, pictures=pictures)
+        assert (logits(task, [example]) - logits(task, [changed])).abs().max() > 1e-4
+
+
+@BOTH
 def test_left_and_right_are_told_apart_by_their_order(build: Build, model: str) -> None:
     task = build("nlvr2", model)
     (example,) = shown(task, 0)
