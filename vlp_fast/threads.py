@@ -16,11 +16,11 @@ def wait_passively() -> None:
 
     By default they spin for milliseconds, and where another process has their core, each of the
     thousands of sums and products in a step waits until it is given back. No setting has both.
-    Images a second of `soho_tiny` on two cores, alone and beside `yes` (2026-11-30, torch 2.11, EPYC,
-    medians): spinning 54 and less than 2, `GOMP_SPINCOUNT=10000` 46 and 14, asleep 31 and 30, one
-    thread 40 and 43. So a machine that is shared runs small models best by `OMP_NUM_THREADS=1`, as
-    `make pretrain` does, and one that is not by `GOMP_SPINCOUNT=300000`; larger steps depend less
-    on either.
+    Images a second of `soho_tiny` on two cores, alone and beside `yes` (2026-11-30, torch 2.11,
+    EPYC, medians): spinning 54 and less than 2, `GOMP_SPINCOUNT=10000` 46 and 14, asleep 31 and
+    30, one thread 40 and 43. So a machine that is shared runs small models best by
+    `OMP_NUM_THREADS=1`, as `make pretrain` does, and one that is not by
+    `GOMP_SPINCOUNT=300000`; larger steps depend less on either.
     """
     if "torch" not in sys.modules and not any(name in os.environ for name in CHOICES):
         os.environ[POLICY] = "passive"
