@@ -10,6 +10,7 @@ the totals of its Table 5 within 1.4 M, and DETR's shapes), `_12h` (12 heads of 
 """
 
 import difflib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -76,7 +77,7 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(ABC):
     """What the configurations of both models have.
 
     Attributes:
@@ -91,9 +92,9 @@ class ModelConfig:
     vocab_size: FromData = 30522
     max_positions: int = 512
 
+    @abstractmethod
     def build(self) -> "VisionLanguageModel":
         """Builds the model, with random weights."""
-        raise NotImplementedError(f"{type(self).__name__}: a configuration builds its model")
 
     def sized(self, *, vocab_size: int, num_classes: int, num_attributes: int) -> Self:
         """Returns the configuration with the sizes that come from the data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,16 +15,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskConfig:
+class TaskConfig(ABC):
     """Settings of what a run learns; the base of every task's."""
 
+    @abstractmethod
     def build(self, setup: TaskSetup) -> Task:
         """Read the data, fix the model's sizes by it, and build the task with its model.
 
         Raises:
             InputError: whatever is wrong with the data or the settings, in one line.
         """
-        raise NotImplementedError(f"{type(self).__name__}: a task's settings build the task")
 
 
 @dataclass(frozen=True, kw_only=True)
