@@ -29,13 +29,13 @@ class AveragePrecision:
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self._class_names = class_names
-        self._images: dict[int, tuple[int, int]] = {}
+        self._images: dict[int | str, tuple[int, int]] = {}
         self._truth: list[dict[str, Any]] = []
         self._found: list[dict[str, Any]] = []
 
     def add(
         self,
-        image_ids: Sequence[int],
+        image_ids: Sequence[int | str],
         image_sizes: Sequence[tuple[int, int]],
         truth: Sequence[tuple[np.ndarray, np.ndarray]],
         found: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
@@ -81,7 +81,7 @@ class AveragePrecision:
         return {"ap": float(score.stats[0]), "ap50": float(score.stats[1])}
 
     def _entries(
-        self, image_id: int, boxes: np.ndarray, labels: np.ndarray
+        self, image_id: int | str, boxes: np.ndarray, labels: np.ndarray
     ) -> list[dict[str, Any]]:
         """COCO's records of (x1, y1, x2, y2) boxes in [0, 1]: x, y, width, height in pixels."""
         height, width = self._images[image_id]

@@ -12,6 +12,7 @@ grounding.py            does the model use the picture?
 itm.py                  own and foreign captions
 mlm.py                  masked words
 mvm.py                  masked visual codes
+pairs.py                what both batches hold
 picture.py              words, boxes, captions and codes in report.png
 pretraining.py          what both have in common
 soho.py                 SOHO: words, visual codes, matching

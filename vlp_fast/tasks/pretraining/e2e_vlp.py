@@ -18,13 +18,12 @@ from vlp_fast.data.randomness import generator
 from vlp_fast.metrics.average_precision import AveragePrecision, is_available
 from vlp_fast.models.e2e_vlp import E2EVLP, Detections
 from vlp_fast.ops import Targets
-from vlp_fast.ops.grid import Grid
 from vlp_fast.ops.packing import Packing, make_packing, select_sequences
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.encoding import encode_images
 from vlp_fast.tasks.held_out import HeldOut
-from vlp_fast.tasks.images import Sizes, batch_images
-from vlp_fast.tasks.inputs import Inputs, flat
+from vlp_fast.tasks.images import batch_images
+from vlp_fast.tasks.inputs import flat
 from vlp_fast.tasks.pretraining.captioning import shift, until_end
 from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig
 from vlp_fast.tasks.pretraining.crowded import crowded
@@ -38,6 +37,7 @@ from vlp_fast.tasks.pretraining.detection import (
     truth,
 )
 from vlp_fast.tasks.pretraining.itm import draw_own_captions
+from vlp_fast.tasks.pretraining.pairs import Pairs
 from vlp_fast.tasks.pretraining.picture import draw_words_and_boxes
 from vlp_fast.tasks.pretraining.pretraining import Pretraining
 from vlp_fast.tasks.pretraining.texts import chosen_rows
@@ -46,17 +46,12 @@ from vlp_fast.tasks.task import Figures, Learner
 
 
 @dataclass(frozen=True, kw_only=True)
-class E2EVLPInputs(Inputs):
+class E2EVLPInputs(Pairs):
     """One step's tensors. B images, 2B sequences: joint first, then image-only.
 
     Attributes:
-        images: (B, 3, H, W) float32, zero-padded.
-        image_sizes: valid (height, width) of each, in pixels.
-        grid: valid cells of the B feature maps.
         packing: the 2B sequences.
         text_ids: (sum L,) int64 of the B joint sequences.
-        masked_rows: (M,) packed rows of the words to predict (matching pairs only).
-        masked_targets: (M,) the words.
         is_matched: (B,) int64, 1 where the text belongs to the image.
         targets: the boxes.
         detection_rows: rows of the B sequences that detection reads.
@@ -64,18 +59,8 @@ class E2EVLPInputs(Inputs):
         image_rows: rows of the B image-only sequences.
         image_packing: their packing.
         caption_ids, caption_targets, caption_packing: what the decoder reads and answers.
-        image_ids: identities, for evaluation.
-        problems: what was wrong with the samples, for the log.
     """
 
-    images: Tensor
-    image_sizes: Sizes
-    grid: Grid
-    packing: Packing
-    text_ids: Tensor
-    masked_rows: Tensor
-    masked_targets: Tensor
-    is_matched: Tensor
     targets: Targets
     detection_rows: Tensor
     detection_packing: Packing
@@ -84,8 +69,6 @@ class E2EVLPInputs(Inputs):
     caption_ids: Tensor
     caption_targets: Tensor
     caption_packing: Packing
-    image_ids: tuple[int, ...]
-    problems: tuple[str, ...]
 
 
 class E2EVLPPretraining(Pretraining):

@@ -22,16 +22,16 @@ from vlp_fast.errors import InputError
 from vlp_fast.layers.perplexity import perplexity
 from vlp_fast.models.config import SohoConfig
 from vlp_fast.models.soho import Soho
-from vlp_fast.ops.grid import Grid
-from vlp_fast.ops.packing import Packing, make_packing
+from vlp_fast.ops.packing import make_packing
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.held_out import HeldOut, Runtime
-from vlp_fast.tasks.images import Sizes, batch_images
+from vlp_fast.tasks.images import batch_images
 from vlp_fast.tasks.inputs import Inputs, flat
 from vlp_fast.tasks.pretraining.codebook import start_codebook
 from vlp_fast.tasks.pretraining.config import SohoPretrainingConfig
 from vlp_fast.tasks.pretraining.itm import draw_own_captions
 from vlp_fast.tasks.pretraining.mvm import masked_code_accuracy, masked_code_loss
+from vlp_fast.tasks.pretraining.pairs import Pairs
 from vlp_fast.tasks.pretraining.picture import draw_words_and_codes
 from vlp_fast.tasks.pretraining.pretraining import Pretraining
 from vlp_fast.tasks.pretraining.texts import chosen_rows
@@ -40,38 +40,21 @@ from vlp_fast.tasks.task import Figures, Learner
 
 
 @dataclass(frozen=True, kw_only=True)
-class SohoInputs(Inputs):
+class SohoInputs(Pairs):
     """One step's tensors. B images, S sequences: image after image, own texts first.
 
     Attributes:
-        images: (B, 3, H, W) float32, zero-padded.
-        image_sizes: valid (height, width) of each, in pixels.
-        grid: valid cells of the B maps that enter the dictionary.
         packing: the S sequences.
         text_ids: (sum L,) int64.
-        masked_rows: (M,) packed rows of the words to predict (matching pairs only).
-        masked_targets: (M,) the words.
         is_matched: (S,) int64.
         noise: (P,) uniform in [0, 1), decides which label of each image is masked.
         code_rows: packed rows of the grid cells of the matching sequences.
         code_cells: the cell that each of them shows.
-        image_ids: identities, for evaluation.
-        problems: what was wrong with the samples, for the log.
     """
 
-    images: Tensor
-    image_sizes: Sizes
-    grid: Grid
-    packing: Packing
-    text_ids: Tensor
-    masked_rows: Tensor
-    masked_targets: Tensor
-    is_matched: Tensor
     noise: Tensor
     code_rows: Tensor
     code_cells: Tensor
-    image_ids: tuple[int, ...]
-    problems: tuple[str, ...]
 
 
 class SohoPretraining(Pretraining):
