@@ -1,4 +1,4 @@
-"""From a record to an example: decode, resize, normalise, place the boxes.
+"""From a record to an example: decode, resize, place the boxes.
 
 An image that cannot be read is replaced by another one, drawn from (seed, epoch, index), and the
 example says so. It is never left out: batches keep their size and steps their meaning. A data set
@@ -28,7 +28,7 @@ from vlp_fast.data.images import (
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset, Record
-from vlp_fast.data.transforms import normalise, resize, resized
+from vlp_fast.data.transforms import resize, resized
 from vlp_fast.errors import InputError
 
 REPLACEMENTS = 64
@@ -44,7 +44,7 @@ class Example:
     Attributes:
         index: of the record that is shown, in its data set.
         image_id: of that record.
-        image: (3, H, W) float32, normalised.
+        image: (3, H, W) uint8 RGB.
         captions: of that record.
         boxes: (n, 4) float32, (cx, cy, w, h) in [0, 1] of the image.
         labels: (n,) int64.
@@ -135,7 +135,7 @@ class ImageLoader:
         record = self._dataset.records[index]
         with memory_for(record.path):
             pixels, boxes, size = self._decoded(index, epoch)
-            image = normalise(resize(pixels, size))
+            image = resize(pixels, size)
         placed = slice(len(boxes))  # all, or none
         return Example(
             index=index,

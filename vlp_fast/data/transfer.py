@@ -5,7 +5,7 @@ and sockets with names lie under TMPDIR, which may be too long for one. Here a v
 a file without a name, and its descriptor sent over a socket that both processes inherited. A file
 is written whole before anything is sent: what fails, fails in the sender, which can still say so.
 
-Tensors arrive contiguous, bit for bit, writable and alone in their memory.
+Tensors arrive bit for bit, writable and alone in their memory; images stay channels last.
 """
 
 from __future__ import annotations
@@ -119,9 +119,12 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if type(value) is not Tensor:
             return NotImplemented
-        flat = value.contiguous().reshape(-1).view(torch.uint8)
-        return _tensor, (flat.numpy(), value.dtype, tuple(value.shape))
+        is_image = value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
+        rows = value.permute(0, 2, 3, 1) if is_image else value.contiguous()
+        flat = rows.reshape(-1).view(torch.uint8)
+        return _tensor, (flat.numpy(), value.dtype, tuple(rows.shape), is_image)
 
 
-def _tensor(raw: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-    return torch.from_numpy(raw).view(dtype).reshape(shape)
+def _tensor(raw: Any, dtype: torch.dtype, shape: tuple[int, ...], is_image: bool) -> Tensor:
+    rows = torch.from_numpy(raw).view(dtype).reshape(shape)
+    return rows.permute(0, 3, 1, 2) if is_image else rows

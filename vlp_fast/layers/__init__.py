@@ -16,6 +16,7 @@ late_warning.py             warnings about the device that come one step later
 matching.py                 HungarianMatcher
 padding.py                  padded sequences as packed ones
 perplexity.py               how evenly codes are used
+pixels.py                   bytes to what the CNN takes
 positions.py                positions as sums of table rows
 processes.py                what a dictionary needs of other processes
 projections.py              q, k and v as nn.MultiheadAttention has them

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vlp_fast.layers.pixels import normalised, padding_mask
 from vlp_fast.layers.residual_block import (
     BasicBlock,
     Bottleneck,
@@ -116,17 +117,21 @@ class ResNet(nn.Module):
         """Computes the feature map of a padded batch.
 
         Args:
-            images: (B, 3, H, W) float, normalised, zero where padded (bottom and right).
-            sizes: the images' own (height, width) in pixels, host integers; read by `remask` only.
+            images: (B, 3, H, W), padded at the bottom and the right: uint8 RGB, which is normalised
+                here, or float, normalised and zero in the padding.
+            sizes: the images' own (height, width) in pixels, host integers; needed for uint8 and
+                for `remask`.
 
         Returns:
             (B, out_channels, ceil(H / stride), ceil(W / stride)). Cells beyond `feature_size` of an
             image are padding, and not zero.
 
         Raises:
-            ValueError: if `remask` is on and sizes are missing or do not fit the batch.
+            ValueError: if sizes are needed and missing, or do not fit the batch.
         """
         padding = self._padding(images, sizes)
+        if images.dtype == torch.uint8:
+            images = normalised(images, () if sizes is None else sizes)
         x = self.bn1(self.conv1(zero_padding(images, padding))).relu()
         padding = halve_padding(padding)
         if self.maxpool is not None:
@@ -206,17 +211,6 @@ class ResNet(nn.Module):
         if all(tuple(size) == map_size for size in sizes):
             return None
         return padding_mask(sizes, map_size, images.device)
-
-
-def padding_mask(
-    sizes: Sequence[tuple[int, int]], map_size: tuple[int, int], device: torch.device
-) -> Tensor:
-    """Returns (B, 1, H, W) bool, True beyond each (height, width); map_size is (H, W)."""
-    # non_blocking: a copy of host integers must not wait for the device.
-    limits = torch.tensor(sizes, device="cpu").to(device, non_blocking=True)[:, :, None, None]
-    rows = torch.arange(map_size[0], device=device)[:, None]
-    columns = torch.arange(map_size[1], device=device)
-    return (rows >= limits[:, :1]) | (columns >= limits[:, 1:])
 
 
 def resnet(depth: int, *, norm: Norm = "frozen", remask: bool = False) -> ResNet:

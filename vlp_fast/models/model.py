@@ -61,7 +61,8 @@ class VisionLanguageModel(nn.Module, ABC):
         """Look at images.
 
         Args:
-            images: (B, 3, H, W) float, normalised, zero-padded at the bottom and the right.
+            images: (B, 3, H, W), padded at the bottom and the right: uint8 RGB, or float,
+                normalised and zero in the padding.
             grid: valid cells, made from `grid_sizes`.
             image_sizes: (height, width) of each image, in pixels.
             codes: SOHO: the codes of its dictionary, as in pre-training, or the features in front

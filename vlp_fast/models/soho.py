@@ -26,9 +26,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlp_fast.layers.backbone import ResNet, padding_mask
+from vlp_fast.layers.backbone import ResNet
 from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
 from vlp_fast.layers.heads import MaskedLanguageHead, MatchingHead
+from vlp_fast.layers.pixels import padding_mask
 from vlp_fast.layers.transformer import Encoder, LayerConfig, make_encoder
 from vlp_fast.layers.visual_dictionary import VisualDictionary
 from vlp_fast.models.backbone import build_backbone
@@ -146,7 +147,8 @@ class Soho(VisionLanguageModel):
         """Looks at images: their `VisualTokens`, or the features in front of the dictionary alone.
 
         Args:
-            images: (B, 3, H, W) float, normalised, zero-padded at the bottom and the right.
+            images: (B, 3, H, W), padded at the bottom and the right: uint8 RGB, or float,
+                normalised and zero in the padding.
             grid: valid cells, made from `grid_sizes`.
             image_sizes: (height, width) of each image, in pixels.
             codes: False leaves the dictionary alone, as downstream tasks do (section 4.2).
@@ -160,7 +162,8 @@ class Soho(VisionLanguageModel):
         """Computes visual tokens, and updates the dictionary in training.
 
         Args:
-            images: (B, 3, H, W) float, normalised, zero-padded at the bottom and the right.
+            images: (B, 3, H, W), padded at the bottom and the right: uint8 RGB, or float,
+                normalised and zero in the padding.
             grid: valid cells, made from `grid_sizes`.
             image_sizes: (height, width) of each image, in pixels.
 

@@ -25,7 +25,7 @@ def batch_images(
         model: that is to see them: its padding, and how many pixels make a cell.
 
     Returns:
-        (B, 3, H, W) float32 images, zero-padded; the valid size of each in pixels; the grid.
+        (B, 3, H, W) uint8 images, padded; the valid size of each in pixels; the grid.
     """
     images, sizes = pad_images([e.image for e in examples], multiple=model.pad_multiple)
     return images, sizes, make_grid(*model.grid_sizes(sizes, (images.size(2), images.size(3))))

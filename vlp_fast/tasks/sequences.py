@@ -21,7 +21,7 @@ class Sequences(Inputs):
     """B pictures and S texts, each about one of them; a task adds what it needs besides.
 
     Attributes:
-        images: (B, 3, H, W) float32, zero-padded.
+        images: (B, 3, H, W) uint8 RGB, padded.
         image_sizes: valid (height, width) of each, in pixels.
         grid: valid cells of the B feature maps.
         packing: the S sequences of text and picture.

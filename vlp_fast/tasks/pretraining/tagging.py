@@ -31,7 +31,7 @@ class TaggingInputs(Inputs):
     """One step's tensors.
 
     Attributes:
-        images: (B, 3, H, W) float32, zero-padded.
+        images: (B, 3, H, W) uint8 RGB, padded.
         image_sizes: valid (height, width) of each, in pixels.
         grid: valid cells of the B feature maps.
         words: (n,) int64, the words of all captions; one may be listed more than once.
