@@ -73,6 +73,11 @@ $(WORLD): | .venv/native
 	@touch $@
 
 # Extra [dev], and the build requirements outside of pip's isolation, for `make ext`.
+.venv/dali: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install -c constraints.txt "$$($(BIN)/python -c "import tomllib; \
+	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['dali'])")"
+	@touch $@
+
 .venv/tools: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -c "import tomllib; \
 	project = tomllib.load(open('pyproject.toml', 'rb')); \

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vlp_fast.data.examples import ImageLoader
-from vlp_fast.data.images import read_size
+from vlp_fast.data.header import read_size
 from vlp_fast.data.records import Dataset, Record
 from vlp_fast.data.sources import load_dataset
 from vlp_fast.errors import InputError

@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from vlp_fast.data import images
+from vlp_fast.data.broken_image import BrokenImage, memory_for
 from vlp_fast.data.examples import ImageLoader
-from vlp_fast.data.images import BrokenImage, read_image, read_size, upright_boxes
+from vlp_fast.data.header import read_size
+from vlp_fast.data.images import read_image
 from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.upright import upright_boxes
 from vlp_fast.errors import InputError
 
 XMP = (
@@ -180,6 +182,6 @@ def test_resizing_out_of_memory_names_the_file(
 def test_other_errors_of_torch_stay_bugs() -> None:
     with (
         pytest.raises(RuntimeError, match="must match"),
-        images.memory_for(Path("a.png")),
+        memory_for(Path("a.png")),
     ):
         torch.zeros(2) + torch.zeros(3)

@@ -11,7 +11,10 @@ import pytest
 import torch
 from PIL import Image, ImageFile, ImageOps
 
-from vlp_fast.data.images import BrokenImage, Picture, read_image, read_size, upright_boxes
+from vlp_fast.data.broken_image import BrokenImage
+from vlp_fast.data.header import read_size
+from vlp_fast.data.images import Picture, read_image
+from vlp_fast.data.upright import upright_boxes
 
 GRADIENT = np.stack(
     np.broadcast_arrays(np.arange(0, 240, 10)[:, None], np.arange(0, 256, 8)[None, :], 77), axis=-1

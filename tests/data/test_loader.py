@@ -18,14 +18,15 @@ from vlp_fast.data.loader import Loader
 from vlp_fast.data.order import EvaluationOrder, SampleOrder
 from vlp_fast.data.records import Dataset, Record
 from vlp_fast.data.sources import load_dataset
-from vlp_fast.data.transforms import pad_images, resize
+from vlp_fast.data.transforms import canvas_of, pad_images, resize
 from vlp_fast.errors import InputError
 
 Batch = tuple[torch.Tensor, tuple[tuple[int, int], ...], list[int], list[str | None]]
 
 
 def collate(examples: list[Example], epoch: int, step: int) -> Batch:
-    images, sizes = pad_images([example.image for example in examples])
+    sizes = tuple(example.size for example in examples)
+    images = pad_images([example.pixels for example in examples], canvas_of(sizes))
     return images, sizes, [e.index for e in examples], [e.problem for e in examples]
 
 

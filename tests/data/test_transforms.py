@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlp_fast.data.transforms import pad_images, resize, resized
+from vlp_fast.data.transforms import canvas_of, pad_images, resize, resized
 
 SIDE = st.integers(1, 20000)
 
@@ -55,12 +55,13 @@ def test_resizing_averages_what_it_shrinks() -> None:
 
 def test_padding_is_zero_and_at_the_right_and_bottom() -> None:
     images = [torch.full((3, 2, 5), 1).byte(), torch.full((3, 4, 3), 2).byte()]
-    batch, sizes = pad_images(images)
-    assert sizes == ((2, 5), (4, 3))
+    sizes = ((2, 5), (4, 3))
+    batch = pad_images(images, canvas_of(sizes))
     assert batch.shape == (2, 3, 4, 5)
     assert batch.dtype == torch.uint8
     assert batch.is_contiguous(memory_format=torch.channels_last)
     for row, image, (h, w) in zip(batch, images, sizes, strict=True):
         assert torch.equal(row[:, :h, :w], image)
         assert row.sum() == image.sum()
-    assert pad_images(images, multiple=8)[0].shape == (2, 3, 8, 8)
+    assert canvas_of(sizes, 8) == (8, 8)
+    assert canvas_of(((16, 8), (9, 17)), 8) == (16, 24)

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from vlp_fast.data import transfer
+from vlp_fast.data.ahead import ahead
 from vlp_fast.data.examples import Example
 from vlp_fast.data.loader import Loader, _pinned
 from vlp_fast.data.order import EvaluationOrder
@@ -184,7 +185,8 @@ def test_workers_heed_no_signal_but_end_when_they_are_closed() -> None:
 
 LIMITED = """
 import resource, sys, torch
-from vlp_fast.data.loader import Loader
+from vlp_fast.data.ahead import ahead
+from vlp_fast.data.loader import Loader, _pinned
 from vlp_fast.data.order import EvaluationOrder
 from vlp_fast.errors import InputError
 
@@ -309,9 +311,9 @@ def test_values_are_pinned_one_ahead_in_another_thread() -> None:
         yield from map(Batch, range(3))
         raise ZeroDivisionError
 
-    found = _pinned(values(), 4)
+    found = ahead(map(_pinned, values()), 4)
     assert [next(found) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ZeroDivisionError):
         next(found)
-    assert list(_pinned(map(Batch, range(3)), 3)) == [0, 1, 2]
+    assert list(ahead(map(_pinned, map(Batch, range(3))), 3)) == [0, 1, 2]
     assert threading.main_thread() not in threads

@@ -1,28 +1,38 @@
 """From files to tensors: annotation layouts, images, text, sample order. Imports no model.
 
-answers.py      the answers of VQA and how right each is
-cache.py        decoded images in memory, shared by workers
-config.py       DataConfig
-examples.py     from a record to an example; broken images replaced
-fingerprint.py  whether data are those of another time
-first_look.py   whether most images of a data set are broken
-given_paths.py  paths looked at before anything is imported
-images.py       image files to upright 8-bit RGB
-leak.py         held-out pictures that are training pictures
-loader.py       steps from worker processes, stateless
-mixture.py      several data sets as one
-order.py        which samples a step shows
-printable.py    text that no terminal obeys
-randomness.py   draws keyed by seed, epoch, sample and purpose
-records.py      Record and Dataset
+ahead.py          values made one ahead, in a thread
+answers.py        the answers of VQA and how right each is
+broken_image.py   the error of images that cannot be shown
+cache.py          decoded images in memory, shared by workers
+config.py         DataConfig
+dali_loader.py    steps whose images DALI decodes
+dali_pipeline.py  files of a batch in, padded pixels out
+decoder.py        which of the two decodes
+encoded.py        images that are decoded with their batch
+examples.py       from a record to an example; broken images replaced
+fingerprint.py    whether data are those of another time
+first_look.py     whether most images of a data set are broken
+given_paths.py    paths looked at before anything is imported
+header.py         what an image file says of itself
+images.py         image files to upright 8-bit RGB
+leak.py           held-out pictures that are training pictures
+loader.py         steps from worker processes, stateless
+mixture.py        several data sets as one
+order.py          which samples a step shows
+parts.py          values of one type inside of records
+printable.py      text that no terminal obeys
+randomness.py     draws keyed by seed, epoch, sample and purpose
+records.py        Record and Dataset
 sample_loader.py  from a sample to its pictures
-samples.py      questions, statements, hypotheses about pictures
-sources/        annotation layouts as published
-split_pair.py    what of each folder is trained and measured on
-submissions/    files of answers for servers and official scripts
-tokenizer.py    WordPiece, given or trained
-transfer.py     values from one process to another
-transforms.py   resize, normalise, pad
-worker.py       a process that loads
-world/          the drawn world
+samples.py        questions, statements, hypotheses about pictures
+sources/          annotation layouts as published
+split_pair.py     what of each folder is trained and measured on
+steps.py          the steps of a range, whoever decodes
+submissions/      files of answers for servers and official scripts
+tokenizer.py      WordPiece, given or trained
+transfer.py       values from one process to another
+transforms.py      resize, pad
+upright.py        pictures and boxes turned as EXIF says
+worker.py         a process that loads
+world/            the drawn world
 """

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlp_fast.data.images import MAX_PIXELS
+from vlp_fast.data.header import MAX_PIXELS
 from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Record
 from vlp_fast.errors import InputError

@@ -12,6 +12,7 @@ from vlp_fast.checks import AT_LEAST_ONE, NOT_NEGATIVE, at_least, check
 
 Layout = Literal["auto", "world", "karpathy", "coco", "visual_genome"]
 Names = Literal["merge", "apart"]
+Decoder = Literal["torchvision", "dali", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,10 @@ class DataConfig:
         attributes_vocabulary: the same for attributes (attributes_vocab.txt).
         missing_images: "error" stops where annotated images have no file, "drop" leaves them out.
         max_pixels: images that declare more in their header are not decoded.
-        num_workers: loading processes; 0 loads in the main process.
+        decoder: of the pictures of training. "dali": NVIDIA's, without loading processes, for a
+            GPU with few cores; "auto": that one where a GPU has fewer than two cores and it is
+            installed.
+        num_workers: loading processes, or threads of DALI; 0 loads in the main process.
         cache: keep images decoded in memory (about 3 bytes a pixel), shared by the workers.
     """
 
@@ -67,6 +71,7 @@ class DataConfig:
     attributes_vocabulary: Path | None = None
     missing_images: Literal["error", "drop"] = "error"
     max_pixels: int = 64_000_000
+    decoder: Decoder = "torchvision"
     num_workers: int = 2
     cache: bool = False
 
@@ -83,6 +88,11 @@ class DataConfig:
         check(self, at_least(3), "max_text_length")
         check(self, AT_LEAST_ONE, "vocabulary_size", "max_pixels")
         check(self, NOT_NEGATIVE, "num_workers")
+        if self.cache and self.decoder == "dali":
+            raise ValueError(
+                "DataConfig: received cache = True with decoder = 'dali', which keeps nothing "
+                "decoded; expected one of the two"
+            )
         for name in ("shorter", "shorter_held_out"):
             if getattr(self, name) == ():
                 raise ValueError(f"DataConfig: received {name} = (), expected None or pixels")

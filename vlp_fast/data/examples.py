@@ -10,25 +10,23 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vlp_fast.data.broken_image import BrokenImage, memory_for
 from vlp_fast.data.cache import ImageCache
+from vlp_fast.data.encoded import EncodedImage, EncodedPicture
 from vlp_fast.data.first_look import refuse_broken
-from vlp_fast.data.images import (
-    MAX_PIXELS,
-    BrokenImage,
-    Picture,
-    memory_for,
-    read_image,
-    upright_boxes,
-)
+from vlp_fast.data.header import MAX_PIXELS
+from vlp_fast.data.images import Picture, read_image
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset, Record
-from vlp_fast.data.transforms import resize, resized
+from vlp_fast.data.transforms import resized
+from vlp_fast.data.upright import Raster, upright_boxes
 from vlp_fast.errors import InputError
 
 REPLACEMENTS = 64
@@ -44,7 +42,7 @@ class Example:
     Attributes:
         index: of the record that is shown, in its data set.
         image_id: of that record.
-        image: (3, H, W) uint8 RGB.
+        image: (3, H, W) uint8 RGB; or a file, where batches are decoded as a whole.
         captions: of that record.
         boxes: (n, 4) float32, (cx, cy, w, h) in [0, 1] of the image.
         labels: (n,) int64.
@@ -54,12 +52,37 @@ class Example:
 
     index: int
     image_id: int
-    image: Tensor
+    image: Tensor | EncodedImage
     captions: tuple[str, ...]
     boxes: Tensor
     labels: Tensor
     attributes: Tensor
     problem: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        if isinstance(self.image, EncodedImage):
+            return self.image.size
+        return self.image.size(1), self.image.size(2)
+
+    @property
+    def pixels(self) -> Tensor:
+        """(3, H, W) uint8 RGB.
+
+        Raises:
+            TypeError: if the image is decoded later, with its batch.
+        """
+        if isinstance(self.image, EncodedImage):
+            raise TypeError(f"{self.image.path.name}: is not decoded yet; read inputs.images")
+        return self.image
+
+
+class Reader(Protocol):
+    """What opens the files of images."""
+
+    def __call__(self, path: Path, *, max_pixels: int = ...) -> Picture | EncodedPicture:
+        """Read a file; raises `BrokenImage`."""
 
 
 class ImageLoader:
@@ -75,6 +98,8 @@ class ImageLoader:
         seed: of the run.
         max_pixels: images that declare more are broken.
         cache: keep decoded images in memory, shared by all workers forked later.
+        reader: opens the files: `read_image`, or an `EncodedReader` where batches are decoded as a
+            whole.
     """
 
     def __init__(
@@ -86,12 +111,14 @@ class ImageLoader:
         seed: int,
         max_pixels: int = MAX_PIXELS,
         cache: bool = False,
+        reader: Reader = read_image,
     ) -> None:
         self._dataset = dataset
         self._shorter = shorter
         self._longer = longer
         self._seed = seed
         self._max_pixels = max_pixels
+        self._reader = reader
         self._cache = ImageCache(dataset.records, max_pixels=max_pixels) if cache else None
 
     def look(self, shown: int | None = None) -> None:
@@ -103,7 +130,7 @@ class ImageLoader:
         Raises:
             InputError: if most of them are broken.
         """
-        refuse_broken(self._dataset, lambda index: self._decoded(index, 0), shown)
+        refuse_broken(self._dataset, lambda index: self._opened(index, 0, read_image), shown)
 
     def load(self, index: int, epoch: int) -> Example:
         """Return the example of a record, or of another if its image is broken.
@@ -134,8 +161,8 @@ class ImageLoader:
         """
         record = self._dataset.records[index]
         with memory_for(record.path):
-            pixels, boxes, size = self._decoded(index, epoch)
-            image = resize(pixels, size)
+            picture, boxes, size = self._opened(index, epoch, self._reader)
+            image = picture.shown(size)
         placed = slice(len(boxes))  # all, or none
         return Example(
             index=index,
@@ -148,42 +175,43 @@ class ImageLoader:
             problem=problem and f"{problem}; {printable(record.path.name)} is shown instead",
         )
 
-    def _decoded(self, index: int, epoch: int) -> tuple[Tensor, np.ndarray, tuple[int, int]]:
-        """The upright pixels, the boxes as fractions of them, the (height, width) to show."""
-        pixels, boxes = self._picture(index, self._dataset.records[index])
-        return pixels, boxes, self._size(pixels, index, epoch)
+    def _opened(
+        self, index: int, epoch: int, reader: Reader
+    ) -> tuple[Picture | EncodedPicture, np.ndarray, tuple[int, int]]:
+        """The upright picture, the boxes as fractions of it, the (height, width) to show."""
+        record = self._dataset.records[index]
+        cached = self._cache.get(index) if self._cache else None
+        if cached is not None:
+            size = (cached.size(1), cached.size(2))
+            picture: Picture | EncodedPicture = Picture(
+                pixels=cached, stored_size=size, orientation=1
+            )
+            return picture, _fractions(record), self._size(size, index, epoch)
+        picture = reader(record.path, max_pixels=self._max_pixels)
+        boxes = self._boxes(record, picture)
+        if self._cache and isinstance(picture, Picture) and _is_as_annotated(picture, record):
+            self._cache.put(index, picture.pixels)
+        return picture, boxes, self._size(picture.size, index, epoch)
 
-    def _size(self, pixels: Tensor, index: int, epoch: int) -> tuple[int, int]:
-        """Draw the (height, width) to present the image at."""
+    def _size(self, of: tuple[int, int], index: int, epoch: int) -> tuple[int, int]:
+        """Draw the (height, width) to present an image of another size at."""
         shorter = None
         if self._shorter:
             draw = generator(self._seed, epoch, index, "size")
             shorter = self._shorter[draw.integers(len(self._shorter))]
-        size = resized((pixels.size(1), pixels.size(2)), shorter, self._longer)
+        size = resized(of, shorter, self._longer)
         if self._longer is None:
             _check_size(size, self._max_pixels, self._dataset.records[index].path)
         return size
 
-    def _picture(self, index: int, record: Record) -> tuple[Tensor, np.ndarray]:
-        """Return the upright pixels and the boxes as fractions of them."""
-        cached = self._cache.get(index) if self._cache else None
-        if cached is not None:
-            return cached, _fractions(record)
-        picture = read_image(record.path, max_pixels=self._max_pixels)
-        if (
-            self._cache
-            and picture.orientation == 1
-            and picture.stored_size == _annotated_size(record)
-        ):
-            self._cache.put(index, picture.pixels)
-            return picture.pixels, _fractions(record)
+    def _boxes(self, record: Record, raster: Raster) -> np.ndarray:
+        """Fractions of the upright picture; none where they cannot be placed and are not needed."""
+        if _is_as_annotated(raster, record):
+            return _fractions(record)
         if not len(record.boxes):
-            return picture.pixels, record.boxes
-        return picture.pixels, self._boxes(record, picture)
-
-    def _boxes(self, record: Record, picture: Picture) -> np.ndarray:
+            return record.boxes
         try:
-            return upright_boxes(record.boxes, _annotated_size(record), picture, record.path)
+            return upright_boxes(record.boxes, _annotated_size(record), raster, record.path)
         except BrokenImage:
             if self._dataset.needs_boxes:
                 raise
@@ -198,6 +226,10 @@ def _check_size(size: tuple[int, int], max_pixels: int, path: Path) -> None:
             f"{printable(path)}: would be shown at {width}x{height}, more than the {max_pixels} "
             f"pixels or {LONGEST_SIDE} a side allowed; set a cap with --data.longer N"
         )
+
+
+def _is_as_annotated(raster: Raster, record: Record) -> bool:
+    return raster.orientation == 1 and raster.stored_size == _annotated_size(record)
 
 
 def _annotated_size(record: Record) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vlp_fast.data.images import BrokenImage
+from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import cycle, islice
 from typing import Any, Generic, TypeVar
 
-import torch
-
+from vlp_fast.data.ahead import ahead
 from vlp_fast.data.examples import Example
 from vlp_fast.data.order import Order, rank_share
 from vlp_fast.data.worker import CAN_FORK, Worker
@@ -81,7 +79,7 @@ class Loader(Generic[T]):
             if workers:
                 values = _answers(workers, self._steps)
             if self._pin_memory:
-                values = _pinned(values, len(self))
+                values = ahead(map(_pinned, values), len(self))
             yield from zip(self._steps, values, strict=True)
 
     def _load_step(self, step: int) -> T:
@@ -109,26 +107,5 @@ def _answers(workers: list[Worker], steps: range) -> Iterator[Any]:
         yield answer
 
 
-def _pinned(values: Iterator[Any], count: int) -> Iterator[Any]:
-    """Take `count` values, one ahead of who asks, and pin them, in a thread."""
-    with ThreadPoolExecutor(1, initializer=_start_thread, initargs=_device()) as thread:
-        ahead = thread.submit(_pin_next, values)
-        for _ in range(count - 1):
-            pinned = ahead.result()
-            ahead = thread.submit(_pin_next, values)
-            yield pinned
-        yield ahead.result()
-
-
-def _pin_next(values: Iterator[Any]) -> Any:
-    return next(values).pin_memory()
-
-
-def _device() -> tuple[int | None]:
-    return (torch.cuda.current_device() if torch.cuda.is_available() else None,)
-
-
-def _start_thread(device: int | None) -> None:
-    torch.set_num_threads(1)  # or it would have OpenMP threads of its own
-    if device is not None:
-        torch.cuda.set_device(device)  # or pinning would open a context on the first one
+def _pinned(value: Any) -> Any:
+    return value.pin_memory()

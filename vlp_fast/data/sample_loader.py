@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, replace
 
+from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.data.examples import REPLACEMENTS, Example, ImageLoader
-from vlp_fast.data.images import BrokenImage
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset

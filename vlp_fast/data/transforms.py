@@ -40,24 +40,26 @@ def shown(image: Tensor) -> Tensor:
     return image.permute(1, 2, 0) / 255
 
 
-def pad_images(
-    images: Sequence[Tensor], *, multiple: int = 1
-) -> tuple[Tensor, tuple[tuple[int, int], ...]]:
+def canvas_of(sizes: Sequence[tuple[int, int]], multiple: int = 1) -> tuple[int, int]:
+    """Return the least (height, width) that holds all `sizes`, in multiples of so many pixels."""
+    height, width = (max(sides) for sides in zip(*sizes, strict=True))
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+
+def pad_images(images: Sequence[Tensor], canvas: tuple[int, int]) -> Tensor:
     """Stack images of different sizes, padded with zeros at the right and at the bottom.
 
     Args:
         images: B tensors (3, H_i, W_i) uint8, channels last in memory or not.
-        multiple: round the padded height and width up to a multiple of this many pixels.
+        canvas: (H, W) to pad to.
 
     Returns:
-        (B, 3, H, W) uint8, channels last in memory, and the valid (H_i, W_i) of each.
+        (B, 3, H, W) uint8, channels last in memory.
     """
-    sizes = tuple((image.size(1), image.size(2)) for image in images)
-    height = -(-max(h for h, _ in sizes) // multiple) * multiple
-    width = -(-max(w for _, w in sizes) // multiple) * multiple
-    batch = torch.empty((len(images), height, width, 3), dtype=torch.uint8, device="cpu")
-    for place, image, (h, w) in zip(batch, images, sizes, strict=True):
-        place[:h, :w].copy_(image.permute(1, 2, 0))
-        place[h:].zero_()
-        place[:h, w:].zero_()
-    return batch.permute(0, 3, 1, 2), sizes
+    batch = torch.empty((len(images), *canvas, 3), dtype=torch.uint8, device="cpu")
+    for place, image in zip(batch, images, strict=True):
+        height, width = image.shape[1:]
+        place[:height, :width].copy_(image.permute(1, 2, 0))
+        place[height:].zero_()
+        place[:height, width:].zero_()
+    return batch.permute(0, 3, 1, 2)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from vlp_fast.data.decoder import choose_decoder, described
 from vlp_fast.data.examples import Example
-from vlp_fast.data.loader import Loader
 from vlp_fast.data.order import SampleOrder
+from vlp_fast.data.steps import steps_of
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.notes import split_notes
@@ -89,16 +90,15 @@ class Experiment:
             objective = self.phase(step // accumulate).objective
             return objective.collate(examples, BatchKey(dataset, epoch, step))
 
-        return iter(
-            Loader(
-                order=self.task.order(self.order),
-                load=self.task.examples.load,
-                collate=collate,
-                num_workers=self.run.data.num_workers,
-                start_step=start,
-                end_step=end,
-                pin_memory=self.precision.device.type == "cuda",
-            )
+        return steps_of(
+            order=self.task.order(self.order),
+            load=self.task.examples.load,
+            collate=collate,
+            reader=self.task.reader,
+            num_workers=self.run.data.num_workers,
+            start_step=start,
+            end_step=end,
+            device=self.precision.device,
         )
 
     def first_batches(self, count: int) -> Iterator[Inputs]:
@@ -123,6 +123,8 @@ def build_experiment(run: RunConfig) -> Experiment:
         InputError: whatever is wrong with the data or the settings, in one line.
     """
     precision = choose_precision(run.train)
+    decoder = choose_decoder(run.data, precision.device)
+    run = replace(run, data=replace(run.data, decoder=decoder))
     task = run.task.build(_setup(run))
     length, samples = run_length(run), task.train.epoch_length
     phases = plan_phases(
@@ -139,7 +141,13 @@ def build_experiment(run: RunConfig) -> Experiment:
         task=task,
         phases=phases,
         precision=precision,
-        identity=identify(task.train_as_read, task.held_out, run.data, task.answer_names),
+        identity=identify(
+            task.train_as_read,
+            task.held_out,
+            run.data,
+            task.answer_names,
+            described(decoder, precision.device),
+        ),
         notes=split_notes(task),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from vlp_fast.data.config import DataConfig
 from vlp_fast.data.fingerprint import difference, fingerprint
 from vlp_fast.data.given_paths import shown_roots
+from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
 
@@ -17,7 +18,11 @@ ROLES = {"train": "train", "held_out": "held out"}
 
 
 def identify(
-    train: Dataset, held_out: Dataset, config: DataConfig, answers: Sequence[str] = ()
+    train: Dataset,
+    held_out: Dataset,
+    config: DataConfig,
+    answers: Sequence[str] = (),
+    pictures: str = "",
 ) -> dict[str, Any]:
     """What a checkpoint keeps of the data: names of the model's outputs, digests of the records.
 
@@ -26,11 +31,13 @@ def identify(
         held_out: likewise.
         config: which splits they are.
         answers: what the outputs of the task's own heads stand for, in their order.
+        pictures: how those of training are decoded.
     """
     return {
         "classes": list(train.class_names),
         "attributes": list(train.attribute_names),
         "answers": list(answers),
+        "pictures": pictures,
         "data": {
             "train": {"split": config.train_split, **fingerprint(train)},
             "held_out": {"split": config.held_out_split, **fingerprint(held_out)},
@@ -54,13 +61,19 @@ def check_same_data(
         state: its state.json, with what `identify` returned for the data of then.
         now: what it returns for the data of now.
         roots: the folders of the data of now.
-        say: gets a line where the checkpoint is of a version that kept no digests.
+        say: gets a line where the checkpoint is of a version that kept no digests, and where its
+            pictures were decoded otherwise.
 
     Raises:
         InputError: naming the first difference.
     """
     for kind in ("classes", "attributes", "answers"):
         _check_names(path, kind, state.get(kind, now[kind]), now[kind], roots)
+    if state.get("pictures", now["pictures"]) != now["pictures"]:
+        say(
+            f"{path.name} learnt from pictures decoded by {printable(state['pictures'])}; here "
+            f"training decodes by {now['pictures']}"
+        )
     if "data" not in state:
         say(
             f"{path.name} is of a version that kept no digest of its data; whether "

@@ -1,13 +1,15 @@
-"""From the decoded pictures of a batch to one padded tensor and the grid of its valid cells."""
+"""From the pictures of a batch to one padded tensor and the grid of its valid cells."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
+from vlp_fast.data.encoded import EncodedBatch, EncodedImage
 from vlp_fast.data.examples import Example
-from vlp_fast.data.transforms import pad_images
+from vlp_fast.data.transforms import canvas_of, pad_images
 from vlp_fast.models.model import VisionLanguageModel
 from vlp_fast.ops.grid import Grid, make_grid
 
@@ -21,11 +23,20 @@ def batch_images(
     """Pad the pictures of a batch, and index the cells that they fill, on the host.
 
     Args:
-        examples: B decoded pictures.
+        examples: B pictures.
         model: that is to see them: its padding, and how many pixels make a cell.
 
     Returns:
-        (B, 3, H, W) uint8 images, padded; the valid size of each in pixels; the grid.
+        (B, 3, H, W) uint8 images, padded; the valid size of each in pixels; the grid. Where batches
+        are decoded as a whole, an `EncodedBatch` is in the images' place until that is done.
     """
-    images, sizes = pad_images([e.image for e in examples], multiple=model.pad_multiple)
-    return images, sizes, make_grid(*model.grid_sizes(sizes, (images.size(2), images.size(3))))
+    sizes = tuple(example.size for example in examples)
+    canvas = canvas_of(sizes, model.pad_multiple)
+    images = _padded([example.image for example in examples], canvas)
+    return images, sizes, make_grid(*model.grid_sizes(sizes, canvas))
+
+
+def _padded(images: list[Any], canvas: tuple[int, int]) -> Any:
+    if any(isinstance(image, EncodedImage) for image in images):
+        return EncodedBatch(images=tuple(images), canvas=canvas)
+    return pad_images(images, canvas)

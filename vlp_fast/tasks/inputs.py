@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
+
+from vlp_fast.data.parts import changed
 
 
 class Inputs:
@@ -28,27 +28,13 @@ class Inputs:
             layout = torch.channels_last if value.dim() == 4 else torch.preserve_format
             return value.to(device, non_blocking=True, memory_format=layout)
 
-        moved: Self = _mapped(self, move)
+        moved: Self = changed(self, Tensor, move)
         return moved
 
     def pin_memory(self) -> Self:
         """Copy every tensor to page-locked memory, from which a GPU copies without waiting."""
-        pinned: Self = _mapped(self, Tensor.pin_memory)
+        pinned: Self = changed(self, Tensor, Tensor.pin_memory)
         return pinned
-
-
-def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """The value with every tensor changed that it holds, in whatever records and containers."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        held = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
-        return replace(value, **{name: _mapped(inner, function) for name, inner in held.items()})
-    if isinstance(value, dict):
-        return {name: _mapped(inner, function) for name, inner in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)(_mapped(inner, function) for inner in value)
-    return value
 
 
 def flat(rows: list[list[int]]) -> Tensor:

@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import nn
 
-from vlp_fast.data.examples import Example, ImageLoader
+from vlp_fast.data.encoded import EncodedReader
+from vlp_fast.data.examples import Example, ImageLoader, Reader
+from vlp_fast.data.images import read_image
 from vlp_fast.data.order import Order, SampleOrder
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.tokenizer import Tokenizer
@@ -128,6 +130,7 @@ class Task(Objective):
         tokenizer: the run's.
         model_config: the model's configuration, with sizes from the data.
         learner: model and heads; on the CPU until the engine moves it.
+        reader: opens the image files of training; in its place the held-out ones have `read_image`.
         loaded: what became of each file of first weights.
         examples, held_out_examples: loaders of either data set: decoded, resized.
 
@@ -149,6 +152,7 @@ class Task(Objective):
             num_classes=len(self.train.class_names),
             num_attributes=len(self.train.attribute_names),
         )
+        self.reader: Reader = EncodedReader() if setup.data.decoder == "dali" else read_image
         self.examples = self.loader(self.train, setup.data.shorter)
         self.held_out_examples = self.loader(self.held_out, setup.data.shorter_held_out)
         model = self.model_config.build()
@@ -236,4 +240,6 @@ class Task(Objective):
             seed=self.setup.seed,
             max_pixels=data.max_pixels,
             cache=data.cache,
+            # Figures do not depend on who decodes in training, nor do pictures that are drawn.
+            reader=self.reader if dataset is self.train else read_image,
         )

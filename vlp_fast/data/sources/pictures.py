@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vlp_fast.data.images import BrokenImage, read_size
+from vlp_fast.data.broken_image import BrokenImage
+from vlp_fast.data.header import read_size
 from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset, Record
 from vlp_fast.data.samples import Sample

@@ -33,7 +33,7 @@ def draw_answers(task: SampleTask, figure: Any, held_out: HeldOut) -> None:
         places = task.logits(task.learner, inputs).argmax(-1).tolist()
     axes = figure.subplots(ROWS, COLUMNS, squeeze=False).flatten()
     for axis, example, place in zip(axes, examples, places, strict=False):
-        axis.imshow(_side_by_side([shown(p.image) for p in example.pictures]).numpy())
+        axis.imshow(_side_by_side([shown(p.pixels) for p in example.pictures]).numpy())
         answer, truth = task.answer(place), task.truth(example.sample)
         told = f"{answer}" if truth in (None, answer) else f"{answer}, not {truth}"
         axis.set_title(f"{_wrapped(task.text(example.sample))}\n-> {printable(told)}", fontsize=9)

@@ -66,7 +66,7 @@ def _draw_words(task: Pretraining, held_out: HeldOut, axes: Any, examples: list[
         for position, guess, target in zip(text.positions, guesses, text.targets, strict=True):
             found, meant = tokenizer.decode([guess]), tokenizer.decode([target])
             words[position] = f"[{found}]" if guess == target else f"[{found}, not {meant}]"
-        axis.imshow(shown(example.image).numpy())
+        axis.imshow(shown(example.pixels).numpy())
         filled = _wrap(" ".join(words[1:-1])) or "(no word of the vocabulary)"
         axis.set_title(f"masked words filled in:\n{filled}", fontsize=9)
         axis.axis("off")
@@ -89,8 +89,8 @@ def _draw_boxes(
         # Each alone: beside others it would be padded, and the CNN moves boxes near padding.
         (text,) = task.captions(held_out, [example]) or ("",)
         (found,) = task.detections(held_out, [example])
-        axis.imshow(shown(example.image).numpy())
-        height, width = example.image.shape[1:]
+        axis.imshow(shown(example.pixels).numpy())
+        height, width = example.size
         for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
             if score >= SCORE:
                 _draw_box(axis, (box * box.new_tensor([width, height] * 2)).tolist())
@@ -118,7 +118,7 @@ def _draw_codes(
 ) -> None:
     """Maps of codes of the pictures above, and what the codes look like in some more of them."""
     more = held_out.examples(LEGEND)
-    shown_as = [shown(example.image) for example in more]
+    shown_as = [shown(example.pixels) for example in more]
     pictures = coded_pictures(task.model, held_out.runtime, more, shown_as)
     first, others = pictures[: len(examples)], pictures[len(examples) :]
     coloured = frequent_codes(first)

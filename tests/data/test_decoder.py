@@ -1,0 +1,55 @@
+"""Which decoder a run's pictures go through, and what is said of it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlp_fast.data import decoder
+from vlp_fast.data.config import DataConfig
+from vlp_fast.data.decoder import choose_decoder, described
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+AUTO = DataConfig(decoder="auto")
+
+
+@pytest.fixture
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(decoder, "find_spec", lambda name: object())
+
+
+@pytest.mark.parametrize(
+    ("cores", "chosen"), [(1, "dali"), (2, "torchvision"), (64, "torchvision")]
+)
+def test_auto_is_dali_where_a_gpu_has_few_cores(
+    one_gpu: None, monkeypatch: pytest.MonkeyPatch, cores: int, chosen: str
+) -> None:
+    monkeypatch.setattr(decoder, "cores", lambda: cores)
+    assert choose_decoder(AUTO, GPU) == chosen
+    assert choose_decoder(AUTO, CPU) == "torchvision"
+    assert choose_decoder(DataConfig(decoder="auto", cache=True), GPU) == "torchvision"
+
+
+def test_auto_is_torchvision_where_dali_is_not_installed(
+    one_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder, "cores", lambda: 1)
+    monkeypatch.setattr(decoder, "find_spec", lambda name: None)
+    assert choose_decoder(AUTO, GPU) == "torchvision"
+
+
+def test_what_is_asked_for_is_taken() -> None:
+    for asked in ("torchvision", "dali"):
+        assert choose_decoder(DataConfig(decoder=asked, root=Path("x")), CPU) == asked  # type: ignore[arg-type]
+
+
+def test_the_cache_is_of_no_use_to_dali() -> None:
+    with pytest.raises(ValueError, match=r"cache = True with decoder = 'dali'"):
+        DataConfig(decoder="dali", cache=True)
+
+
+def test_a_decoder_is_described_by_version_and_place() -> None:
+    assert described("torchvision", CPU).startswith("torchvision 0.")
+    assert described("dali", GPU).startswith("DALI ")
+    assert " on cuda, bilinear" in described("dali", GPU)

@@ -1,0 +1,122 @@
+"""Pictures that are decoded later, all of a batch at once: their files, and how to show them.
+
+What the decoder of a batch reads otherwise than `images.py` does travels as raw pixels in a header
+of PPM, which every decoder reads to the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from vlp_fast.data.broken_image import memory_for
+from vlp_fast.data.header import MAX_PIXELS, opened, read_header
+from vlp_fast.data.images import read_image
+from vlp_fast.data.upright import Raster
+
+DECODED_ALIKE = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "PPM", "WEBP")
+"""Formats that DALI reads to the pixels of `read_image`, but for transparency and integers."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedImage:
+    """One image of a batch that is still to be decoded.
+
+    Attributes:
+        path: where its bytes are from.
+        content: (N,) uint8, a file.
+        size: (height, width) to show it at.
+    """
+
+    path: Path
+    content: np.ndarray
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedBatch:
+    """In the place of a batch's padded images, until they are decoded.
+
+    Attributes:
+        images: B of them.
+        canvas: (height, width) that all are padded to.
+    """
+
+    images: tuple[EncodedImage, ...]
+    canvas: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedPicture(Raster):
+    """A file whose header was read, in place of a decoded `Picture`.
+
+    Attributes:
+        path: of the file.
+        content: its bytes, (N,) uint8.
+    """
+
+    path: Path
+    content: np.ndarray
+
+    def shown(self, size: tuple[int, int]) -> EncodedImage:
+        """The file, to be shown at (height, width)."""
+        return EncodedImage(path=self.path, content=self.content, size=size)
+
+
+@dataclass(frozen=True)
+class EncodedReader:
+    """Reads files without decoding them, in place of `read_image`.
+
+    Attributes:
+        doubted: files that the decoder of a batch refused; `read_image` has the last word on them.
+    """
+
+    doubted: set[Path] = field(default_factory=set)
+
+    def __call__(self, path: Path, *, max_pixels: int = MAX_PIXELS) -> EncodedPicture:
+        """Read a file.
+
+        Raises:
+            BrokenImage: if it is missing, empty, too large or no image; and what `read_image`
+                raises of a file that has to be decoded here.
+        """
+        if path in self.doubted:
+            return _raw(path, max_pixels)
+        with memory_for(path), opened(path, max_pixels) as (image, file):
+            raster = read_header(image, max_pixels)
+            if _is_decoded_alike(image):
+                file.seek(0)
+                return EncodedPicture(
+                    path=path,
+                    content=np.fromfile(file, dtype=np.uint8),
+                    stored_size=raster.stored_size,
+                    orientation=raster.orientation,
+                )
+        return _raw(path, max_pixels)
+
+
+def _is_decoded_alike(image: Image.Image) -> bool:
+    is_opaque = "A" not in image.mode.upper() and "transparency" not in image.info
+    return image.format in DECODED_ALIKE and is_opaque and not image.mode.startswith(("I", "F"))
+
+
+def _raw(path: Path, max_pixels: int) -> EncodedPicture:
+    picture = read_image(path, max_pixels=max_pixels)
+    return EncodedPicture(
+        path=path,
+        content=as_ppm(picture.pixels),
+        stored_size=picture.stored_size,
+        orientation=picture.orientation,
+    )
+
+
+def as_ppm(pixels: Tensor) -> np.ndarray:
+    """The bytes of a PPM file of (3, H, W) uint8 pixels."""
+    height, width = pixels.shape[1:]
+    rows = pixels.permute(1, 2, 0).contiguous().numpy().reshape(-1)
+    header = np.frombuffer(b"P6 %d %d 255\n" % (width, height), dtype=np.uint8)
+    return np.concatenate([header, rows])
