@@ -186,7 +186,7 @@ def test_a_step_that_fails_without_a_bad_file_is_told(
 
 
 def test_what_loading_raises_comes_through(dataset: Dataset) -> None:
-    def load(index: int, epoch: int) -> Example:
+    def load(index: int, epoch: int, step: int) -> Example:
         raise InputError("no more")
 
     loader = DaliLoader(

@@ -76,7 +76,7 @@ class _Recorder:
 def steps_of(collate: Collate, *, steps: int = 6, workers: int = 2) -> Iterator[tuple[int, Any]]:
     loader: Loader[Any] = Loader(
         order=EvaluationOrder(steps, 1),
-        load=lambda index, epoch: index,  # type: ignore[arg-type, return-value]
+        load=lambda index, epoch, step: index,  # type: ignore[arg-type, return-value]
         collate=collate,
         num_workers=workers,
         start_step=0,
@@ -185,17 +185,18 @@ def test_workers_heed_no_signal_but_end_when_they_are_closed() -> None:
 
 LIMITED = """
 import resource, sys, torch
-from vlp_fast.data.ahead import ahead
-from vlp_fast.data.loader import Loader, _pinned
+from vlp_fast.data.loader import Loader
 from vlp_fast.data.order import EvaluationOrder
 from vlp_fast.errors import InputError
+
+torch.ones(1) + 1  # as where a model was built; torch then knows the processor, which takes a file
 
 def collate(examples, epoch, step):
     {child}
     return torch.full((1 << 20,), float(step))
 
 loader = Loader(
-    order=EvaluationOrder(8, 1), load=lambda index, epoch: index, collate=collate,
+    order=EvaluationOrder(8, 1), load=lambda index, epoch, step: index, collate=collate,
     num_workers=2, start_step=0, end_step=8,
 )
 kept = []

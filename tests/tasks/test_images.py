@@ -10,7 +10,7 @@ from vlp_fast.data.examples import Example
 from vlp_fast.models.config import SohoConfig, official
 from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.batch_key import BatchKey
-from vlp_fast.tasks.images import Sizes, batch_images
+from vlp_fast.tasks.images import Pictures, Sizes, batch_images
 from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPPretraining
 from vlp_fast.tasks.pretraining.soho import SohoPretraining
 
@@ -54,3 +54,22 @@ def test_only_the_published_soho_pads_to_32(
     assert e2e_vlp_task.collate(odd, key).images.shape == (2, 3, 50, 61)
     published = with_setup(soho_task, model=official(soho_config))
     assert published.collate(odd, key).images.shape == (2, 3, 64, 64)
+
+
+def test_a_canvas_multiple_rounds_up_what_the_model_pads_to(
+    soho: Soho, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Soho, "pad_multiple", 32)
+    monkeypatch.setattr(soho, "canvas_multiple", 48)
+    images, _, _ = batch_images(examples[:1], soho)
+    assert images.shape[2:] == (96, 96)
+
+
+def test_pixels_are_those_of_the_pictures_and_of_the_canvas(
+    soho: Soho, examples: list[Example]
+) -> None:
+    shapes = [e.size for e in examples]
+    chosen = [examples[shapes.index(size)] for size in ((64, 64), (80, 64))]
+    images, sizes, grid = batch_images(chosen, soho)
+    inputs = Pictures(images=images, image_sizes=sizes, grid=grid)
+    assert inputs.pixels == (64 * 64 + 80 * 64, 2 * 80 * 64)

@@ -51,7 +51,7 @@ class DaliLoader(Generic[T]):
         self,
         *,
         order: Order,
-        load: Callable[[int, int], Any],
+        load: Callable[[int, int, int], Any],
         collate: Callable[[list[Any], int, int], T],
         doubt: Callable[[Path], None],
         threads: int,
@@ -110,7 +110,7 @@ class DaliLoader(Generic[T]):
 
     def _collated(self, step: int) -> T:
         epoch, batch = self._order.batch(step)
-        examples = [self._load(index, epoch) for index in rank_share(batch, *self._share)]
+        examples = [self._load(index, epoch, step) for index in rank_share(batch, *self._share)]
         inputs = self._collate(examples, epoch, step)
         if self._device.type == "cuda":
             inputs = changed(inputs, Tensor, Tensor.pin_memory)

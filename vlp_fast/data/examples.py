@@ -92,11 +92,13 @@ class ImageLoader:
         dataset: the records. Where it needs no boxes, images whose boxes cannot be placed are shown
             without them.
         shorter: lengths of the shorter side in pixels, of which one is drawn for each image and
-            epoch; None keeps the file's size (up to `longer`).
+            epoch, or for each batch; None keeps the file's size (up to `longer`).
         longer: cap of the longer side in pixels; with None, images whose size would exceed
             `max_pixels`, or 10,000 pixels on a side, are broken.
         seed: of the run.
         max_pixels: images that declare more are broken.
+        one_size: draw one length for all of a batch: a quarter of DETR's pixels are padding where
+            each image has its own, 2 % where not.
         cache: keep decoded images in memory, shared by all workers forked later.
         reader: opens the files: `read_image`, or an `EncodedReader` where batches are decoded as a
             whole.
@@ -110,6 +112,7 @@ class ImageLoader:
         longer: int | None,
         seed: int,
         max_pixels: int = MAX_PIXELS,
+        one_size: bool = False,
         cache: bool = False,
         reader: Reader = read_image,
     ) -> None:
@@ -117,6 +120,7 @@ class ImageLoader:
         self._shorter = shorter
         self._longer = longer
         self._seed = seed
+        self._one_size = one_size
         self._max_pixels = max_pixels
         self._reader = reader
         self._cache = ImageCache(dataset.records, max_pixels=max_pixels) if cache else None
@@ -130,16 +134,21 @@ class ImageLoader:
         Raises:
             InputError: if most of them are broken.
         """
-        refuse_broken(self._dataset, lambda index: self._opened(index, 0, read_image), shown)
+        refuse_broken(self._dataset, lambda index: self._opened(index, 0, 0, read_image), shown)
 
-    def load(self, index: int, epoch: int) -> Example:
+    def load(self, index: int, epoch: int, step: int = 0) -> Example:
         """Return the example of a record, or of another if its image is broken.
+
+        Args:
+            index: of the record.
+            epoch: that keys what is drawn for it.
+            step: the batch's, which keys what is drawn for all of a batch.
 
         Raises:
             InputError: if the image and all its replacements are broken.
         """
         try:
-            return self.show(index, epoch)
+            return self.show(index, epoch, step)
         except BrokenImage as error:
             problem = str(error)
         draw = generator(self._seed, epoch, index, "replacement")
@@ -147,13 +156,13 @@ class ImageLoader:
         others = draw.choice(records, min(REPLACEMENTS, records), False)
         for other in others.tolist():
             with contextlib.suppress(BrokenImage):
-                return self.show(other, epoch, problem)
+                return self.show(other, epoch, step, problem)
         raise InputError(
             f"{problem}; so are {len(others)} images of {self._dataset.name} drawn in its place; "
             "repair the image folder"
         )
 
-    def show(self, index: int, epoch: int, problem: str | None = None) -> Example:
+    def show(self, index: int, epoch: int, step: int, problem: str | None = None) -> Example:
         """Return the example of a record itself, whatever `problem` it stands in for.
 
         Raises:
@@ -161,7 +170,7 @@ class ImageLoader:
         """
         record = self._dataset.records[index]
         with memory_for(record.path):
-            picture, boxes, size = self._opened(index, epoch, self._reader)
+            picture, boxes, size = self._opened(index, epoch, step, self._reader)
             image = picture.shown(size)
         placed = slice(len(boxes))  # all, or none
         return Example(
@@ -176,7 +185,7 @@ class ImageLoader:
         )
 
     def _opened(
-        self, index: int, epoch: int, reader: Reader
+        self, index: int, epoch: int, step: int, reader: Reader
     ) -> tuple[Picture | EncodedPicture, np.ndarray, tuple[int, int]]:
         """The upright picture, the boxes as fractions of it, the (height, width) to show."""
         record = self._dataset.records[index]
@@ -186,18 +195,21 @@ class ImageLoader:
             picture: Picture | EncodedPicture = Picture(
                 pixels=cached, stored_size=size, orientation=1
             )
-            return picture, _fractions(record), self._size(size, index, epoch)
+            return picture, _fractions(record), self._size(size, index, epoch, step)
         picture = reader(record.path, max_pixels=self._max_pixels)
         boxes = self._boxes(record, picture)
         if self._cache and isinstance(picture, Picture) and _is_as_annotated(picture, record):
             self._cache.put(index, picture.pixels)
-        return picture, boxes, self._size(picture.size, index, epoch)
+        return picture, boxes, self._size(picture.size, index, epoch, step)
 
-    def _size(self, of: tuple[int, int], index: int, epoch: int) -> tuple[int, int]:
+    def _size(self, of: tuple[int, int], index: int, epoch: int, step: int) -> tuple[int, int]:
         """Draw the (height, width) to present an image of another size at."""
         shorter = None
         if self._shorter:
-            draw = generator(self._seed, epoch, index, "size")
+            if self._one_size:
+                draw = generator(self._seed, epoch, step, "size of a batch")
+            else:
+                draw = generator(self._seed, epoch, index, "size")
             shorter = self._shorter[draw.integers(len(self._shorter))]
         size = resized(of, shorter, self._longer)
         if self._longer is None:

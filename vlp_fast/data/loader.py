@@ -29,7 +29,7 @@ class Loader(Generic[T]):
 
     Args:
         order: which samples a step shows.
-        load: `load(index, epoch)` gives one example.
+        load: `load(index, epoch, step)` gives one example.
         collate: `collate(examples, epoch, step)` gives what a step needs.
         num_workers: loading processes, each with one thread; 0, or without fork, loads in this one.
         start_step: first global step.
@@ -43,7 +43,7 @@ class Loader(Generic[T]):
         self,
         *,
         order: Order,
-        load: Callable[[int, int], Example],
+        load: Callable[[int, int, int], Example],
         collate: Callable[[list[Example], int, int], T],
         num_workers: int,
         start_step: int,
@@ -84,7 +84,7 @@ class Loader(Generic[T]):
 
     def _load_step(self, step: int) -> T:
         epoch, batch = self._order.batch(step)
-        examples = [self._load(index, epoch) for index in rank_share(batch, *self._share)]
+        examples = [self._load(index, epoch, step) for index in rank_share(batch, *self._share)]
         return self._collate(examples, epoch, step)
 
 

@@ -59,21 +59,21 @@ class SampleLoader:
         """
         self._images.look()
 
-    def load(self, index: int, epoch: int) -> SampleExample:
+    def load(self, index: int, epoch: int, step: int = 0) -> SampleExample:
         """Return the example of a sample, or of another if one of its pictures is broken.
 
         Raises:
             InputError: if all replacements are broken too.
         """
         try:
-            return self._example(index, epoch)
+            return self._example(index, epoch, step)
         except BrokenImage as error:
             problem = str(error)
         draw = generator(self._seed, epoch, index, "replacement")
         count = min(REPLACEMENTS, len(self._samples))
         for other in draw.choice(len(self._samples), count, False).tolist():
             with contextlib.suppress(BrokenImage):
-                found = self._example(other, epoch)
+                found = self._example(other, epoch, step)
                 instead = f"{problem}; sample {printable(found.sample.key)} is shown instead"
                 return replace(found, asked=index, problem=instead)
         raise InputError(
@@ -81,7 +81,7 @@ class SampleLoader:
             "repair the image folder"
         )
 
-    def _example(self, index: int, epoch: int) -> SampleExample:
+    def _example(self, index: int, epoch: int, step: int) -> SampleExample:
         sample = self._samples[index]
-        pictures = tuple(self._images.show(image, epoch) for image in sample.images)
+        pictures = tuple(self._images.show(image, epoch, step) for image in sample.images)
         return SampleExample(index=index, asked=index, sample=sample, pictures=pictures)

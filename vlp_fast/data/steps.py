@@ -17,7 +17,7 @@ T = TypeVar("T")
 def steps_of(
     *,
     order: Order,
-    load: Callable[[int, int], Any],
+    load: Callable[[int, int, int], Any],
     collate: Callable[[list[Any], int, int], T],
     reader: object,
     num_workers: int,

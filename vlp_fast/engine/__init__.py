@@ -1,6 +1,7 @@
 """Time: configuration, phases, optimisers, steps, evaluation, checkpoints. Any task's.
 
 checkpoint.py        written whole or not at all
+clock.py             how fast a run is
 config.py            RunConfig and its sections
 divergence.py        a run that learns nothing any more stops
 evaluator.py         held-out figures

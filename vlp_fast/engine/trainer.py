@@ -22,6 +22,7 @@ from vlp_fast.engine.checkpoint import (
     read_state,
     save_checkpoint,
 )
+from vlp_fast.engine.clock import Clock
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.divergence import divergence
 from vlp_fast.engine.evaluator import evaluate
@@ -90,7 +91,7 @@ class Trainer:
         path = self.config.directory / "metrics.jsonl"
         self.journal = Journal(path, start_step=self.step, say=self._notes.append)
         self._averages = Averages()
-        self._clock = _Clock()
+        self._clock = Clock()
         self._evaluated_at = self.journal.last_step("held_out")
         self._frozen: tuple[int, bool] | None = None
         self._reported: set[str] = set()
@@ -249,7 +250,7 @@ class Trainer:
                 output = self.learner(objective, inputs)
             self.scaler.scale(output.total / self.config.optim.accumulate).backward()
             averages.add_output(output)
-            self._clock.images += len(inputs.image_ids)
+            self._clock.count(inputs)
         trained = [optimizer for optimizer in self.optimizers if _has_gradients(optimizer)]
         for optimizer in trained:
             self.scaler.unscale_(optimizer)
@@ -271,7 +272,7 @@ class Trainer:
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
         shown["lr"] = self.optimizers[0].param_groups[0]["lr"]
         shown |= self.experiment.phase(self.step - 1).objective.watched(self.learner)
-        self._averages, self._clock = Averages(), _Clock()
+        self._averages, self._clock = Averages(), Clock()
         try:
             self.journal.write(step=self.step, kind="train", **shown)
             self.display.log(self.step, shown)
@@ -367,19 +368,3 @@ class Trainer:
 
 def _has_gradients(optimizer: Optimizer) -> bool:
     return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
-
-
-class _Clock:
-    """Images and seconds since the last logged line."""
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-        self.waited = 0.0
-        self.images = 0
-
-    def figures(self) -> dict[str, float]:
-        seconds = max(time.monotonic() - self.began, 1e-9)
-        return {
-            "images_per_second": self.images / seconds,
-            "data_wait_percent": 100 * self.waited / seconds,
-        }

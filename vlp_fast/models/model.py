@@ -36,8 +36,12 @@ class VisionLanguageModel(nn.Module, ABC):
     """A model of text and picture, whichever of the two.
 
     Shape suffixes: B images, P valid cells, S sequences, T packed rows, D width, V words.
+
+    Attributes:
+        canvas_multiple: what batches are padded to multiples of besides, for fewer shapes.
     """
 
+    canvas_multiple: int = 1
     backbone: ResNet
     text_embeddings: TextEmbeddings
 

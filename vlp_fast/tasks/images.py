@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -12,9 +14,31 @@ from vlp_fast.data.examples import Example
 from vlp_fast.data.transforms import canvas_of, pad_images
 from vlp_fast.models.model import VisionLanguageModel
 from vlp_fast.ops.grid import Grid, make_grid
+from vlp_fast.tasks.inputs import Inputs
 
 Sizes = tuple[tuple[int, int], ...]
 """(height, width) of each image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures(Inputs):
+    """B pictures; a task adds what it needs besides.
+
+    Attributes:
+        images: (B, 3, H, W) uint8 RGB, padded.
+        image_sizes: valid (height, width) of each, in pixels.
+        grid: valid cells of the B feature maps.
+    """
+
+    images: Tensor
+    image_sizes: Sizes
+    grid: Grid
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Of the pictures alone, and of their padded batch."""
+        count, _, height, width = self.images.shape
+        return sum(h * w for h, w in self.image_sizes), count * height * width
 
 
 def batch_images(
@@ -31,7 +55,7 @@ def batch_images(
         are decoded as a whole, an `EncodedBatch` is in the images' place until that is done.
     """
     sizes = tuple(example.size for example in examples)
-    canvas = canvas_of(sizes, model.pad_multiple)
+    canvas = canvas_of(sizes, math.lcm(model.pad_multiple, model.canvas_multiple))
     images = _padded([example.image for example in examples], canvas)
     return images, sizes, make_grid(*model.grid_sizes(sizes, canvas))
 

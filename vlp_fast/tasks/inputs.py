@@ -21,6 +21,11 @@ class Inputs:
     image_ids: tuple[int | str, ...]
     problems: tuple[str, ...]
 
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Pixels of the pictures alone, and of their padded batch; none where there are none."""
+        return 0, 0
+
     def to(self, device: torch.device) -> Self:
         """Copy every tensor to the device without waiting, images as channels-last."""
 

@@ -10,29 +10,22 @@ from torch import Tensor
 
 from vlp_fast.data.examples import Example
 from vlp_fast.models.model import VisionLanguageModel
-from vlp_fast.ops.grid import Grid
 from vlp_fast.ops.packing import Packing, make_packing
-from vlp_fast.tasks.images import Sizes, batch_images
-from vlp_fast.tasks.inputs import Inputs, flat
+from vlp_fast.tasks.images import Pictures, batch_images
+from vlp_fast.tasks.inputs import flat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sequences(Inputs):
+class Sequences(Pictures):
     """B pictures and S texts, each about one of them; a task adds what it needs besides.
 
     Attributes:
-        images: (B, 3, H, W) uint8 RGB, padded.
-        image_sizes: valid (height, width) of each, in pixels.
-        grid: valid cells of the B feature maps.
         packing: the S sequences of text and picture.
         text_ids: (sum L,) int64, [CLS] first in each.
         image_ids: identities of the samples.
         problems: what was wrong with the samples, for the log.
     """
 
-    images: Tensor
-    image_sizes: Sizes
-    grid: Grid
     packing: Packing
     text_ids: Tensor
     image_ids: tuple[int | str, ...]

@@ -40,7 +40,7 @@ Figures = dict[str, float]
 class ExampleLoader(Protocol):
     """Decodes what a data set has of a number."""
 
-    def load(self, index: int, epoch: int) -> Any:
+    def load(self, index: int, epoch: int, step: int = 0) -> Any:
         """The example of a sample, or of another if it is broken."""
 
     def look(self, shown: int | None = None) -> None:
@@ -156,6 +156,7 @@ class Task(Objective):
         self.examples = self.loader(self.train, setup.data.shorter)
         self.held_out_examples = self.loader(self.held_out, setup.data.shorter_held_out)
         model = self.model_config.build()
+        model.canvas_multiple = setup.data.canvas_multiple
         model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learner = Learner(model, self.heads(self.model_config.width))
         self.loaded = tuple(self._load(path) for path in setup.init)
@@ -239,6 +240,7 @@ class Task(Objective):
             longer=data.longer,
             seed=self.setup.seed,
             max_pixels=data.max_pixels,
+            one_size=data.one_size,
             cache=data.cache,
             # Figures do not depend on who decodes in training, nor do pictures that are drawn.
             reader=self.reader if dataset is self.train else read_image,

@@ -17,32 +17,25 @@ from torch.nn import functional
 
 from vlp_fast.data.examples import Example
 from vlp_fast.models.model import VisionLanguageModel
-from vlp_fast.ops.grid import Grid
 from vlp_fast.tasks.batch_key import BatchKey
-from vlp_fast.tasks.images import Sizes, batch_images
-from vlp_fast.tasks.inputs import Inputs, flat
+from vlp_fast.tasks.images import Pictures, batch_images
+from vlp_fast.tasks.inputs import flat
 from vlp_fast.tasks.pretraining.texts import Corruption
 from vlp_fast.tasks.step import StepOutput
 from vlp_fast.tasks.task import Learner, Objective
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaggingInputs(Inputs):
+class TaggingInputs(Pictures):
     """One step's tensors.
 
     Attributes:
-        images: (B, 3, H, W) uint8 RGB, padded.
-        image_sizes: valid (height, width) of each, in pixels.
-        grid: valid cells of the B feature maps.
         words: (n,) int64, the words of all captions; one may be listed more than once.
         word_images: (n,) int64, the picture of each word.
         image_ids: identities.
         problems: what was wrong with the samples, for the log.
     """
 
-    images: Tensor
-    image_sizes: Sizes
-    grid: Grid
     words: Tensor
     word_images: Tensor
     image_ids: tuple[int, ...]
