@@ -202,3 +202,17 @@ def test_boxes_that_are_not_needed_never_cost_a_picture(
 def test_a_data_set_knows_whether_it_needs_boxes(coco_folder: Path) -> None:
     for needs_boxes in (False, True):
         assert load_dataset(coco_folder, "val", needs_boxes=needs_boxes).needs_boxes is needs_boxes
+
+
+def test_one_size_is_drawn_for_all_of_a_batch_and_a_new_one_for_the_next(
+    dataset_with: Make,
+) -> None:
+    dataset = dataset_with((40, 30), (40, 30))
+    lengths = tuple(range(16, 33))
+    images = ImageLoader(dataset=dataset, shorter=lengths, longer=None, seed=3, one_size=True)
+    drawn = [{min(images.load(i, 0, step).size) for i in range(2)} for step in range(12)]
+    assert all(len(sizes) == 1 for sizes in drawn)
+    assert len(set.union(*drawn)) > 3
+    assert len({images.load(1, epoch, 5).size for epoch in range(12)}) > 3
+    each = ImageLoader(dataset=dataset, shorter=lengths, longer=None, seed=3)
+    assert any(len({min(each.load(i, epoch, 0).size) for i in range(2)}) == 2 for epoch in range(8))

@@ -372,33 +372,3 @@ def test_the_real_photographs_load_without_a_problem(shared_data: Path) -> None:
         record = dataset.records[index]
         scale = torch.tensor([record.width, record.height] * 2)
         torch.testing.assert_close(corners * scale, torch.from_numpy(record.boxes))
-
-
-def test_one_size_is_drawn_for_all_of_a_batch_and_a_new_one_for_the_next(dataset: Dataset) -> None:
-    images = ImageLoader(
-        dataset=dataset, shorter=tuple(range(16, 33)), longer=None, seed=3, one_size=True
-    )
-    drawn = [{min(images.load(i, 0, step).size) for i in range(6)} for step in range(8)]
-    assert all(len(sizes) == 1 for sizes in drawn)
-    assert len(set.union(*drawn)) > 3
-    assert images.load(2, 0, 5).size == images.load(2, 0, 5).size
-    assert len({images.load(2, epoch, 5).size for epoch in range(8)}) > 3
-
-
-def test_a_loader_says_which_step_it_loads_for(dataset: Dataset) -> None:
-    told: list[tuple[int, int, int]] = []
-
-    def load(index: int, epoch: int, step: int) -> Example:
-        told.append((index, epoch, step))
-        return images_of(dataset).load(index, epoch, step)
-
-    loader = Loader(
-        order=EvaluationOrder(5, 2),
-        load=load,
-        collate=collate,
-        num_workers=0,
-        start_step=1,
-        end_step=3,
-    )
-    list(loader)
-    assert told == [(2, 0, 1), (3, 0, 1), (4, 0, 2)]
