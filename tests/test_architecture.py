@@ -24,6 +24,7 @@ STEP_ROOMS = MODEL_ROOMS | {"native", "data", "metrics", "weights", "tasks"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "checks": set(),
+    "dali_build": set(),
     "threads": set(),
     "whole_file": set(),
     "native": {"_C"},
@@ -33,13 +34,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "layers": {"reference", "ops"},
     "models": {"reference", "ops", "layers"},
     "metrics": set(),
-    "data": {"ops", "metrics"},
+    "data": {"ops", "metrics", "dali_build"},
     "weights": MODEL_ROOMS | {"data"},
     "tasks": MODEL_ROOMS | {"data", "metrics", "weights"},
     "engine": {"data", "models", "weights", "tasks"},
     "recipes": STEP_ROOMS | {"engine"},
     "benchmarks": MODEL_ROOMS | {"threads"},
-    "doctor": {"native", "ops"},
+    "doctor": {"native", "ops", "dali_build"},
     "cli": STEP_ROOMS | {"engine", "recipes", "doctor", "benchmarks", "threads"},
     "__main__": {"cli"},
 }

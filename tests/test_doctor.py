@@ -53,6 +53,7 @@ def pretend_gpus(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_90a", "compute_120"])
 
 
 def test_this_environment_has_no_red_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +126,7 @@ def test_a_binary_without_code_for_the_gpu_is_red(
     info = {**BUILD_INFO, "cuda": "13.0", "cuda_archs": ["sm_80", "compute_80"]}
     extension: Any = SimpleNamespace(build_info=lambda: info, device_probe=probe)
     pretend_native(monkeypatch, Native(extension))
-    pretend_gpus(monkeypatch, (7, 0))
+    pretend_gpus(monkeypatch, (7, 5))
     monkeypatch.setattr(torch, "empty", lambda *size, device: None)
     line = lines()["vlp_fast._C on cuda:0"]
     assert line.status == ("red" if problem else "green")
@@ -154,7 +155,6 @@ def test_old_torch_is_red(monkeypatch: pytest.MonkeyPatch, version: str, status:
     ("module", "error", "status", "repair"),
     [
         ("matplotlib", ModuleNotFoundError("none"), "yellow", "pip install -e '.[viz]'"),
-        ("nvidia.dali", ModuleNotFoundError("none"), "yellow", "pip install -e '.[dali]'"),
         ("triton", ModuleNotFoundError("none"), "yellow", "pip install triton"),
         ("matplotlib", ImportError("bad"), "red", "pip install --force-reinstall matplotlib"),
         ("torchvision", RuntimeError("nms"), "red", "pip install --force-reinstall torchvision"),
@@ -201,3 +201,51 @@ def test_a_missing_package_under_the_operators_is_red_and_no_traceback(
     assert (lines()["scipy"].status, lines()["scipy"].text) == ("red", "no scipy here")
     pretend_import_fails(monkeypatch, "vlp_fast.ops", ImportError("no scipy here"))
     assert lines()["operators"].status == "red"
+
+
+@pytest.mark.parametrize(
+    ("capability", "status"),
+    [((7, 0), "red"), ((7, 5), "green"), ((8, 9), "red"), ((9, 0), "green"), ((12, 1), "green")],
+)
+def test_a_torch_without_code_for_the_gpu_is_red(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], status: str
+) -> None:
+    pretend_gpus(monkeypatch, capability)
+    line = lines()["cuda:0"]
+    assert line.status == status
+    assert ("no code for it" in line.text) == (status == "red")
+
+
+@pytest.mark.parametrize(
+    ("build", "capability", "status"),
+    [
+        ("nvidia-dali-cuda130", (7, 0), "red"),
+        ("nvidia-dali-cuda130", (9, 0), "green"),
+        ("nvidia-dali-cuda120", (7, 0), "green"),
+    ],
+)
+def test_a_dali_without_code_for_the_gpu_is_red(
+    monkeypatch: pytest.MonkeyPatch, build: str, capability: tuple[int, int], status: str
+) -> None:
+    pretend_gpus(monkeypatch, capability)
+    here = {build: "2.4.0", "nvidia-nvimgcodec-cu12": "0.9.0"}
+    known = lambda names: next(((n, here[n]) for n in names if n in here), None)
+    monkeypatch.setattr(doctor, "installed", known)
+    monkeypatch.setitem(sys.modules, "nvidia.dali", SimpleNamespace())
+    line = lines()["nvidia.dali"]
+    assert line.status == status
+    assert line.text.startswith(f"2.4.0 ({build}), nvImageCodec 0.9.0")
+    assert ("[dali-cu12]" in line.repair) == (status == "red")
+
+
+def test_without_dali_the_line_is_yellow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "installed", lambda names: None)
+    line = lines()["nvidia.dali"]
+    assert (line.status, line.repair) == ("yellow", "pip install -e '.[dali]'")
+
+
+def test_a_dali_that_does_not_import_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "installed", lambda names: ("nvidia-dali-cuda130", "2.4.0"))
+    pretend_import_fails(monkeypatch, "nvidia.dali", ImportError("libnvjpeg.so"))
+    line = lines()["nvidia.dali"]
+    assert (line.status, line.text) == ("red", "libnvjpeg.so")

@@ -13,18 +13,21 @@ from types import ModuleType
 from typing import Literal
 
 from vlp_fast import native
+from vlp_fast.dali_build import BUILDS, CODECS, installed
 
 Status = Literal["green", "yellow", "red"]
 SYMBOLS: dict[Status, str] = {"green": "ok", "yellow": "--", "red": "!!"}
 OLDEST_TORCH = (2, 11)
 REBUILD = "pip install -e . --force-reinstall --no-deps --verbose"
 
+OTHER_TORCH = "install the wheel of torch for CUDA 12.6, the last with code for a V100"
+DALI = "nvidia.dali"
+
 REQUIRED = ("numpy", "scipy", "safetensors", "tokenizers", "tyro", "rich")
 
 # Module, distribution, what it is for, the extra that brings it (None: triton comes with torch).
 OPTIONAL = (
     ("triton", "triton", "Triton kernels", None),
-    ("nvidia.dali", "nvidia-dali-cuda130", "image decoding on the GPU", "dali"),
     ("faster_coco_eval", "faster-coco-eval", "detection AP", "eval"),
     ("matplotlib", "matplotlib", "pictures at the end of a run", "viz"),
 )
@@ -51,6 +54,7 @@ def report() -> list[Line]:
     if torch is not None:
         lines += _probe_lines(torch)
     lines += [_optional_line(*entry) for entry in OPTIONAL]
+    lines += [_dali_line(torch)]
     if torch is not None:
         lines += _operator_lines(torch)
     return lines
@@ -129,7 +133,21 @@ def _gpu_lines(torch: ModuleType) -> Iterator[Line]:
             f"{properties.name}, capability {properties.major}.{properties.minor}, "
             f"{properties.total_memory / 2**30:.0f} GiB"
         )
-        yield Line(name=f"cuda:{index}", status="green", text=text)
+        if _has_code(torch, properties.major, properties.minor):
+            yield Line(name=f"cuda:{index}", status="green", text=text)
+        else:
+            text += f"; this torch has no code for it ({', '.join(torch.cuda.get_arch_list())})"
+            yield Line(name=f"cuda:{index}", status="red", text=text, repair=OTHER_TORCH)
+
+
+def _has_code(torch: ModuleType, major: int, minor: int) -> bool:
+    """Code of a generation runs on its later members; intermediate code on all that is newer."""
+    for name in torch.cuda.get_arch_list():
+        kind, _, number = name.rstrip("af").partition("_")
+        of = int(number[:-1]), int(number[-1])
+        if of <= (major, minor) and (kind == "compute" or of[0] == major):
+            return True
+    return False
 
 
 def _native_line(*, gpu_visible: bool) -> Line:
@@ -174,6 +192,32 @@ def _optional_line(module: str, distribution: str, purpose: str, extra: str | No
         repair = f"pip install --force-reinstall {distribution}"
         return Line(name=module, status="red", text=_first_line(error), repair=repair)
     return Line(name=module, status="green", text=_version(module, distribution))
+
+
+def _dali_line(torch: ModuleType | None) -> Line:
+    """DALI has builds for CUDA 12 and 13, and only the former has code for a V100."""
+    build, codec = installed(tuple(BUILDS)), installed(CODECS)
+    if build is None:
+        text = "not installed (decodes pictures on a GPU with few cores)"
+        return Line(name=DALI, status="yellow", text=text, repair="pip install -e '.[dali]'")
+    name, version = build
+    text = f"{version} ({name}), nvImageCodec {codec[1] if codec else 'missing'}"
+    try:
+        import_module(DALI)
+    except Exception as error:
+        repair = f"pip install --force-reinstall {name}"
+        return Line(name=DALI, status="red", text=_first_line(error), repair=repair)
+    oldest, gpus = BUILDS[name], [] if torch is None else _capabilities(torch)
+    if older := [gpu for gpu in gpus if gpu < oldest]:
+        text += f"; has no code for capability {'.'.join(map(str, older[0]))}"
+        repair = f"pip uninstall {name}, then pip install -e '.[dali-cu12]'"
+        return Line(name=DALI, status="red", text=text, repair=repair)
+    return Line(name=DALI, status="green", text=text)
+
+
+def _capabilities(torch: ModuleType) -> list[tuple[int, int]]:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [torch.cuda.get_device_capability(index) for index in range(count)]
 
 
 def _operator_lines(torch: ModuleType) -> Iterator[Line]:

@@ -10,13 +10,13 @@ Held-out pictures are decoded by torchvision, whatever trains: figures do not de
 
 from __future__ import annotations
 
-import contextlib
 import os
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import torch
 
+from vlp_fast.dali_build import dali_version
 from vlp_fast.data.config import DataConfig, Decoder
 
 FEW_CORES = 2
@@ -43,17 +43,9 @@ def cores() -> int:
 
 def described(decoder: Decoder, device: torch.device) -> str:
     """The decoder with its version, and how pictures are resized: "torchvision 0.26.0, ..."."""
-    by = f"DALI {_dali_version()} on {device.type}" if decoder == "dali" else _torchvision()
+    by = f"DALI {dali_version()} on {device.type}" if decoder == "dali" else _torchvision()
     return f"{by}, bilinear with antialiasing"
 
 
 def _torchvision() -> str:
     return f"torchvision {version('torchvision').split('+')[0]}"
-
-
-def _dali_version() -> str:
-    """Of whichever build is installed: for CUDA 12 or 13."""
-    for name in ("nvidia-dali-cuda130", "nvidia-dali-cuda120"):
-        with contextlib.suppress(PackageNotFoundError):
-            return version(name)
-    return "(unknown)"
