@@ -1,9 +1,9 @@
 """The visual dictionary beside what one would write in PyTorch, and beside packages.
 
-Names of cases: `assign` is the search for the nearest code, `step` all that a training step does
-with the codebook. `N` rows of width `D` against `K` codes: a step of the small recipes, and SOHO's
-2048 codes of width 768. `varied` is a run over 100, or 8, different N, as training has them. Its
-times are for one of them.
+Names of cases: `assign` is the search for the nearest code, `step` a forward of the layer in
+training, which moves its codes. `N` rows of width `D` against `K` codes: a step of the small
+recipes, and SOHO's 2048 codes of width 768. `varied` is a run over 100 different N, as training has
+them. Its times are for one of them.
 
 Rows lie in clusters around centres, and codes near the centres, as after a while of training: all
 codes stay in use over the many steps of a measurement. Of independent rows and codes one code soon
@@ -48,14 +48,14 @@ GPU_SHAPES: dict[torch.dtype, Sequence[Shape]] = {
     torch.float32: BFLOAT16_SHAPES[: len(GPU_ROWS)],
     torch.float16: BFLOAT16_SHAPES[:1],
 }
-VARIED, FEW_VARIED = 100, 8
+VARIED = 100
 VARIED_ROWS = {"cpu": (500, 1500), "cuda": (3000, 8000)}
 ROW_NOISE, CODE_NOISE = 0.5, 0.05
 """Deviation of rows and of codes from their centres, whose own is 1."""
 STEP_TOLERANCE = 1e-5
 """Of codes after a step, relative: sums and averages are float32."""
 COMPILED, CHUNKED = "half mm + argmax, compiled", ", chunked"
-RECOMPILES = f"left out: it compiles anew for each N, see the case of {FEW_VARIED}"
+RECOMPILES = "left out: it compiles anew for each N"
 
 
 def cases(setting: Setting) -> list[Case]:
@@ -71,7 +71,7 @@ def cases(setting: Setting) -> list[Case]:
             found.append(_assign(setting, f"assign-{name}", dtype, [problem]))
             found.append(_step(setting, f"step-{name}", dtype, problem))
         if place == 0:  # of one dtype
-            found += [_varied(setting, dtype, number) for number in (VARIED, FEW_VARIED)]
+            found.append(_varied(setting, dtype))
     return found
 
 
@@ -86,16 +86,15 @@ def draw(setting: Setting, dtype: torch.dtype, shape: Shape) -> Rows:
     return Rows(x.to(dtype), centres + CODE_NOISE * normal(num_codes, width))
 
 
-def _varied(setting: Setting, dtype: torch.dtype, number: int) -> Case:
+def _varied(setting: Setting, dtype: torch.dtype) -> Case:
     """Another N in each call."""
     low, high = (100, 200) if setting.is_quick else VARIED_ROWS[setting.device]
     generator = torch.Generator().manual_seed(0)
-    sizes = (
-        low + torch.randperm(high - low, generator=generator)[: 5 if setting.is_quick else number]
-    )
+    number = 5 if setting.is_quick else VARIED
+    sizes = low + torch.randperm(high - low, generator=generator)[:number]
     rest = (CODES, WIDTH) if setting.device == "cuda" else SMALL[1:]
     draws = [partial(draw, setting, dtype, (size, *rest)) for size in sizes.tolist()]
-    return _assign(setting, f"assign-varied-{number}x", dtype, draws)
+    return _assign(setting, f"assign-varied-{VARIED}x", dtype, draws)
 
 
 def _assign(
@@ -103,17 +102,11 @@ def _assign(
 ) -> Case:
     """The search for one number of rows, or for one after the other."""
     providers = ours(lambda r: ops.nearest_code(r.x, r.codes), ["nearest_code"], setting.device)
-    if len(draws) == 1:
-        providers[f"{OURS} codes prepared"] = Provider(
-            lambda both: ops.nearest_code(both[0].x, both[0].codes, prepared=both[1]),
-            prepare=lambda rows: (rows, ops.prepare_codes(rows.codes, rows.x.dtype)),
-            backend=providers[OURS].backend,
-        )
     for peer, (assign, tolerance) in _searches(setting, dtype).items():
         providers[peer] = _search(assign, tolerance)
     if setting.device == "cuda" and setting.is_quick:
         providers[COMPILED] = Provider(absence=COMPILING)
-    unless = RECOMPILES if len(draws) > FEW_VARIED else ""
+    unless = RECOMPILES if len(draws) > 1 else ""
     providers[FLASH_ASSIGN.distribution] = FLASH_ASSIGN.provide(
         lambda flash: _search(nearest.by_flash_kmeans(flash), ROUGH),
         unless if setting.device == "cuda" else NEEDS_GPU,
@@ -154,11 +147,11 @@ def _searches(setting: Setting, dtype: torch.dtype) -> dict[str, tuple[Assign, f
 
 
 def _step(setting: Setting, name: str, dtype: torch.dtype, problem: Callable[[], Rows]) -> Case:
-    used = ["nearest_code", "gather_codes", "code_statistics", "laplace_ema_update"]
-    providers = ours(call, used, setting.device, prepare=steps.by_ours)
+    used = ["nearest_code", "gather_codes", "code_statistics", "ema_update"]
+    providers = ours(call, used, setting.device, prepare=steps.by_dictionary)
     backend = providers[OURS].backend
     if setting.device == "cuda":
-        atomic = partial(steps.by_ours, deterministic=False)
+        atomic = partial(steps.by_dictionary, deterministic=False)
         providers[f"{OURS} atomic sums"] = Provider(call, atomic, backend=backend)
     layer = partial(steps.by_layer, vlp_fast.VectorQuantize)
     providers[f"{OURS} VectorQuantize"] = Provider(call, layer, backend=backend)

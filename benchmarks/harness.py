@@ -27,6 +27,7 @@ from .timing import (
     Stopwatch,
     cold_stopwatch,
     host_stopwatch,
+    only_new_garbage,
     take_turns,
     wait_for_device,
 )
@@ -100,6 +101,13 @@ def measure(
     Raises:
         DisagreementError: if a solution of ours is further from the truth than the tolerance.
     """
+    with only_new_garbage():
+        return _measure(case, where, effort, only)
+
+
+def _measure(
+    case: Case, where: Setting, effort: Effort | None, only: Collection[str] | None
+) -> list[Result]:
     if "torch._dynamo" in sys.modules:
         torch._dynamo.reset()
     problems = [draw() for draw in case.draws]
