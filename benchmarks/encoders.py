@@ -22,7 +22,7 @@ from vlp_fast.layers.transformer import Encoder, EncoderLayer, LayerConfig, make
 
 from .attention_ways import Attend, by_varlen
 from .case import COMPILING, NEEDS_GPU, Case, Provider, Setting, ours
-from .coco_mix import E2E_VLP, SOHO, Mix, Problem, draw_mix, full_mix
+from .coco_mix import E2E_VLP, Mix, Problem, draw_mix, full_mix
 
 CONFIG = LayerConfig(width=256, num_heads=8, ffn_dim=2048, dropout=0.0)
 LAYERS = 6
@@ -221,8 +221,8 @@ def encoder_case(setting: Setting, batch: int, *, is_full: bool = False) -> Case
 
 
 def _pictures(setting: Setting, batch: int) -> Callable[[str], Mix]:
-    """As DETR augments; of a quick run as SOHO does, with a fifth of the cells."""
-    return partial(draw_mix, batch, SOHO if setting.is_quick else E2E_VLP)
+    """As DETR augments; of a quick run in larger cells."""
+    return partial(draw_mix, batch, E2E_VLP.coarse() if setting.is_quick else E2E_VLP)
 
 
 def _case(
