@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend
 
 from . import attention_ways as ways
 from .attention_ways import Drawn
-from .case import NEEDS_GPU, Case, Provider, Setting, ours
+from .case import Case, Provider, Setting, ours
 from .coco_mix import E2E_VLP, SOHO, Augmentation, Mix, Problem, draw_mix, uniform
 from .encoders import block_case, encoder_case
 from .peers import FLASH_ATTENTION
@@ -83,10 +83,9 @@ def peers(setting: Setting, kind: str) -> dict[str, Provider]:
         found = {name: found[name] for name in ("varlen_attn", "FlexAttention")}
     if kind == "writing":
         found["cuDNN, packed"] = Provider(absence=NO_END)
-    if setting.device != "cuda":
-        found = dict.fromkeys(found, Provider(absence=NEEDS_GPU))
-    elif kind != "varied":
+    if kind != "varied" and setting.device == "cuda":
         found[FLASH] = FLASH_ATTENTION.provide(lambda f: ways.packed(partial(ways.by_flash, f)))
+    found = {name: way.unless(setting.needs_gpu) for name, way in found.items()}
     return {PADDED: ways.padded(ways.by_sdpa), **found}
 
 
@@ -151,9 +150,7 @@ def _dense(setting: Setting, batch: int, length: int, *heads: int) -> Case:
         {
             **ours(call, ["attention"], setting.device, prepare=prepare),
             "PyTorch SDPA": ways.padded(ways.by_sdpa, ways.forward),
-            "PyTorch SDPA, cuDNN": cudnn
-            if setting.device == "cuda"
-            else Provider(absence=NEEDS_GPU),
+            "PyTorch SDPA, cuDNN": cudnn.unless(setting.needs_gpu),
         },
         num_bytes=lambda drawn: 4 * drawn.grad.nbytes,
         flops=lambda drawn: 4 * number * width * drawn.problem.pairs,
@@ -181,7 +178,7 @@ def _case(
         draws=[partial(draw, seed) for seed in range(len(problems))],
         providers=providers,
         error=Drawn.error,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=dtype,
         tolerance=HALF if on_gpu else EXACT,
         **counted,
     )

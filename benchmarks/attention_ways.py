@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vlp_fast import ops
 
-from .case import Provider, compiled
+from .case import Provider, compiled, relative
 from .coco_mix import Problem, Side
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -194,10 +194,7 @@ def forward_backward(attend: Attend, qkv: Sequence[Tensor], grad: Tensor) -> lis
 
 def largest_difference(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
     """Of any tensor, relative to its largest value."""
-    return max(
-        float((x - y).abs().max() / y.abs().max().clamp(min=1e-12))
-        for x, y in zip(found, truth, strict=True)
-    )
+    return max(relative(x, y) for x, y in zip(found, truth, strict=True))
 
 
 def _dense(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, *, causal: bool) -> list[Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import vlp_fast
 
-from .case import compiled
+from .case import compiled, relative
 from .nearest import Assign, Rows
 
 DECAY, EPS = 0.99, 1e-5
@@ -158,9 +158,4 @@ def error(rows: Rows, solution: Solution) -> float:
         book.codes[is_hit] = book.codes[is_hit].lerp(means, 1 - DECAY)
     else:
         book.move(sums, counts)
-    return max(excess, _relative(quantised, expected), _relative(moved, book.codes))
-
-
-def _relative(found: Tensor, expected: Tensor) -> float:
-    difference = (found.double() - expected.double()).abs().max()
-    return float(difference / expected.double().abs().max().clamp(min=1e-12))
+    return max(excess, relative(quantised, expected), relative(moved, book.codes))

@@ -23,7 +23,7 @@ from vlp_fast import ops
 
 from . import codebook_steps as steps
 from . import nearest
-from .case import COMPILING, NEEDS_GPU, OURS, Case, Provider, Setting, ours
+from .case import OURS, Case, Provider, Setting, ours
 from .nearest import EXACT, FINE, ROUGH, Assign, Rows
 from .peers import FLASH_ASSIGN, FLASH_UPDATE, VECTOR_QUANTIZE
 
@@ -104,12 +104,11 @@ def _assign(
     providers = ours(lambda r: ops.nearest_code(r.x, r.codes), ["nearest_code"], setting.device)
     for peer, (assign, tolerance) in _searches(setting, dtype).items():
         providers[peer] = _search(assign, tolerance)
-    if setting.device == "cuda" and setting.is_quick:
-        providers[COMPILED] = Provider(absence=COMPILING)
-    unless = RECOMPILES if len(draws) > 1 else ""
+    if COMPILED in providers:
+        providers[COMPILED] = providers[COMPILED].unless(setting.needs_time)
     providers[FLASH_ASSIGN.distribution] = FLASH_ASSIGN.provide(
         lambda flash: _search(nearest.by_flash_kmeans(flash), ROUGH),
-        unless if setting.device == "cuda" else NEEDS_GPU,
+        setting.needs_gpu or RECOMPILES * (len(draws) > 1),
     )
     return Case(
         operator="dictionary",
@@ -119,8 +118,8 @@ def _assign(
         error=Rows.excess,
         wrong=Rows.wrong,
         tolerance=EXACT,
-        dtype=str(dtype).removeprefix("torch."),
-        arithmetic="float16" if dtype == torch.float32 else "",
+        dtype=dtype,
+        arithmetic=torch.float16 if dtype == torch.float32 else None,
         num_bytes=lambda rows: rows.x.nbytes + rows.codes.nbytes + 8 * len(rows.x),
         flops=lambda rows: 2 * len(rows.x) * rows.codes.numel(),
     )
@@ -141,8 +140,7 @@ def _searches(setting: Setting, dtype: torch.dtype) -> dict[str, tuple[Assign, f
     if dtype == torch.float32:
         found[f"addmm + argmax{CHUNKED}, TF32"] = (nearest.in_tf32(nearest.by_products), ROUGH)
     found[f"half mm + argmax{CHUNKED}"] = (nearest.by_half_products, ROUGH)
-    if not setting.is_quick:
-        found[COMPILED] = (nearest.by_compiled_half_products, ROUGH)
+    found[COMPILED] = (nearest.by_compiled_half_products, ROUGH)
     return found
 
 
@@ -163,8 +161,8 @@ def _step(setting: Setting, name: str, dtype: torch.dtype, problem: Callable[[],
         error=steps.error,
         wrong=lambda rows, solution: rows.wrong(solution[0]),
         tolerance=STEP_TOLERANCE,
-        dtype=str(dtype).removeprefix("torch."),
-        arithmetic="float16" if dtype == torch.float32 else "",
+        dtype=dtype,
+        arithmetic=torch.float16 if dtype == torch.float32 else None,
         num_bytes=lambda r: 2 * r.x.nbytes + 8 * len(r.x) + 4 * r.codes.nbytes,
         flops=lambda rows: 2 * len(rows.x) * rows.codes.numel() + rows.x.numel(),
     )
@@ -178,6 +176,7 @@ def _composed(setting: Setting, dtype: torch.dtype) -> dict[str, Provider]:
         if name == COMPILED:
             sums = steps.sums_by_compiled_index_add
         step = Provider(call, partial(steps.composed, assign, sums), tolerance=tolerance)
+        step = step.unless(setting.needs_time) if name == COMPILED else step
         found[f"{name.replace(CHUNKED, '')}, index_add"] = step
     by_sorting = partial(steps.composed, nearest.by_products, steps.sums_by_sorting)
     found["addmm + argmax, sorted sums"] = Provider(call, by_sorting, tolerance=FINE)
@@ -191,14 +190,14 @@ def _packages(setting: Setting) -> dict[str, Provider]:
         parts = (nearest.by_flash_kmeans(assign), steps.sums_by_flash_kmeans(update))
         return Provider(call, partial(steps.composed, *parts), tolerance=ROUGH)
 
-    on_gpu, vector_quantize = setting.device == "cuda", VECTOR_QUANTIZE.distribution
+    vector_quantize = VECTOR_QUANTIZE.distribution
     found = {
-        FLASH_ASSIGN.distribution: FLASH_ASSIGN.provide(by_flash, "" if on_gpu else NEEDS_GPU),
+        FLASH_ASSIGN.distribution: FLASH_ASSIGN.provide(by_flash, setting.needs_gpu),
         vector_quantize: VECTOR_QUANTIZE.provide(
             lambda layer: Provider(call, partial(steps.by_layer, layer), tolerance=FINE)
         ),
     }
-    if on_gpu:
+    if setting.device == "cuda":
         found[f"{vector_quantize}, TF32"] = VECTOR_QUANTIZE.provide(
             lambda layer: Provider(
                 nearest.in_tf32(call), partial(steps.by_layer, layer), tolerance=ROUGH

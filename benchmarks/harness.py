@@ -137,8 +137,8 @@ class _Attempt:
             provider=name,
             backend=self.provider.backend,
             direction=case.direction,
-            dtype=case.dtype,
-            arithmetic=case.arithmetic or case.dtype,
+            dtype=_named(case.dtype),
+            arithmetic=_named(case.arithmetic or case.dtype),
             verdict=LEFT_OUT if self.provider.run is None else "",
             problem=self.provider.absence,
         )
@@ -193,6 +193,10 @@ class _Attempt:
         for _ in range(WARM_UP_RUNS if (self.result.first or 0) * self.calls < SLOW else 0):
             watched()
         self.result.extra_bytes = extra_memory(watched, where.device)
+
+
+def _named(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _able(contest: Sequence[_Attempt]) -> list[_Attempt]:

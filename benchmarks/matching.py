@@ -24,7 +24,7 @@ from vlp_fast import ops
 from vlp_fast.layers.matching import pack_targets
 
 from . import detr, padded_matching, scenes
-from .case import COMPILING, OURS, Case, Provider, Setting, compiled, ours
+from .case import OURS, Case, Provider, Setting, compiled, ours
 from .peers import LAPX, TORCH_LINEAR_ASSIGNMENT
 from .scenes import Scene
 
@@ -170,17 +170,16 @@ def _match(setting: Setting, name: str, batch: int, limits: Sequence[int]) -> Ca
     """Logits and boxes are given, of one batch or of many with other counts in each."""
     providers = ours(match_all, ["match"], setting.device)
     solver = padded_matching.solver_name(setting.device)
-    backend, too_large = providers[OURS].backend, setting.device == "cpu" and batch > 100
-    providers[f"{OURS} HungarianMatcher"] = Provider(call, drop_in, detr.read, backend)
-    by_detr = Provider(detr.match, read=detr.read)
-    providers["DETR"] = Provider(absence=TOO_LARGE) if too_large else by_detr
+    is_too_large = setting.device == "cpu" and batch > 100
     by_cdist = partial(padded_matching.match, padded_matching.cost_by_cdist)
-    providers[f"padded batch, cdist ({solver})"] = Provider(by_cdist, read=padded_matching.read)
     by_compiled = lambda scene: padded_matching.match(compiled(padded_matching.cost), scene)
-    made = Provider(by_compiled, read=padded_matching.read)
-    providers[f"padded batch, compiled cost ({solver})"] = (
-        Provider(absence=COMPILING) if setting.is_quick else made
-    )
+    compiled_cost = Provider(by_compiled, read=padded_matching.read)
+    providers |= {
+        f"{OURS} HungarianMatcher": Provider(call, drop_in, detr.read, providers[OURS].backend),
+        "DETR": Provider(detr.match, read=detr.read).unless(TOO_LARGE * is_too_large),
+        f"padded batch, cdist ({solver})": Provider(by_cdist, read=padded_matching.read),
+        f"padded batch, compiled cost ({solver})": compiled_cost.unless(setting.needs_time),
+    }
     draw = partial(scenes.draw_scene, setting, batch=batch)
     return Case(
         operator="matching",

@@ -37,7 +37,7 @@ class Peer(NamedTuple):
         function = self.load()
         if function is None:
             return Provider(absence=f"not installed: pip install {self.distribution}")
-        return Provider(absence=unless) if unless else provider_of(function)
+        return provider_of(function).unless(unless)
 
 
 LAPX = Peer("lapx", "lap", "lapjvx")
