@@ -25,6 +25,7 @@ from .case import Provider, compiled, relative
 from .coco_mix import Problem, Side
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+Way = Callable[[Problem], Attend]
 Run = Callable[[Attend, Sequence[Tensor], Tensor], list[Tensor]]
 """Of q, k, v and the gradient of the output."""
 
@@ -169,12 +170,12 @@ def draw(
     return Drawn(problem, qkv, grad)
 
 
-def packed(way: Callable[[Problem], Attend], run: Run | None = None) -> Provider:
+def packed(way: Way, run: Run | None = None) -> Provider:
     """A way that takes packed rows, forward and backward unless told otherwise."""
     return Provider(call, lambda d: partial(run or forward_backward, way(d.problem), d.qkv, d.grad))
 
 
-def padded(way: Callable[[Problem], Attend], run: Run | None = None) -> Provider:
+def padded(way: Way, run: Run | None = None) -> Provider:
     """The same of padded rows; they are padded before the clock starts."""
     prepare = lambda drawn: partial(run or forward_backward, way(drawn.problem), *drawn.pad())
     return Provider(call, prepare, Drawn.unpad)

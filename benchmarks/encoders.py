@@ -43,46 +43,30 @@ Make = Callable[[nn.Module], Any]
 """What compiles a module, or leaves it as it is."""
 
 
-class PaddedAttention(nn.Module):
-    """DETR's block: `nn.MultiheadAttention(x + p, x + p, x, key_padding_mask)`."""
+class Padded(nn.Module):
+    """DETR's encoder, normalised behind each block, with the weights of ours.
 
-    def __init__(self, layer: EncoderLayer) -> None:
+    Its blocks are `nn.MultiheadAttention(x + p, x + p, x, key_padding_mask)`; of one layer the
+    block alone.
+    """
+
+    def __init__(self, layers: Sequence[EncoderLayer]) -> None:
         super().__init__()
-        theirs = layer.attention
-        width = theirs.out_proj.out_features
-        self.attention = nn.MultiheadAttention(width, theirs.num_heads, batch_first=True)
-        self.attention.load_state_dict(theirs.state_dict())
+        new = partial(nn.MultiheadAttention, CONFIG.width, CONFIG.num_heads, batch_first=True)
+        self.blocks = nn.ModuleList(new() for _ in layers)
+        for block, layer in zip(self.blocks, layers, strict=True):
+            block.load_state_dict(layer.attention.state_dict())
+        parts = ([x.norm1, x.norm2, x.ffn.linear1, x.ffn.linear2] for x in layers)
+        self.others = nn.ModuleList(map(nn.ModuleList, parts if len(layers) > 1 else ()))
 
     def forward(self, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
         """Maps (S, L, D) to (S, L, D)."""
-        placed = x + positions
-        options = {"key_padding_mask": is_padding, "need_weights": False}
-        out: Tensor = self.attention(placed, placed, x, **options)[0]
-        return out
-
-
-class PaddedLayer(nn.Module):
-    """DETR's encoder layer, normalised behind each block, with the weights of one of ours."""
-
-    def __init__(self, layer: EncoderLayer) -> None:
-        super().__init__()
-        self.attention, self.norm1, self.norm2 = PaddedAttention(layer), layer.norm1, layer.norm2
-        self.linear1, self.linear2 = layer.ffn.linear1, layer.ffn.linear2
-
-    def forward(self, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
-        """Maps (S, L, D) to (S, L, D)."""
-        x = self.norm1(x + self.attention(x, positions, is_padding))
-        out: Tensor = self.norm2(x + self.linear2(functional.relu(self.linear1(x))))
-        return out
-
-
-class InTurn(nn.ModuleList):
-    """Layers one behind the other."""
-
-    def forward(self, x: Tensor, *inputs: Tensor) -> Tensor:
-        """Maps (S, L, D) to (S, L, D)."""
-        for layer in self:
-            x = layer(x, *inputs)
+        others: Any = self.others
+        if not others:
+            return _attend(self.blocks[0], x, positions, is_padding)
+        for block, (norm1, norm2, linear1, linear2) in zip(self.blocks, others, strict=True):
+            x = norm1(x + _attend(block, x, positions, is_padding))
+            x = norm2(x + linear2(functional.relu(linear1(x))))
         return x
 
 
@@ -140,8 +124,7 @@ class Layers:
     @property
     def padded(self) -> nn.Module:
         """DETR's layers with the weights of ours."""
-        kind = PaddedAttention if len(self.layers) == 1 else PaddedLayer
-        return InTurn(map(kind, self.layers)).to(self.setting.device)
+        return Padded(self.layers).to(self.setting.device)
 
     @property
     def padded_inputs(self) -> tuple[Tensor, ...]:
@@ -254,6 +237,12 @@ def _eager_and_compiled(
     made_of = lambda layers: prepare(layers, partial(torch.compile, dynamic=True))
     compiled = Provider(call, made_of, **parts).unless(setting.needs_time)
     return {name: Provider(call, prepare, **parts), f"{name}, compiled": compiled}
+
+
+def _attend(block: nn.Module, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
+    placed = x + positions
+    out: Tensor = block(placed, placed, x, key_padding_mask=is_padding, need_weights=False)[0]
+    return out
 
 
 def _half() -> torch.dtype:

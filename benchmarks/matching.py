@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment as scipy_assignment
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 import vlp_fast
 from vlp_fast import ops
@@ -55,14 +56,12 @@ class Costs:
 
     def pad(self) -> tuple[Tensor, Tensor]:
         """Padded (B, most, Q), a row of zeros takes whichever query is left over; counts (B,)."""
-        rows = self.cost.split(list(self.counts))
-        batch = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+        batch = pad_sequence(self.cost.split(list(self.counts)), batch_first=True)
         return batch, torch.tensor(self.counts, device=self.cost.device)
 
     def unpad(self, columns: Tensor) -> Tensor:
         """Drop the padding of columns (B, most)."""
-        _, counts = self.pad()
-        return columns[torch.arange(columns.shape[1], device=counts.device) < counts[:, None]]
+        return columns[padded_matching.is_row(self.counts).to(columns.device)]
 
     def excess(self, columns: Tensor) -> float:
         """How far a solution is from the optimum, relative; infinite if it is none."""

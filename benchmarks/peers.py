@@ -55,10 +55,13 @@ PEERS = (LAPX, TORCH_LINEAR_ASSIGNMENT, VECTOR_QUANTIZE, FLASH_ASSIGN, FLASH_ATT
 
 def versions() -> str:
     """The peers that are installed, `name version` each."""
-    found = []
-    for peer in PEERS:
-        try:
-            found.append(f"{peer.distribution} {version(peer.distribution)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
+    found = {peer.distribution: version_of(peer.distribution) for peer in PEERS}
+    return ", ".join(f"{name} {version}" for name, version in found.items() if version)
+
+
+def version_of(distribution: str) -> str:
+    """Of a package; empty if it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
