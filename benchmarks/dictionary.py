@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import call
+from typing import Any
 
 import torch
+from torch import Tensor
 
 import vlp_fast
 from vlp_fast import ops
@@ -29,6 +31,9 @@ from .peers import FLASH_ASSIGN, FLASH_UPDATE, VECTOR_QUANTIZE
 
 Shape = tuple[int, int, int]
 """Rows, codes, width."""
+Search = tuple[Assign, float, str]
+"""A way, its tolerance, and why it is left out."""
+Run = Callable[[Any], Any]
 
 WIDTH, CODES = 768, 2048
 SMALL: Shape = (4096, 512, 128)
@@ -102,105 +107,104 @@ def _assign(
 ) -> Case:
     """The search for one number of rows, or for one after the other."""
     providers = ours(lambda r: ops.nearest_code(r.x, r.codes), ["nearest_code"], setting.device)
-    for peer, (assign, tolerance) in _searches(setting, dtype).items():
-        providers[peer] = _search(assign, tolerance)
-    if COMPILED in providers:
-        providers[COMPILED] = providers[COMPILED].unless(setting.needs_time)
-    providers[FLASH_ASSIGN.distribution] = FLASH_ASSIGN.provide(
-        lambda flash: _search(nearest.by_flash_kmeans(flash), ROUGH),
+    searches = {name: _search(*way) for name, way in _searches(setting, dtype).items()}
+    flash = FLASH_ASSIGN.provide(
+        lambda assign: _search(nearest.by_flash_kmeans(assign), ROUGH),
         setting.needs_gpu or RECOMPILES * (len(draws) > 1),
     )
     return Case(
-        operator="dictionary",
         name=name,
         draws=draws,
-        providers=providers,
+        providers={**providers, **searches, FLASH_ASSIGN.distribution: flash},
         error=Rows.excess,
         wrong=Rows.wrong,
         tolerance=EXACT,
-        dtype=dtype,
-        arithmetic=torch.float16 if dtype == torch.float32 else None,
         num_bytes=lambda rows: rows.x.nbytes + rows.codes.nbytes + 8 * len(rows.x),
         flops=lambda rows: 2 * len(rows.x) * rows.codes.numel(),
+        **_precision(dtype),
     )
 
 
-def _search(assign: Assign, tolerance: float) -> Provider:
-    return Provider(lambda rows: assign(rows.x, rows.codes), tolerance=tolerance)
+def _search(assign: Assign, tolerance: float, unless: str = "") -> Provider:
+    find = lambda rows: assign(rows.x, rows.codes)
+    return Provider(find, tolerance=tolerance).unless(unless)
 
 
-def _searches(setting: Setting, dtype: torch.dtype) -> dict[str, tuple[Assign, float]]:
-    """PyTorch's with their tolerances."""
-    found: dict[str, tuple[Assign, float]] = {
-        "cdist + argmin": (nearest.by_cdist, FINE),
-        f"addmm + argmax{CHUNKED}": (nearest.by_products, FINE),
+def _searches(setting: Setting, dtype: torch.dtype) -> dict[str, Search]:
+    """PyTorch's, by name."""
+    found: dict[str, Search] = {
+        "cdist + argmin": (nearest.by_cdist, FINE, ""),
+        f"addmm + argmax{CHUNKED}": (nearest.by_products, FINE, ""),
     }
     if setting.device != "cuda":
         return found
     if dtype == torch.float32:
-        found[f"addmm + argmax{CHUNKED}, TF32"] = (nearest.in_tf32(nearest.by_products), ROUGH)
-    found[f"half mm + argmax{CHUNKED}"] = (nearest.by_half_products, ROUGH)
-    found[COMPILED] = (nearest.by_compiled_half_products, ROUGH)
+        tf32 = nearest.in_tf32(nearest.by_products)
+        found[f"addmm + argmax{CHUNKED}, TF32"] = (tf32, ROUGH, "")
+    found[f"half mm + argmax{CHUNKED}"] = (nearest.by_half_products, ROUGH, "")
+    found[COMPILED] = (nearest.by_compiled_half_products, ROUGH, setting.needs_time)
     return found
 
 
 def _step(setting: Setting, name: str, dtype: torch.dtype, problem: Callable[[], Rows]) -> Case:
     used = ["nearest_code", "gather_codes", "code_statistics", "ema_update"]
     providers = ours(call, used, setting.device, prepare=steps.by_dictionary)
-    backend = providers[OURS].backend
+    mine = partial(Provider, call, backend=providers[OURS].backend)
     if setting.device == "cuda":
         atomic = partial(steps.by_dictionary, deterministic=False)
-        providers[f"{OURS} atomic sums"] = Provider(call, atomic, backend=backend)
+        providers[f"{OURS} atomic sums"] = mine(prepare=atomic)
     layer = partial(steps.by_layer, vlp_fast.VectorQuantize)
-    providers[f"{OURS} VectorQuantize"] = Provider(call, layer, backend=backend)
+    providers[f"{OURS} VectorQuantize"] = mine(prepare=layer)
     return Case(
-        operator="dictionary",
         name=name,
         draws=[problem],
         providers={**providers, **_composed(setting, dtype), **_packages(setting)},
         error=steps.error,
-        wrong=lambda rows, solution: rows.wrong(solution[0]),
+        wrong=lambda rows, solution: rows.wrong(solution.indices),
         tolerance=STEP_TOLERANCE,
-        dtype=dtype,
-        arithmetic=torch.float16 if dtype == torch.float32 else None,
         num_bytes=lambda r: 2 * r.x.nbytes + 8 * len(r.x) + 4 * r.codes.nbytes,
         flops=lambda rows: 2 * len(rows.x) * rows.codes.numel() + rows.x.numel(),
+        **_precision(dtype),
     )
+
+
+def _precision(dtype: torch.dtype) -> dict[str, Any]:
+    arithmetic = torch.float16 if dtype == torch.float32 else None
+    return {"operator": "dictionary", "dtype": dtype, "arithmetic": arithmetic}
 
 
 def _composed(setting: Setting, dtype: torch.dtype) -> dict[str, Provider]:
     """Steps of PyTorch's searches and sums."""
     found: dict[str, Provider] = {}
-    for name, (assign, tolerance) in _searches(setting, dtype).items():
-        sums = steps.sums_by_index_add
-        if name == COMPILED:
-            sums = steps.sums_by_compiled_index_add
-        step = Provider(call, partial(steps.composed, assign, sums), tolerance=tolerance)
-        step = step.unless(setting.needs_time) if name == COMPILED else step
+    for name, (assign, tolerance, unless) in _searches(setting, dtype).items():
+        is_compiled = name == COMPILED
+        sums = steps.sums_by_compiled_index_add if is_compiled else steps.sums_by_index_add
+        step = _parts(assign, sums, tolerance).unless(unless)
         found[f"{name.replace(CHUNKED, '')}, index_add"] = step
-    by_sorting = partial(steps.composed, nearest.by_products, steps.sums_by_sorting)
-    found["addmm + argmax, sorted sums"] = Provider(call, by_sorting, tolerance=FINE)
-    return found
+    by_sorting = _parts(nearest.by_products, steps.sums_by_sorting, FINE)
+    return {**found, "addmm + argmax, sorted sums": by_sorting}
+
+
+def _parts(assign: Assign, sums: steps.Sums, tolerance: float) -> Provider:
+    return Provider(call, partial(steps.composed, assign, sums), tolerance=tolerance)
 
 
 def _packages(setting: Setting) -> dict[str, Provider]:
-    def by_flash(assign: Callable[..., torch.Tensor]) -> Provider:
+    def by_flash(assign: Callable[..., Tensor]) -> Provider:
         update = FLASH_UPDATE.load()
         assert update is not None  # of the same package
-        parts = (nearest.by_flash_kmeans(assign), steps.sums_by_flash_kmeans(update))
-        return Provider(call, partial(steps.composed, *parts), tolerance=ROUGH)
+        sums = steps.sums_by_flash_kmeans(update)
+        return _parts(nearest.by_flash_kmeans(assign), sums, ROUGH)
 
-    vector_quantize = VECTOR_QUANTIZE.distribution
+    def by_package(layer: Callable[..., Any], run: Run = call, tolerance: float = FINE) -> Provider:
+        return Provider(run, partial(steps.by_layer, layer), tolerance=tolerance)
+
+    name, in_tf32 = VECTOR_QUANTIZE.distribution, nearest.in_tf32(call)
     found = {
         FLASH_ASSIGN.distribution: FLASH_ASSIGN.provide(by_flash, setting.needs_gpu),
-        vector_quantize: VECTOR_QUANTIZE.provide(
-            lambda layer: Provider(call, partial(steps.by_layer, layer), tolerance=FINE)
-        ),
+        name: VECTOR_QUANTIZE.provide(by_package),
     }
     if setting.device == "cuda":
-        found[f"{vector_quantize}, TF32"] = VECTOR_QUANTIZE.provide(
-            lambda layer: Provider(
-                nearest.in_tf32(call), partial(steps.by_layer, layer), tolerance=ROUGH
-            )
-        )
+        rough = partial(by_package, run=in_tf32, tolerance=ROUGH)
+        found[f"{name}, TF32"] = VECTOR_QUANTIZE.provide(rough)
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -206,22 +206,20 @@ def _able(contest: Sequence[_Attempt]) -> list[_Attempt]:
 def _time(able: Sequence[_Attempt], where: Setting, effort: Effort) -> None:
     """Fill in the times of all, in turns."""
     returned: dict[_Attempt, list[float]] = {attempt: [] for attempt in able}
-    walls = _turns(able, lambda run, attempt: host_stopwatch(run, returned[attempt]), effort)
-    for attempt, wall in walls:
-        hosts = [seconds / attempt.calls for seconds in returned[attempt]]
-        attempt.result.host, attempt.result.wall = median(hosts), median(wall)
-        if where.device != "cuda":
-            attempt.result.times = hosts
-    if where.device != "cuda":
-        return
-    for attempt, cold in _turns(able, lambda run, _: cold_stopwatch(run), effort):
-        attempt.result.cache, attempt.result.times = "cold", cold
+    by_host = {attempt: host_stopwatch(attempt.run, returned[attempt]) for attempt in able}
+    for attempt, walls in _turns(by_host, effort):
+        attempt.result.times = [seconds / attempt.calls for seconds in returned[attempt]]
+        attempt.result.host, attempt.result.wall = attempt.result.median, median(walls)
+    if where.device == "cuda":
+        by_events = {attempt: cold_stopwatch(attempt.run) for attempt in able}
+        for attempt, cold in _turns(by_events, effort):
+            attempt.result.cache, attempt.result.times = "cold", cold
 
 
 def _turns(
-    able: Sequence[_Attempt], stopwatch: Callable[[Run, _Attempt], Stopwatch], effort: Effort
+    stopwatches: Mapping[_Attempt, Stopwatch], effort: Effort
 ) -> Iterator[tuple[_Attempt, list[float]]]:
-    """Seconds of one call of the operator, by these stopwatches."""
-    watched = {attempt: attempt.counter.watch(stopwatch(attempt.run, attempt)) for attempt in able}
+    """Seconds of one call of the operator."""
+    watched = {attempt: attempt.counter.watch(timed) for attempt, timed in stopwatches.items()}
     for attempt, times in take_turns(watched, effort).items():
         yield attempt, [seconds / attempt.calls for seconds in times]
