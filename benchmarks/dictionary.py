@@ -108,10 +108,8 @@ def _assign(
     """The search for one number of rows, or for one after the other."""
     providers = ours(lambda r: ops.nearest_code(r.x, r.codes), ["nearest_code"], setting.device)
     searches = {name: _search(*way) for name, way in _searches(setting, dtype).items()}
-    flash = FLASH_ASSIGN.provide(
-        lambda assign: _search(nearest.by_flash_kmeans(assign), ROUGH),
-        setting.needs_gpu or RECOMPILES * (len(draws) > 1),
-    )
+    flash = FLASH_ASSIGN.provide(lambda f: _search(nearest.by_flash_kmeans(f), ROUGH))
+    flash = flash.unless(setting.needs_gpu or RECOMPILES * (len(draws) > 1))
     return Case(
         name=name,
         draws=draws,
@@ -201,7 +199,7 @@ def _packages(setting: Setting) -> dict[str, Provider]:
 
     name, in_tf32 = VECTOR_QUANTIZE.distribution, nearest.in_tf32(call)
     found = {
-        FLASH_ASSIGN.distribution: FLASH_ASSIGN.provide(by_flash, setting.needs_gpu),
+        FLASH_ASSIGN.distribution: FLASH_ASSIGN.provide(by_flash).unless(setting.needs_gpu),
         name: VECTOR_QUANTIZE.provide(by_package),
     }
     if setting.device == "cuda":

@@ -138,7 +138,7 @@ def _solve(setting: Setting, kind: str, batch: int, most: int) -> Case:
 
     solve, used = vlp_fast.linear_sum_assignment, ["linear_sum_assignment"]
     run: Any = lambda padded: solve(padded[0], num_rows=padded[1])[1]
-    peer, unless = TORCH_LINEAR_ASSIGNMENT, "" if setting.device == "cuda" else LOOPS
+    peer = TORCH_LINEAR_ASSIGNMENT
     return Case(
         operator="matching",
         name=f"solve-{kind}-B{batch}-T{most}",
@@ -147,7 +147,7 @@ def _solve(setting: Setting, kind: str, batch: int, most: int) -> Case:
             **ours(run, used, setting.device, prepare=Costs.pad, read=Costs.unpad),
             "SciPy": Provider(partial(_loop, scipy_assignment)),
             "lapx": LAPX.provide(lambda lapx: Provider(partial(_loop, partial(_by_lapx, lapx)))),
-            peer.distribution: peer.provide(by_batch, unless),
+            peer.distribution: peer.provide(by_batch).unless(LOOPS * (setting.device != "cuda")),
         },
         error=Costs.excess,
         tolerance=TOLERANCE,

@@ -25,19 +25,12 @@ class Peer(NamedTuple):
             return None
         return found
 
-    def provide(
-        self, provider_of: Callable[[Callable[..., Any]], Provider], unless: str = ""
-    ) -> Provider:
-        """What one makes of the function; or why not, where the package is missing.
-
-        Args:
-            provider_of: maps the function to a provider.
-            unless: why it is left out, though installed.
-        """
+    def provide(self, provider_of: Callable[[Callable[..., Any]], Provider]) -> Provider:
+        """What one makes of the function; or why not, where the package is missing."""
         function = self.load()
         if function is None:
             return Provider(absence=f"not installed: pip install {self.distribution}")
-        return provider_of(function).unless(unless)
+        return provider_of(function)
 
 
 LAPX = Peer("lapx", "lap", "lapjvx")
