@@ -17,13 +17,11 @@ from operator import call
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import SDPBackend
 
 from . import attention_ways as ways
 from .attention_ways import Drawn
-from .case import NEEDS_GPU, Case, Provider, Setting, ours
+from .case import Case, Provider, Setting, ours
 from .coco_mix import E2E_VLP, SOHO, Augmentation, Mix, Problem, draw_mix, uniform
 from .encoders import block_case, encoder_case
 from .peers import FLASH_ATTENTION
@@ -35,15 +33,10 @@ PICTURES: dict[str, dict[str, Sequence[int]]] = {
     "cuda": {"coco": (8, 32, 64), "soho": (64,), "block": (8, 32), "encoder6": (8,)},
 }
 """Of the batches of the cases with pictures."""
-DECODED, VARIED, VARIED_BATCHES = (
-    {"cpu": 4, "cuda": 32},
-    {"cpu": 2, "cuda": 4},
-    {"cpu": 5, "cuda": 100},
-)
-"""Pictures of the decoder's cases, of each batch of `varied`, and how many of these there are."""
+DECODED, VARIED = {"cpu": 4, "cuda": 32}, {"cpu": (5, 2), "cuda": (100, 4)}
+"""Pictures of the decoder's cases; batches of `varied`, and pictures of each."""
 OBJECTS = 100
 """Queries of E2E-VLP's decoder."""
-OPERATORS = ["attention", "attention_backward"]
 EXACT, HALF = 1e-3, 5e-2
 """Largest difference allowed, relative to the largest value: float32 by units that round products
 to TF32, and half precision."""
@@ -63,38 +56,37 @@ DETR, BERT = (8, 32), (12, 64)
 
 def cases(setting: Setting) -> list[Case]:
     """The cases of attention, the most telling first."""
-    pictures = {
+    batches = {
         kind: list(dict.fromkeys(map(setting.batch, sizes)))
         for kind, sizes in PICTURES[setting.device].items()
     }
     mixed = partial(_mixed, setting)
-    found = [mixed("coco", batch, _within) for batch in pictures["coco"]]
-    found += [mixed("soho", batch, _within, SOHO, BERT) for batch in pictures["soho"]]
-    found += [block_case(setting, batch) for batch in pictures["block"]]
-    found += [encoder_case(setting, batch) for batch in pictures["encoder6"]]
+    found = [mixed("coco", batch, _within) for batch in batches["coco"]]
+    found += [mixed("soho", batch, _within, SOHO, BERT) for batch in batches["soho"]]
+    found += [block_case(setting, batch) for batch in batches["block"]]
+    found += [encoder_case(setting, batch) for batch in batches["encoder6"]]
     decoded = setting.batch(DECODED[setting.device])
     if setting.device == "cuda":  # a CPU would take minutes
         found.append(encoder_case(setting, decoded, is_full=True))
     found += [mixed(kind, decoded, problem_of) for kind, problem_of in DECODER.items()]
     found += [_dense(setting, *shape) for shape in DENSE]
-    number = 3 if setting.is_quick else VARIED_BATCHES[setting.device]
-    found.append(mixed("varied", setting.batch(VARIED[setting.device]), _within, number=number))
-    return found
+    number, batch = VARIED[setting.device]
+    number = min(3, number) if setting.is_quick else number
+    return [*found, mixed("varied", setting.batch(batch), _within, number=number)]
 
 
 def peers(setting: Setting, kind: str) -> dict[str, Provider]:
     """Who computes the output and the gradients of q, k and v of a kind of case."""
-    found = {CUDNN: ways.padded(partial(ways.by_masked_sdpa, backend=SDPBackend.CUDNN_ATTENTION))}
+    found = {CUDNN: ways.padded(partial(ways.by_sdpa, backend=SDPBackend.CUDNN_ATTENTION))}
     found |= {name: ways.packed(way) for name, way in PACKED.items()}
     if kind == "varied":
         found = {name: found[name] for name in ("varlen_attn", "FlexAttention")}
     if kind == "writing":
         found["cuDNN, packed"] = Provider(absence=NO_END)
-    if setting.device != "cuda":
-        found = dict.fromkeys(found, Provider(absence=NEEDS_GPU))
-    elif kind != "varied":
+    if kind != "varied" and setting.device == "cuda":
         found[FLASH] = FLASH_ATTENTION.provide(lambda f: ways.packed(partial(ways.by_flash, f)))
-    return {PADDED: ways.padded(ways.by_masked_sdpa), **found}
+    found = {name: way.unless(setting.needs_gpu) for name, way in found.items()}
+    return {PADDED: ways.padded(ways.by_sdpa), **found}
 
 
 def _within(mix: Mix) -> Problem:
@@ -102,7 +94,9 @@ def _within(mix: Mix) -> Problem:
 
 
 DECODER: dict[str, Callable[[Mix], Problem]] = {
-    "objects": lambda m: Problem(uniform(len(m.rows.lengths), OBJECTS, m.rows.device), m.rows),
+    "objects": lambda mix: Problem(
+        uniform(mix.packing.num_sequences, OBJECTS, mix.device), mix.rows
+    ),
     "words": lambda mix: Problem(mix.texts, mix.rows),
     "writing": lambda mix: Problem(mix.texts, mix.rows, causal=True),
 }
@@ -118,74 +112,73 @@ def _mixed(
     number: int = 1,
 ) -> Case:
     """Sequences of many lengths, forward and backward, of one batch or of several."""
+    drawn_as = augmentation.coarse() if setting.is_quick else augmentation
 
-    def draw(seed: int) -> Drawn:
-        mix = draw_mix(batch, augmentation, setting.device, seed=seed)
-        return _numbers(setting, problem_of(mix), heads, seed)
+    def draw(seed: int) -> Problem:
+        return problem_of(draw_mix(batch, drawn_as, setting.device, seed=seed))
 
+    used = ["attention", "attention_backward"]
     prepare = ways.packed(ways.by_ours).prepare
-    return Case(
-        operator="attention",
-        name=f"{kind}-B{batch}-{_named(heads)}",
-        draws=[partial(draw, seed) for seed in range(number)],
+    return _case(
+        setting,
+        f"{kind}-B{batch}",
+        [partial(draw, seed) for seed in range(number)],
+        heads,
+        ours(call, used, setting.device, prepare=prepare) | peers(setting, kind),
         direction="forward+backward",
-        providers=ours(call, OPERATORS, setting.device, prepare=prepare) | peers(setting, kind),
-        error=Drawn.error,
         # Forward q, k, v and the output; backward these again and four gradients.
         num_bytes=lambda drawn: 6 * drawn.grad.nbytes + 6 * drawn.qkv[1].nbytes,
         flops=lambda drawn: 14 * heads[0] * heads[1] * drawn.problem.pairs,
-        **_precision(setting),
     )
 
 
 def _dense(setting: Setting, batch: int, length: int, *heads: int) -> Case:
     """All sequences are full, forward only."""
-    sequences, on_gpu = setting.batch(batch), setting.device == "cuda"
-    number, width = heads
+    sequences, (number, width) = setting.batch(batch), heads
+    prepare = ways.packed(ways.by_ours, ways.forward).prepare
+    cudnn = ways.padded(partial(ways.by_sdpa, backend=SDPBackend.CUDNN_ATTENTION), ways.forward)
 
-    def draw() -> Drawn:
+    def draw() -> Problem:
         side = uniform(sequences, length, setting.device)
-        return _numbers(setting, Problem(side, side), (number, width))
+        return Problem(side, side)
 
-    def heads_first(drawn: Drawn) -> list[Tensor]:
-        return [x.unflatten(0, (sequences, length)).transpose(1, 2) for x in drawn.qkv]
-
-    def by_torch(qkv: Sequence[Tensor]) -> Tensor:
-        q, k, v = qkv
-        return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1)
-
-    def by_cudnn(qkv: Sequence[Tensor]) -> Tensor:
-        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-            return by_torch(qkv)
-
-    by_ours = lambda drawn: partial(ways.by_ours(drawn.problem), *drawn.qkv)
-    cudnn = Provider(by_cudnn, heads_first) if on_gpu else Provider(absence=NEEDS_GPU)
-    return Case(
-        operator="attention",
-        name=f"dense-B{sequences}-L{length}-{_named((number, width))}",
-        draws=[draw],
-        providers={
-            **ours(call, ["attention"], setting.device, prepare=by_ours),
-            "PyTorch SDPA": Provider(by_torch, heads_first),
-            "PyTorch SDPA, cuDNN": cudnn,
+    return _case(
+        setting,
+        f"dense-B{sequences}-L{length}",
+        [draw],
+        (number, width),
+        {
+            **ours(call, ["attention"], setting.device, prepare=prepare),
+            "PyTorch SDPA": ways.padded(ways.by_sdpa, ways.forward),
+            "PyTorch SDPA, cuDNN": cudnn.unless(setting.needs_gpu),
         },
-        error=lambda drawn, out: drawn.error([out]),
         num_bytes=lambda drawn: 4 * drawn.grad.nbytes,
         flops=lambda drawn: 4 * number * width * drawn.problem.pairs,
-        **_precision(setting),
     )
 
 
-def _numbers(setting: Setting, problem: Problem, heads: Heads, seed: int = 0) -> Drawn:
+def _case(
+    setting: Setting,
+    name: str,
+    problems: Sequence[Callable[[], Problem]],
+    heads: Heads,
+    providers: dict[str, Provider],
+    **counted: Any,
+) -> Case:
     """On a GPU of the half precision that each from Volta on multiplies; float32 on a CPU."""
-    dtype = torch.float16 if setting.device == "cuda" else torch.float32
-    return ways.draw(problem, heads, dtype, setting.generator(seed))
-
-
-def _precision(setting: Setting) -> dict[str, Any]:
     on_gpu = setting.device == "cuda"
-    return {"dtype": "float16", "tolerance": HALF} if on_gpu else {"tolerance": EXACT}
+    dtype = torch.float16 if on_gpu else torch.float32
 
+    def draw(seed: int) -> Drawn:
+        return ways.draw(problems[seed](), heads, dtype, setting.generator(seed))
 
-def _named(heads: Heads) -> str:
-    return "H{}-E{}".format(*heads)
+    return Case(
+        operator="attention",
+        name="{}-H{}-E{}".format(name, *heads),
+        draws=[partial(draw, seed) for seed in range(len(problems))],
+        providers=providers,
+        error=Drawn.error,
+        dtype=dtype,
+        tolerance=HALF if on_gpu else EXACT,
+        **counted,
+    )

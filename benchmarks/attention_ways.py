@@ -21,21 +21,25 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vlp_fast import ops
 
-from .case import Provider, compiled
-from .coco_mix import Problem, Ragged
+from .case import Provider, compiled, relative
+from .coco_mix import Problem, Side
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+Way = Callable[[Problem], Attend]
+Run = Callable[[Attend, Sequence[Tensor], Tensor], list[Tensor]]
+"""Of q, k, v and the gradient of the output."""
 
 
 def by_ours(problem: Problem) -> Attend:
     """Packed rows, sequences begun longest first."""
-    order = problem.keys.longest_first
+    order = problem.keys.packing.longest_first
     return partial(ops.attention, **problem.layout, causal=problem.causal, order=order)
 
 
-def by_masked_sdpa(problem: Problem, backend: SDPBackend | None = None) -> Attend:
-    """Padded rows and a mask of keys, as DETR attends; flash kernels take no mask."""
-    mask = visible(problem)[:, None]
+def by_sdpa(problem: Problem, backend: SDPBackend | None = None) -> Attend:
+    """Padded rows and a mask, as DETR attends; flash kernels take none, and full rows need none."""
+    is_full = not problem.causal and not problem.keys.is_padding.any()
+    mask = None if is_full else visible(problem)[:, None]
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
@@ -53,9 +57,9 @@ def visible(problem: Problem) -> Tensor:
     if not problem.causal:
         return seen
     ahead = torch.tensor(keys.lengths) - torch.tensor(queries.lengths)
-    row = torch.arange(queries.padded_length, device=keys.device)[:, None]
-    column = torch.arange(keys.padded_length, device=keys.device)
-    return seen & (column <= row + ahead.to(keys.device)[:, None, None])
+    row = torch.arange(queries.padded_length, device=seen.device)[:, None]
+    column = torch.arange(keys.padded_length, device=seen.device)
+    return seen & (column <= row + ahead.to(seen.device)[:, None, None])
 
 
 def by_varlen(problem: Problem) -> Attend:
@@ -92,12 +96,12 @@ def by_flex(problem: Problem) -> Attend:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     sides = (problem.queries, problem.keys)
-    owner_q, owner_k = (side.owners for side in sides)
+    owner_q, owner_k = (side.packing.sequence_of for side in sides)
     # Rows from one to the end of its sequence: the last query sees every key.
     until_end_q, until_end_k = (
-        side.bounds.long()[1:].index_select(0, side.owners)
-        - torch.arange(len(side.owners), device=side.device)
-        for side in sides
+        side.packing.cu_seqlens.long()[1:].index_select(0, owner)
+        - torch.arange(len(owner), device=owner.device)
+        for side, owner in zip(sides, (owner_q, owner_k), strict=True)
     )
 
     def sees(_b: Tensor, _h: Tensor, i: Tensor, j: Tensor) -> Tensor:
@@ -107,7 +111,7 @@ def by_flex(problem: Problem) -> Attend:
         return (owner_q[i] == owner_k[j]) & (until_end_k[j] >= until_end_q[i])
 
     mask_of, rows = sees_before if problem.causal else sees, (len(owner_q), len(owner_k))
-    mask = create_block_mask(mask_of, None, None, *rows, device=problem.queries.device)
+    mask = create_block_mask(mask_of, None, None, *rows, device=owner_q.device)
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
@@ -146,10 +150,11 @@ class Drawn:
     def unpad(self, found: Sequence[Tensor]) -> list[Tensor]:
         """Output and gradients of padded rows, packed."""
         queries, keys = self.problem.queries, self.problem.keys
-        return [s.unpad(x) for s, x in zip((queries, queries, keys, keys), found, strict=True)]
+        sides = (queries, queries, keys, keys)[: len(found)]
+        return [side.unpad(x) for side, x in zip(sides, found, strict=True)]
 
     @property
-    def _sides(self) -> list[tuple[Ragged, Tensor]]:
+    def _sides(self) -> list[tuple[Side, Tensor]]:
         queries, keys = self.problem.queries, self.problem.keys
         return list(zip((queries, keys, keys, queries), (*self.qkv, self.grad), strict=True))
 
@@ -160,20 +165,25 @@ def draw(
     """Numbers of N(0, 1); heads are a number and a width."""
     num_q, num_k = sum(problem.queries.lengths), sum(problem.keys.lengths)
     shape = (2 * (num_q + num_k), *heads)
-    drawn = torch.randn(shape, generator=generator, device=problem.queries.device)
+    drawn = torch.randn(shape, generator=generator, device=generator.device)
     *qkv, grad = drawn.to(dtype).split((num_q, num_k, num_k, num_q))
     return Drawn(problem, qkv, grad)
 
 
-def packed(way: Callable[[Problem], Attend]) -> Provider:
-    """A way that takes packed rows, forward and backward."""
-    return Provider(call, lambda d: partial(forward_backward, way(d.problem), d.qkv, d.grad))
+def packed(way: Way, run: Run | None = None) -> Provider:
+    """A way that takes packed rows, forward and backward unless told otherwise."""
+    return Provider(call, lambda d: partial(run or forward_backward, way(d.problem), d.qkv, d.grad))
 
 
-def padded(way: Callable[[Problem], Attend]) -> Provider:
+def padded(way: Way, run: Run | None = None) -> Provider:
     """The same of padded rows; they are padded before the clock starts."""
-    prepare = lambda drawn: partial(forward_backward, way(drawn.problem), *drawn.pad())
+    prepare = lambda drawn: partial(run or forward_backward, way(drawn.problem), *drawn.pad())
     return Provider(call, prepare, Drawn.unpad)
+
+
+def forward(attend: Attend, qkv: Sequence[Tensor], _: Tensor) -> list[Tensor]:
+    """The output alone."""
+    return [attend(*qkv)]
 
 
 def forward_backward(attend: Attend, qkv: Sequence[Tensor], grad: Tensor) -> list[Tensor]:
@@ -185,10 +195,7 @@ def forward_backward(attend: Attend, qkv: Sequence[Tensor], grad: Tensor) -> lis
 
 def largest_difference(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
     """Of any tensor, relative to its largest value."""
-    return max(
-        float((x - y).abs().max() / y.abs().max().clamp(min=1e-12))
-        for x, y in zip(found, truth, strict=True)
-    )
+    return max(relative(x, y) for x, y in zip(found, truth, strict=True))
 
 
 def _dense(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, *, causal: bool) -> list[Tensor]:

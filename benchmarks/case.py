@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vlp_fast import ops
 from vlp_fast.errors import InputError
@@ -16,8 +17,6 @@ from vlp_fast.ops.registry import preferred_backends
 
 OURS = "vlp_fast"
 """First word of the names of our own providers."""
-NEEDS_GPU = "left out on a CPU, where it does not run"
-COMPILING = "left out of a quick run, because compiling takes long"
 QUICK_BATCH = 2
 
 
@@ -33,6 +32,16 @@ class Setting:
     def batch(self, size: int) -> int:
         """The batch size to use instead of this one."""
         return min(size, QUICK_BATCH) if self.is_quick else size
+
+    @property
+    def needs_gpu(self) -> str:
+        """Why what needs a GPU is left out; empty if there is one."""
+        return "" if self.device == "cuda" else "left out on a CPU, where it does not run"
+
+    @property
+    def needs_time(self) -> str:
+        """Why what is compiled is left out; empty if it is not."""
+        return "left out of a quick run, because compiling takes long" if self.is_quick else ""
 
     def generator(self, seed: int = 0) -> torch.Generator:
         """Random numbers on the device, the same in every run."""
@@ -69,6 +78,10 @@ class Provider:
     absence: str = ""
     """Why there is no `run`."""
 
+    def unless(self, why: str) -> Provider:
+        """The same, or left out if there is a reason."""
+        return Provider(absence=why) if why else self
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -86,20 +99,26 @@ class Case:
     tolerance: float
     wrong: Callable[[Any, Any], float] | None = None
     """Share of the parts of a solution that are not the best there is; `None`: not counted."""
-    dtype: str = "float32"
+    dtype: torch.dtype = torch.float32
     direction: str = "forward"
     num_bytes: Callable[[Any], int] | None = None
     """The least that a problem has to read and write in the device's memory, if it is counted."""
     flops: Callable[[Any], int] | None = None
     """The least it has to compute, if it is counted."""
-    arithmetic: str = ""
-    """The least dtype that computes it, where a proof makes up for it; `dtype` if empty."""
+    arithmetic: torch.dtype | None = None
+    """The least dtype that computes it, where a proof makes up for it; else `dtype`."""
 
 
 def cases(operator: str, where: Setting) -> list[Case]:
     """The cases of an operator, the most telling first; nothing is drawn yet."""
     found: list[Case] = import_module(f"{__package__}.{operator}").cases(where)
     return found
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """The largest difference by the largest value that is expected."""
+    difference = (found.double() - expected.double()).abs().max()
+    return float(difference / expected.double().abs().max().clamp(min=1e-12))
 
 
 @cache

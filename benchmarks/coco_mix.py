@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vlp_fast import ops
 
@@ -26,60 +26,46 @@ TEXT_LENGTHS = (11, 11, 12, 13, 13, 14, 15, 17)
 
 
 @dataclass(frozen=True)
-class Ragged:
-    """S sequences, T rows in all; made from host integers, moved to the device once."""
+class Side:
+    """S sequences, T rows in all, and how long they are where they are padded."""
 
-    lengths: Sequence[int]
+    packing: ops.Packing
     padded_length: int
-    """Rows of each padded sequence."""
-    device: str
 
-    @cached_property
-    def bounds(self) -> Tensor:
-        """(S + 1,) int32: the first row of each sequence, then T."""
-        ends = accumulate(self.lengths, initial=0)
-        return torch.tensor(list(ends), dtype=torch.int32, device=self.device)
-
-    @cached_property
-    def longest_first(self) -> Tensor:
-        """(S,) int32: the sequences by falling length."""
-        order = torch.tensor(self.lengths).argsort(descending=True, stable=True)
-        return order.int().to(self.device)
-
-    @cached_property
-    def owners(self) -> Tensor:
-        """(T,) int64: the sequence of each row."""
-        numbers = torch.arange(len(self.lengths))
-        return numbers.repeat_interleave(torch.tensor(self.lengths)).to(self.device)
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Rows of each sequence."""
+        return self.packing.lengths
 
     @cached_property
     def is_padding(self) -> Tensor:
         """(S, padded_length) bool."""
         lengths = torch.tensor(self.lengths)[:, None]
-        return (torch.arange(self.padded_length) >= lengths).to(self.device)
+        is_padding = torch.arange(self.padded_length) >= lengths
+        return is_padding.to(self.packing.cu_seqlens.device)
 
     def pad(self, rows: Tensor) -> Tensor:
         """Maps (T, ...) to (S, padded_length, ...), zeros on padding."""
-        padded = rows.new_zeros(len(self.lengths), self.padded_length, *rows.shape[1:])
-        padded[~self.is_padding] = rows
-        return padded
+        padded = ops.unpack(rows, self.packing)
+        missing = self.padded_length - padded.shape[1]
+        return functional.pad(padded, (*[0] * (2 * padded.ndim - 3), missing))
 
     def unpad(self, padded: Tensor) -> Tensor:
         """Maps (S, padded_length, ...) to (T, ...)."""
-        return padded[~self.is_padding]
+        return ops.pack(padded, self.packing)
 
 
-def uniform(sequences: int, length: int, device: str) -> Ragged:
+def uniform(sequences: int, length: int, device: torch.device | str) -> Side:
     """Sequences of one length."""
-    return Ragged([length] * sequences, length, device)
+    return Side(ops.uniform_packing(sequences, length).to(device), length)
 
 
 @dataclass(frozen=True)
 class Problem:
     """Which rows attend to which."""
 
-    queries: Ragged
-    keys: Ragged
+    queries: Side
+    keys: Side
     causal: bool = False
     """The last query of a sequence sees all of its keys, the one before all but the last."""
 
@@ -87,10 +73,10 @@ class Problem:
     def layout(self) -> dict[str, Any]:
         """Where sequences begin and how long they are at most, by FlashAttention's names."""
         return {
-            "cu_seqlens_q": self.queries.bounds,
-            "cu_seqlens_k": self.keys.bounds,
-            "max_seqlen_q": max(self.queries.lengths),
-            "max_seqlen_k": max(self.keys.lengths),
+            "cu_seqlens_q": self.queries.packing.cu_seqlens,
+            "cu_seqlens_k": self.keys.packing.cu_seqlens,
+            "max_seqlen_q": self.queries.packing.max_length,
+            "max_seqlen_k": self.keys.packing.max_length,
         }
 
     @property
@@ -107,6 +93,10 @@ class Augmentation(NamedTuple):
     longest: int
     cell: int
 
+    def coarse(self) -> Augmentation:
+        """A sixteenth of the cells, for quick runs."""
+        return self._replace(cell=4 * self.cell)
+
 
 E2E_VLP = Augmentation(shorter=range(480, 801, 32), longest=1333, cell=32)
 SOHO = Augmentation(shorter=(600,), longest=1000, cell=64)
@@ -119,18 +109,23 @@ class Mix:
     grid: ops.Grid
     packing: ops.Packing
 
-    @cached_property
-    def rows(self) -> Ragged:
-        """Of each sequence text and cells; padded to the longest text and the whole map."""
-        height, width = self.grid.map_size
-        longest = max(self.packing.text_lengths) + height * width
-        return Ragged(self.packing.lengths, longest, str(self.packing.cu_seqlens.device))
+    @property
+    def device(self) -> torch.device:
+        """Of the indices."""
+        return self.packing.cu_seqlens.device
 
     @cached_property
-    def texts(self) -> Ragged:
+    def rows(self) -> Side:
+        """Of each sequence text and cells; padded to the longest text and the whole map."""
+        height, width = self.grid.map_size
+        return Side(self.packing, max(self.packing.text_lengths) + height * width)
+
+    @cached_property
+    def texts(self) -> Side:
         """The rows of text alone, a caption for each picture."""
         lengths = self.packing.text_lengths
-        return Ragged(lengths, max(lengths), self.rows.device)
+        packing = ops.make_packing(lengths, [-1] * len(lengths), None)
+        return Side(packing.to(self.device), max(lengths))
 
 
 def draw_mix(batch: int, augmentation: Augmentation, device: str, *, seed: int = 0) -> Mix:

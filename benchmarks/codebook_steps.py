@@ -1,29 +1,42 @@
 """Ways to do a training step of a codebook: nearest codes, sums, counts, averages, codes, output.
 
-All follow the same rule, that of vector-quantize-pytorch: rows become the codes of before, averages
-of sums and counts start as one row for each code, and the codes are their smoothed quotient. Each
-way has a codebook of its own, which its runs move on.
+Rows become the codes of before. `by_dictionary` moves codes towards the mean of their rows, as SOHO
+does; all others follow vector-quantize-pytorch: averages of sums and counts start as one row for
+each code, and the codes are their smoothed quotient. Each way has a codebook of its own, which its
+runs move on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vlp_fast import ops
+import vlp_fast
 
-from .case import compiled
+from .case import compiled, relative
 from .nearest import Assign, Rows
 
-Solution = list[Tensor]
-"""Indices (N,), rows as codes (N, D), codes after the step (K, D)."""
+DECAY, EPS = 0.99, 1e-5
+
+
+class Solution(NamedTuple):
+    """What a step finds and leaves behind."""
+
+    indices: Tensor
+    """(N,)."""
+    quantised: Tensor
+    """(N, D), rows as codes."""
+    codes: Tensor
+    """(K, D), after the step."""
+    is_of_means: bool = False
+    """Whether the codes move as SOHO's."""
+
+
 Step = Callable[[], Solution]
 Sums = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
-
-DECAY, EPS = 0.99, 1e-5
 
 
 class Codebook:
@@ -43,26 +56,15 @@ class Codebook:
         torch.div(self.embed_avg, smoothed[:, None], out=self.codes)
 
 
-def by_ours(rows: Rows, *, deterministic: bool = True) -> Step:
-    """Our operators as the layers call them, the codes prepared anew in each search."""
-    x, book, num_codes = rows.x, Codebook(rows.codes), len(rows.codes)
+def by_dictionary(rows: Rows, *, deterministic: bool = True) -> Step:
+    """SOHO's layer as its users call it, in training."""
+    options: dict[str, Any] = {"momentum": DECAY, "deterministic": deterministic}
+    dictionary = vlp_fast.VisualDictionary(*rows.codes.shape, **options).to(rows.x.device)
+    dictionary.embed.copy_(rows.codes)
 
     def step() -> Solution:
-        found = ops.nearest_code(x, book.codes, excluded=-1)
-        quantised = ops.gather_codes(book.codes, found, x.dtype)
-        statistics = ops.code_statistics(
-            x, found, num_codes, check_finite=False, deterministic=deterministic
-        )
-        ops.laplace_ema_update(
-            book.codes,
-            book.embed_avg,
-            book.cluster_size,
-            statistics.sums,
-            statistics.counts,
-            momentum=DECAY,
-            eps=EPS,
-        )
-        return [found, quantised, book.codes]
+        quantised, indices = dictionary(rows.x)
+        return Solution(indices, quantised, dictionary.embed, is_of_means=True)
 
     return step
 
@@ -77,7 +79,7 @@ def by_layer(layer: Callable[..., Any], rows: Rows) -> Step:
 
     def step() -> Solution:
         quantised, indices, _ = quantizer(rows.x[None])
-        return [indices[0], quantised[0], quantizer.codebook]
+        return Solution(indices[0], quantised[0], quantizer.codebook)
 
     return step
 
@@ -90,7 +92,7 @@ def composed(assign: Assign, sums_of: Sums, rows: Rows) -> Step:
         indices = assign(x, book.codes)
         quantised = book.codes[indices].to(x.dtype)
         book.move(*sums_of(x, indices, len(book.codes)))
-        return [indices, quantised, book.codes]
+        return Solution(indices, quantised, book.codes)
 
     return step
 
@@ -142,7 +144,7 @@ def error(rows: Rows, solution: Solution) -> float:
     Rows and codes are compared with what float64 makes of the very indices, relative to the
     largest number.
     """
-    indices, quantised, moved = solution
+    indices, quantised, moved, is_of_means = solution
     excess = rows.excess(indices)
     if excess == float("inf"):
         return excess
@@ -150,10 +152,10 @@ def error(rows: Rows, solution: Solution) -> float:
     book = Codebook(rows.codes.double())
     counts = torch.bincount(indices, minlength=len(rows.codes)).double()
     sums = torch.zeros_like(book.codes).index_add_(0, indices, rows.x.double())
-    book.move(sums, counts)
-    return max(excess, _relative(quantised, expected), _relative(moved, book.codes))
-
-
-def _relative(found: Tensor, expected: Tensor) -> float:
-    difference = (found.double() - expected.double()).abs().max()
-    return float(difference / expected.double().abs().max().clamp(min=1e-12))
+    if is_of_means:
+        is_hit = counts > 0
+        means = sums[is_hit] / counts[is_hit, None]
+        book.codes[is_hit] = book.codes[is_hit].lerp(means, 1 - DECAY)
+    else:
+        book.move(sums, counts)
+    return max(excess, relative(quantised, expected), relative(moved, book.codes))

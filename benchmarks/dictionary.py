@@ -1,9 +1,9 @@
 """The visual dictionary beside what one would write in PyTorch, and beside packages.
 
-Names of cases: `assign` is the search for the nearest code, `step` all that a training step does
-with the codebook. `N` rows of width `D` against `K` codes: a step of the small recipes, and SOHO's
-2048 codes of width 768. `varied` is a run over 100, or 8, different N, as training has them. Its
-times are for one of them.
+Names of cases: `assign` is the search for the nearest code, `step` a forward of the layer in
+training, which moves its codes. `N` rows of width `D` against `K` codes: a step of the small
+recipes, and SOHO's 2048 codes of width 768. `varied` is a run over 100 different N, as training has
+them. Its times are for one of them.
 
 Rows lie in clusters around centres, and codes near the centres, as after a while of training: all
 codes stay in use over the many steps of a measurement. Of independent rows and codes one code soon
@@ -15,20 +15,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import call
+from typing import Any
 
 import torch
+from torch import Tensor
 
 import vlp_fast
 from vlp_fast import ops
 
 from . import codebook_steps as steps
 from . import nearest
-from .case import COMPILING, NEEDS_GPU, OURS, Case, Provider, Setting, ours
+from .case import OURS, Case, Provider, Setting, ours
 from .nearest import EXACT, FINE, ROUGH, Assign, Rows
 from .peers import FLASH_ASSIGN, FLASH_UPDATE, VECTOR_QUANTIZE
 
 Shape = tuple[int, int, int]
 """Rows, codes, width."""
+Search = tuple[Assign, float, str]
+"""A way, its tolerance, and why it is left out."""
+Run = Callable[[Any], Any]
 
 WIDTH, CODES = 768, 2048
 SMALL: Shape = (4096, 512, 128)
@@ -48,14 +53,14 @@ GPU_SHAPES: dict[torch.dtype, Sequence[Shape]] = {
     torch.float32: BFLOAT16_SHAPES[: len(GPU_ROWS)],
     torch.float16: BFLOAT16_SHAPES[:1],
 }
-VARIED, FEW_VARIED = 100, 8
+VARIED = 100
 VARIED_ROWS = {"cpu": (500, 1500), "cuda": (3000, 8000)}
 ROW_NOISE, CODE_NOISE = 0.5, 0.05
 """Deviation of rows and of codes from their centres, whose own is 1."""
 STEP_TOLERANCE = 1e-5
 """Of codes after a step, relative: sums and averages are float32."""
 COMPILED, CHUNKED = "half mm + argmax, compiled", ", chunked"
-RECOMPILES = f"left out: it compiles anew for each N, see the case of {FEW_VARIED}"
+RECOMPILES = "left out: it compiles anew for each N"
 
 
 def cases(setting: Setting) -> list[Case]:
@@ -71,7 +76,7 @@ def cases(setting: Setting) -> list[Case]:
             found.append(_assign(setting, f"assign-{name}", dtype, [problem]))
             found.append(_step(setting, f"step-{name}", dtype, problem))
         if place == 0:  # of one dtype
-            found += [_varied(setting, dtype, number) for number in (VARIED, FEW_VARIED)]
+            found.append(_varied(setting, dtype))
     return found
 
 
@@ -86,16 +91,15 @@ def draw(setting: Setting, dtype: torch.dtype, shape: Shape) -> Rows:
     return Rows(x.to(dtype), centres + CODE_NOISE * normal(num_codes, width))
 
 
-def _varied(setting: Setting, dtype: torch.dtype, number: int) -> Case:
+def _varied(setting: Setting, dtype: torch.dtype) -> Case:
     """Another N in each call."""
     low, high = (100, 200) if setting.is_quick else VARIED_ROWS[setting.device]
     generator = torch.Generator().manual_seed(0)
-    sizes = (
-        low + torch.randperm(high - low, generator=generator)[: 5 if setting.is_quick else number]
-    )
+    number = 5 if setting.is_quick else VARIED
+    sizes = low + torch.randperm(high - low, generator=generator)[:number]
     rest = (CODES, WIDTH) if setting.device == "cuda" else SMALL[1:]
     draws = [partial(draw, setting, dtype, (size, *rest)) for size in sizes.tolist()]
-    return _assign(setting, f"assign-varied-{number}x", dtype, draws)
+    return _assign(setting, f"assign-varied-{VARIED}x", dtype, draws)
 
 
 def _assign(
@@ -103,112 +107,102 @@ def _assign(
 ) -> Case:
     """The search for one number of rows, or for one after the other."""
     providers = ours(lambda r: ops.nearest_code(r.x, r.codes), ["nearest_code"], setting.device)
-    if len(draws) == 1:
-        providers[f"{OURS} codes prepared"] = Provider(
-            lambda both: ops.nearest_code(both[0].x, both[0].codes, prepared=both[1]),
-            prepare=lambda rows: (rows, ops.prepare_codes(rows.codes, rows.x.dtype)),
-            backend=providers[OURS].backend,
-        )
-    for peer, (assign, tolerance) in _searches(setting, dtype).items():
-        providers[peer] = _search(assign, tolerance)
-    if setting.device == "cuda" and setting.is_quick:
-        providers[COMPILED] = Provider(absence=COMPILING)
-    unless = RECOMPILES if len(draws) > FEW_VARIED else ""
-    providers[FLASH_ASSIGN.distribution] = FLASH_ASSIGN.provide(
-        lambda flash: _search(nearest.by_flash_kmeans(flash), ROUGH),
-        unless if setting.device == "cuda" else NEEDS_GPU,
-    )
+    searches = {name: _search(*way) for name, way in _searches(setting, dtype).items()}
+    flash = FLASH_ASSIGN.provide(lambda f: _search(nearest.by_flash_kmeans(f), ROUGH))
+    flash = flash.unless(setting.needs_gpu or RECOMPILES * (len(draws) > 1))
     return Case(
-        operator="dictionary",
         name=name,
         draws=draws,
-        providers=providers,
+        providers={**providers, **searches, FLASH_ASSIGN.distribution: flash},
         error=Rows.excess,
         wrong=Rows.wrong,
         tolerance=EXACT,
-        dtype=str(dtype).removeprefix("torch."),
-        arithmetic="float16" if dtype == torch.float32 else "",
         num_bytes=lambda rows: rows.x.nbytes + rows.codes.nbytes + 8 * len(rows.x),
         flops=lambda rows: 2 * len(rows.x) * rows.codes.numel(),
+        **_precision(dtype),
     )
 
 
-def _search(assign: Assign, tolerance: float) -> Provider:
-    return Provider(lambda rows: assign(rows.x, rows.codes), tolerance=tolerance)
+def _search(assign: Assign, tolerance: float, unless: str = "") -> Provider:
+    find = lambda rows: assign(rows.x, rows.codes)
+    return Provider(find, tolerance=tolerance).unless(unless)
 
 
-def _searches(setting: Setting, dtype: torch.dtype) -> dict[str, tuple[Assign, float]]:
-    """PyTorch's with their tolerances."""
-    found: dict[str, tuple[Assign, float]] = {
-        "cdist + argmin": (nearest.by_cdist, FINE),
-        f"addmm + argmax{CHUNKED}": (nearest.by_products, FINE),
+def _searches(setting: Setting, dtype: torch.dtype) -> dict[str, Search]:
+    """PyTorch's, by name."""
+    found: dict[str, Search] = {
+        "cdist + argmin": (nearest.by_cdist, FINE, ""),
+        f"addmm + argmax{CHUNKED}": (nearest.by_products, FINE, ""),
     }
     if setting.device != "cuda":
         return found
     if dtype == torch.float32:
-        found[f"addmm + argmax{CHUNKED}, TF32"] = (nearest.in_tf32(nearest.by_products), ROUGH)
-    found[f"half mm + argmax{CHUNKED}"] = (nearest.by_half_products, ROUGH)
-    if not setting.is_quick:
-        found[COMPILED] = (nearest.by_compiled_half_products, ROUGH)
+        tf32 = nearest.in_tf32(nearest.by_products)
+        found[f"addmm + argmax{CHUNKED}, TF32"] = (tf32, ROUGH, "")
+    found[f"half mm + argmax{CHUNKED}"] = (nearest.by_half_products, ROUGH, "")
+    found[COMPILED] = (nearest.by_compiled_half_products, ROUGH, setting.needs_time)
     return found
 
 
 def _step(setting: Setting, name: str, dtype: torch.dtype, problem: Callable[[], Rows]) -> Case:
-    used = ["nearest_code", "gather_codes", "code_statistics", "laplace_ema_update"]
-    providers = ours(call, used, setting.device, prepare=steps.by_ours)
-    backend = providers[OURS].backend
+    used = ["nearest_code", "gather_codes", "code_statistics", "ema_update"]
+    providers = ours(call, used, setting.device, prepare=steps.by_dictionary)
+    mine = partial(Provider, call, backend=providers[OURS].backend)
     if setting.device == "cuda":
-        atomic = partial(steps.by_ours, deterministic=False)
-        providers[f"{OURS} atomic sums"] = Provider(call, atomic, backend=backend)
+        atomic = partial(steps.by_dictionary, deterministic=False)
+        providers[f"{OURS} atomic sums"] = mine(prepare=atomic)
     layer = partial(steps.by_layer, vlp_fast.VectorQuantize)
-    providers[f"{OURS} VectorQuantize"] = Provider(call, layer, backend=backend)
+    providers[f"{OURS} VectorQuantize"] = mine(prepare=layer)
     return Case(
-        operator="dictionary",
         name=name,
         draws=[problem],
         providers={**providers, **_composed(setting, dtype), **_packages(setting)},
         error=steps.error,
-        wrong=lambda rows, solution: rows.wrong(solution[0]),
+        wrong=lambda rows, solution: rows.wrong(solution.indices),
         tolerance=STEP_TOLERANCE,
-        dtype=str(dtype).removeprefix("torch."),
-        arithmetic="float16" if dtype == torch.float32 else "",
         num_bytes=lambda r: 2 * r.x.nbytes + 8 * len(r.x) + 4 * r.codes.nbytes,
         flops=lambda rows: 2 * len(rows.x) * rows.codes.numel() + rows.x.numel(),
+        **_precision(dtype),
     )
+
+
+def _precision(dtype: torch.dtype) -> dict[str, Any]:
+    arithmetic = torch.float16 if dtype == torch.float32 else None
+    return {"operator": "dictionary", "dtype": dtype, "arithmetic": arithmetic}
 
 
 def _composed(setting: Setting, dtype: torch.dtype) -> dict[str, Provider]:
     """Steps of PyTorch's searches and sums."""
     found: dict[str, Provider] = {}
-    for name, (assign, tolerance) in _searches(setting, dtype).items():
-        sums = steps.sums_by_index_add
-        if name == COMPILED:
-            sums = steps.sums_by_compiled_index_add
-        step = Provider(call, partial(steps.composed, assign, sums), tolerance=tolerance)
+    for name, (assign, tolerance, unless) in _searches(setting, dtype).items():
+        is_compiled = name == COMPILED
+        sums = steps.sums_by_compiled_index_add if is_compiled else steps.sums_by_index_add
+        step = _parts(assign, sums, tolerance).unless(unless)
         found[f"{name.replace(CHUNKED, '')}, index_add"] = step
-    by_sorting = partial(steps.composed, nearest.by_products, steps.sums_by_sorting)
-    found["addmm + argmax, sorted sums"] = Provider(call, by_sorting, tolerance=FINE)
-    return found
+    by_sorting = _parts(nearest.by_products, steps.sums_by_sorting, FINE)
+    return {**found, "addmm + argmax, sorted sums": by_sorting}
+
+
+def _parts(assign: Assign, sums: steps.Sums, tolerance: float) -> Provider:
+    return Provider(call, partial(steps.composed, assign, sums), tolerance=tolerance)
 
 
 def _packages(setting: Setting) -> dict[str, Provider]:
-    def by_flash(assign: Callable[..., torch.Tensor]) -> Provider:
+    def by_flash(assign: Callable[..., Tensor]) -> Provider:
         update = FLASH_UPDATE.load()
         assert update is not None  # of the same package
-        parts = (nearest.by_flash_kmeans(assign), steps.sums_by_flash_kmeans(update))
-        return Provider(call, partial(steps.composed, *parts), tolerance=ROUGH)
+        sums = steps.sums_by_flash_kmeans(update)
+        return _parts(nearest.by_flash_kmeans(assign), sums, ROUGH)
 
-    on_gpu, vector_quantize = setting.device == "cuda", VECTOR_QUANTIZE.distribution
+    def by_package(layer: Callable[..., Any], run: Run = call, tolerance: float = FINE) -> Provider:
+        return Provider(run, partial(steps.by_layer, layer), tolerance=tolerance)
+
+    name, in_tf32 = VECTOR_QUANTIZE.distribution, nearest.in_tf32(call)
     found = {
-        FLASH_ASSIGN.distribution: FLASH_ASSIGN.provide(by_flash, "" if on_gpu else NEEDS_GPU),
-        vector_quantize: VECTOR_QUANTIZE.provide(
-            lambda layer: Provider(call, partial(steps.by_layer, layer), tolerance=FINE)
-        ),
+        FLASH_ASSIGN.distribution: FLASH_ASSIGN.provide(by_flash).unless(setting.needs_gpu),
+        name: VECTOR_QUANTIZE.provide(by_package),
     }
-    if on_gpu:
-        found[f"{vector_quantize}, TF32"] = VECTOR_QUANTIZE.provide(
-            lambda layer: Provider(
-                nearest.in_tf32(call), partial(steps.by_layer, layer), tolerance=ROUGH
-            )
-        )
+    if setting.device == "cuda":
+        rough = partial(by_package, run=in_tf32, tolerance=ROUGH)
+        found[f"{name}, TF32"] = VECTOR_QUANTIZE.provide(rough)
     return found

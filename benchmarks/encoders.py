@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import call
 from typing import Any
@@ -21,8 +21,8 @@ from vlp_fast.layers.embeddings import SinePosition
 from vlp_fast.layers.transformer import Encoder, EncoderLayer, LayerConfig, make_encoder
 
 from .attention_ways import Attend, by_varlen
-from .case import COMPILING, NEEDS_GPU, Case, Provider, Setting, ours
-from .coco_mix import E2E_VLP, SOHO, Mix, Problem, draw_mix, full_mix
+from .case import Case, Provider, Setting, ours
+from .coco_mix import E2E_VLP, Mix, Problem, draw_mix, full_mix
 
 CONFIG = LayerConfig(width=256, num_heads=8, ffn_dim=2048, dropout=0.0)
 LAYERS = 6
@@ -38,46 +38,35 @@ EXACT, HALF = 3e-3, 1e-1
 rectifier's input rounds to the other side of zero, the gradient of one row is another one."""
 
 
-class PaddedAttention(nn.Module):
-    """DETR's block: `nn.MultiheadAttention(x + p, x + p, x, key_padding_mask)`."""
+Run = Callable[[], list[Tensor]]
+Make = Callable[[nn.Module], Any]
+"""What compiles a module, or leaves it as it is."""
 
-    def __init__(self, layer: EncoderLayer) -> None:
+
+class Padded(nn.Module):
+    """DETR's encoder, normalised behind each block, with the weights of ours.
+
+    Its blocks are `nn.MultiheadAttention(x + p, x + p, x, key_padding_mask)`; of one layer the
+    block alone.
+    """
+
+    def __init__(self, layers: Sequence[EncoderLayer]) -> None:
         super().__init__()
-        theirs = layer.attention
-        width = theirs.out_proj.out_features
-        self.attention = nn.MultiheadAttention(width, theirs.num_heads, batch_first=True)
-        self.attention.load_state_dict(theirs.state_dict())
+        new = partial(nn.MultiheadAttention, CONFIG.width, CONFIG.num_heads, batch_first=True)
+        self.blocks = nn.ModuleList(new() for _ in layers)
+        for block, layer in zip(self.blocks, layers, strict=True):
+            block.load_state_dict(layer.attention.state_dict())
+        parts = ([x.norm1, x.norm2, x.ffn.linear1, x.ffn.linear2] for x in layers)
+        self.others = nn.ModuleList(map(nn.ModuleList, parts if len(layers) > 1 else ()))
 
     def forward(self, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
         """Maps (S, L, D) to (S, L, D)."""
-        placed = x + positions
-        options = {"key_padding_mask": is_padding, "need_weights": False}
-        out: Tensor = self.attention(placed, placed, x, **options)[0]
-        return out
-
-
-class PaddedLayer(nn.Module):
-    """DETR's encoder layer, normalised behind each block, with the weights of one of ours."""
-
-    def __init__(self, layer: EncoderLayer) -> None:
-        super().__init__()
-        self.attention, self.norm1, self.norm2 = PaddedAttention(layer), layer.norm1, layer.norm2
-        self.linear1, self.linear2 = layer.ffn.linear1, layer.ffn.linear2
-
-    def forward(self, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
-        """Maps (S, L, D) to (S, L, D)."""
-        x = self.norm1(x + self.attention(x, positions, is_padding))
-        out: Tensor = self.norm2(x + self.linear2(functional.relu(self.linear1(x))))
-        return out
-
-
-class PaddedLayers(nn.ModuleList):
-    """Layers one behind the other."""
-
-    def forward(self, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
-        """Maps (S, L, D) to (S, L, D)."""
-        for layer in self:
-            x = layer(x, positions, is_padding)
+        others: Any = self.others
+        if not others:
+            return _attend(self.blocks[0], x, positions, is_padding)
+        for block, (norm1, norm2, linear1, linear2) in zip(self.blocks, others, strict=True):
+            x = norm1(x + _attend(block, x, positions, is_padding))
+            x = norm2(x + linear2(functional.relu(linear1(x))))
         return x
 
 
@@ -133,10 +122,9 @@ class Layers:
         return torch.randn(shape, generator=self.setting.generator(), device=self.setting.device)
 
     @property
-    def padded(self) -> PaddedLayers:
+    def padded(self) -> nn.Module:
         """DETR's layers with the weights of ours."""
-        kind = PaddedAttention if len(self.layers) == 1 else PaddedLayer
-        return PaddedLayers(map(kind, self.layers)).to(self.setting.device)
+        return Padded(self.layers).to(self.setting.device)
 
     @property
     def padded_inputs(self) -> tuple[Tensor, ...]:
@@ -144,22 +132,22 @@ class Layers:
         rows = self.mix.rows
         return (*map(rows.pad, (*self.x_and_grad, self.positions.rows())), rows.is_padding)
 
-    def by_ours(self) -> Callable[[], list[Tensor]]:
+    def by_ours(self) -> Run:
         """Packed rows through our layers."""
         module = self.layers[0].attention if len(self.layers) == 1 else self.encoder
         options = {"packing": self.mix.packing, "positions": self.positions}
         return self._mixed(partial(step, module, *self.x_and_grad, **options))
 
-    def by_padded(self, *, is_compiled: bool = False) -> Callable[[], list[Tensor]]:
+    def by_padded(self, make: Make = lambda module: module) -> Run:
         """Padded rows through DETR's."""
-        return self._by(self.padded, *self.padded_inputs, is_compiled=is_compiled)
+        return self._mixed(partial(step, make(self.padded), *self.padded_inputs))
 
-    def by_parts(self, *, is_compiled: bool = False) -> Callable[[], list[Tensor]]:
+    def by_parts(self, make: Make = lambda module: module) -> Run:
         """Packed rows through the parts of others."""
         rows = self.mix.rows
         module = PackedAttention(self.layers[0], by_varlen(Problem(rows, rows)))
         inputs = (*self.x_and_grad, self.positions.rows())
-        return self._by(module, *inputs, is_compiled=is_compiled)
+        return self._mixed(partial(step, make(module), *inputs))
 
     def unpad(self, found: Sequence[Tensor]) -> list[Tensor]:
         """Output and gradient of the input of padded rows, packed."""
@@ -179,13 +167,7 @@ class Layers:
             for x, y in zip(found[:2], self.truth, strict=True)
         )
 
-    def _by(
-        self, module: nn.Module, *inputs: Tensor, is_compiled: bool
-    ) -> Callable[[], list[Tensor]]:
-        made: Any = torch.compile(module, dynamic=True) if is_compiled else module
-        return self._mixed(partial(step, made, *inputs))
-
-    def _mixed(self, run: Callable[[], list[Tensor]]) -> Callable[[], list[Tensor]]:
+    def _mixed(self, run: Run) -> Run:
         """On a GPU under autocast, as training runs."""
         on_gpu = self.setting.device == "cuda"
         return torch.autocast("cuda", _half())(run) if on_gpu else run
@@ -210,52 +192,57 @@ def draw(setting: Setting, mix: Callable[[str], Mix], layers: int) -> Layers:
 
 def block_case(setting: Setting, batch: int) -> Case:
     """Positions, projections, attention and output of one layer."""
-    parts = Provider(call, Layers.by_parts) if setting.device == "cuda" else Provider()
-    return _case(setting, "block", batch, 1, _pictures(setting, batch), {COMPOSED: parts})
+    parts = _eager_and_compiled(setting, COMPOSED, Layers.by_parts)
+    parts = {name: provider.unless(setting.needs_gpu) for name, provider in parts.items()}
+    return _case(setting, f"block-B{batch}", 1, _pictures(setting, batch), parts)
 
 
 def encoder_case(setting: Setting, batch: int, *, is_full: bool = False) -> Case:
     """Six layers beside DETR's, of pictures that all fill the largest map if that is asked for."""
     mix = partial(full_mix, batch, LARGEST) if is_full else _pictures(setting, batch)
-    return _case(setting, f"encoder{LAYERS}{'-full' * is_full}", batch, LAYERS, mix, {})
+    return _case(setting, f"encoder{LAYERS}{'-full' * is_full}-B{batch}", LAYERS, mix, {})
 
 
 def _pictures(setting: Setting, batch: int) -> Callable[[str], Mix]:
-    """As DETR augments; of a quick run as SOHO does, with a fifth of the cells."""
-    return partial(draw_mix, batch, SOHO if setting.is_quick else E2E_VLP)
+    """As DETR augments; of a quick run in larger cells."""
+    return partial(draw_mix, batch, E2E_VLP.coarse() if setting.is_quick else E2E_VLP)
 
 
 def _case(
     setting: Setting,
-    kind: str,
-    batch: int,
+    name: str,
     layers: int,
     mix: Callable[[str], Mix],
     others: dict[str, Provider],
 ) -> Case:
-    on_gpu = setting.device == "cuda"
-    providers = ours(
-        call, OPERATORS[: 4 if layers == 1 else 6], setting.device, prepare=Layers.by_ours
-    )
-    others = {PADDED: Provider(call, Layers.by_padded, Layers.unpad), **others}
-    for is_compiled in (False, True):
-        for name, peer in others.items():
-            prepare: Callable[..., Any] = peer.prepare
-            made = replace(peer, prepare=partial(prepare, is_compiled=is_compiled))
-            absence = COMPILING if is_compiled and setting.is_quick else ""
-            absence = absence if peer.run else NEEDS_GPU
-            name += ", compiled" * is_compiled
-            providers[name] = Provider(absence=absence) if absence else made
+    on_gpu, used = setting.device == "cuda", OPERATORS[: 4 if layers == 1 else 6]
+    providers = ours(call, used, setting.device, prepare=Layers.by_ours)
+    providers |= _eager_and_compiled(setting, PADDED, Layers.by_padded, read=Layers.unpad)
     return Case(
         operator="attention",
-        name=f"{kind}-B{batch}-H8-E32",
+        name=f"{name}-H8-E32",
         draws=[partial(draw, setting, mix, layers)],
-        dtype=str(_half()).removeprefix("torch.") if on_gpu else "float32",
+        dtype=_half() if on_gpu else torch.float32,
         direction="forward+backward",
-        providers=providers,
+        providers=providers | others,
         error=Layers.error,
         tolerance=HALF if on_gpu else EXACT,
     )
+
+
+def _eager_and_compiled(
+    setting: Setting, name: str, prepare: Callable[..., Run], **parts: Any
+) -> dict[str, Provider]:
+    """A peer as it is, and by torch.compile for batches of any size."""
+    made_of = lambda layers: prepare(layers, partial(torch.compile, dynamic=True))
+    compiled = Provider(call, made_of, **parts).unless(setting.needs_time)
+    return {name: Provider(call, prepare, **parts), f"{name}, compiled": compiled}
+
+
+def _attend(block: nn.Module, x: Tensor, positions: Tensor, is_padding: Tensor) -> Tensor:
+    placed = x + positions
+    out: Tensor = block(placed, placed, x, key_padding_mask=is_padding, need_weights=False)[0]
+    return out
 
 
 def _half() -> torch.dtype:

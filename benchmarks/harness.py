@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +27,7 @@ from .timing import (
     Stopwatch,
     cold_stopwatch,
     host_stopwatch,
+    only_new_garbage,
     take_turns,
     wait_for_device,
 )
@@ -100,6 +101,13 @@ def measure(
     Raises:
         DisagreementError: if a solution of ours is further from the truth than the tolerance.
     """
+    with only_new_garbage():
+        return _measure(case, where, effort, only)
+
+
+def _measure(
+    case: Case, where: Setting, effort: Effort | None, only: Collection[str] | None
+) -> list[Result]:
     if "torch._dynamo" in sys.modules:
         torch._dynamo.reset()
     problems = [draw() for draw in case.draws]
@@ -129,8 +137,8 @@ class _Attempt:
             provider=name,
             backend=self.provider.backend,
             direction=case.direction,
-            dtype=case.dtype,
-            arithmetic=case.arithmetic or case.dtype,
+            dtype=_named(case.dtype),
+            arithmetic=_named(case.arithmetic or case.dtype),
             verdict=LEFT_OUT if self.provider.run is None else "",
             problem=self.provider.absence,
         )
@@ -187,6 +195,10 @@ class _Attempt:
         self.result.extra_bytes = extra_memory(watched, where.device)
 
 
+def _named(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def _able(contest: Sequence[_Attempt]) -> list[_Attempt]:
     return [attempt for attempt in contest if not attempt.result.verdict]
 
@@ -194,22 +206,20 @@ def _able(contest: Sequence[_Attempt]) -> list[_Attempt]:
 def _time(able: Sequence[_Attempt], where: Setting, effort: Effort) -> None:
     """Fill in the times of all, in turns."""
     returned: dict[_Attempt, list[float]] = {attempt: [] for attempt in able}
-    walls = _turns(able, lambda run, attempt: host_stopwatch(run, returned[attempt]), effort)
-    for attempt, wall in walls:
-        hosts = [seconds / attempt.calls for seconds in returned[attempt]]
-        attempt.result.host, attempt.result.wall = median(hosts), median(wall)
-        if where.device != "cuda":
-            attempt.result.times = hosts
-    if where.device != "cuda":
-        return
-    for attempt, cold in _turns(able, lambda run, _: cold_stopwatch(run), effort):
-        attempt.result.cache, attempt.result.times = "cold", cold
+    by_host = {attempt: host_stopwatch(attempt.run, returned[attempt]) for attempt in able}
+    for attempt, walls in _turns(by_host, effort):
+        attempt.result.times = [seconds / attempt.calls for seconds in returned[attempt]]
+        attempt.result.host, attempt.result.wall = attempt.result.median, median(walls)
+    if where.device == "cuda":
+        by_events = {attempt: cold_stopwatch(attempt.run) for attempt in able}
+        for attempt, cold in _turns(by_events, effort):
+            attempt.result.cache, attempt.result.times = "cold", cold
 
 
 def _turns(
-    able: Sequence[_Attempt], stopwatch: Callable[[Run, _Attempt], Stopwatch], effort: Effort
+    stopwatches: Mapping[_Attempt, Stopwatch], effort: Effort
 ) -> Iterator[tuple[_Attempt, list[float]]]:
-    """Seconds of one call of the operator, by these stopwatches."""
-    watched = {attempt: attempt.counter.watch(stopwatch(attempt.run, attempt)) for attempt in able}
+    """Seconds of one call of the operator."""
+    watched = {attempt: attempt.counter.watch(timed) for attempt, timed in stopwatches.items()}
     for attempt, times in take_turns(watched, effort).items():
         yield attempt, [seconds / attempt.calls for seconds in times]

@@ -23,7 +23,8 @@ FIGURES = (
     *("first_us", "compilations", "synchronisations"),
     *("gb_per_s", "tflop_per_s", "limit_fraction", "max_error", "wrong_share", "extra_mib"),
 )
-"""Columns of numbers; empty where there is none."""
+"""What was measured; empty where there is nothing."""
+NUMBERS = (*FIGURES, "others_cpu")
 COLUMNS = (
     *("operator", "case", "provider", "backend", "direction", "dtype", "cache"),
     *FIGURES,
@@ -97,12 +98,9 @@ def read(path: Path) -> list[Row]:
         why = "has not the columns of a measurement" if columns else "is empty"
         raise InputError(f"{path}: {why}; move it away")
     for number, row in enumerate(found, start=2):
-        wrong = [name for name in (*FIGURES, "others_cpu") if not _is_number(row.get(name) or "0")]
-        why = f"has {row[wrong[0]]!r} as {wrong[0]}, which is no number" if wrong else ""
-        if None in row or None in row.values():
-            why = f"has not {len(columns)} entries"
-        if why:
-            raise InputError(f"{path}: row {number} {why}; mend it or move the file away")
+        is_whole = None not in row and None not in row.values()
+        if not is_whole or not all(_is_number(row.get(name) or "0") for name in NUMBERS):
+            raise InputError(f"{path}: row {number} is damaged; mend it or move the file away")
     return [{**dict.fromkeys(COLUMNS, ""), **row} for row in found]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 import vlp_fast
 
 from . import detr, scenes
-from .case import Case, Provider, Setting, ours
+from .case import Case, Provider, Setting, ours, relative
 from .scenes import Scene
 
 WEIGHTS = {"loss_ce": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
@@ -54,7 +54,7 @@ def difference(scene: Scene, solution: Solution) -> float:
     losses, gradients = _run((exact, partial(detr.losses, exact)))
     pairs = [(solution[0][name], expected) for name, expected in losses.items()]
     pairs += zip(solution[1], gradients, strict=True)
-    return max(_relative(value.detach(), expected.detach()) for value, expected in pairs)
+    return max(relative(value.detach(), expected.detach()) for value, expected in pairs)
 
 
 def _by_ours(scene: Scene) -> tuple[Scene, Criterion]:
@@ -82,7 +82,3 @@ def _run(prepared: tuple[Scene, Criterion]) -> Solution:
     weights = {name: WEIGHTS.get(name.rstrip("_0123456789"), 0.0) for name in losses}
     weighted = [weight * losses[name] for name, weight in weights.items() if weight]
     return losses, torch.autograd.grad(torch.stack(weighted).sum(), (logits, boxes))
-
-
-def _relative(value: Tensor, expected: Tensor) -> float:
-    return float((value - expected).abs().max() / expected.abs().max().clamp(min=1e-12))

@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment as scipy_assignment
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 import vlp_fast
 from vlp_fast import ops
 from vlp_fast.layers.matching import pack_targets
 
 from . import detr, padded_matching, scenes
-from .case import COMPILING, OURS, Case, Provider, Setting, compiled, ours
+from .case import OURS, Case, Provider, Setting, compiled, ours
 from .peers import LAPX, TORCH_LINEAR_ASSIGNMENT
 from .scenes import Scene
 
@@ -55,14 +56,12 @@ class Costs:
 
     def pad(self) -> tuple[Tensor, Tensor]:
         """Padded (B, most, Q), a row of zeros takes whichever query is left over; counts (B,)."""
-        rows = self.cost.split(list(self.counts))
-        batch = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+        batch = pad_sequence(self.cost.split(list(self.counts)), batch_first=True)
         return batch, torch.tensor(self.counts, device=self.cost.device)
 
     def unpad(self, columns: Tensor) -> Tensor:
         """Drop the padding of columns (B, most)."""
-        _, counts = self.pad()
-        return columns[torch.arange(columns.shape[1], device=counts.device) < counts[:, None]]
+        return columns[padded_matching.is_row(self.counts).to(columns.device)]
 
     def excess(self, columns: Tensor) -> float:
         """How far a solution is from the optimum, relative; infinite if it is none."""
@@ -139,7 +138,7 @@ def _solve(setting: Setting, kind: str, batch: int, most: int) -> Case:
 
     solve, used = vlp_fast.linear_sum_assignment, ["linear_sum_assignment"]
     run: Any = lambda padded: solve(padded[0], num_rows=padded[1])[1]
-    peer, unless = TORCH_LINEAR_ASSIGNMENT, "" if setting.device == "cuda" else LOOPS
+    peer = TORCH_LINEAR_ASSIGNMENT
     return Case(
         operator="matching",
         name=f"solve-{kind}-B{batch}-T{most}",
@@ -148,7 +147,7 @@ def _solve(setting: Setting, kind: str, batch: int, most: int) -> Case:
             **ours(run, used, setting.device, prepare=Costs.pad, read=Costs.unpad),
             "SciPy": Provider(partial(_loop, scipy_assignment)),
             "lapx": LAPX.provide(lambda lapx: Provider(partial(_loop, partial(_by_lapx, lapx)))),
-            peer.distribution: peer.provide(by_batch, unless),
+            peer.distribution: peer.provide(by_batch).unless(LOOPS * (setting.device != "cuda")),
         },
         error=Costs.excess,
         tolerance=TOLERANCE,
@@ -170,17 +169,16 @@ def _match(setting: Setting, name: str, batch: int, limits: Sequence[int]) -> Ca
     """Logits and boxes are given, of one batch or of many with other counts in each."""
     providers = ours(match_all, ["match"], setting.device)
     solver = padded_matching.solver_name(setting.device)
-    backend, too_large = providers[OURS].backend, setting.device == "cpu" and batch > 100
-    providers[f"{OURS} HungarianMatcher"] = Provider(call, drop_in, detr.read, backend)
-    by_detr = Provider(detr.match, read=detr.read)
-    providers["DETR"] = Provider(absence=TOO_LARGE) if too_large else by_detr
+    is_too_large = setting.device == "cpu" and batch > 100
     by_cdist = partial(padded_matching.match, padded_matching.cost_by_cdist)
-    providers[f"padded batch, cdist ({solver})"] = Provider(by_cdist, read=padded_matching.read)
     by_compiled = lambda scene: padded_matching.match(compiled(padded_matching.cost), scene)
-    made = Provider(by_compiled, read=padded_matching.read)
-    providers[f"padded batch, compiled cost ({solver})"] = (
-        Provider(absence=COMPILING) if setting.is_quick else made
-    )
+    compiled_cost = Provider(by_compiled, read=padded_matching.read)
+    providers |= {
+        f"{OURS} HungarianMatcher": Provider(call, drop_in, detr.read, providers[OURS].backend),
+        "DETR": Provider(detr.match, read=detr.read).unless(TOO_LARGE * is_too_large),
+        f"padded batch, cdist ({solver})": Provider(by_cdist, read=padded_matching.read),
+        f"padded batch, compiled cost ({solver})": compiled_cost.unless(setting.needs_time),
+    }
     draw = partial(scenes.draw_scene, setting, batch=batch)
     return Case(
         operator="matching",

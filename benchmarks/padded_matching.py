@@ -8,7 +8,7 @@ where it is installed, and SciPy otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -43,10 +43,13 @@ def read(scene: Scene, matches: Tensor) -> Tensor:
 def pad(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes (B, N, 4) and labels (B, N) of the targets, and which are some: (B, N) bool."""
     boxes, labels = ([one[key] for one in scene.annotations] for key in ("boxes", "labels"))
-    lengths = torch.tensor(scene.counts)
-    is_target = torch.arange(int(lengths.max())) < lengths[:, None]
     padded = (pad_sequence(boxes, batch_first=True), pad_sequence(labels, batch_first=True))
-    return (*padded, is_target.to(scene.boxes.device, non_blocking=True))
+    return (*padded, is_row(scene.counts).to(scene.boxes.device, non_blocking=True))
+
+
+def is_row(counts: Sequence[int]) -> Tensor:
+    """(B, most) bool: which rows of a padded batch are some, on the host."""
+    return torch.arange(max(counts)) < torch.tensor(counts)[:, None]
 
 
 def cost(

@@ -25,19 +25,12 @@ class Peer(NamedTuple):
             return None
         return found
 
-    def provide(
-        self, provider_of: Callable[[Callable[..., Any]], Provider], unless: str = ""
-    ) -> Provider:
-        """What one makes of the function; or why not, where the package is missing.
-
-        Args:
-            provider_of: maps the function to a provider.
-            unless: why it is left out, though installed.
-        """
+    def provide(self, provider_of: Callable[[Callable[..., Any]], Provider]) -> Provider:
+        """What one makes of the function; or why not, where the package is missing."""
         function = self.load()
         if function is None:
             return Provider(absence=f"not installed: pip install {self.distribution}")
-        return Provider(absence=unless) if unless else provider_of(function)
+        return provider_of(function)
 
 
 LAPX = Peer("lapx", "lap", "lapjvx")
@@ -55,10 +48,13 @@ PEERS = (LAPX, TORCH_LINEAR_ASSIGNMENT, VECTOR_QUANTIZE, FLASH_ASSIGN, FLASH_ATT
 
 def versions() -> str:
     """The peers that are installed, `name version` each."""
-    found = []
-    for peer in PEERS:
-        try:
-            found.append(f"{peer.distribution} {version(peer.distribution)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
+    found = {peer.distribution: version_of(peer.distribution) for peer in PEERS}
+    return ", ".join(f"{name} {version}" for name, version in found.items() if version)
+
+
+def version_of(distribution: str) -> str:
+    """Of a package; empty if it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""

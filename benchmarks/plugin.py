@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--benchmark measures time; leave -n out")
     if not hasattr(config.option, "benchmark_min_rounds"):
         raise pytest.UsageError("--benchmark needs pytest-benchmark: pip install pytest-benchmark")
+    if config.option.benchmark_histogram and find_spec("pygal") is None:
+        told = "--benchmark-histogram needs pygal: pip install 'pytest-benchmark[histogram]'"
+        raise pytest.UsageError(told)
     wait_passively()
     config.args = [str(CASES)]
     config.option.reportchars += "sx"  # say why somebody is left out

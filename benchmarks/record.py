@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +46,11 @@ def rows(document: dict[str, Any]) -> list[Row]:
         return []
     date = datetime.fromisoformat(document["datetime"]).strftime("%Y-%m-%dT%H:%M:%SZ")
     machine = {name: told[name] for name in told if name != "is_quick"} | {"date": date}
-    note = ledger.QUICK if told["is_quick"] else ""
+    note = {"note": ledger.QUICK if told["is_quick"] else ""}
     timed = [one for one in document["benchmarks"] if "provider" in one["extra_info"]]
-    found = [{**_timed(entry, told["device"]), **machine, "note": note} for entry in timed]
-    for entry in document["vlp_fast_left_out"]:
-        found.append({**_identity(entry), **machine, "note": entry["problem"]})
-    return found
+    found = [_timed(x["extra_info"], x["stats"]["data"], told["device"]) for x in timed]
+    left_out = [_identity(x) | {"note": x["problem"]} for x in document["vlp_fast_left_out"]]
+    return [row | machine for row in (*(x | note for x in found), *left_out)]
 
 
 @cache
@@ -64,7 +62,7 @@ def environment(device: str) -> Row:
         "omp_wait_policy": wait_policy(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda or "",
-        **{name: _version(name) for name in ("triton", "numpy", "scipy")},
+        **{name: peers.version_of(name) for name in ("triton", "numpy", "scipy")},
         "peers": peers.versions(),
         "vlp_fast": __version__,
         "commit": _commit(),
@@ -96,17 +94,12 @@ def limit_fraction(
     return max((num_bytes or 0) / bytes_per_second, arithmetic) / seconds
 
 
-def _timed(entry: dict[str, Any], device: str) -> Row:
-    info = entry["extra_info"]
-    return {**_identity(info), **_figures(info, entry["stats"]["data"], device)}
-
-
 def _identity(info: dict[str, Any]) -> Row:
     columns = ("operator", "case", "provider", "backend", "direction", "dtype")
     return {**dict.fromkeys(ledger.COLUMNS, ""), **{column: info[column] for column in columns}}
 
 
-def _figures(info: dict[str, Any], times: Sequence[float], device: str) -> Row:
+def _timed(info: dict[str, Any], times: Sequence[float], device: str) -> Row:
     p20, median, p80 = (float(value) for value in np.percentile(times, (20, 50, 80)))
     num_bytes, flops, extra, others = (
         info[name] for name in ("num_bytes", "flops", "extra_bytes", "others_cpu")
@@ -128,7 +121,8 @@ def _figures(info: dict[str, Any], times: Sequence[float], device: str) -> Row:
         "others_cpu": None if others is None else round(others, 3),
     }
     written = {column: number(value) for column, value in figures.items()}
-    return {**written, "cache": info["cache"], "compilations": str(info["compilations"])}
+    written |= {"cache": info["cache"], "compilations": str(info["compilations"])}
+    return _identity(info) | written
 
 
 def _cpu() -> str:
@@ -140,13 +134,6 @@ def _cpu() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name = model[1] if model else platform.processor() or platform.machine()
     return f"{name}, {cores} core{'s' if cores != 1 else ''}"
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""
 
 
 def _commit() -> str:

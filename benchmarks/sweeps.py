@@ -83,10 +83,8 @@ def draw(title: str, found: Sequence[Sweep], path: Path) -> None:
     for axes, sweep in zip(panels.flat, found, strict=False):
         _draw_panel(axes, sweep, styles)
     rows = [one.rows[0] for sweep in found for one in sweep.cases.values()]
-    latest, most = (
-        max(rows, key=lambda r: r["date"]),
-        max(float(r["others_cpu"] or 0) for r in rows),
-    )
+    latest = max(rows, key=lambda row: row["date"])
+    most = max(float(row["others_cpu"] or 0) for row in rows)
     busy = f" Others took up to {most:.0%} of the CPUs." if most > QUIET else ""
     words = f"Median time of one call; the band reaches from p20 to p80.{busy}\n{machine(latest)}"
     figure.suptitle(f"{title}: {latest['device']}", x=0.02, ha="left", weight="bold")

@@ -188,25 +188,32 @@ def resolve_kernel(
         first_entry += tl.num_programs(0) * BLOCK_N
 
 
-def nearest_code(
-    x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
-) -> Tensor:
-    """Search prepared codes for the nearest one to each row.
+def nearest_code(x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int) -> Tensor:
+    """Prepare codes for the rows' dtype, and search them for the nearest one to each row.
 
     Args:
         x: (N, D) float32, bfloat16 or float16.
         codes: (K, D) of these dtypes.
         valid: (N,) bool, or `None`.
         excluded: index of rows that are not valid or not finite.
-        prepared: operand (K, D), terms (4, K) float32 and centre (D,) float32 of these codes; made
-            here if it is empty.
     """
-    if not prepared:
-        centre = codes.mean(0, dtype=torch.float32)
-        dtype = torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float16
-        prepared = [*prepare_codes(codes, centre, dtype), centre]
-    is_centred = x.dtype != prepared[0].dtype
-    operand, terms, centre = (readable(tensor).contiguous() for tensor in prepared)
+    centre = codes.mean(0, dtype=torch.float32)
+    dtype = torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float16
+    return search(x, codes, valid, excluded, *prepare_codes(codes, centre, dtype), centre)
+
+
+def search(
+    x: Tensor,
+    codes: Tensor,
+    valid: Tensor | None,
+    excluded: int,
+    operand: Tensor,
+    terms: Tensor,
+    centre: Tensor,
+) -> Tensor:
+    """The same among codes that are prepared, around any centre (D,) and in any dtype."""
+    is_centred = x.dtype != operand.dtype
+    operand, terms, centre = (readable(part).contiguous() for part in (operand, terms, centre))
     # Rows are read in each tile of codes again.
     x, codes = (with_neighbouring_columns(readable(matrix)) for matrix in (x, codes))
     rows, width, num_codes = *x.shape, codes.shape[0]

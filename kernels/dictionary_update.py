@@ -182,18 +182,10 @@ def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Te
     return operand, terms
 
 
-def ema_update(
-    codes: Tensor,
-    sums: Tensor,
-    counts: Tensor,
-    momentum: float,
-    operand: Tensor | None,
-    terms: Tensor | None,
-    centre: Tensor | None,
-) -> None:
+def ema_update(codes: Tensor, sums: Tensor, counts: Tensor, momentum: float) -> None:
     """Eq. 4 in place: codes (K, D) float32 with rows move towards the mean of these."""
     with on_device_of("ema_update", codes):
-        _move(codes, None, sums, counts, None, None, momentum, 0.0, operand, terms, centre)
+        _move(codes, None, sums, counts, None, None, momentum, 0.0)
 
 
 def laplace_ema_update(
@@ -204,9 +196,6 @@ def laplace_ema_update(
     counts: Tensor,
     momentum: float,
     eps: float,
-    operand: Tensor | None,
-    terms: Tensor | None,
-    centre: Tensor | None,
 ) -> None:
     """The public code's rule in place, on codes, embed_avg (K, D) and cluster_size (K,) float32."""
     total = codes.new_empty(1, dtype=torch.float64)
@@ -222,7 +211,7 @@ def laplace_ema_update(
             BLOCK=SIZES_BLOCK,
         )
         sizes = cluster_size.contiguous()
-        _move(codes, embed_avg, sums, counts, sizes, total, momentum, eps, operand, terms, centre)
+        _move(codes, embed_avg, sums, counts, sizes, total, momentum, eps)
 
 
 def _move(
@@ -234,13 +223,7 @@ def _move(
     total: Tensor | None,
     momentum: float,
     eps: float,
-    operand: Tensor | None,
-    terms: Tensor | None,
-    centre: Tensor | None,
 ) -> None:
-    dtype = torch.float32 if operand is None else operand.dtype
-    written = None if operand is None else readable(operand).contiguous()
-    written_terms = None if terms is None else terms.contiguous()
     move_kernel[(codes.shape[0],)](
         codes,
         averages,
@@ -248,9 +231,7 @@ def _move(
         counts.contiguous(),
         sizes,
         total,
-        None if centre is None else centre.contiguous(),
-        written,
-        written_terms,
+        *(None, None, None),  # centre, operand and terms: the program can write them in its pass
         codes.shape[0],
         bound(codes.shape[1]),
         *codes.stride(),
@@ -258,9 +239,7 @@ def _move(
         momentum,
         1 - momentum,
         eps,
-        _LARGEST[dtype],
-        DTYPE=TYPES[dtype],
+        _LARGEST[torch.float32],
+        DTYPE=TYPES[torch.float32],
         BLOCK_D=BLOCK_D,
     )
-    copy_back(written, operand)
-    copy_back(written_terms, terms)

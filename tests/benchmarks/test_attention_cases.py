@@ -15,7 +15,6 @@ from vlp_fast.benchmarks.coco_mix import (
     SOHO,
     Mix,
     Problem,
-    Ragged,
     draw_mix,
     full_mix,
     uniform,
@@ -54,14 +53,6 @@ def test_padding_and_back() -> None:
     assert (~mix.rows.is_padding).sum(1).tolist() == list(mix.packing.lengths)
 
 
-def test_ragged_rows_are_those_of_the_packing() -> None:
-    packing = draw_mix(3, SOHO, "cpu").packing
-    rows = Ragged(packing.lengths, packing.max_length, "cpu")
-    assert torch.equal(rows.bounds, packing.cu_seqlens)
-    assert torch.equal(rows.longest_first, packing.longest_first)
-    assert torch.equal(rows.owners, packing.sequence_of)
-
-
 def problems(mix: Mix) -> dict[str, Problem]:
     queries = uniform(3, 7, "cpu")
     return {
@@ -85,8 +76,26 @@ def test_ways_agree_with_float64(kind: str) -> None:
     given = drawn(kind)
     by_ours = solution(ways.packed(ways.by_ours), given)
     assert given.error(by_ours) < 1e-5
-    assert given.error(solution(ways.padded(ways.by_masked_sdpa), given)) < 1e-5
+    assert given.error(solution(ways.padded(ways.by_sdpa), given)) < 1e-5
     assert given.error([by_ours[0] + 1, *by_ours[1:]]) > 0.1
+
+
+def test_full_sequences_spare_the_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one would call it: a mask keeps PyTorch from its flash kernels."""
+    masks: list[Tensor | None] = []
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None) -> Tensor:
+        masks.append(attn_mask)
+        return attend(q, k, v, attn_mask)
+
+    monkeypatch.setattr(ways.functional, "scaled_dot_product_attention", spy)
+    full = uniform(2, 5, "cpu")
+    for problem in (Problem(full, full), Problem(full, full, causal=True)):
+        given = ways.draw(problem, (2, 16), torch.float32, torch.Generator().manual_seed(0))
+        (found,) = solution(ways.padded(ways.by_sdpa, ways.forward), given)
+        assert given.error([found]) < 1e-5
+    assert [mask is None for mask in masks] == [True, False]
 
 
 def test_pairs_are_what_a_mask_leaves() -> None:

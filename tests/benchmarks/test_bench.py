@@ -38,8 +38,9 @@ def test_rows_and_files_from_elsewhere_are_merged_into_the_ledger(
 ) -> None:
     known = {"operator": "matching", "provider": "vlp_fast", "device": "NVIDIA H200"}
     row = {**dict.fromkeys(ledger.COLUMNS, ""), **known, "median_us": "3.5"}
-    quick = {**row, "note": "quick"}
-    ledger.append([row, quick], tmp_path / "there")
+    quick = {**row, "note": "quick", "date": "2026-11-30"}
+    beside = {**quick, "provider": "peer", "median_us": "", "note": "left out of a quick run"}
+    ledger.append([row, quick, beside], tmp_path / "there")
     path = tmp_path / "here" / "h200" / "matching.csv"
     for count in (1, 0):
         answer = call("bench", "--merge", tmp_path / "there", "--out", tmp_path / "here")
@@ -47,7 +48,7 @@ def test_rows_and_files_from_elsewhere_are_merged_into_the_ledger(
     (tmp_path / "x.json").write_text("{}")
     call("bench", "--merge", tmp_path / "x.json").assert_refused("x.json", "no measurements")
     other = {**row, "case": "other"}
-    monkeypatch.setattr("vlp_fast.benchmarks.record.rows", lambda document: [other, quick])
+    monkeypatch.setattr("vlp_fast.benchmarks.record.rows", lambda document: [other, quick, beside])
     answer = call("bench", "--merge", tmp_path / "x.json", "--out", tmp_path / "here")
     assert answer.out == f"1 rows added to {path}\n"
     assert ledger.read(path) == [row, other]

@@ -1,6 +1,8 @@
 """Who is timed: only what agrees; who is not is told with the reason."""
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -74,6 +76,26 @@ def test_a_peer_that_fails_is_told_whenever_and_ours_must_not() -> None:
     assert found[5].problem == "not installed: pip install it"
     with pytest.raises(RuntimeError, match="no kernel"):
         measure(case(vlp_fast=fails, peer=Counted(2.0)), CPU, EFFORT)
+
+
+def test_garbage_of_a_case_goes_with_it_and_nothing_older_is_looked_at() -> None:
+    class Loop:
+        def __init__(self) -> None:
+            self.itself = self
+
+    frozen: list[int] = []
+    made: list[weakref.ref[Loop]] = []
+
+    def litters(_: object) -> float:
+        frozen.append(gc.get_freeze_count())
+        made.append(weakref.ref(Loop()))
+        return 2.0
+
+    before = gc.get_freeze_count()
+    measure(case(vlp_fast=litters), CPU, EFFORT)
+    assert min(frozen) > before + 1000
+    assert gc.get_freeze_count() <= before
+    assert not any(reference() for reference in made)
 
 
 def test_only_those_that_are_asked_for_run() -> None:

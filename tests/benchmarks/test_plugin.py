@@ -93,6 +93,7 @@ def test_each_provider_is_a_benchmark_of_its_cases_group(tmp_path: Path) -> None
     [
         (["test_other.py"], "--benchmark takes no paths; choose cases with -k"),
         (["-n", "2"], "--benchmark measures time; leave -n out"),
+        (["-p", "no_pygal", "--benchmark-histogram"], "--benchmark-histogram needs pygal: pip"),
         (["-p", "no:benchmark"], "--benchmark needs pytest-benchmark: pip install"),
     ],
 )
@@ -100,7 +101,8 @@ def test_what_would_spoil_the_times_is_refused(
     tmp_path: Path, words: list[str], complaint: str
 ) -> None:
     (tmp_path / "test_other.py").touch()
-    done = run_pytest(tmp_path, "--benchmark", *words)
+    (tmp_path / "no_pygal.py").write_text("import sys; sys.modules['pygal'] = None")
+    done = run_pytest(tmp_path, "--benchmark", "-k", "nothing", *words)
     assert done.returncode == 4
     assert complaint in done.stderr
 

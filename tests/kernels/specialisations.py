@@ -100,7 +100,7 @@ def main() -> None:
     for rows in SIZES:
         x, valid = torch.zeros(rows, 48, dtype=torch.bfloat16), torch.ones(rows).bool()
         for excluded in (-1, 0, 1):
-            dictionary.nearest_code(x, codes, valid, excluded, prepared)
+            dictionary.search(x, codes, valid, excluded, *prepared)
         run_block(rows)
         run_attention(rows)
         indices = torch.zeros(rows, dtype=torch.int64)

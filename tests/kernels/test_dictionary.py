@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import prepared_codes
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +11,6 @@ from torch import Tensor
 pytest.importorskip("triton")
 
 from vlp_fast.kernels import dictionary, launch, tiling
-from vlp_fast.reference import dictionary as reference
 
 pytestmark = pytest.mark.skipif(not launch.IS_INTERPRETED, reason="tensors of the CPU")
 
@@ -36,9 +36,15 @@ def brute_force(x: Tensor, codes: Tensor) -> Tensor:
 
 
 def search(x: Tensor, codes: Tensor, operand_dtype: torch.dtype) -> Tensor:
-    centre = codes.float().mean(0)
-    operand, terms = reference.prepare_codes(codes, centre, operand_dtype)
-    return dictionary.nearest_code(x, codes, None, -1, [operand, terms, centre])
+    return search_around(codes.float().mean(0), x, codes, operand_dtype)
+
+
+def search_around(
+    centre: Tensor, x: Tensor, codes: Tensor, operand_dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Products of differences from any centre, in any dtype."""
+    operand, terms = prepared_codes.prepare_codes(codes, centre, operand_dtype)
+    return dictionary.search(x, codes, None, -1, operand, terms, centre)
 
 
 @pytest.fixture
@@ -111,17 +117,13 @@ def test_rounding_of_the_bias_counts() -> None:
     # Biases around a far centre are about 9e6, where float32 counts in ones.
     codes, x = draw(50, 8), draw(90, 8, seed=1)
     centre = torch.full((8,), 1500.0)
-    prepared = [*reference.prepare_codes(codes, centre, torch.float32), centre]
-    found = dictionary.nearest_code(x, codes, None, -1, prepared)
-    assert torch.equal(found, brute_force(x, codes))
+    assert torch.equal(search_around(centre, x, codes), brute_force(x, codes))
 
 
 def test_products_that_vanish_in_float32() -> None:
     x, codes = 1e-20 * draw(60, 8), 1e-25 * draw(50, 8, seed=1)
     centre = torch.zeros(8)
-    prepared = [*reference.prepare_codes(codes, centre, torch.float32), centre]
-    found = dictionary.nearest_code(x, codes, None, -1, prepared)
-    assert torch.equal(found, brute_force(x, codes))
+    assert torch.equal(search_around(centre, x, codes), brute_force(x, codes))
 
 
 @pytest.mark.parametrize("columns", [(0, 1), (1, 0)])
@@ -130,9 +132,8 @@ def test_the_nearest_code_overflows_on_the_way(columns) -> None:
     centre = torch.tensor([1.46e19, 0.0])[list(columns)]
     shifted = torch.tensor([[-1e19, -1.4e19], [-2.3e19, 1.2e19]])[:, list(columns)]
     x, codes = torch.tensor([[1.5e19, 1e19]])[:, list(columns)], centre + shifted
-    prepared = [*reference.prepare_codes(codes, centre, torch.float32), centre]
     assert brute_force(x, codes).tolist() == [1]
-    assert dictionary.nearest_code(x, codes, None, -1, prepared).tolist() == [1]
+    assert search_around(centre, x, codes).tolist() == [1]
 
 
 @pytest.mark.parametrize("codes_dtype", [torch.bfloat16, torch.float16])

@@ -15,7 +15,6 @@ from vlp_fast.reference import attention, dictionary
 
 DICTIONARY = (
     "nearest_code",
-    "prepare_codes",
     "gather_codes",
     "code_statistics",
     "ema_update",

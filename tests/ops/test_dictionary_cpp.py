@@ -1,6 +1,6 @@
 """What is particular to the native dictionary on the CPU: operands, chunks, threads, memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import pytest
@@ -29,9 +29,10 @@ def natively() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def prepared(codes: Tensor, dtype: torch.dtype) -> ops.PreparedCodes:
-    centre = codes.mean(0)
-    return ops.PreparedCodes(*host.prepare_codes(codes, centre, dtype), centre)
+@pytest.fixture
+def products_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[torch.dtype], None]:
+    """products_in(dtype): the search multiplies in this one, whatever the CPU."""
+    return lambda dtype: monkeypatch.setattr(host, "operand_dtype", lambda: dtype)
 
 
 def by_definition(x: Tensor, codes: Tensor) -> Tensor:
@@ -64,22 +65,24 @@ KINDS = ["plain", "pairs", "equal", "far", "huge", "tiny", "last"]
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("dtype", "is_own"), PRODUCTS)
-def test_every_product_is_exact_enough(monkeypatch, kind, dtype, is_own) -> None:
+def test_every_product_is_exact_enough(monkeypatch, products_in, kind, dtype, is_own) -> None:
+    products_in(dtype)
     monkeypatch.setattr(host, "_multiplies_here", lambda _: is_own)
     x, codes = hostile(kind)
-    indices = ops.nearest_code(x, codes, prepared=prepared(codes, dtype))
+    indices = ops.nearest_code(x, codes)
     assert torch.equal(indices, by_definition(x, codes))
 
 
 @pytest.mark.parametrize(("dtype", "is_own"), PRODUCTS)
 @pytest.mark.parametrize("chunk", [1, 7, 64, 149, 150, 151])
-def test_chunks_make_no_difference(monkeypatch, dtype, is_own, chunk) -> None:
+def test_chunks_make_no_difference(monkeypatch, products_in, dtype, is_own, chunk) -> None:
+    products_in(dtype)
     monkeypatch.setattr(host, "_multiplies_here", lambda _: is_own)
     x, codes = draw(150, 24), draw(77, 24, seed=1)
     monkeypatch.setattr(host, "rows_per_chunk", lambda *_: chunk)
     valid = torch.arange(150) % 7 != 3
     x[20] = torch.nan
-    found = ops.nearest_code(x, codes, valid, excluded=-1, prepared=prepared(codes, dtype))
+    found = ops.nearest_code(x, codes, valid, excluded=-1)
     with ops.use("reference"):
         assert torch.equal(found, ops.nearest_code(x, codes, valid, excluded=-1))
 
@@ -93,14 +96,14 @@ def test_buffers_stay_small() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_memory_does_not_grow_with_the_rows(dtype) -> None:
+def test_memory_does_not_grow_with_the_rows(products_in, dtype) -> None:
+    products_in(dtype)
     codes = draw(512, 8, seed=1)
-    codes_prepared = prepared(codes, dtype)
 
     def most(rows: int) -> int:
         x = draw(rows, 8)
         with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
-            ops.nearest_code(x, codes, prepared=codes_prepared)
+            ops.nearest_code(x, codes)
         allocated = (event.self_cpu_memory_usage for event in profile.key_averages())
         return sum(size for size in allocated if size > 0) - 8 * rows
 
@@ -108,14 +111,15 @@ def test_memory_does_not_grow_with_the_rows(dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_threads_change_nothing_of_the_search(monkeypatch, dtype) -> None:
+def test_threads_change_nothing_of_the_search(monkeypatch, products_in, dtype) -> None:
+    products_in(dtype)
     codes = draw(2000, 30, seed=1)
     x = torch.cat((draw(1500, 30), codes[:7] + codes[7:14]))
     monkeypatch.setattr(host, "rows_per_chunk", lambda *_: 2000)
     found = []
     for threads in (1, 3):
         torch.set_num_threads(threads)
-        found.append(ops.nearest_code(x, codes, prepared=prepared(codes, dtype)))
+        found.append(ops.nearest_code(x, codes))
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], by_definition(x, codes))
 
@@ -148,15 +152,13 @@ def test_threads_change_no_bit_of_the_averages(is_official) -> None:
         torch.set_num_threads(threads)
         codes, sums = draw(3000, 1100), draw(3000, 1100, seed=1)
         counts = torch.arange(3000.0) % 5
-        known = prepared(codes, torch.bfloat16)
         if is_official:
             averages = codes.clone(), torch.ones(3000)
-            ops.laplace_ema_update(codes, *averages, sums, counts, momentum=0.4, prepared=known)
+            ops.laplace_ema_update(codes, *averages, sums, counts, momentum=0.4)
         else:
-            ops.ema_update(codes, sums, counts, momentum=0.9, prepared=known)
-        results.append((codes, known.operand, known.terms))
-    for one, other in zip(*results, strict=True):
-        assert torch.equal(one, other)
+            ops.ema_update(codes, sums, counts, momentum=0.9)
+        results.append(codes)
+    assert torch.equal(*results)
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float16])
@@ -234,19 +236,23 @@ def test_own_products_refuse_other_operands(extension: ModuleType) -> None:
         extension.multiply_rows(x, codes, products.T, 1)
 
 
-def test_the_native_product_is_taken_of_float32_only(monkeypatch, extension: ModuleType) -> None:
+def test_the_native_product_is_taken_of_float32_only(
+    monkeypatch, products_in, extension: ModuleType
+) -> None:
     taken = []
     monkeypatch.setattr(extension, "multiplies_single", lambda: True)
     monkeypatch.setattr(extension, "multiply_rows", lambda *given: taken.append(given[0].dtype))
     x, codes = draw(3, 8), draw(5, 8, seed=1)
     for dtype in DTYPES:
-        ops.nearest_code(x, codes, prepared=prepared(codes, dtype))
+        products_in(dtype)
+        ops.nearest_code(x, codes)
     assert taken == [torch.float32]
 
 
-def test_products_that_pytorch_may_round_are_not_trusted(monkeypatch) -> None:
+def test_products_that_pytorch_may_round_are_not_trusted(monkeypatch, products_in) -> None:
+    products_in(torch.float32)
     x, codes = draw(200, 64), draw(300, 64, seed=1)
-    known, exact = prepared(codes, torch.float32), torch.mm
+    exact = torch.mm
 
     def rounded(rows: Tensor, others: Tensor, out: Tensor) -> Tensor:
         return exact(rows.bfloat16().float(), others.bfloat16().float(), out=out)
@@ -254,7 +260,7 @@ def test_products_that_pytorch_may_round_are_not_trusted(monkeypatch) -> None:
     monkeypatch.setattr(host, "_multiplies_here", lambda _: False)
     monkeypatch.setattr(torch, "mm", rounded)
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
-    assert torch.equal(ops.nearest_code(x, codes, prepared=known), by_definition(x, codes))
+    assert torch.equal(ops.nearest_code(x, codes), by_definition(x, codes))
 
 
 def test_an_index_beyond_the_codes_is_refused() -> None:
@@ -265,9 +271,7 @@ def test_an_index_beyond_the_codes_is_refused() -> None:
 
 def test_operands_are_what_the_cpu_multiplies(monkeypatch, extension: ModuleType) -> None:
     is_half = extension.multiplies_brain()
-    codes = draw(3, 4)
-    wanted = torch.bfloat16 if is_half else torch.float32
-    assert ops.prepare_codes(codes, torch.float16).operand.dtype == wanted
+    assert host.operand_dtype() == (torch.bfloat16 if is_half else torch.float32)
     monkeypatch.setattr(native, "extension", lambda: None)
     assert host.operand_dtype() == torch.float32
 

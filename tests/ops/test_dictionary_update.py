@@ -188,29 +188,6 @@ def test_codes_without_rows_die_in_the_official_rule_only() -> None:
     torch.testing.assert_close(official[0], x.mean(0), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("is_official", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_codes_are_prepared_in_the_pass_that_moves_them(is_official, dtype) -> None:
-    codes, x = draw(33, 20), draw(500, 20, seed=1)
-    centre = codes.mean(0)
-    prepared = ops.PreparedCodes(
-        *torch.ops.vlp_fast.prepare_codes(codes, centre, dtype), centre.clone()
-    )
-    found = ops.code_statistics(x, labels(500, 33), 33)
-    if is_official:
-        averages = (codes.clone(), torch.ones(33))
-        ops.laplace_ema_update(codes, *averages, *found[:2], momentum=0.4, prepared=prepared)
-    else:
-        ops.ema_update(codes, *found[:2], momentum=0.4, prepared=prepared)
-    assert torch.equal(prepared.centre, centre)
-    operand, terms = torch.ops.vlp_fast.prepare_codes(codes, centre, dtype)
-    assert torch.equal(prepared.operand, operand)
-    torch.testing.assert_close(prepared.terms, terms, rtol=1e-6, atol=1e-6)
-    indices = ops.nearest_code(x, codes, prepared=prepared)
-    with ops.use("reference"):
-        assert torch.equal(indices, ops.nearest_code(x, codes))
-
-
 def test_wrong_input_is_refused() -> None:
     x, codes = draw(4, 6), draw(3, 6)
     with pytest.raises(ValueError, match="code_statistics: received x"):

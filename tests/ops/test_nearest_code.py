@@ -1,11 +1,14 @@
 """The search for the nearest code, on every backend, against brute force in float64."""
 
+from collections.abc import Callable
+
+import prepared_codes
 import pytest
 import torch
 from torch import Tensor
 
 from vlp_fast import ops
-from vlp_fast.reference import dictionary as reference
+from vlp_fast.ops import dictionary_device, dictionary_host
 
 pytestmark = pytest.mark.usefixtures("dictionary_backend")
 
@@ -199,38 +202,29 @@ def test_autocast_does_not_round() -> None:
     assert torch.equal(indices, brute_force(x, codes))
 
 
-@pytest.mark.parametrize("rows_dtype", [torch.float32, *HALF_DTYPES])
-@pytest.mark.parametrize("prepared_for", [torch.float32, *HALF_DTYPES])
-def test_prepared_codes_change_nothing(rows_dtype, prepared_for) -> None:
-    x, codes = draw(70, 24, dtype=rows_dtype), 3 + draw(41, 24, seed=1)
-    prepared = ops.prepare_codes(codes, prepared_for)
-    indices = ops.nearest_code(x, codes, prepared=prepared)
-    assert torch.equal(indices, brute_force(x, codes))
-
-
-@pytest.mark.parametrize("shift", [0.0, 1.0, 100.0, 1e5])
-def test_any_centre_is_right(shift) -> None:
-    x, codes = draw(70, 24), draw(41, 24, seed=1)
-    good = ops.prepare_codes(codes, torch.float32)
-    centre = good.centre + shift
-    operand, terms = torch.ops.vlp_fast.prepare_codes(codes, centre, good.operand.dtype)
-    indices = ops.nearest_code(x, codes, prepared=ops.PreparedCodes(operand, terms, centre))
-    assert torch.equal(indices, brute_force(x, codes))
+def preparing(backend: str) -> Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]:
+    """How a backend prepares codes."""
+    if backend == "triton":
+        from vlp_fast.kernels import dictionary_update as module
+    else:
+        modules = {"cpp": dictionary_host, "cuda": dictionary_device}
+        module = modules.get(backend, prepared_codes)
+    return module.prepare_codes
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, *HALF_DTYPES])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (37, 130)])
 @pytest.mark.parametrize("scale", [1.0, 1e5, 1e-7])
-def test_bounds_of_prepared_codes_hold(dtype, shape, scale) -> None:
+def test_bounds_of_prepared_codes_hold(dictionary_backend, dtype, shape, scale) -> None:
     codes, centre = scale * draw(*shape), scale * draw(shape[1], seed=1)
-    operand, terms = torch.ops.vlp_fast.prepare_codes(codes, centre, dtype)
+    operand, terms = preparing(dictionary_backend)(codes, centre, dtype)
     assert (operand.dtype, terms.dtype, terms.shape) == (dtype, torch.float32, (4, shape[0]))
     assert operand.isfinite().all()
     shifted = codes.double() - centre.double()
     residual = (shifted - operand.double()).norm(dim=1)
     assert (terms[2] >= residual).all()
     assert (terms[3] >= shifted.norm(dim=1)).all()
-    exact = reference.prepare_codes(codes, centre, dtype)[1]
+    exact = prepared_codes.prepare_codes(codes, centre, dtype)[1]
     torch.testing.assert_close(terms[0], exact[0], rtol=1e-6, atol=0)
     size = codes.double().square().sum(1) + centre.double().square().sum()
     assert ((terms[1].double() - exact[1].double()).abs() <= 1e-6 * size).all()
@@ -269,6 +263,3 @@ def test_wrong_input_is_refused() -> None:
         ops.nearest_code(x, codes[:0])
     with pytest.raises(ValueError, match="received valid"):
         ops.nearest_code(x, codes, torch.ones(4))
-    with pytest.raises(ValueError, match=r"prepared of shape \(3, 6\), expected \(2, 6\)"):
-        prepared = ops.prepare_codes(codes, torch.float32)
-        ops.nearest_code(x, codes[:2], prepared=prepared)

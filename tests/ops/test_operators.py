@@ -57,10 +57,6 @@ def match_arguments(attribute_logits: Tensor | None, class_cost: str) -> tuple[A
     return (*predictions, *packed, class_cost, [1.0, 5.0, 2.0, 1.0, 0.25, 2.0])
 
 
-def prepared() -> ops.PreparedCodes:
-    return ops.prepare_codes(random(5, 4), torch.float32)
-
-
 def laplace_arguments() -> tuple[Any, ...]:
     averages = (random(5, 4), random(5, 4, seed=1), torch.ones(5))
     return (*averages, random(5, 4, seed=2), torch.arange(5.0), 0.4, 1e-5)
@@ -89,26 +85,19 @@ CALLS: dict[str, list[Callable[[], tuple[Any, ...]]]] = {
         lambda: (random(5, 4).bfloat16(), torch.arange(5, dtype=torch.int32)[:, None], 5),
     ],
     "nearest_code": [
-        lambda: (random(9, 4), random(5, 4), None, 0, []),
-        lambda: (random(9, 4), random(5, 4), torch.arange(9) > 3, -1, list(prepared())),
+        lambda: (random(9, 4), random(5, 4), None, 0),
+        lambda: (random(9, 4), random(5, 4), torch.arange(9) > 3, -1),
     ],
     "gather_codes": [
         lambda: (random(5, 4), torch.arange(9) % 5, torch.bfloat16, None),
         lambda: (random(5, 4), torch.arange(9) % 6 - 1, torch.float32, torch.arange(9) % 6 > 0),
     ],
-    "prepare_codes": [lambda: (random(5, 4), random(4), torch.bfloat16)],
     "code_statistics": [
         lambda: (random(9, 4), torch.arange(9) % 5, 5, None, True, True),
         lambda: (random(9, 4), torch.arange(9) % 5, 6, torch.arange(9) > 3, False, True),
     ],
-    "ema_update": [
-        lambda: (random(5, 4), random(5, 4, seed=1), torch.arange(5.0), 0.9, None, None, None),
-        lambda: (random(5, 4), random(5, 4, seed=1), torch.arange(5.0), 0.9, *prepared()),
-    ],
-    "laplace_ema_update": [
-        lambda: (*laplace_arguments(), None, None, None),
-        lambda: (*laplace_arguments(), *prepared()),
-    ],
+    "ema_update": [lambda: (random(5, 4), random(5, 4, seed=1), torch.arange(5.0), 0.9)],
+    "laplace_ema_update": [laplace_arguments],
     "match": [
         lambda: match_arguments(None, "focal"),
         lambda: match_arguments(random(2, 3, 4, 3, seed=4), "softmax"),

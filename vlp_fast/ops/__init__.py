@@ -8,7 +8,7 @@
     attention_torch.py      attention by a fused kernel of PyTorch's
     backends.py             which implementation runs where, and who serves float64
     boxes.py                box algebra
-    dictionary.py           nearest_code, prepare_codes, gather_codes
+    dictionary.py           nearest_code, gather_codes
     dictionary_device.py    the dictionary on a GPU by the extension's kernels
     dictionary_host.py      the dictionary on the CPU, a chunk of rows at a time
     dictionary_update.py    code_statistics, ema_update, laplace_ema_update
@@ -28,12 +28,7 @@
 from vlp_fast.ops import boxes
 from vlp_fast.ops.assignment import linear_sum_assignment
 from vlp_fast.ops.attention import attention, attention_kvpacked, attention_qkvpacked
-from vlp_fast.ops.dictionary import (
-    PreparedCodes,
-    gather_codes,
-    nearest_code,
-    prepare_codes,
-)
+from vlp_fast.ops.dictionary import gather_codes, nearest_code
 from vlp_fast.ops.dictionary_update import (
     CodeStatistics,
     code_statistics,
@@ -60,7 +55,6 @@ __all__ = [
     "CodeStatistics",
     "Grid",
     "Packing",
-    "PreparedCodes",
     "SetLosses",
     "Targets",
     "attention",
@@ -82,7 +76,6 @@ __all__ = [
     "nearest_code",
     "operators",
     "pack",
-    "prepare_codes",
     "residual_norm",
     "scatter_cells",
     "select_sequences",

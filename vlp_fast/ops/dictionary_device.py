@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vlp_fast import native
+from vlp_fast.ops.dictionary_host import UNPREPARED
 
 # Rows of a block that counts and sorts them, and how many blocks there are at most: their number
 # times K counters are added up.
@@ -18,15 +19,11 @@ _PIECE = 128  # rows that are added up at a time, as in csrc/cuda/sum_rows.cuh
 _FLOAT32_COUNTS = 2**24  # beyond, a float32 that counts one by one stands still
 
 
-def nearest_code(
-    x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
-) -> Tensor:
+def nearest_code(x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int) -> Tensor:
     """Index of the nearest code; rows in doubt are listed and looked at again on the device."""
     codes = codes.float().contiguous()
-    if not prepared or prepared[0].dtype != torch.float16:
-        centre = prepared[2] if prepared else codes.mean(0)
-        prepared = [*prepare_codes(codes, centre, torch.float16), centre]
-    operand, terms, centre = (tensor.contiguous() for tensor in prepared)
+    centre = codes.mean(0)
+    operand, terms = prepare_codes(codes, centre, torch.float16)
     indices = x.new_empty(x.shape[0], dtype=torch.int64)
     doubtful = x.new_empty(x.shape[0] + 1, dtype=torch.int64)
     doubtful[:1].zero_()
@@ -37,7 +34,7 @@ def nearest_code(
 
 
 def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Codes around a centre, rounded, and norms that bound what is lost."""
+    """Codes around a centre, rounded, and norms that bound what is lost, as on the host."""
     operand = codes.new_empty(codes.shape, dtype=dtype)
     terms = codes.new_empty((4, codes.shape[0]), dtype=torch.float32)
     native.required().prepare_codes_cuda(
@@ -93,14 +90,10 @@ def ema_update(
     sums: Tensor,
     counts: Tensor,
     momentum: float,
-    operand: Tensor | None,
-    terms: Tensor | None,
-    centre: Tensor | None,
 ) -> None:
-    """Eq. 4, and the codes prepared again, in one pass."""
-    native.required().ema_update_cuda(
-        codes, sums.contiguous(), counts.contiguous(), momentum, operand, terms, centre
-    )
+    """Eq. 4, in place."""
+    statistics = sums.contiguous(), counts.contiguous()
+    native.required().ema_update_cuda(codes, *statistics, momentum, *UNPREPARED)
 
 
 def laplace_ema_update(
@@ -111,11 +104,8 @@ def laplace_ema_update(
     counts: Tensor,
     momentum: float,
     eps: float,
-    operand: Tensor | None,
-    terms: Tensor | None,
-    centre: Tensor | None,
 ) -> None:
-    """The public code's rule, and the codes prepared again, in one pass."""
+    """The public code's rule, in place."""
     native.required().laplace_ema_update_cuda(
         codes,
         embed_avg,
@@ -124,8 +114,6 @@ def laplace_ema_update(
         counts.contiguous(),
         momentum,
         eps,
-        operand,
-        terms,
-        centre,
+        *UNPREPARED,
         codes.new_empty(1),
     )

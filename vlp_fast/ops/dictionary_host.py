@@ -20,6 +20,8 @@ MOST_NUMBERS = 2**22
 FEWEST_ROWS = 128
 # Of both factors together, where PyTorch may round them to bfloat16 for a float32 product.
 _ROUNDED_FACTORS = 2.0**-6
+# Operand, terms and centre: the native updates can prepare codes in the pass that moves them.
+UNPREPARED = (None, None, None)
 
 
 def operand_dtype() -> torch.dtype:
@@ -29,12 +31,11 @@ def operand_dtype() -> torch.dtype:
     return torch.bfloat16 if is_half else torch.float32
 
 
-def nearest_code(
-    x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
-) -> Tensor:
+def nearest_code(x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int) -> Tensor:
     """Index of the nearest code."""
     codes = codes.float().contiguous()
-    operand, terms, centre = _prepared(codes, prepared)
+    centre = codes.mean(0)
+    operand, terms = prepare_codes(codes, centre, operand_dtype())
     indices = x.new_empty(len(x), dtype=torch.int64)
     size = min(len(x), rows_per_chunk(codes.shape, _threads()))
     rows, products = operand.new_empty(size, x.shape[1]), operand.new_empty(size, len(codes))
@@ -68,7 +69,19 @@ def rows_per_chunk(codes: torch.Size, threads: int) -> int:
 
 
 def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Operand and terms."""
+    """Codes around a centre, rounded to a dtype, and norms that bound what is lost.
+
+    Args:
+        codes: (K, D).
+        centre: (D,), c. The search is right for any; differences from the codes' mean are small,
+            and so is their rounding.
+        dtype: that products are taken in.
+
+    Returns:
+        operand: (K, D) of this dtype: the codes minus the centre, rounded.
+        terms: (4, K) float32: |d - c|^2 / 2; (|d|^2 - |c|^2) / 2; a bound of |d - c - operand|; a
+            bound of |d - c|. Rows that are centred take the first as their bias, others the second.
+    """
     operand = torch.empty(codes.shape, dtype=dtype)
     terms = torch.empty(4, len(codes), dtype=torch.float32)
     codes, centre, threads = codes.float().contiguous(), centre.float().contiguous(), _threads()
@@ -91,12 +104,10 @@ def code_statistics(
     return buffer
 
 
-def ema_update(
-    codes: Tensor, sums: Tensor, counts: Tensor, momentum: float, *prepared: Tensor | None
-) -> None:
+def ema_update(codes: Tensor, sums: Tensor, counts: Tensor, momentum: float) -> None:
     """Eq. 4, in place."""
     statistics = sums.contiguous(), counts.contiguous()
-    native.required().ema_update(codes, *statistics, momentum, *prepared, _threads())
+    native.required().ema_update(codes, *statistics, momentum, *UNPREPARED, _threads())
 
 
 def laplace_ema_update(
@@ -107,7 +118,6 @@ def laplace_ema_update(
     counts: Tensor,
     momentum: float,
     eps: float,
-    *prepared: Tensor | None,
 ) -> None:
     """The public code's rule, in place."""
     native.required().laplace_ema_update(
@@ -118,18 +128,9 @@ def laplace_ema_update(
         counts.contiguous(),
         momentum,
         eps,
-        *prepared,
+        *UNPREPARED,
         _threads(),
     )
-
-
-def _prepared(codes: Tensor, prepared: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """What was prepared, or, where nothing was, or for another device, what is prepared now."""
-    if prepared and prepared[0].dtype != torch.float16:
-        operand, terms, centre = (tensor.contiguous() for tensor in prepared)
-        return operand, terms, centre
-    centre = prepared[2] if prepared else codes.mean(0)
-    return *prepare_codes(codes, centre, operand_dtype()), centre
 
 
 def _multiply(rows: Tensor, operand: Tensor, products: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from vlp_fast.ops import dictionary_device as on_device
 from vlp_fast.ops import dictionary_host as host
 from vlp_fast.ops.backends import register
-from vlp_fast.ops.dictionary import PreparedCodes, check_valid
+from vlp_fast.ops.dictionary import check_valid
 from vlp_fast.ops.operands import check_devices
 from vlp_fast.ops.registry import Op
 from vlp_fast.reference import dictionary as reference
@@ -48,14 +48,12 @@ _code_statistics = Op(
     ),
 )
 _ema_update = Op(
-    "ema_update(Tensor(a!) codes, Tensor sums, Tensor counts, float momentum,"
-    " Tensor(b!)? operand, Tensor(c!)? terms, Tensor? centre) -> ()",
+    "ema_update(Tensor(a!) codes, Tensor sums, Tensor counts, float momentum) -> ()",
     fake=lambda *_: None,
 )
 _laplace_ema_update = Op(
     "laplace_ema_update(Tensor(a!) codes, Tensor(b!) embed_avg, Tensor(c!) cluster_size,"
-    " Tensor sums, Tensor counts, float momentum, float eps,"
-    " Tensor(d!)? operand, Tensor(e!)? terms, Tensor? centre) -> ()",
+    " Tensor sums, Tensor counts, float momentum, float eps) -> ()",
     fake=lambda *_: None,
 )
 
@@ -113,7 +111,6 @@ def ema_update(
     counts: Tensor,
     *,
     momentum: float,
-    prepared: PreparedCodes | None = None,
 ) -> None:
     """Move each code towards the mean of its rows, in place.
 
@@ -125,7 +122,6 @@ def ema_update(
         sums: (K, D) float32, of `code_statistics`.
         counts: (K,) float32.
         momentum: weight of the old vector, in [0, 1].
-        prepared: of these codes, written to in the same pass; its centre stays.
 
     Raises:
         ValueError: the shapes disagree.
@@ -133,7 +129,7 @@ def ema_update(
     Source: SOHO, eq. 4.
     """
     _check_statistics("ema_update", codes, sums, counts)
-    _ema_update(codes, sums, counts, float(momentum), *(prepared or (None, None, None)))
+    _ema_update(codes, sums, counts, float(momentum))
     _has_changed(codes)
 
 
@@ -147,7 +143,6 @@ def laplace_ema_update(
     *,
     momentum: float,
     eps: float = 1e-5,
-    prepared: PreparedCodes | None = None,
 ) -> None:
     """Move averages of sums and counts and divide them, in place, as the public SOHO code does.
 
@@ -163,7 +158,6 @@ def laplace_ema_update(
         counts: (K,) float32.
         momentum: weight of the old averages, in [0, 1].
         eps: Laplace smoothing, in rows, above 0.
-        prepared: of these codes, written to in the same pass; its centre stays.
 
     Raises:
         ValueError: the shapes disagree.
@@ -182,7 +176,6 @@ def laplace_ema_update(
         counts,
         float(momentum),
         float(eps),
-        *(prepared or (None, None, None)),
     )
     _has_changed(codes, embed_avg, cluster_size)
 

@@ -12,9 +12,7 @@ DIFFERENCES = "donot_use_mm_for_euclid_dist"
 _CHUNK_SCORES = 2**21
 
 
-def nearest_code(
-    x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int, prepared: list[Tensor]
-) -> Tensor:
+def nearest_code(x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int) -> Tensor:
     """Index of the nearest code in Euclidean distance, the lowest one of equals.
 
     Distances are those of the differences in float64, not of products: these cancel far from the
@@ -29,19 +27,6 @@ def nearest_code(
         out.copy_((distances <= limit).to(torch.uint8).argmax(1))
     keep = x.isfinite().all(1) if valid is None else x.isfinite().all(1) & valid
     return indices.masked_fill_(~keep, excluded)
-
-
-def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Codes around a centre in a dtype of less precision, and norms that bound what it loses."""
-    wide, around = codes.double(), centre.double()
-    shifted = wide - around
-    largest = torch.finfo(dtype).max
-    operand = shifted.clamp(-largest, largest).to(dtype)
-    residual = (shifted - operand.double()).norm(dim=1)
-    squares, bias = shifted.square().sum(1), wide.square().sum(1) - around.square().sum()
-    up = 1 + 2 * torch.finfo(torch.float32).eps  # bounds stay bounds when they are rounded
-    terms = torch.stack((squares / 2, bias / 2, residual * up, squares.sqrt() * up))
-    return operand, terms.float()
 
 
 def gather_codes(
@@ -73,20 +58,11 @@ def code_statistics(
     return torch.cat((sums.flatten(), counts, non_finite.double()[None])).float()
 
 
-def ema_update(
-    codes: Tensor,
-    sums: Tensor,
-    counts: Tensor,
-    momentum: float,
-    operand: Tensor | None = None,
-    terms: Tensor | None = None,
-    centre: Tensor | None = None,
-) -> None:
+def ema_update(codes: Tensor, sums: Tensor, counts: Tensor, momentum: float) -> None:
     """Eq. 4, in place: `d_j <- momentum d_j + (1 - momentum) mean of its rows`, if it has any."""
     means = sums / counts.clamp(min=1)[:, None]
     moved = torch.lerp(means, codes.float(), momentum)
     codes.copy_(torch.where(counts[:, None] > 0, moved, codes.float()))
-    _prepare_again(codes, operand, terms, centre)
 
 
 def laplace_ema_update(
@@ -97,9 +73,6 @@ def laplace_ema_update(
     counts: Tensor,
     momentum: float,
     eps: float,
-    operand: Tensor | None = None,
-    terms: Tensor | None = None,
-    centre: Tensor | None = None,
 ) -> None:
     """The public code's rule, in place: both averages decay, sizes are Laplace-smoothed."""
     cluster_size.mul_(momentum).add_(counts, alpha=1 - momentum)
@@ -108,16 +81,6 @@ def laplace_ema_update(
     smoothed = (cluster_size + eps) / (total + len(codes) * eps) * total
     # Before the first finite row there is nothing to divide by: the codes stay.
     codes.copy_(torch.where(total > 0, embed_avg / smoothed[:, None], codes))
-    _prepare_again(codes, operand, terms, centre)
-
-
-def _prepare_again(
-    codes: Tensor, operand: Tensor | None, terms: Tensor | None, centre: Tensor | None
-) -> None:
-    if operand is not None and terms is not None and centre is not None:
-        new_operand, new_terms = prepare_codes(codes, centre, operand.dtype)
-        operand.copy_(new_operand)
-        terms.copy_(new_terms)
 
 
 def _chunks(rows: Tensor, num_codes: int) -> tuple[Tensor, ...]:
