@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vlp_fast.cli.recorded import Recorded, restore
+from vlp_fast.cli.recorded import Recorded, recorded_run, restore
 from vlp_fast.data.printable import printable
 
-USAGE = "usage: vlp-fast evaluate RUN_DIR [--data.root PATH] [--split NAME] [--images N]"
+USAGE = "usage: vlp-fast evaluate RUN_DIR [--split NAME] [--images N] [--data.root PATH]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ def run(words: list[str]) -> int:
 
     config = (tyro.conf.PositionalRequiredArgs,)
     asked = parse(Evaluation, words, "vlp-fast evaluate", config=config)
-    experiment = restore(asked)
+    experiment = restore(recorded_run(asked))
     from vlp_fast.engine.evaluator import evaluate
     from vlp_fast.engine.picture import try_report
 

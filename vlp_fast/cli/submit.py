@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vlp_fast.cli.recorded import Recorded, note, restore
+from vlp_fast.cli.recorded import Recorded, note, recorded_run, restore
 from vlp_fast.data.given_paths import check_output
 from vlp_fast.errors import InputError
 
@@ -36,7 +36,9 @@ def run(words: list[str]) -> int:
     check_output(asked.out, "--out")
     if asked.images:
         raise InputError("a split is handed in whole: leave --images out")
-    experiment = restore(replace(asked, images=10**9, split=asked.split or "test"))
+    run = recorded_run(replace(asked, images=10**9, split=asked.split or "test"))
+    run.task.look_before_submission(run.data)
+    experiment = restore(run)
     from vlp_fast.engine.evaluator import submit
 
     submit(experiment, asked.out, note)

@@ -57,11 +57,12 @@ def _asked(words: list[str]) -> Any:
 
 def _look_first(asked: Any) -> None:
     """What takes no time to find out is told before torch is imported."""
-    from vlp_fast.data.given_paths import check_file, check_roots
+    from vlp_fast.cli.recorded import look_first
+    from vlp_fast.data.given_paths import check_file
     from vlp_fast.engine.folder_lock import FolderLock
     from vlp_fast.weights.published import check_weights
 
-    check_roots(asked.data)
+    look_first(asked)
     if asked.data.exclude:
         check_file(asked.data.exclude, "--data.exclude", "a file of COCO's ids")
     for option in ("vocabulary", "objects_vocabulary", "attributes_vocabulary"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,28 @@ class TaskConfig(ABC):
         Raises:
             InputError: whatever is wrong with the data or the settings, in one line.
         """
+
+    def look_first(self, data: DataConfig) -> None:
+        """Refuse data of a run where that takes no time; nothing is looked at by default.
+
+        Raises:
+            InputError: what is wrong, in one line.
+        """
+
+    def look_before_submission(self, data: DataConfig) -> None:
+        """Refuse what could not be handed in, before anything is answered; nothing by default.
+
+        Raises:
+            InputError: if nobody takes answers to the held-out split, or it cannot be read.
+        """
+
+    def answer_names(self, data: DataConfig) -> Sequence[str]:
+        """What the outputs of the task's heads stand for, where the data say.
+
+        Raises:
+            InputError: if what says so cannot be read.
+        """
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)
