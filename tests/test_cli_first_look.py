@@ -153,3 +153,15 @@ def test_annotation_files_are_read_without_torch(runs: dict[str, Path], tmp_path
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "predict test" in done.stderr
+
+
+@pytest.mark.usefixtures("nothing_is_built")
+def test_the_folder_of_another_recipe_names_both(
+    call: Call, runs: dict[str, Path], small_world: Path
+) -> None:
+    for recipe in ("soho_tiny", "ve_soho_tiny", "vqa_e2e_vlp_tiny"):
+        words = ["train", recipe, "--data.root", small_world, "--run-dir", runs["vqa"], *QUICK]
+        call(*words).assert_refused(
+            f"{runs['vqa']}: holds a run of recipe vqa_soho_tiny, and asked is {recipe}; give "
+            "another --run-dir, or the recipe that it began with"
+        )

@@ -104,5 +104,5 @@ def test_a_damaged_file_of_the_right_name_is_what_is_wrong(tmp_path: Path) -> No
 def test_statements_beside_questions_are_not_read_as_questions(tmp_path: Path) -> None:
     for name in ("vqa", "nlvr2"):
         FOLDERS[name][0](tmp_path)
-    with pytest.raises(InputError, match="v2_OpenEnded_mscoco_train2014.*No such file"):
+    with pytest.raises(InputError, match=r"v2_OpenEnded_mscoco_train2014.*No such file"):
         read_questions(tmp_path, "train")

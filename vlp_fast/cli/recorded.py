@@ -105,9 +105,6 @@ def look_first(run: RunConfig) -> None:
     Raises:
         InputError: if they are not there, not for this task, or its answers are not the run's.
     """
-    from vlp_fast.data.given_paths import check_roots
-
-    check_roots(run.data)
     run.task.look_first(run.data)
     names = run.task.answer_names(run.data)
     if names and run.resume == "auto":

@@ -60,15 +60,18 @@ def _look_first(asked: Any) -> None:
     from vlp_fast.cli.recorded import look_first
     from vlp_fast.data.given_paths import check_file
     from vlp_fast.engine.folder_lock import FolderLock
+    from vlp_fast.engine.recorded_run import check_same_recipe
     from vlp_fast.weights.published import check_weights
 
+    with FolderLock(asked.directory):
+        is_begun = any(asked.directory.glob("checkpoint-*"))
+    if is_begun and asked.resume == "auto":
+        check_same_recipe(asked)
     look_first(asked)
     if asked.data.exclude:
         check_file(asked.data.exclude, "--data.exclude", "a file of COCO's ids")
     for option in ("vocabulary", "objects_vocabulary", "attributes_vocabulary"):
         if path := getattr(asked.data, option):
             check_file(path, f"--data.{option.replace('_', '-')}", "a file of one name a line")
-    with FolderLock(asked.directory):
-        is_begun = any(asked.directory.glob("checkpoint-*"))
     for path in () if is_begun else asked.init:
         check_weights(path, "--init")

@@ -27,7 +27,7 @@ FEWEST_QUESTIONS = 9
 FILES = ("vqa_trainval_label2ans.json", "trainval_label2ans.json", "label2ans.json")
 """What maps are called, where they come with a data set."""
 MOST = 1_000_000
-"""Answers that a map may hold: all that people gave to VQA v2 are fewer, one output of a model each."""
+"""Answers that a map may hold, each an output of a model: people gave fewer in all of VQA v2."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlp_fast.data.config import DataConfig
+from vlp_fast.data.given_paths import check_roots
 from vlp_fast.models.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -28,18 +29,20 @@ class TaskConfig(ABC):
         """
 
     def look_first(self, data: DataConfig) -> None:
-        """Refuse data of a run where that takes no time; nothing is looked at by default.
+        """Refuse data of a run where that takes no time: at least their folders are there.
 
         Raises:
             InputError: what is wrong, in one line.
         """
+        check_roots(data)
 
     def look_before_submission(self, data: DataConfig) -> None:
-        """Refuse what could not be handed in, before anything is answered; nothing by default.
+        """Refuse what could not be handed in, before anything is answered; by default nothing more.
 
         Raises:
             InputError: if nobody takes answers to the held-out split, or it cannot be read.
         """
+        self.look_first(data)
 
     def answer_names(self, data: DataConfig) -> Sequence[str]:
         """What the outputs of the task's heads stand for, where the data say.
