@@ -35,6 +35,15 @@ def last(folder: Path, kind: str) -> dict[str, Any]:
     return [row for row in rows if row["kind"] == kind][-1]
 
 
+def number_of_parameters(folder: Path, begin: str) -> int:
+    """Of the tensors in the newest checkpoint whose names begin so."""
+    from safetensors import safe_open
+
+    with safe_open(max(folder.glob("checkpoint-*")) / "model.safetensors", "pt") as file:
+        names = [name for name in file.keys() if name.startswith(begin)]  # noqa: SIM118
+        return sum(file.get_tensor(name).numel() for name in names)
+
+
 def words_of(task: str, system: str, world: Path, folder: Path) -> list[Any]:
     root = world / "nlvr2" if task == "nlvr2" else world
     return ["train", f"{task}_{system}_tiny", "--data.root", root, "--run-dir", folder, *QUICK]
@@ -67,6 +76,10 @@ def test_from_pre_training_to_a_file_of_answers(
     assert answer.code == 0, answer.err
     assert "is our own" in answer.out
     assert "0 new here" in answer.out or "the classes are others" in answer.out
+    (line,) = [line for line in answer.out.splitlines() if "new and random at first: " in line]
+    head = {"vqa": "answering", "nlvr2": "reasoning", "ve": "entailment"}[task]
+    size = number_of_parameters(run, "heads.")
+    assert line.endswith(f"the head of {head} ({size:,} parameters)")
     row = last(run, "held_out")
     assert figure in row
     assert ", 8 examples, set " in row["of"]
@@ -182,7 +195,7 @@ def test_a_run_keeps_the_order_of_its_answers(
         ["evaluate", run],
         ["submit", run, "--out", file],
     ):
-        call(*words).assert_refused(f"learnt other answers than {small_world} has", names[0])
+        call(*words).assert_refused(f"learnt other answers than {moved} has", names[0])
     assert not file.exists()
     assert (run / "run.json").read_bytes() == before
 

@@ -71,7 +71,7 @@ def test_what_the_data_decides_is_no_option(call: Call) -> None:
 def test_options_of_make_world(call: Call, tmp_path: Path) -> None:
     answer = call("data", "make-world", tmp_path / "w", "--imags", 4)
     answer.assert_refused("--imags", "perhaps you meant --images;", "make-world --help")
-    call("data", "make-world").assert_refused("PATH", "make-world --help")
+    call("data", "make-world").assert_refused("OUT is missing", "make-world --help")
     assert call("data", "make-world", "--help").code == 0
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import tyro
 from tyro.conf import UseAppendAction
 
 from vlp_fast.checks import AT_LEAST_ONE, check
@@ -43,7 +44,7 @@ class TaskPlaces:
 class Recorded:
     """A run and what it is shown."""
 
-    run_dir: Path
+    run_dir: Annotated[Path, tyro.conf.arg(metavar="RUN_DIR")]
     """The run's folder."""
     data: Places = field(default_factory=Places)
     task: TaskPlaces = field(default_factory=TaskPlaces)

@@ -53,8 +53,16 @@ def restore_run(folder: Path) -> RunConfig:
         hints = get_type_hints(RunConfig)
         rest = {n: _rebuild(hints[n], value) for n, value in values.items() if n not in parts}
         return RunConfig(**rest, **parts)
+    except KeyError as error:
+        raise InputError(
+            f"{path}: was written by another version, or by tasks that are not here (missing or "
+            f"unknown: {printable(error)}); use that version, or train anew"
+        ) from None
     except (TypeError, ValueError, LookupError) as error:
-        raise InputError(f"{path}: was written by another version ({error})") from None
+        raise InputError(
+            f"{path}: was written by another version ({printable(error)}); use that version, or "
+            "train anew"
+        ) from None
 
 
 def check_same_recipe(run: RunConfig) -> None:
