@@ -44,12 +44,12 @@ class TaskPlaces:
 class Recorded:
     """A run and what it is shown."""
 
-    run_dir: Annotated[Path, tyro.conf.arg(metavar="RUN_DIR")]
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
     """The run's folder."""
     data: Places = field(default_factory=Places)
     task: TaskPlaces = field(default_factory=TaskPlaces)
     split: str | None = None
-    """Another split than the run's own held-out one, as in train, val, test."""
+    """Another split than the run's own held-out one: train, val, test or what its files have."""
     images: int | None = None
     """How many samples at most, instead of the run's number."""
 

@@ -1,17 +1,20 @@
-"""`vlp-fast train RECIPE --section.field value ...`: pre-train."""
+"""`vlp-fast train RECIPE --section.field value ...`: pre-train or fine-tune."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from textwrap import fill
 from typing import Any
 
 from vlp_fast.errors import InputError
 from vlp_fast.recipes import RECIPES, recipe
 
-USAGE = """usage: vlp-fast train RECIPE --data.root PATH [--data.root PATH ...] [--run-dir DIR]
-       [--steps N] [--resume auto|never] [--section.field value ...]
+USAGE = """usage: vlp-fast train RECIPE --data.root PATH [--data.root PATH ...] [--init WEIGHTS ...]
+       [--run-dir DIR] [--steps N] [--resume auto|never] [--section.field value ...]
 
-RECIPE is one of those below, or FILE.py:FUNCTION for one of your own.
+RECIPE is one of those below, or FILE.py:FUNCTION for one of your own. A new run starts from the
+weights that --init gives (an earlier run, a ResNet, a BERT, a DETR): recipes vqa_*, nlvr2_* and
+ve_* fine-tune what others have pre-trained. `vlp-fast train RECIPE --help` lists every setting.
 The same command goes on from the newest checkpoint of the run folder (--resume auto); with
 --resume never it refuses a folder that holds checkpoints. Sizes of the vocabulary, the classes and
 the attributes come from the data and are no options.
@@ -21,7 +24,7 @@ the attributes come from the data and are no options.
 def run(words: list[str]) -> int:
     """Train, and draw report.png."""
     if not words or words[0] in ("-h", "--help"):
-        print(f"{USAGE}\nrecipes: {', '.join(RECIPES)}")
+        print(f"{USAGE}\n{fill('recipes: ' + ', '.join(RECIPES), 100)}")
         return 0 if words else 2
     if words[0].startswith("-"):
         raise InputError(

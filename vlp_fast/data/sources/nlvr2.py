@@ -131,7 +131,7 @@ def _pair(name: str, folders: tuple[str, ...]) -> tuple[Shown, Shown]:
     left, right = (
         Shown(
             image_id=id_of_name(f"{name}-img{side}"),
-            names=(f"{name}-img{side}.png", f"{name}-img{side}.jpg"),
+            names=tuple(f"{name}-img{side}.{kind}" for kind in ("png", "jpg", "jpeg")),
             folders=folders,
         )
         for side in (0, 1)
