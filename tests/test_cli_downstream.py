@@ -124,7 +124,12 @@ def test_first_weights_of_another_system_or_size_are_refused(
     call(
         *words_of("ve", system, small_world, run), "--init", tmp_path / "absent.pth"
     ).assert_refused("absent.pth", "--init")
-    assert not any(run.glob("checkpoint-*"))
+    text = tmp_path / "notes.pth"
+    text.write_text("not weights")
+    call(*words_of("ve", system, small_world, run), "--init", text).assert_refused(
+        text, "it is text that begins with", "torch.save"
+    )
+    assert not any(run.glob("*"))
 
 
 def without(name: str, world: Path) -> None:
@@ -138,6 +143,12 @@ def changed(name: str, old: str, new: str, world: Path) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
+def cut(name: str, world: Path) -> None:
+    path = world / name
+    path.write_bytes(path.read_bytes().rstrip()[:-9])
+
+
+MAP = "vqa_trainval_label2ans.json"
 VQA, NLVR2, VE = "v2_mscoco_train2014_annotations.json", "nlvr2/train.json", "snli_ve_train.jsonl"
 HURT: list[tuple[str, Callable[[Path], None], tuple[str, ...]]] = [
     ("vqa", lambda w: without(VQA, w), (VQA,)),
@@ -155,6 +166,15 @@ HURT: list[tuple[str, Callable[[Path], None], tuple[str, ...]]] = [
         ("maybe", "line"),
     ),
     ("ve", lambda w: without(VE, w), ("snli_ve",)),
+    ("ve", lambda w: cut(VE, w), (VE, "ends early (truncated)")),
+    ("nlvr2", lambda w: cut(NLVR2, w), ("train.json, line", "ends early (truncated)")),
+    (
+        "nlvr2",
+        lambda w: changed(NLVR2, '"label": "True"', '"label": "true"', w),
+        ('"true"', 'expected "True" or "False"'),
+    ),
+    ("vqa", lambda w: (w / MAP).write_text("[" * 10**6), (MAP, "nested too deeply")),
+    ("vqa", lambda w: (w / MAP).write_text('[["yes"]]'), (MAP, "expected answers, which are text")),
 ]
 
 
