@@ -320,7 +320,9 @@ def test_another_recipe_in_the_folder_is_refused(
 ) -> None:
     before = snapshot(trained)
     common = ("--data.root", small_world, "--run-dir", trained, *E2E_VLP)
-    call("train", "e2e_vlp_tiny", *common).assert_refused("holds another model")
+    call("train", "e2e_vlp_tiny", *common).assert_refused(
+        "a run of recipe soho_tiny, and asked is e2e_vlp_tiny"
+    )
     assert snapshot(trained) == before
 
 

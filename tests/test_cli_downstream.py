@@ -35,6 +35,15 @@ def last(folder: Path, kind: str) -> dict[str, Any]:
     return [row for row in rows if row["kind"] == kind][-1]
 
 
+def number_of_parameters(folder: Path, begin: str) -> int:
+    """Of the tensors in the newest checkpoint whose names begin so."""
+    from safetensors import safe_open
+
+    with safe_open(max(folder.glob("checkpoint-*")) / "model.safetensors", "pt") as file:
+        names = [name for name in file.keys() if name.startswith(begin)]  # noqa: SIM118
+        return sum(file.get_tensor(name).numel() for name in names)
+
+
 def words_of(task: str, system: str, world: Path, folder: Path) -> list[Any]:
     root = world / "nlvr2" if task == "nlvr2" else world
     return ["train", f"{task}_{system}_tiny", "--data.root", root, "--run-dir", folder, *QUICK]
@@ -67,6 +76,10 @@ def test_from_pre_training_to_a_file_of_answers(
     assert answer.code == 0, answer.err
     assert "is our own" in answer.out
     assert "0 new here" in answer.out or "the classes are others" in answer.out
+    (line,) = [line for line in answer.out.splitlines() if "new and random at first: " in line]
+    head = {"vqa": "answering", "nlvr2": "reasoning", "ve": "entailment"}[task]
+    size = number_of_parameters(run, "heads.")
+    assert line.endswith(f"the head of {head} ({size:,} parameters)")
     row = last(run, "held_out")
     assert figure in row
     assert ", 8 examples, set " in row["of"]
@@ -111,7 +124,12 @@ def test_first_weights_of_another_system_or_size_are_refused(
     call(
         *words_of("ve", system, small_world, run), "--init", tmp_path / "absent.pth"
     ).assert_refused("absent.pth", "--init")
-    assert not any(run.glob("checkpoint-*"))
+    text = tmp_path / "notes.pth"
+    text.write_text("not weights")
+    call(*words_of("ve", system, small_world, run), "--init", text).assert_refused(
+        text, "it is text that begins with", "torch.save"
+    )
+    assert not any(run.glob("*"))
 
 
 def without(name: str, world: Path) -> None:
@@ -125,6 +143,12 @@ def changed(name: str, old: str, new: str, world: Path) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
+def cut(name: str, world: Path) -> None:
+    path = world / name
+    path.write_bytes(path.read_bytes().rstrip()[:-9])
+
+
+MAP = "vqa_trainval_label2ans.json"
 VQA, NLVR2, VE = "v2_mscoco_train2014_annotations.json", "nlvr2/train.json", "snli_ve_train.jsonl"
 HURT: list[tuple[str, Callable[[Path], None], tuple[str, ...]]] = [
     ("vqa", lambda w: without(VQA, w), (VQA,)),
@@ -142,6 +166,15 @@ HURT: list[tuple[str, Callable[[Path], None], tuple[str, ...]]] = [
         ("maybe", "line"),
     ),
     ("ve", lambda w: without(VE, w), ("snli_ve",)),
+    ("ve", lambda w: cut(VE, w), (VE, "ends early (truncated)")),
+    ("nlvr2", lambda w: cut(NLVR2, w), ("train.json, line", "ends early (truncated)")),
+    (
+        "nlvr2",
+        lambda w: changed(NLVR2, '"label": "True"', '"label": "true"', w),
+        ('"true"', 'expected "True" or "False"'),
+    ),
+    ("vqa", lambda w: (w / MAP).write_text("[" * 10**6), (MAP, "nested too deeply")),
+    ("vqa", lambda w: (w / MAP).write_text('[["yes"]]'), (MAP, "expected answers, which are text")),
 ]
 
 
@@ -182,7 +215,7 @@ def test_a_run_keeps_the_order_of_its_answers(
         ["evaluate", run],
         ["submit", run, "--out", file],
     ):
-        call(*words).assert_refused(f"learnt other answers than {small_world} has", names[0])
+        call(*words).assert_refused(f"learnt other answers than {moved} has", names[0])
     assert not file.exists()
     assert (run / "run.json").read_bytes() == before
 

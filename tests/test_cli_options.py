@@ -71,7 +71,7 @@ def test_what_the_data_decides_is_no_option(call: Call) -> None:
 def test_options_of_make_world(call: Call, tmp_path: Path) -> None:
     answer = call("data", "make-world", tmp_path / "w", "--imags", 4)
     answer.assert_refused("--imags", "perhaps you meant --images;", "make-world --help")
-    call("data", "make-world").assert_refused("PATH", "make-world --help")
+    call("data", "make-world").assert_refused("OUT is missing", "make-world --help")
     assert call("data", "make-world", "--help").code == 0
 
 
@@ -90,3 +90,23 @@ def test_ctrl_c(call: Call, monkeypatch: pytest.MonkeyPatch, command: str, said:
     answer = call(command)
     assert answer.code == 130
     assert answer.err.endswith(f"{said}" if said.endswith("\n") else f"{said}\n")
+
+
+def test_the_help_of_train_names_what_fine_tuning_needs(call: Call) -> None:
+    out = call("train", "--help").out
+    for said in ("[--init WEIGHTS ...]", "RECIPE --help` lists every setting", "vqa_soho_r101_12"):
+        assert said in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_submit_says_what_it_needs_and_what_it_does_not_take(call: Call, tmp_path: Path) -> None:
+    out = " ".join(call("submit", "--help").out.replace("│", " ").split())
+    for said in (
+        "--out FILE The file to write. (required)",
+        "test if not given",
+        "handed in whole",
+    ):
+        assert said in out
+    call("submit", tmp_path).assert_refused("--out is missing; ")
+    call("submit", "--out", tmp_path / "a").assert_refused("RUN_DIR is missing; ")
+    call("submit", tmp_path, "--out", tmp_path / "a", "--images", 3).assert_refused("in whole")

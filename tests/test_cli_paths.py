@@ -103,6 +103,10 @@ FIRST: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "below": (("train", "soho_tiny", "--data.root", f"{__file__}/x"), ("is below a file",)),
     "run": (("evaluate", "/absent/run"), ("/absent/run", os.strerror(2), "run folder")),
     "long run": (("evaluate", LONG), (os.strerror(36),)),
+    "two": (
+        ("train", "vqa_soho_tiny", "--data.root", "/", "--data.root", "/tmp"),
+        ("--data.root: received 2 data sets (/ + /tmp)", "learns from one"),
+    ),
     "vocabulary": (
         ("train", "soho_tiny", "--data.root", "/", "--data.vocabulary", "/absent.txt"),
         ("/absent.txt: no such file; --data.vocabulary takes",),
@@ -149,7 +153,7 @@ def test_a_path_that_is_not_there_is_told_before_torch_is_imported(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("case", ["root", "run"])
+@pytest.mark.parametrize("case", ["root", "run", "two"])
 def test_a_path_that_is_not_there_is_told_in_half_a_second(case: str) -> None:
     times = []
     for _ in range(3):

@@ -84,6 +84,28 @@ def test_pictures_of_train_lie_in_a_hundred_folders(
     assert [s.label for s in dataset.samples if isinstance(s, Statement)] == [False]
 
 
+@pytest.mark.parametrize("split", ["train", "dev", "test1", "test2"])
+@pytest.mark.parametrize("above", ["", "images/"])
+@pytest.mark.parametrize("below", ["", "/17"])
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".jpg", ".jpeg"])
+def test_pictures_lie_in_the_folder_of_their_split_or_of_their_number_there(
+    tmp_path: Path, write_image: WriteImage, split: str, above: str, below: str, suffix: str
+) -> None:
+    """As published: train in a hundred numbered folders, the others in one; copies as they like."""
+    numbered: dict[str, Any] = {"directory": 17} if below or split == "train" else {}
+    write_lines(tmp_path / f"{split}.json", [statement(f"{split}-1-2-0", **numbered)])
+    folder = tmp_path / f"{above}{split}{below}"
+    other = "dev" if split == "train" else "train"
+    for side in (0, 1):
+        write_image(folder / f"{split}-1-2-img{side}.png").rename(
+            folder / f"{split}-1-2-img{side}{suffix}"
+        )
+        write_image(tmp_path / other / f"{other}-1-2-img{side}.png")
+    dataset = load(tmp_path, split)
+    assert [record.path.parent for record in dataset.records] == [folder, folder]
+    assert shown(dataset) == [tuple(f"{split}-1-2-img{side}{suffix}" for side in (0, 1))]
+
+
 def test_a_picture_may_be_jpeg_by_whatever_name(root: Path, write_image: WriteImage) -> None:
     jpeg = write_image(root / "dev/a.jpg", (44, 10))
     jpeg.rename(root / "dev/dev-8-3-img0.png")

@@ -1,5 +1,6 @@
 """`vlp-fast convert`: what is written is what was taken, and loads as if from the file itself."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -121,3 +122,28 @@ def test_help_and_wrong_paths_need_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "OUT" in done.stdout and "no such file; IN takes" in done.stderr
+
+
+def test_what_is_missing_or_unknown_is_told_in_plain_words(
+    call: Call, tmp_path: Path, bert_folder: Path
+) -> None:
+    out = tmp_path / "out.safetensors"
+    call("convert", bert_folder).assert_refused("vlp-fast: OUT and --model are missing; `vlp-fast")
+    call("convert", bert_folder, out).assert_refused("vlp-fast: --model is missing; ")
+    call("convert", bert_folder, out, "--model").assert_refused("argument '--model', expected one;")
+    answer = call("convert", bert_folder, out, "--model", "quite another")
+    answer.assert_refused("received 'quite another'", "do you mean", "convert --help` lists all")
+    assert len(answer.err) < 250
+    (bert_folder / "config.json").write_text('{"num_attention_heads": 3}')
+    call("convert", bert_folder, out, "--model", "tiny_soho").assert_refused(
+        "is of num_heads 3, this model is of 6; give --model the name of one that has num_heads 3"
+    )
+    assert not out.exists()
+
+
+def test_the_help_names_every_model(call: Call) -> None:
+    told = " ".join(call("convert", "--help").out.replace("│", " ").split())
+    family = re.compile(r"e2e_vlp_r(50|101|152)_(6|12)(_12h|_text)?")
+    for name in set(config.model_names()) - {"tiny_soho", "tiny_e2e_vlp"}:
+        assert name in told or family.fullmatch(name), name
+    assert "e2e_vlp_rD_L, where D is 50, 101 or 152 and L is 6 or 12, with nothing, _12h" in told

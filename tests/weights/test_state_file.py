@@ -116,3 +116,23 @@ def test_names_of_nothing_known(tmp_path: Path) -> None:
 
 def test_a_folder_without_weights(tmp_path: Path) -> None:
     assert "is a folder without weights" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty; download"),
+        (b"<html>\nNot found", r'it is text that begins with "<html>\nNot found"; give a file'),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        (b"\x80\x02\x00\xff" * 500, "damaged or of another format"),
+    ],
+)
+def test_a_file_that_is_something_else_says_what_it_is(
+    tmp_path: Path, content: bytes, said: str, suffix: str
+) -> None:
+    path = tmp_path / f"weights.{suffix}"
+    path.write_bytes(content)
+    told = refusal(path)
+    assert said in told
+    assert told.isprintable()

@@ -26,8 +26,10 @@ class Conversion:
     """The file (.pth, .bin or .safetensors), or a folder with one."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """The .safetensors file to write: what was taken, and nothing else."""
-    model: str
-    """The model's name, as in create_model: soho_r50_12, e2e_vlp_r50_6 and so on."""
+    model: Annotated[str, tyro.conf.arg(metavar="NAME")]
+    """The model's name, as in create_model: soho_r18_3, soho_r18_3_official, soho_r50_12 or
+    soho_r101_12; or e2e_vlp_rD_L, where D is 50, 101 or 152 and L is 6 or 12, with nothing, _12h
+    or _text behind it."""
     vocabulary: Path | None = None
     """The vocab.txt that the model is to be trained with: the weights' own has to be the same."""
 
@@ -54,7 +56,8 @@ def _look_first(asked: Conversion) -> None:
     try:
         model_config(asked.model)
     except ValueError as error:
-        raise InputError(f"--model: {str(error).partition(': ')[2]}") from None
+        known = "`vlp-fast convert --help` lists all"
+        raise InputError(f"--model: {str(error).partition(': ')[2]} {known}") from None
     if not asked.weights.is_dir():
         check_weights_file(asked.weights, "IN")
     if asked.vocabulary:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from vlp_fast.checks import AT_LEAST_ONE, check
 
@@ -26,7 +28,7 @@ def run(words: list[str]) -> int:
 class World:
     """Draw pictures of shapes with captions, boxes and attributes in the official layouts."""
 
-    out: Path
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     """The folder to make."""
     images: int = 1200
     """How many pictures."""
@@ -41,9 +43,9 @@ class World:
 class Answers:
     """Choose the answers of VQA: those that are the majority's of enough questions."""
 
-    root: Path
+    root: Annotated[Path, tyro.conf.arg(metavar="ROOT")]
     """The folder of VQA's questions and annotations; pictures are not looked for."""
-    out: Path
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     """The json file to write, a list of answers. Keep it: another build may order them otherwise.
     """
     split: Literal["train", "train+val", "train+nominival"] = "train+val"
@@ -85,8 +87,6 @@ def _make_answers(words: list[str]) -> None:
 
 
 def _parsed(config: type[Any], words: list[str], command: str) -> Any:
-    import tyro
-
     from vlp_fast.cli.options import parse
 
     positional = (tyro.conf.PositionalRequiredArgs,)

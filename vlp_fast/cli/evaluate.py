@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vlp_fast.cli.recorded import Recorded, restore
+from vlp_fast.cli.recorded import Recorded, recorded_run, restore
 from vlp_fast.data.printable import printable
 
-USAGE = "usage: vlp-fast evaluate RUN_DIR [--data.root PATH] [--split NAME] [--images N]"
+USAGE = """usage: vlp-fast evaluate RUN_DIR [--split NAME] [--images N] [--data.root PATH]
+       [--task.answers FILE]"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +22,10 @@ def run(words: list[str]) -> int:
     if not words:
         print(USAGE)
         return 2
-    import tyro
-
     from vlp_fast.cli.options import parse
 
-    config = (tyro.conf.PositionalRequiredArgs,)
-    asked = parse(Evaluation, words, "vlp-fast evaluate", config=config)
-    experiment = restore(asked)
+    asked = parse(Evaluation, words, "vlp-fast evaluate")
+    experiment = restore(recorded_run(asked))
     from vlp_fast.engine.evaluator import evaluate
     from vlp_fast.engine.picture import try_report
 

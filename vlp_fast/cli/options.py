@@ -16,6 +16,9 @@ from vlp_fast.errors import InputError
 MESSAGE = re.compile(r"Error parsing ([\w.-]+): (\w+): received (\w+) = ")
 """What tyro makes of a ValueError of a configuration: its place, its class, its field."""
 
+NAME = re.compile(r"[A-Z_]{2,}|--[\w.-]+( [A-Z{}|]+)?")
+"""A line of what is missing that names it; those below say what it is."""
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -68,7 +71,11 @@ def _one_line(box: str) -> str:
     rows = [row.strip("│╰╯ ") for row in COLOUR.sub("", box).splitlines()[1:]]  # without its title
     is_rule = lambda row: not row.strip("─-")
     parts = [list(part) for ruled, part in groupby(rows, is_rule) if not ruled]
+    if parts and parts[0][0].startswith("Missing from"):
+        names = [row.split()[0] for row in parts[0][1:] if NAME.fullmatch(row)]
+        return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing"
     message = " ".join(parts[0] if parts else box.split()).removesuffix(".")
+    message = message.replace(". Expected 1 values", ", expected one")
     if message.startswith("Unrecognized"):
         near = [row.split()[0].strip(",") for row in chain(*parts[1:]) if row.startswith("--")]
         return f"{message}; perhaps you meant {' or '.join(near[:3])}" if near else message

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import tyro
 from tyro.conf import UseAppendAction
 
 from vlp_fast.checks import AT_LEAST_ONE, check
@@ -13,6 +14,7 @@ from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 
 if TYPE_CHECKING:
+    from vlp_fast.engine.config import RunConfig
     from vlp_fast.engine.experiment import Experiment
 
 
@@ -31,14 +33,23 @@ class Places:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskPlaces:
+    """Where a file of the run's task is now."""
+
+    answers: Path | None = None
+    """VQA: the answers that the run was trained with."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recorded:
     """A run and what it is shown."""
 
-    run_dir: Path
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
     """The run's folder."""
     data: Places = field(default_factory=Places)
+    task: TaskPlaces = field(default_factory=TaskPlaces)
     split: str | None = None
-    """Another split than the run's own held-out one, as in train, val, test."""
+    """Another split than the run's own held-out one: train, val, test or what its files have."""
     images: int | None = None
     """How many samples at most, instead of the run's number."""
 
@@ -59,32 +70,65 @@ class Recorded:
             data = replace(data, held_out_split=self.split)
         if self.images is not None:
             train = replace(train, held_out_images=self.images)
-        return replace(run, data=data, train=train)
+        return replace(run, data=data, train=train, task=self._task_of(run))
+
+    def _task_of(self, run: Any) -> Any:
+        if self.task.answers is None:
+            return run.task
+        if not hasattr(run.task, "answers"):
+            raise InputError(
+                f"--task.answers {printable(self.task.answers)}: {run.name} is no run of VQA, and "
+                "its answers are in no file; leave the option out"
+            )
+        return replace(run.task, answers=self.task.answers)
 
 
-def restore(asked: Recorded) -> Experiment:
-    """The run's experiment with the model of its newest checkpoint; notes are printed.
+def recorded_run(asked: Recorded) -> RunConfig:
+    """The run of a folder, shown what is asked for; what takes no time is looked at first.
 
     Raises:
-        InputError: whatever is wrong with the folder or the data.
+        InputError: if the folder holds no run, or data or answers are not where they are said to
+            be, or not the run's.
     """
     from vlp_fast import recipes  # whose tasks a run may name
-    from vlp_fast.data.given_paths import check_roots
     from vlp_fast.engine.recorded_run import recipe_file, restore_run
 
     if file := recipe_file(asked.run_dir):
         recipes.load_file(file)
-    recorded = restore_run(asked.run_dir)
-    trained_on = recorded.data.train_split
-    run = asked.of(recorded)
-    check_roots(run.data)
+    run: RunConfig = asked.of(restore_run(asked.run_dir))
+    look_first(run)
+    return run
+
+
+def look_first(run: RunConfig) -> None:
+    """What takes no time to find out about a run's data is told before torch is imported.
+
+    Raises:
+        InputError: if they are not there, not for this task, or its answers are not the run's.
+    """
+    run.task.look_first(run.data)
+    names = run.task.answer_names(run.data)
+    if names and run.resume == "auto":
+        from vlp_fast.engine.same_data import check_same_answers
+
+        file = getattr(run.task, "answers", None)
+        check_same_answers(run.directory, names, (file,) if file else run.data.root)
+
+
+def restore(run: RunConfig) -> Experiment:
+    """A recorded run's experiment with the model of its newest checkpoint; notes are printed.
+
+    Raises:
+        InputError: whatever is wrong with the folder or the data.
+    """
     from vlp_fast.engine.restore import restore_experiment
 
     experiment = restore_experiment(run, note)
     for line in experiment.notes:
         note(line)
-    if set(run.data.held_out_split.split("+")) & set(trained_on.split("+")):
-        note(f"split {run.data.held_out_split}: the run was trained on {trained_on}")
+    held_out, train = run.data.held_out_split, run.data.train_split
+    if set(held_out.split("+")) & set(train.split("+")):
+        note(f"split {held_out}: the run was trained on {train}")
     return experiment
 
 

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-from vlp_fast.cli.recorded import Recorded, note, restore
+import tyro
+
+from vlp_fast.cli.recorded import Recorded, note, recorded_run, restore
 from vlp_fast.data.given_paths import check_output
 from vlp_fast.errors import InputError
 
-USAGE = "usage: vlp-fast submit RUN_DIR --out FILE [--split NAME] [--data.root PATH]"
+USAGE = """usage: vlp-fast submit RUN_DIR --out FILE [--split NAME] [--data.root PATH]
+       [--task.answers FILE]"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission(Recorded):
     """Write a run's answers to a whole split, checked as its server or official script would."""
 
-    out: Path | None = None
-    """The file to write; to be given."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """The file to write."""
+    split: str | None = None
+    """The split to answer, as its files call it; test if not given."""
+    images: int | None = None
+    """Not for this command: a split is handed in whole."""
 
 
 def run(words: list[str]) -> int:
@@ -25,18 +33,15 @@ def run(words: list[str]) -> int:
     if not words:
         print(USAGE)
         return 2
-    import tyro
-
     from vlp_fast.cli.options import parse
 
-    config = (tyro.conf.PositionalRequiredArgs,)
-    asked = parse(Submission, words, "vlp-fast submit", config=config)
-    if asked.out is None:
-        raise InputError("--out FILE is missing: where the answers are written")
+    asked = parse(Submission, words, "vlp-fast submit")
     check_output(asked.out, "--out")
     if asked.images:
         raise InputError("a split is handed in whole: leave --images out")
-    experiment = restore(replace(asked, images=10**9, split=asked.split or "test"))
+    run = recorded_run(replace(asked, images=10**9, split=asked.split or "test"))
+    run.task.look_before_submission(run.data)
+    experiment = restore(run)
     from vlp_fast.engine.evaluator import submit
 
     submit(experiment, asked.out, note)

@@ -1,17 +1,20 @@
-"""`vlp-fast train RECIPE --section.field value ...`: pre-train."""
+"""`vlp-fast train RECIPE --section.field value ...`: pre-train or fine-tune."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from textwrap import fill
 from typing import Any
 
 from vlp_fast.errors import InputError
 from vlp_fast.recipes import RECIPES, recipe
 
-USAGE = """usage: vlp-fast train RECIPE --data.root PATH [--data.root PATH ...] [--run-dir DIR]
-       [--steps N] [--resume auto|never] [--section.field value ...]
+USAGE = """usage: vlp-fast train RECIPE --data.root PATH [--data.root PATH ...] [--init WEIGHTS ...]
+       [--run-dir DIR] [--steps N] [--resume auto|never] [--section.field value ...]
 
-RECIPE is one of those below, or FILE.py:FUNCTION for one of your own.
+RECIPE is one of those below, or FILE.py:FUNCTION for one of your own. A new run starts from the
+weights that --init gives (an earlier run, a ResNet, a BERT, a DETR): recipes vqa_*, nlvr2_* and
+ve_* fine-tune what others have pre-trained. `vlp-fast train RECIPE --help` lists every setting.
 The same command goes on from the newest checkpoint of the run folder (--resume auto); with
 --resume never it refuses a folder that holds checkpoints. Sizes of the vocabulary, the classes and
 the attributes come from the data and are no options.
@@ -21,7 +24,7 @@ the attributes come from the data and are no options.
 def run(words: list[str]) -> int:
     """Train, and draw report.png."""
     if not words or words[0] in ("-h", "--help"):
-        print(f"{USAGE}\nrecipes: {', '.join(RECIPES)}")
+        print(f"{USAGE}\n{fill('recipes: ' + ', '.join(RECIPES), 100)}")
         return 0 if words else 2
     if words[0].startswith("-"):
         raise InputError(
@@ -57,17 +60,21 @@ def _asked(words: list[str]) -> Any:
 
 def _look_first(asked: Any) -> None:
     """What takes no time to find out is told before torch is imported."""
-    from vlp_fast.data.given_paths import check_file, check_roots
+    from vlp_fast.cli.recorded import look_first
+    from vlp_fast.data.given_paths import check_file
     from vlp_fast.engine.folder_lock import FolderLock
+    from vlp_fast.engine.recorded_run import check_same_recipe
     from vlp_fast.weights.published import check_weights
 
-    check_roots(asked.data)
+    with FolderLock(asked.directory):
+        is_begun = any(asked.directory.glob("checkpoint-*"))
+    if is_begun and asked.resume == "auto":
+        check_same_recipe(asked)
+    look_first(asked)
     if asked.data.exclude:
         check_file(asked.data.exclude, "--data.exclude", "a file of COCO's ids")
     for option in ("vocabulary", "objects_vocabulary", "attributes_vocabulary"):
         if path := getattr(asked.data, option):
             check_file(path, f"--data.{option.replace('_', '-')}", "a file of one name a line")
-    with FolderLock(asked.directory):
-        is_begun = any(asked.directory.glob("checkpoint-*"))
     for path in () if is_begun else asked.init:
         check_weights(path, "--init")

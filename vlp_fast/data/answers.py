@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vlp_fast.data.printable import printable
 from vlp_fast.data.samples import Question
+from vlp_fast.data.sources.folders import annotation_file, is_file
 from vlp_fast.data.sources.json_files import JsonFile, read_json, shown
 from vlp_fast.errors import InputError
 from vlp_fast.metrics.answer_text import vocabulary_form
@@ -23,6 +24,10 @@ LEAVE_ONE_OUT = (0.0, 0.3, 0.6, 0.9, 1.0)
 THIRDS = (0.0, 1 / 3, 2 / 3, 1.0)
 """The simpler rule, min(1, n / 3)."""
 FEWEST_QUESTIONS = 9
+FILES = ("vqa_trainval_label2ans.json", "trainval_label2ans.json", "label2ans.json")
+"""What maps are called, where they come with a data set."""
+MOST = 1_000_000
+"""Answers that a map may hold, each an output of a model: people gave fewer in all of VQA v2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +56,22 @@ class AnswerMap:
         return len(self.names)
 
 
+def find_answer_map(root: Path) -> Path:
+    """Return the answer map of a data set's folder.
+
+    Raises:
+        InputError: if it has none.
+    """
+    path = annotation_file(root, *FILES)
+    if not is_file(path):
+        raise InputError(
+            f"{printable(root)}: has no answer map ({FILES[0]}, looked there and in "
+            f"{printable(root / 'annotations')}); give one with --task.answers, or build one: "
+            "`vlp-fast data make-answers`"
+        )
+    return path
+
+
 def read_answer_map(path: Path) -> AnswerMap:
     """Read a map: a json list of answers (label2ans) or an object of their numbers (ans2label).
 
@@ -60,6 +81,8 @@ def read_answer_map(path: Path) -> AnswerMap:
     """
     file = read_json(path)
     content = file.content
+    if isinstance(content, list | dict) and len(content) > MOST:
+        raise _wrong(path, f"holds {len(content):,} entries, expected {MOST:,} answers at most")
     names = content if isinstance(content, list) else _in_order(file)
     for name in names:
         if not isinstance(name, str):

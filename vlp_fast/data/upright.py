@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.data.printable import printable
+
+if TYPE_CHECKING:  # annotation files, and sizes of pictures, are read without torch
+    from torch import Tensor
 
 # EXIF orientation -> (transpose, then mirror columns, then mirror rows) that makes it upright.
 UPRIGHT = {

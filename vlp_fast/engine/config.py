@@ -120,7 +120,7 @@ class RunConfig:
     train: TrainConfig
     init: tuple[Path, ...] = ()
     """Weights that a new run starts from, one behind another: an earlier run, an exported model, a
-    ResNet, a BERT, a DETR, the published SOHO. None: random weights."""
+    ResNet, a BERT, a DETR, the published SOHO. With nothing behind it: random weights."""
     run_dir: Path | None = None
     """Where everything is written; runs/<recipe> if not given."""
     steps: int | None = None

@@ -53,21 +53,69 @@ def restore_run(folder: Path) -> RunConfig:
         hints = get_type_hints(RunConfig)
         rest = {n: _rebuild(hints[n], value) for n, value in values.items() if n not in parts}
         return RunConfig(**rest, **parts)
+    except KeyError as error:
+        raise InputError(
+            f"{path}: was written by another version, or by tasks that are not here (missing or "
+            f"unknown: {printable(error)}); use that version, or train anew"
+        ) from None
     except (TypeError, ValueError, LookupError) as error:
-        raise InputError(f"{path}: was written by another version ({error})") from None
+        raise InputError(
+            f"{path}: was written by another version ({printable(error)}); use that version, or "
+            "train anew"
+        ) from None
+
+
+def check_same_recipe(run: RunConfig) -> None:
+    """Refuse to go on with the run of another recipe; one that cannot be read is not compared.
+
+    Args:
+        run: what is asked for, with a folder in which a run has begun.
+
+    Raises:
+        InputError: naming both recipes.
+    """
+    try:
+        recorded = _read(run.directory)
+    except InputError:
+        return
+    then, now = recorded["config"]["name"], run.name
+    if then == now and isinstance(recorded.get("kinds"), dict):  # one's own may keep the name
+        then, now = (f"{now} ({_bare(kinds)})" for kinds in (recorded["kinds"], kind_names(run)))
+    if then != now:
+        raise InputError(
+            f"{printable(run.directory)}: holds a run of recipe {printable(then)}, and asked is "
+            f"{printable(now)}; give another --run-dir, or the recipe that it began with"
+        )
 
 
 def kind_names(run: RunConfig) -> dict[str, str]:
-    """What run.json says of the kinds of a run's sections."""
-    return {name: type(getattr(run, name)).__name__ for name in BASES}
+    """What run.json says of the kinds of a run's sections: their classes, with their modules."""
+    return {name: _full_name(type(getattr(run, name))) for name in BASES}
 
 
 def _kind(base: type[Any], name: str) -> type[Any]:
-    """The class of that name below a base."""
+    """The class of that name below a base.
+
+    Of earlier versions, or where a class has moved, its bare name is enough if it is but one's.
+    """
     below = [base]
     for kind in below:
         below += kind.__subclasses__()
-    return {kind.__name__: kind for kind in below[1:]}[name]
+    kinds = {_full_name(kind): kind for kind in below[1:]}
+    if name in kinds:
+        return kinds[name]
+    alike = [full for full in kinds if full.rpartition(".")[2] == name.rpartition(".")[2]]
+    if len(alike) > 1:
+        raise LookupError(f"{name} may be {' or '.join(alike)}")
+    return kinds[alike[0]] if alike else kinds[name]
+
+
+def _bare(kinds: dict[str, Any]) -> str:
+    return ", ".join(str(kinds.get(name)).rpartition(".")[2] for name in BASES)
+
+
+def _full_name(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from vlp_fast import __version__
 from vlp_fast.data.tokenizer import Tokenizer
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
-from vlp_fast.engine.recorded_run import kind_names
+from vlp_fast.engine.recorded_run import check_same_recipe, kind_names
 from vlp_fast.errors import InputError
 from vlp_fast.whole_file import write_json, write_whole
 
@@ -68,7 +68,8 @@ def check_same_run(run: RunConfig, say: Callable[[str], object]) -> None:
         say: gets a line where first weights are given that the run did not begin from.
 
     Raises:
-        InputError: naming the first setting that differs, or why run.json cannot be read.
+        InputError: if it is another recipe's, naming the first setting that differs, or why
+            run.json cannot be read.
     """
     path = run.directory / "run.json"
     if run.resume == "never" or not complete_checkpoints(run.directory):
@@ -82,8 +83,9 @@ def check_same_run(run: RunConfig, say: Callable[[str], object]) -> None:
             f"{path}: {error.strerror}, and the run's settings cannot be compared; make it "
             "readable or give another --run-dir"
         ) from None
-    if not isinstance(before, dict) or before.get("name") != run.name:
+    if not isinstance(before, dict) or "name" not in before:
         return
+    check_same_recipe(run)
     now = _settings(run)
     _tell_other_weights(run, before.get("init", now["init"]), now["init"], say)
     for section in ("data", "task", "optim", "train"):

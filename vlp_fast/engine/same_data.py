@@ -13,8 +13,11 @@ from vlp_fast.data.given_paths import shown_roots
 from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
+from vlp_fast.weights.checkpoints import complete_checkpoints, read_state
 
 ROLES = {"train": "train", "held_out": "held out"}
+REMEDIES = {"answers": "those that it was trained with (--task.answers)"}
+"""By the kind of names, what to give where they are not the data's alone."""
 
 
 def identify(
@@ -43,6 +46,23 @@ def identify(
             "held_out": {"split": config.held_out_split, **fingerprint(held_out)},
         },
     }
+
+
+def check_same_answers(folder: Path, now: Sequence[str], places: Sequence[Path]) -> None:
+    """Refuse answers if a run's newest checkpoint learnt others; without one, none.
+
+    The same as `check_same_data` says of them, without reading anything else.
+
+    Args:
+        folder: the run's.
+        now: the answers, in their order.
+        places: where these are from.
+
+    Raises:
+        InputError: naming the first that differs.
+    """
+    for path in complete_checkpoints(folder)[-1:]:
+        _check_names(path, "answers", read_state(path).get("answers", list(now)), list(now), places)
 
 
 def check_same_data(
@@ -92,16 +112,16 @@ def check_same_data(
 
 
 def _check_names(
-    path: Path, kind: str, before: object, now: list[str], roots: tuple[Path, ...]
+    path: Path, kind: str, before: object, now: list[str], places: Sequence[Path]
 ) -> None:
     if before == now:
         return
-    old, new = next(
-        pair
-        for pair in zip_longest(before if isinstance(before, list) else (), now)
-        if pair[0] != pair[1]
-    )
+    known = before if isinstance(before, list) else []
+    old, new = next(pair for pair in zip_longest(known, now) if pair[0] != pair[1])
+    how = f"{len(known):,} then, {len(now):,} now"
+    if sorted(map(str, known)) == sorted(now):
+        how = "the same ones in another order"
     raise InputError(
-        f"{path}: learnt other {kind} than {shown_roots(roots)} has: {old!r} is {new!r} now; give "
-        "the same data or another --run-dir"
+        f"{path}: learnt other {kind} than {shown_roots(places)} has ({how}): {old!r} is {new!r} "
+        f"now; give {REMEDIES.get(kind, 'the same data')} or another --run-dir"
     )

@@ -294,10 +294,10 @@ def model_config(name: str) -> ModelConfig:
     """
     if name in _PRESETS:
         return _PRESETS[name]
-    close = difflib.get_close_matches(name, model_names(), n=3, cutoff=0.4) or model_names()
+    close = difflib.get_close_matches(name, model_names(), n=3, cutoff=0.0)
     raise ValueError(
-        f"model_config: received {name!r}, expected the name of a model; do you mean "
-        f"{' or '.join(close)}?"
+        f"model_config: received {name!r}, expected the name of a model, one of "
+        f"{len(model_names())}; do you mean {' or '.join(close)}?"
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlp_fast.data.config import DataConfig
+from vlp_fast.data.given_paths import check_roots
 from vlp_fast.models.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -25,6 +27,30 @@ class TaskConfig(ABC):
         Raises:
             InputError: whatever is wrong with the data or the settings, in one line.
         """
+
+    def look_first(self, data: DataConfig) -> None:
+        """Refuse data of a run where that takes no time: at least their folders are there.
+
+        Raises:
+            InputError: what is wrong, in one line.
+        """
+        check_roots(data)
+
+    def look_before_submission(self, data: DataConfig) -> None:
+        """Refuse what could not be handed in, before anything is answered; by default nothing more.
+
+        Raises:
+            InputError: if nobody takes answers to the held-out split, or it cannot be read.
+        """
+        self.look_first(data)
+
+    def answer_names(self, data: DataConfig) -> Sequence[str]:
+        """What the outputs of the task's heads stand for, where the data say.
+
+        Raises:
+            InputError: if what says so cannot be read.
+        """
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)

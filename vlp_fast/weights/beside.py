@@ -81,8 +81,14 @@ def settings_of(model: nn.Module) -> dict[str, object]:
     }
 
 
-def check_settings(file: StateFile, layout: Layout, model: nn.Module) -> None:
+def check_settings(file: StateFile, layout: Layout, model: nn.Module, option: str) -> None:
     """Refuse weights of a Transformer that computes something else.
+
+    Args:
+        file: the weights.
+        layout: theirs.
+        model: what they are for.
+        option: what gives them; it decides how another model is had.
 
     Raises:
         InputError: naming the first setting that differs.
@@ -92,7 +98,7 @@ def check_settings(file: StateFile, layout: Layout, model: nn.Module) -> None:
         if value != here[name]:
             raise InputError(
                 f"{file.path}: is of {name} {value}, this model is of {here[name]}; give "
-                f"--model.{name.replace('_', '-')} {value}"
+                f"{_way_to(option, name, value)}"
             )
 
 
@@ -109,6 +115,15 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable json ({type(error).__name__})") from None
     return value if isinstance(value, dict) else {}
+
+
+def _way_to(option: str, name: str, value: object) -> str:
+    """How a model with a setting is had, where weights are given by an option."""
+    if option == "--init":
+        return f"--model.{name.replace('_', '-')} {value}"
+    if option == "IN":
+        return f"--model the name of one that has {name} {value}"
+    return f"a model with {name}={value!r}"
 
 
 def _of_tokenizer(path: Path) -> tuple[str, ...] | None:

@@ -79,7 +79,7 @@ def convert_weights(model: VisionLanguageModel, path: Path, asked: Asked, option
     place = model.state_dict()
     outline, _ = _arrange(file, {n: t.to("meta") for n, t in file.tensors.items()}, layout, asked)
     if any(name.startswith("encoder.") for name in outline.values):
-        check_settings(file, layout, model)
+        check_settings(file, layout, model, option)
     notes = [layout.note] if layout.note else []
     if WORDS in outline.values:
         if asked.vocabulary is None:

@@ -50,6 +50,17 @@ class Loaded:
         )
 
 
+def new_in_all(records: Iterable[Loaded]) -> tuple[tuple[str, ...], str]:
+    """Names of a model's tensors that none of its files had anything for, and their parts, listed.
+
+    Args:
+        records: of each file that one model started from, at least one.
+    """
+    first, *others = records
+    names = tuple(name for name in first.new if all(name in other.new for other in others))
+    return names, _listed(_ranges(dict.fromkeys(map(part_of, names))))
+
+
 def _left_parts(names: Iterable[str]) -> list[str]:
     """Parts of a file, by the numbers of their layers or the first two words of their names."""
     parts: dict[str, None] = {}

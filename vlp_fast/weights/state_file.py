@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from vlp_fast.data.printable import printable
+from vlp_fast.data.sources.json_files import shown
 from vlp_fast.errors import InputError
 from vlp_fast.weights.published import check_weights_file
 
@@ -26,6 +27,8 @@ PREFIXES = ("module.", "_orig_mod.")
 
 ZIP = b"PK\x03\x04"
 """Begins what `torch.save` has written since torch 1.6."""
+POINTER = b"version https://git-lfs"
+TEXT = bytes((*b"\t\n\r", *range(32, 127)))
 CODE = re.compile(r"GLOBAL (\S+)")
 """In torch's message: what a pickle would have called."""
 
@@ -63,7 +66,7 @@ def read_state_file(path: Path, option: str = "pretrained") -> StateFile:
         else:
             state = _pickled(path)
     except Exception as error:
-        raise InputError(f"{path}: not a readable state dict ({_reason(error)})") from None
+        raise InputError(f"{path}: not a readable state dict ({_reason(path, error)})") from None
     tensors = {_bare(name): value for name, value in _state_dict(path, state).items()}
     return StateFile(path=path, tensors=tensors, metadata=metadata)
 
@@ -79,12 +82,24 @@ def _pickled(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
 
 
-def _reason(error: Exception) -> str:
-    """The kind of an error, or that there is code in the file."""
-    found = CODE.search(str(error))
-    if not found:
-        return type(error).__name__
-    return f"it holds code, {printable(found[1])}, which is not run; save the state dict alone"
+def _reason(path: Path, error: Exception) -> str:
+    """What the file is instead: it holds code, it is empty, text, or damaged."""
+    if found := CODE.search(str(error)):
+        return f"it holds code, {printable(found[1])}, which is not run; save the state dict alone"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    with path.open("rb") as file:
+        begin = file.read(1024)
+    if not begin:
+        return "it is empty; download or save it again"
+    if begin.startswith(POINTER):
+        return "it is a pointer of Git LFS; fetch the file itself with `git lfs pull`"
+    if not begin.strip(TEXT):
+        return (
+            f"it is text that begins with {shown(begin[:24].decode())}; give a file that "
+            "torch.save or safetensors wrote"
+        )
+    return f"it is damaged or of another format: {type(error).__name__}; download or save it again"
 
 
 def _state_dict(path: Path, state: Any) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from sample_tasks import Build, shown
 
 from vlp_fast.data.records import Dataset
+from vlp_fast.errors import InputError
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.downstream.sample_task import SampleInputs, SampleTask
 from vlp_fast.tasks.held_out import HeldOut
@@ -247,3 +248,19 @@ def test_unknown_answers_are_refused(build: Build, tmp_path: Any) -> None:
     file.write_text('["zebra"]')
     with pytest.raises(InputError, match=r"no question .* has an answer of the 1 in the map"):
         build("vqa", answers=file)
+
+
+@ALL
+def test_a_split_with_samples_left_out_is_not_answered(build: Build, name: str) -> None:
+    """Servers want all, and the model would run for an hour first."""
+    task = build(name)
+    setup = replace(task.setup, data=replace(task.setup.data, held_out_split="test"))
+    handed = task.settings.build(replace(setup, held_out_images=10**9))
+    whole = handed.held_out
+    lost = whole.samples[2].key
+    handed.held_out = replace(whole, samples=(*whole.samples[:2], *whole.samples[3:]))
+    handed.answered = lambda held_out: pytest.fail("the split is answered")
+    with pytest.raises(InputError) as caught:
+        handed.submit(held_out(handed), Path("/absent/file"), print)
+    said = f"1 of {len(whole.samples)} samples of {whole.name} are left out"
+    assert said in str(caught.value) and repr(lost) in str(caught.value)

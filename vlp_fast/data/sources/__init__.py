@@ -18,6 +18,7 @@ visual_genome.py  objects, attributes, region descriptions
 vqa.py            questions and their splits
 vqa_lxmert.py     questions with scores in LXMERT's layout
 vqa_official.py   questions and ten answers each
+whose.py          what a folder of another task holds
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from vlp_fast.data.sources.json_files import read_json
 from vlp_fast.data.sources.karpathy import load_karpathy, located
 from vlp_fast.data.sources.karpathy_file import other_files
 from vlp_fast.data.sources.visual_genome import load_visual_genome
+from vlp_fast.data.sources.whose import described
 from vlp_fast.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -119,7 +121,7 @@ def _detect(root: Path) -> Layout:
         return "visual_genome"
     for path in other_files(root):
         read_json(path)  # an empty or damaged one says so itself
-    others = "".join(f"; {note}" for note in _passed_over(root))
+    others = "".join(f"; {note}" for note in _passed_over(root)) + described(root)
     raise InputError(
         f"{root}: no known layout{others}; looked there and in {root / 'annotations'} for "
         "dataset_*.json (Karpathy), captions_*.json (COCO) and image_data.json (Visual Genome); "

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Statement
 from vlp_fast.data.sources.folders import annotation_file, is_file
 from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json_lines, shown, text
 from vlp_fast.data.sources.pictures import Shown, gather, id_of_name
 from vlp_fast.data.sources.report import DataReport
+from vlp_fast.data.sources.whose import refuse_foreign
 from vlp_fast.errors import InputError
 
 SPLITS = {
@@ -45,10 +45,23 @@ def load_nlvr2(root: Path, split: str, *, missing_images: str) -> Dataset:
     Raises:
         InputError: if the file is missing or damaged, or pictures are missing.
     """
-    split, report = _known(split), DataReport()
+    split, report = official_split(split), DataReport()
     root = _home(root, split)
     asked = _asked(root, split, report)
     return gather(f"NLVR2 {split}", root, asked, missing_images=missing_images, report=report)
+
+
+def official_split(split: str) -> str:
+    """The name of a split in its files: "dev" for "val".
+
+    Raises:
+        InputError: if there is no such split.
+    """
+    if split not in SPLITS and split not in ALIASES:
+        raise InputError(
+            f"NLVR2 has no split '{split}'; choose one of {', '.join((*SPLITS, *ALIASES))}"
+        )
+    return ALIASES.get(split, split)
 
 
 def read_statements(root: Path, split: str) -> list[Statement]:
@@ -57,7 +70,7 @@ def read_statements(root: Path, split: str) -> list[Statement]:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    split = _known(split)
+    split = official_split(split)
     return [statement for statement, _ in _asked(_home(root, split), split, DataReport())]
 
 
@@ -72,17 +85,9 @@ def statement_group(identifier: str) -> str | None:
     return f"{split}-{image_set}--{sentence}"
 
 
-def _known(split: str) -> str:
-    if split not in SPLITS and split not in ALIASES:
-        raise InputError(
-            f"NLVR2 has no split '{split}'; choose one of {', '.join((*SPLITS, *ALIASES))}"
-        )
-    return ALIASES.get(split, split)
-
-
 def _home(root: Path, split: str) -> Path:
     """The root, or its folder `nlvr2/` where that has the file."""
-    check_root(root)
+    refuse_foreign(root, "NLVR2")
     inner = root / "nlvr2"
     return inner if is_file(_file(inner, split)) and not is_file(_file(root, split)) else root
 
@@ -126,7 +131,7 @@ def _pair(name: str, folders: tuple[str, ...]) -> tuple[Shown, Shown]:
     left, right = (
         Shown(
             image_id=id_of_name(f"{name}-img{side}"),
-            names=(f"{name}-img{side}.png", f"{name}-img{side}.jpg"),
+            names=tuple(f"{name}-img{side}.{kind}" for kind in ("png", "jpg", "jpeg")),
             folders=folders,
         )
         for side in (0, 1)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Hypothesis
 from vlp_fast.data.sources.folders import annotation_file
 from vlp_fast.data.sources.json_files import JsonFile, read_json_lines, shown, text
 from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, Shown, gather, id_of_name
 from vlp_fast.data.sources.report import DataReport
+from vlp_fast.data.sources.whose import refuse_foreign
 from vlp_fast.errors import InputError
 
 SPLITS = {"train": "train", "dev": "dev", "val": "dev", "test": "test"}
@@ -38,9 +38,20 @@ def load_snli_ve(root: Path, split: str, *, missing_images: str) -> Dataset:
     Raises:
         InputError: if the file is missing or damaged, or pictures are missing.
     """
-    split, report = _known(split), DataReport()
+    split, report = official_split(split), DataReport()
     asked = _asked(root, split, report)
     return gather(f"SNLI-VE {split}", root, asked, missing_images=missing_images, report=report)
+
+
+def official_split(split: str) -> str:
+    """The name of a split in its files: "dev" for "val".
+
+    Raises:
+        InputError: if there is no such split.
+    """
+    if split not in SPLITS:
+        raise InputError(f"SNLI-VE has no split '{split}'; choose one of {', '.join(SPLITS)}")
+    return SPLITS[split]
 
 
 def read_hypotheses(root: Path, split: str) -> list[Hypothesis]:
@@ -49,17 +60,11 @@ def read_hypotheses(root: Path, split: str) -> list[Hypothesis]:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    return [hypothesis for hypothesis, _ in _asked(root, _known(split), DataReport())]
-
-
-def _known(split: str) -> str:
-    if split not in SPLITS:
-        raise InputError(f"SNLI-VE has no split '{split}'; choose one of {', '.join(SPLITS)}")
-    return SPLITS[split]
+    return [hypothesis for hypothesis, _ in _asked(root, official_split(split), DataReport())]
 
 
 def _asked(root: Path, split: str, report: DataReport) -> Iterator[tuple[Hypothesis, tuple[Shown]]]:
-    check_root(root)
+    refuse_foreign(root, "SNLI-VE")
     path = annotation_file(root, f"snli_ve_{split}.jsonl")
     for line in read_json_lines(path, report):
         key = text(line.content, "pairID", line)

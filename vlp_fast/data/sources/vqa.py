@@ -18,6 +18,7 @@ from vlp_fast.data.sources.pictures import Shown, gather
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.data.sources.vqa_lxmert import read_lxmert
 from vlp_fast.data.sources.vqa_official import question_file, read_official
+from vlp_fast.data.sources.whose import holds_statements, refuse_foreign
 from vlp_fast.errors import InputError
 
 SPLITS = {
@@ -84,6 +85,7 @@ def read_questions(root: Path, split: str) -> tuple[list[Question], tuple[str, .
 def _asked(root: Path, split: str, report: DataReport) -> Iterator[AskedQuestion]:
     if split not in SPLITS:
         raise InputError(f"VQA has no split '{split}'; choose one of {', '.join(SPLITS)}")
+    refuse_foreign(root, "VQA")
     for part in SPLITS[split]:
         yield from _part(root, part, report)
 
@@ -92,7 +94,8 @@ def _part(root: Path, part: str, report: DataReport) -> Iterator[AskedQuestion]:
     whole = "val" if part in ("minival", "nominival") else part
     path = question_file(root, whole)
     others = [annotation_file(root, name) for name in LXMERT_FILES.get(part, ())]
-    if not is_file(path) and others and all(map(is_file, others)):
+    are_theirs = others and not any(map(holds_statements, others))
+    if not is_file(path) and are_theirs and all(map(is_file, others)):
         for other in others:
             yield from read_lxmert(other, report)
         return

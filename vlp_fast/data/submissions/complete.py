@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 from vlp_fast.data.printable import printable
+from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
 
 K = TypeVar("K", int, str)
@@ -43,6 +45,28 @@ def complete(
         remedy = "answer them all; examples without their picture count too"
         raise _wrong(where, what + repr(missing[0]), remedy)
     return {key: given[key] for key in keys}
+
+
+def refuse_partial(dataset: Dataset, keys: Collection[int | str], root: Path) -> None:
+    """Refuse to begin with a split of which samples are left out: answers to all are wanted.
+
+    Args:
+        dataset: what would be answered.
+        keys: of all samples of the split.
+        root: where they are from, for the message.
+
+    Raises:
+        InputError: with the first that is left out, and what the reader noted.
+    """
+    there = {sample.key for sample in dataset.samples}
+    missing = [key for key in keys if key not in there]
+    if missing:
+        noted = "".join(f" ({note})" for note in dataset.notes)
+        raise InputError(
+            f"{printable(root)}: {len(missing):,} of {len(keys):,} samples of {dataset.name} are "
+            f"left out{noted}, the first is {printable(repr(missing[0]))}, and all have to be "
+            "answered; complete the data, or give other data with --data.root"
+        )
 
 
 def refuse_other_split(split: str, allowed: Iterable[str], what: str) -> None:

@@ -30,7 +30,7 @@ def write_nlvr2(
     Raises:
         InputError: if answers are missing, foreign or there twice, or of another split.
     """
-    _check_split(split)
+    check_split(split)
     rows = complete(answers, identifiers, where=path, split=f"NLVR2 {split}")
     lines = "".join(f"{identifier},{bool(answer)}\n" for identifier, answer in rows.items())
 
@@ -50,8 +50,17 @@ def check_nlvr2(path: Path, *, split: str, identifiers: Collection[str]) -> dict
     Raises:
         InputError: if it is not what the script takes.
     """
-    _check_split(split)
+    check_split(split)
     return complete(_rows(path), identifiers, where=path, split=f"NLVR2 {split}")
+
+
+def check_split(split: str) -> None:
+    """Refuse a split that nobody scores answers to.
+
+    Raises:
+        InputError: naming those that can be handed in.
+    """
+    refuse_other_split(split, (name for name in SPLITS if name != "train"), "NLVR2")
 
 
 def _rows(path: Path) -> Iterator[tuple[str, bool]]:
@@ -68,7 +77,3 @@ def _rows(path: Path) -> Iterator[tuple[str, bool]]:
                 "'identifier,True' or 'identifier,False'; write the answers again"
             )
         yield identifier, LABELS[answer]
-
-
-def _check_split(split: str) -> None:
-    refuse_other_split(split, (name for name in SPLITS if name != "train"), "NLVR2")

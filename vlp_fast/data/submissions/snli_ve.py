@@ -31,7 +31,7 @@ def write_snli_ve(
     Raises:
         InputError: if answers are missing, foreign or there twice, of another split, or no label.
     """
-    refuse_other_split(split, SPLITS, "SNLI-VE")
+    check_split(split)
     rows = complete(answers, pair_ids, where=path, split=f"SNLI-VE {split}")
     lines = "".join(
         json.dumps({"pairID": key, "label": label}) + "\n" for key, label in rows.items()
@@ -53,8 +53,17 @@ def check_snli_ve(path: Path, *, split: str, pair_ids: Collection[str]) -> dict[
     Raises:
         InputError: if an answer is missing, foreign, there twice, or no label.
     """
-    refuse_other_split(split, SPLITS, "SNLI-VE")
+    check_split(split)
     return complete(_rows(path), pair_ids, where=path, split=f"SNLI-VE {split}")
+
+
+def check_split(split: str) -> None:
+    """Refuse a split that nobody scores answers to.
+
+    Raises:
+        InputError: naming those that can be handed in.
+    """
+    refuse_other_split(split, SPLITS, "SNLI-VE")
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:

@@ -32,7 +32,7 @@ def write_vqa(
     Raises:
         InputError: if answers are missing, foreign or there twice, or of another split.
     """
-    _check_split(split)
+    check_split(split)
     rows = complete(answers, question_ids, where=path, split="VQA test")
     document = [{"question_id": key, "answer": answer} for key, answer in rows.items()]
 
@@ -52,20 +52,25 @@ def check_vqa(path: Path, *, split: str, question_ids: Collection[int]) -> dict[
     Raises:
         InputError: if it is not what the server takes.
     """
-    _check_split(split)
+    check_split(split)
     rows = _rows(read_json(path))
     return complete(rows, question_ids, where=path, split="VQA test")
 
 
-def _rows(file: JsonFile) -> Iterator[tuple[int, str]]:
-    for entry in table(file, None):
-        yield identity(entry, "question_id", file), text(entry, "answer", file)
+def check_split(split: str) -> None:
+    """Refuse a split that the server takes no answers to.
 
-
-def _check_split(split: str) -> None:
+    Raises:
+        InputError: naming the one that it takes.
+    """
     if split == "test-dev":
         raise InputError(
             "the VQA server scores test-dev from answers to all questions of test, no other file; "
             "predict split test"
         )
     refuse_other_split(split, (SPLIT,), "VQA")
+
+
+def _rows(file: JsonFile) -> Iterator[tuple[int, str]]:
+    for entry in table(file, None):
+        yield identity(entry, "question_id", file), text(entry, "answer", file)

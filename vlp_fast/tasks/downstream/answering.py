@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vlp_fast.data.answers import LEAVE_ONE_OUT, THIRDS, AnswerMap, read_answer_map, soft_scores
+from vlp_fast.data.answers import LEAVE_ONE_OUT, THIRDS, AnswerMap, soft_scores
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Question
-from vlp_fast.data.sources.vqa import load_vqa, read_questions
+from vlp_fast.data.sources.vqa import load_vqa
 from vlp_fast.data.submissions.vqa import write_vqa
 from vlp_fast.errors import InputError
 from vlp_fast.metrics.vqa_score import VqaScore
@@ -26,7 +26,6 @@ from vlp_fast.tasks.downstream.config import AnsweringConfig
 from vlp_fast.tasks.downstream.sample_task import SampleTask
 from vlp_fast.tasks.step import StepOutput
 
-ANSWER_FILES = ("vqa_trainval_label2ans.json", "trainval_label2ans.json", "label2ans.json")
 BY_COUNT = {"official": LEAVE_ONE_OUT, "thirds": THIRDS}
 
 
@@ -44,7 +43,7 @@ class Answering(SampleTask):
     @cached_property
     def answer_map(self) -> AnswerMap:
         """The answers, in the order of the file."""
-        return read_answer_map(self.settings.answers or _found(self.root))
+        return self.settings.answer_map(self.setup.data)
 
     @property
     def num_classes(self) -> int:
@@ -112,23 +111,10 @@ class Answering(SampleTask):
 
     def write(self, path: Path, answers: dict[Any, Any]) -> None:
         """The json of the VQA server."""
-        split = self.setup.data.held_out_split
-        keys = [int(question.key) for question in read_questions(self.root, split)[0]]
-        write_vqa(path, answers.items(), split=split, question_ids=keys)
+        data = self.setup.data
+        keys = self.settings.keys_to_answer(data)
+        write_vqa(path, answers.items(), split=data.held_out_split, question_ids=keys)
 
     def _scores(self, question: Question) -> dict[int, float]:
         by_count = BY_COUNT[self.settings.soft_scores]
         return soft_scores(question, self.answer_map, by_count=by_count)
-
-
-def _found(root: Path) -> Path:
-    """The answer map of a data set's folder."""
-    places = [root / folder / name for folder in ("", "annotations") for name in ANSWER_FILES]
-    for path in places:
-        if path.is_file():
-            return path
-    raise InputError(
-        f"{root}: has no answer map ({ANSWER_FILES[0]}, looked in {root} and "
-        f"{root / 'annotations'}); give one with --task.answers, or build one: `vlp-fast data "
-        "make-answers`"
-    )

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Hypothesis
-from vlp_fast.data.sources.snli_ve import LABELS, SPLITS, load_snli_ve, read_hypotheses
+from vlp_fast.data.sources.snli_ve import LABELS, load_snli_ve, official_split
 from vlp_fast.data.submissions.snli_ve import write_snli_ve
 from vlp_fast.metrics.class_accuracy import ClassAccuracy
 from vlp_fast.tasks.downstream.config import EntailmentConfig
@@ -84,7 +84,6 @@ class Entailment(SampleTask):
 
     def write(self, path: Path, answers: dict[Any, Any]) -> None:
         """JSON lines by pairID."""
-        asked = self.setup.data.held_out_split
-        split = SPLITS.get(asked, asked)
-        keys = [str(hypothesis.key) for hypothesis in read_hypotheses(self.root, split)]
+        data = self.setup.data
+        split, keys = official_split(data.held_out_split), self.settings.keys_to_answer(data)
         write_snli_ve(path, answers.items(), split=split, pair_ids=keys)

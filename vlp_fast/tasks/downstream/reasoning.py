@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Statement
-from vlp_fast.data.sources.nlvr2 import ALIASES, load_nlvr2, read_statements
+from vlp_fast.data.sources.nlvr2 import load_nlvr2, official_split
 from vlp_fast.data.submissions.nlvr2 import write_nlvr2
 from vlp_fast.metrics.consistency import Consistency
 from vlp_fast.tasks.downstream.config import ReasoningConfig
@@ -72,7 +72,6 @@ class Reasoning(SampleTask):
 
     def write(self, path: Path, answers: dict[Any, Any]) -> None:
         """The CSV of the official script."""
-        asked = self.setup.data.held_out_split
-        split = ALIASES.get(asked, asked)
-        keys = [str(statement.key) for statement in read_statements(self.root, split)]
+        data = self.setup.data
+        split, keys = official_split(data.held_out_split), self.settings.keys_to_answer(data)
         write_nlvr2(path, answers.items(), split=split, identifiers=keys)

@@ -19,6 +19,7 @@ from vlp_fast.data.order import Order, SampleOrder
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sample_loader import SampleExample, SampleLoader
+from vlp_fast.data.submissions.complete import refuse_partial
 from vlp_fast.errors import InputError
 from vlp_fast.metrics.score import Score
 from vlp_fast.tasks.averages import Averages
@@ -224,6 +225,7 @@ class SampleTask(Task):
 
     def submit(self, held_out: HeldOut, path: Path, say: Callable[[str], None]) -> None:
         """Write the answers to every sample of the split, as its server takes them."""
+        refuse_partial(self.held_out, self.settings.keys_to_answer(self.setup.data), self.root)
         samples = self.held_out.samples
         answers = {i: a for _, found in self.answered(held_out) for i, a in found.items()}
         broken = [samples[index].key for index, answer in answers.items() if answer is None]

@@ -13,6 +13,8 @@ from vlp_fast.checks import (
     SHARE,
     check,
 )
+from vlp_fast.data.config import DataConfig
+from vlp_fast.errors import InputError
 from vlp_fast.tasks.config import TaskConfig, TaskSetup
 
 if TYPE_CHECKING:
@@ -36,6 +38,13 @@ class PretrainingConfig(TaskConfig):
         check(self, BETWEEN_ZERO_AND_ONE, "mask_rate")
         check(self, NOT_NEGATIVE, "tagging_steps")
         check(self, SHARE, "curriculum")
+
+    def look_before_submission(self, data: DataConfig) -> None:
+        """Nobody takes answers of pre-training."""
+        raise InputError(
+            "a run of pre-training has no answers to hand in; fine-tune it first: `vlp-fast "
+            "recipes` lists vqa_*, nlvr2_* and ve_*, which start from it with --init"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
