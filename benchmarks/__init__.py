@@ -11,6 +11,7 @@ them as `benchmarks`.
     coco_mix.py         batches of pictures as COCO and DETR have them, packed and padded
     codebook_steps.py   ways to do a training step of a codebook
     counters.py         compilations, waits for the device, memory, other load
+    data_loading.py     cases of the way from files to a batch
     detr.py             DETR's matcher and criterion, as its users run them
     dictionary.py       cases of the visual dictionary
     encoders.py         cases of layers around attention, beside DETR's
@@ -31,5 +32,5 @@ them as `benchmarks`.
     timing.py           clocks and turns
 """
 
-OPERATORS = ("attention", "dictionary", "losses", "matching")
+OPERATORS = ("attention", "data_loading", "dictionary", "losses", "matching")
 """The files of this folder that have cases."""

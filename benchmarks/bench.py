@@ -27,8 +27,8 @@ ALONE = ("-c", os.devnull, f"--rootdir={CASES.parent}", "-p", "no:cacheprovider"
 class Request:
     """Time operators beside what one would use instead, solutions checked first.
 
-    `vlp-fast bench` measures all of them: attention, dictionary, losses, matching. Rows are added
-    to benchmarks/results/DEVICE/OPERATOR.csv; `--report DIR` draws such a folder instead.
+    `vlp-fast bench` measures all of them: attention, data_loading, dictionary, losses, matching.
+    Rows are added to benchmarks/results/DEVICE/OPERATOR.csv; `--report DIR` draws such a folder.
     """
 
     operators: Annotated[

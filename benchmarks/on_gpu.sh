@@ -13,8 +13,8 @@
 # WHEELS_DIR holds packages that the machine lacks; those in it win over installed ones. Needed are torch and what
 # pyproject.toml lists, pytest, pytest-benchmark (with py-cpuinfo2) and hypothesis, and setuptools, pybind11, cmake,
 # ninja for the build; tyro brings docstring-parser and typeguard. matplotlib, lapx, torch-linear-assignment,
-# flash-kmeans and vector-quantize-pytorch (with einops, einx, frozendict, loguru, torch-einops-utils; the tests want it
-# too) are used where they are.
+# flash-kmeans, nvidia-dali-cuda130 and vector-quantize-pytorch (with einops, einx, frozendict, loguru,
+# torch-einops-utils; the tests want it too) are used where they are.
 #
 # DESTDIR gets tests.txt or bench.txt, and from `bench` report.md, results/DEVICE/OPERATOR.csv and pictures: eight files
 # at most. `vlp-fast bench --merge DESTDIR/results`, in a checkout, adds to its ledger the rows that are not in it yet.
@@ -28,7 +28,7 @@ if [ $# -lt 2 ] || [ $# -gt 3 ] || { [ "$WHAT" != tests ] && [ "$WHAT" != bench 
 fi
 LIMIT=${LIMIT:-535}    # seconds for all
 RESERVE=${RESERVE:-30} # of them for the report
-ALL="dictionary matching losses attention"
+ALL="dictionary matching losses attention data_loading"
 OPERATORS=${OPERATORS:-$ALL}
 # Which kernels compute-sanitizer looks at: those of the namespace vlp. Set it empty if a version knows it not.
 SANITIZER_FILTER=${SANITIZER_FILTER---kernel-regex kns=vlp}
@@ -133,6 +133,7 @@ run_benchmarks() {
         case $operator in
             dictionary) seconds=260 ;;
             losses) seconds=40 ;;
+            data_loading) seconds=60 ;;
             attention) seconds=300 ;; # 16 cases of up to ten ways for about a second each, and what they compile
             matching) seconds=170 ;;
             *)

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": MODEL_ROOMS | {"data", "metrics", "weights"},
     "engine": {"data", "models", "weights", "tasks"},
     "recipes": STEP_ROOMS | {"engine"},
-    "benchmarks": MODEL_ROOMS | {"threads"},
+    "benchmarks": MODEL_ROOMS | {"threads", "data"},
     "doctor": {"native", "ops", "dali_build"},
     "cli": STEP_ROOMS | {"engine", "recipes", "doctor", "benchmarks", "threads"},
     "__main__": {"cli"},

@@ -52,7 +52,7 @@ def cases(operator, setting):
 
 
 def test_each_provider_is_a_benchmark_of_its_cases_group(tmp_path: Path) -> None:
-    """Of two cases of four operators: one where a peer is wrong, and one where ours is."""
+    """Of two cases of five operators: one where a peer is wrong, and one where ours is."""
     (tmp_path / "conftest.py").write_text("raise RuntimeError('not mine')")
     (tmp_path / "test_other.py").write_text("def test_other(): assert False")
     (tmp_path / "wrong.py").write_text(WRONG)
@@ -64,7 +64,7 @@ def test_each_provider_is_a_benchmark_of_its_cases_group(tmp_path: Path) -> None
     )
     done = run_pytest(tmp_path, *words, *options, "--benchmark-device=cpu")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "2 passed, 1 skipped, 30 deselected, 1 xfailed, 6 errors" in done.stdout
+    assert "2 passed, 1 skipped, 40 deselected, 1 xfailed, 6 errors" in done.stdout
     assert "matching good: far disagrees: 1 from the truth, allowed 0.5" in done.stdout
     assert "matching bad: vlp_fast disagrees: 1 from the truth, allowed 0.5" in done.stdout
     assert "missing: not installed: pip install missing" in done.stdout
