@@ -3,7 +3,8 @@
 At each call of one program by another it looks through all of `triton.language` for functions to
 put its own in place of, although the launch has done so before the first. Here it does so for each
 function that a launch calls once. And for each value it works out anew what follows from the
-value's type alone, in ten times the time of the arithmetic: here once for each type.
+value's type alone, in ten times the time of the arithmetic: here once for each type. Conditions of
+assertions are left out where assertions are off.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ def patch_once() -> None:
     """Change the interpreter of this process; compiled programs know nothing of it."""
     look_through_once()
     remember_types()
+    leave_out_checks_of_nothing()
 
 
 def look_through_once() -> None:
@@ -46,6 +48,11 @@ def remember_types() -> None:
         return tuple([getattr(size, "value", size) for size in shape])
 
     remember(core.block_type, lambda element, shape: (element.name, plain(shape)))
+    remember_result(core.block_type, "with_element_ty", lambda a, b: (a.name, b.name))
+    semantic = interpreter.TritonSemantic
+    pair = lambda _, a, a_is_scalar, b, *rest: (a.name, a_is_scalar, b.name, *rest)
+    remember_result(semantic, "computation_type_impl", pair)
+    leave_unchanged(semantic)
     remember(core.tensor, lambda handle, type: type.name, handle=0)
     numpy_type, known = interpreter._get_np_dtype, {}
 
@@ -55,6 +62,58 @@ def remember_types() -> None:
         return known[type.name]
 
     interpreter._get_np_dtype = known_numpy_type
+
+
+def remember_result(kind: Any, name: str, key: Callable[..., Any]) -> None:
+    """Make a method that depends on `key` alone give the same object for the same key."""
+    method, known = getattr(kind, name), {}
+
+    def method_once(*args: Any) -> Any:
+        told = key(*args)
+        if told not in known:
+            known[told] = method(*args)
+        return known[told]
+
+    setattr(kind, name, method_once)
+
+
+def leave_unchanged(semantic: Any) -> None:
+    """Remember between which types nothing is to be cast or broadcast."""
+    cast, broadcast = semantic.cast, semantic.broadcast_impl_value
+    same, fitting = set(), set()
+
+    def cast_if_needed(self: Any, value: Any, to: Any, *rounding: Any) -> Any:
+        told = value.type.name, to.name
+        if told in same:
+            return value
+        found = cast(self, value, to, *rounding)
+        if found is value:
+            same.add(told)
+        return found
+
+    def broadcast_if_needed(self: Any, left: Any, right: Any) -> Any:
+        told = left.type.name, right.type.name
+        if told in fitting:
+            return left, right
+        found = broadcast(self, left, right)
+        if found[0] is left and found[1] is right:
+            fitting.add(told)
+        return found
+
+    semantic.cast, semantic.broadcast_impl_value = cast_if_needed, broadcast_if_needed
+
+
+def leave_out_checks_of_nothing() -> None:
+    """Compute no condition of an assertion about overflow where assertions are off, as they are."""
+    from triton.language.semantic import TritonSemantic
+
+    check = TritonSemantic.binary_op_sanitize_overflow_impl
+
+    def check_if_read(self: Any, *args: Any) -> None:
+        if self.builder.options.debug:
+            check(self, *args)
+
+    TritonSemantic.binary_op_sanitize_overflow_impl = check_if_read
 
 
 def remember(kind: Any, key: Callable[..., Any], **own: int) -> None:
