@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 struct __half {
   uint16_t bits;
@@ -12,13 +13,21 @@ using half = __half;
 inline uint16_t __half_as_ushort(half value) { return value.bits; }
 inline half __ushort_as_half(uint16_t bits) { return {bits}; }
 
-inline float __half2float(half value) {
-  const int exponent = value.bits >> 10 & 31, fraction = value.bits & 1023;
-  const float sign = value.bits & 0x8000 ? -1 : 1;
+inline float half_bits_to_float(int bits) {
+  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+  const float sign = bits & 0x8000 ? -1 : 1;
   if (exponent == 31) return fraction != 0 ? NAN : sign * INFINITY;
   if (exponent == 0) return sign * std::ldexp(static_cast<float>(fraction), -24);
   return sign * std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
 }
+
+inline const std::vector<float> every_half = [] {
+  std::vector<float> found(1 << 16);
+  for (int bits = 0; bits < 1 << 16; ++bits) found[bits] = half_bits_to_float(bits);
+  return found;
+}();
+
+inline float __half2float(half value) { return every_half[value.bits]; }
 
 inline half __float2half_rn(float value) {
   const uint16_t sign = std::signbit(value) ? 0x8000 : 0;

@@ -7,6 +7,7 @@
 // collectives at the same time.
 #pragma once
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -51,7 +52,9 @@ constexpr size_t kStackBytes = 256 << 10;
 enum Meeting { kWarp, kBlock, kNone };
 
 struct Thread {
-  ucontext_t context;
+  ucontext_t context;  // where it begins
+  jmp_buf place;       // where it waits: unlike swapcontext, no call of the system
+  bool is_new;
   std::vector<char> stack = std::vector<char>(kStackBytes);
   bool is_done;
   bool may_go;             // its meeting was complete, and it has not been resumed since
@@ -71,6 +74,7 @@ class Block {
     for (std::vector<int> order = runnable(count); !order.empty(); order = runnable(count)) {
       std::shuffle(order.begin(), order.end(), random_);
       const int warp = order[0] / kLanes;  // one warp at a time: they drift apart
+      ++round_;
       for (int i : order)
         if (i / kLanes == warp) resume(i);
     }
@@ -83,7 +87,7 @@ class Block {
     self.value[meeting][turn] = value;
     self.meeting = meeting;
     self.collective = collective;
-    swapcontext(&self.context, &scheduler_);
+    if (_setjmp(self.place) == 0) _longjmp(scheduler_, 1);
     return turn;
   }
   uint64_t value(int thread, unsigned turn) const { return threads_[thread].value[kWarp][turn]; }
@@ -92,16 +96,19 @@ class Block {
   int current() const { return current_; }
   // How many of its warp the thread that runs has been to: in a meeting the same number for all.
   unsigned meetings() const { return threads_[current_].turn[kWarp]; }
+  // Of all that any block has had: in one, lanes of a warp run up to their next meetings.
+  uint64_t round() const { return round_; }
 
  private:
   void start(Thread& thread) {
     thread.is_done = thread.may_go = false;
+    thread.is_new = true;
     thread.meeting = kNone;
     thread.turn[kWarp] = thread.turn[kBlock] = 0;
     getcontext(&thread.context);
     thread.context.uc_stack.ss_sp = thread.stack.data();
     thread.context.uc_stack.ss_size = thread.stack.size();
-    thread.context.uc_link = &scheduler_;
+    thread.context.uc_link = nullptr;  // it leaves by a jump
     makecontext(&thread.context, &Block::enter, 0);
   }
   static void enter();
@@ -112,13 +119,17 @@ class Block {
       error_ = std::current_exception();
     }
     threads_[current_].is_done = true;
+    _longjmp(scheduler_, 1);
   }
   void resume(int i) {
     current_ = i;
     threadIdx.x = i;
     threads_[i].meeting = kNone;
     threads_[i].may_go = false;
-    swapcontext(&scheduler_, &threads_[i].context);
+    if (_setjmp(scheduler_) == 0) {
+      if (!std::exchange(threads_[i].is_new, false)) _longjmp(threads_[i].place, 1);
+      setcontext(&threads_[i].context);
+    }
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
@@ -127,10 +138,18 @@ class Block {
     size_ = count;
     std::vector<int> found;
     bool somebody_waits = false;
+    int asked[2] = {-1, -1};  // the warp, or block, whose meeting was looked at last, and what was found
+    bool answer[2];
     for (int i = 0; i < count; ++i) {
-      if (threads_[i].is_done) continue;
+      const Thread& thread = threads_[i];
+      if (thread.is_done) continue;
       somebody_waits = true;
-      if (threads_[i].may_go || is_complete(i)) found.push_back(i);
+      if (!thread.may_go && thread.meeting != kNone) {
+        const int team = thread.meeting == kWarp ? i / kLanes : 0;
+        if (std::exchange(asked[thread.meeting], team) != team) answer[thread.meeting] = is_complete(i);
+        if (!answer[thread.meeting]) continue;
+      }
+      found.push_back(i);
     }
     const auto at_block = [&](int i) { return threads_[i].meeting == kBlock && !threads_[i].may_go; };
     const auto one = std::find_if(found.begin(), found.end(), at_block);
@@ -146,7 +165,6 @@ class Block {
   }
   bool is_complete(int i) const {
     const Thread& self = threads_[i];
-    if (self.meeting == kNone) return true;
     const bool in_warp = self.meeting == kWarp;
     const int first = in_warp ? i / kLanes * kLanes : 0, last = in_warp ? first + kLanes : size_;
     for (int j = first; j < last; ++j) {
@@ -154,7 +172,7 @@ class Block {
       if (other.is_done && in_warp) throw std::logic_error("cuda_on_cpu: a lane left before its warp met");
       if (other.is_done) continue;
       if (other.meeting != self.meeting || other.turn[self.meeting] != self.turn[self.meeting]) return false;
-      if (std::strcmp(other.collective, self.collective) != 0)
+      if (other.collective != self.collective && std::strcmp(other.collective, self.collective) != 0)
         throw std::logic_error(std::string("cuda_on_cpu: ") + self.collective + " met " + other.collective);
     }
     return true;
@@ -163,7 +181,8 @@ class Block {
   std::function<void()> body_;
   std::exception_ptr error_;
   std::vector<Thread> threads_;
-  ucontext_t scheduler_;
+  jmp_buf scheduler_;
+  uint64_t round_ = 0;
   std::mt19937 random_{0};
   int current_ = 0, size_ = 0;
   bool nobody_gave_zero_[2];

@@ -1,11 +1,10 @@
-// The extension with its CUDA functions on the CPU, and nothing else in it.
+// The extension with its CUDA functions on the CPU, and nothing else in it; with matching.cpp it is whole.
 #define VLP_CUDA
 #include "bindings.cpp"
 #include "cuda/attention.cu"
 #include "cuda/device.cu"
 #include "cuda/dictionary.cu"
 #include "cuda/dictionary_update.cu"
-#include "cuda/matching.cu"
 
 namespace vlp {
 namespace {

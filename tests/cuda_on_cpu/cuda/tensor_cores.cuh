@@ -99,11 +99,14 @@ class ProductFragment : public Fragment<float> {
     using namespace cuda_on_cpu;
     const Operands<Other> operands{&row, &code, this};
     const unsigned turn = block.meet(cuda_on_cpu::kWarp, "a product", reinterpret_cast<uint64_t>(&operands));
-    float rows[kFragment * kFragment], codes[kFragment * kFragment], sums[kShare];
-    for (int i = 0; i < kLanes; ++i) {
+    static float rows[kFragment * kFragment], codes[kFragment * kFragment];
+    static uint64_t gathered = 0;  // in which round: the first lane gathers for all
+    for (int i = 0; i < kLanes && gathered != block.round(); ++i) {
       const int other = block.current() / kLanes * kLanes + i;
       reinterpret_cast<const Operands<Other>*>(block.value(other, turn))->gather(operands, i, rows, codes);
     }
+    gathered = block.round();
+    float sums[kShare];
     for (int i = 0; i < kShare; ++i) {
       const int number = number_of(lane(), i);
       sums[i] = sum(own_[i], rows + number / kFragment * kFragment, codes + number % kFragment * kFragment);
