@@ -10,6 +10,7 @@
 
 #include "build_config.h"
 #include "ops.h"
+#include "tensor_argument.h"
 
 namespace py = pybind11;
 
@@ -45,13 +46,13 @@ py::dict build_info() {
   info["pybind11"] = PYBIND11_TOSTRING(PYBIND11_VERSION_MAJOR) "." PYBIND11_TOSTRING(PYBIND11_VERSION_MINOR);
   info["dlpack_exchange_api"] = "major version " + std::to_string(vlp::ExchangeAPI::kMajor);
 #ifdef VLP_CUDA
-  info["cuda"] = VLP_CUDA_VERSION;
-  info["cuda_archs"] = arch_names(VLP_CUDA_ARCHS);
+  info["cuda"] = vlp::kCudaVersion;
+  info["cuda_archs"] = arch_names(vlp::kCudaArchs);
   info["cuda_note"] = "";
 #else
   info["cuda"] = py::none();
   info["cuda_archs"] = py::list();
-  info["cuda_note"] = VLP_CUDA_NOTE;
+  info["cuda_note"] = vlp::kCudaNote;
 #endif
   return info;
 }

@@ -7,6 +7,9 @@
 #include "cuda/dictionary_update.cu"
 
 namespace vlp {
+
+const char *const kCudaVersion = "none: on the CPU", *const kCudaArchs = "", *const kCudaNote = "";
+
 namespace {
 
 [[noreturn]] void absent() { throw std::logic_error("not in this build"); }
