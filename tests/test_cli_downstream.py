@@ -11,6 +11,7 @@ import pytest
 Call = Callable[..., Any]
 QUICK = ["--data.num-workers", 0, "--train.batch-size", 4, "--train.log-every", 1]
 QUICK += ["--train.no-picture", "--train.held-out-images", 8]
+QUICK += ["--data.shorter", 48, "--data.shorter-held-out", 48, "--data.longer", 80]
 
 
 @pytest.fixture(scope="module", params=["soho", "e2e_vlp"])
