@@ -99,7 +99,7 @@ def test_bad_sizes_are_told() -> None:
 
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_evaluation_shows_everything_once(samples: int, batch: int) -> None:
-    order = EvaluationOrder(samples, batch)
+    order = EvaluationOrder(range(samples), batch)
     shown = [i for step in range(order.steps_per_epoch) for i in order.batch(step)[1]]
     assert shown == list(range(samples))
     assert order.batch(order.steps_per_epoch)[0] == 1
@@ -107,7 +107,7 @@ def test_evaluation_shows_everything_once(samples: int, batch: int) -> None:
 
 def test_evaluation_batches_hold_one_aspect() -> None:
     aspects = [2.0, 0.5, 1.0, 2.0, 0.5, 1.0]
-    order = EvaluationOrder(6, 2, aspects=aspects)
+    order = EvaluationOrder(range(6), 2, aspects=aspects)
     assert [order.batch(step)[1] for step in range(3)] == [[1, 4], [2, 5], [0, 3]]
 
 

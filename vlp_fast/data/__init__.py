@@ -19,6 +19,7 @@ leak.py           held-out pictures that are training pictures
 loader.py         steps from worker processes, stateless
 mixture.py        several data sets as one
 order.py          which samples a step shows
+part.py           some of a split in place of all
 parts.py          values of one type inside of records
 printable.py      text that no terminal obeys
 randomness.py     draws keyed by seed, epoch, sample and purpose

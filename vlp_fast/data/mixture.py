@@ -117,7 +117,7 @@ def mix(
 def spread(mixture: Dataset) -> Dataset:
     """Order a mixture so that its first n records, for any n, hold as much of each data set.
 
-    An evaluation looks at the first images alone.
+    Held-out batches are then mixed as those of training are.
     """
     sources = np.asarray(mixture.sources)
     places = np.empty(len(sources))

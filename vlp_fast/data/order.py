@@ -172,29 +172,28 @@ class EvaluationOrder:
     """Every sample exactly once; the last batch is what remains.
 
     Args:
-        num_samples: samples in the data set.
+        samples: numbers of the samples.
         batch_size: samples of one step over all ranks.
-        aspects: (num_samples,) width / height, by which samples are sorted: a training step shows
+        aspects: of each of them, width / height, by which they are sorted: a training step shows
             images of similar aspect, and padding that a CNN never met moves its features at the
-            border (docs/measurements.md). None for file order.
+            border (docs/measurements.md). None for the order as given.
     """
 
     def __init__(
         self,
-        num_samples: int,
+        samples: Sequence[int],
         batch_size: int,
         *,
         aspects: Sequence[float] | np.ndarray | None = None,
     ) -> None:
-        self.num_samples = num_samples
         self.batch_size = batch_size
-        values = np.zeros(num_samples) if aspects is None else np.asarray(aspects)
-        self._order = np.argsort(values, kind="stable").tolist()
+        values = np.zeros(len(samples)) if aspects is None else np.asarray(aspects)
+        self._order = [samples[place] for place in np.argsort(values, kind="stable").tolist()]
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in the data set, the incomplete one included."""
-        return math.ceil(self.num_samples / self.batch_size)
+        return math.ceil(len(self._order) / self.batch_size)
 
     def batch(self, step: int) -> tuple[int, list[int]]:
         """Return the pass that a step belongs to, and the indices of its batch."""

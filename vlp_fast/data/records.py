@@ -162,6 +162,10 @@ class Dataset:
         """The identity of each sample, or of each image where there are no samples."""
         return [s.key for s in self.samples] or [r.image_id for r in self.records]
 
+    def units(self) -> list[int | str]:
+        """What each sample is measured as a part of; each image where there are no samples."""
+        return [s.unit for s in self.samples] or self.keys()
+
     def aspects(self) -> np.ndarray:
         """(n,) float64, width / height of each sample's first image."""
         shapes = np.array([r.width / r.height for r in self.records])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vlp_fast.data.broken_image import BrokenImage
@@ -51,13 +52,17 @@ class SampleLoader:
         self._images = images
         self._seed = seed
 
-    def look(self, shown: int | None = None) -> None:
+    def look(self, shown: Sequence[int] | None = None) -> None:
         """Decode some pictures before the first is used.
 
+        Args:
+            shown: numbers of the samples that will be asked for; None for all.
+
         Raises:
-            InputError: if most of them are broken.
+            InputError: if most of the pictures are broken that these show.
         """
-        self._images.look()
+        asked = self._samples if shown is None else [self._samples[index] for index in shown]
+        self._images.look(sorted({image for sample in asked for image in sample.images}))
 
     def load(self, index: int, epoch: int, step: int = 0) -> SampleExample:
         """Return the example of a sample, or of another if one of its pictures is broken.

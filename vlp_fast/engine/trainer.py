@@ -75,7 +75,7 @@ class Trainer:
 
     def __init__(self, experiment: Experiment) -> None:
         experiment.task.examples.look()
-        experiment.task.held_out_examples.look(experiment.held_out().count)
+        experiment.task.held_out_examples.look(experiment.held_out().indices)
         self.experiment = experiment
         self.config = experiment.run
         self.learner = experiment.learner

@@ -6,7 +6,7 @@ A task of one's own is a class like these: docs/your_own_task.md has a whole one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -43,8 +43,8 @@ class ExampleLoader(Protocol):
     def load(self, index: int, epoch: int, step: int = 0) -> Any:
         """The example of a sample, or of another if it is broken."""
 
-    def look(self, shown: int | None = None) -> None:
-        """Refuse data of which most are broken."""
+    def look(self, shown: Sequence[int] | None = None) -> None:
+        """Refuse data of which most are broken, of the samples of these numbers or of all."""
 
 
 class Learner(nn.Module):

@@ -26,15 +26,15 @@ LINE = 44
 def draw_answers(task: SampleTask, figure: Any, held_out: HeldOut) -> None:
     """Held-out samples, evenly spread: pictures, text, the model's answer and the truth."""
     count = min(COLUMNS * ROWS, held_out.count)
-    chosen = torch.linspace(0, held_out.count - 1, count).round().int().tolist()
-    examples = [task.held_out_examples.load(index, 0) for index in chosen]
+    places = torch.linspace(0, held_out.count - 1, count).round().int().tolist()
+    examples = [task.held_out_examples.load(held_out.indices[place], 0) for place in places]
     inputs = task.collate(examples, BatchKey(task.held_out, 0, None)).to(held_out.runtime.device)
     with held_out.runtime.autocast():
-        places = task.logits(task.learner, inputs).argmax(-1).tolist()
+        answers = map(task.answer, task.logits(task.learner, inputs).argmax(-1).tolist())
     axes = figure.subplots(ROWS, COLUMNS, squeeze=False).flatten()
-    for axis, example, place in zip(axes, examples, places, strict=False):
+    for axis, example, answer in zip(axes, examples, answers, strict=False):
         axis.imshow(_side_by_side([shown(p.pixels) for p in example.pictures]).numpy())
-        answer, truth = task.answer(place), task.truth(example.sample)
+        truth = task.truth(example.sample)
         told = f"{answer}" if truth in (None, answer) else f"{answer}, not {truth}"
         axis.set_title(f"{_wrapped(task.text(example.sample))}\n-> {printable(told)}", fontsize=9)
     for axis in axes:
