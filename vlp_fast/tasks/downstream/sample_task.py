@@ -117,7 +117,7 @@ class SampleTask(Task):
     def heads(self, width: int) -> nn.Module:
         """The classifier."""
         return build_classifier(
-            self.settings.head, self.pictures_a_sample * width, self.num_classes
+            self.settings.head, width, self.num_classes, pictures=self.pictures_a_sample
         )
 
     def text(self, sample: Any) -> str:
