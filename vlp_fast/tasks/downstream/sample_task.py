@@ -128,13 +128,7 @@ class SampleTask(Task):
         """Samples in random order, or pictures with all that is asked of them."""
         if not self.settings.keep_together:
             return order
-        return SampleOrder(
-            order.num_samples,
-            order.batch_size,
-            order.seed,
-            aspects=self.train.aspects(),
-            groups=[sample.images[0] for sample in self.train.samples],
-        )
+        return order.grouped([sample.images[0] for sample in self.train.samples])
 
     def collate(self, examples: list[Any], key: BatchKey) -> SampleInputs:
         """Pad each picture once, and lay the text beside each picture of its sample."""
