@@ -33,7 +33,7 @@ def draw_answers(task: SampleTask, figure: Any, held_out: HeldOut) -> None:
         answers = map(task.answer, task.logits(task.learner, inputs).argmax(-1).tolist())
     axes = figure.subplots(ROWS, COLUMNS, squeeze=False).flatten()
     for axis, example, answer in zip(axes, examples, answers, strict=False):
-        axis.imshow(_side_by_side([shown(p.pixels) for p in example.pictures]).numpy())
+        axis.imshow(side_by_side([shown(p.pixels) for p in example.pictures]).numpy())
         truth = task.truth(example.sample)
         told = f"{answer}" if truth in (None, answer) else f"{answer}, not {truth}"
         axis.set_title(f"{_wrapped(task.text(example.sample))}\n-> {printable(told)}", fontsize=9)
@@ -41,16 +41,15 @@ def draw_answers(task: SampleTask, figure: Any, held_out: HeldOut) -> None:
         axis.axis("off")
 
 
-def _side_by_side(pictures: list[Tensor]) -> Tensor:
+def side_by_side(pictures: list[Tensor]) -> Tensor:
     """One (H, W, 3) picture of several, white where one is lower than another."""
     height = max(picture.shape[0] for picture in pictures)
-    parts = [
-        functional.pad(
-            p, (0, 0, 0, GAP * (p is not pictures[-1]), 0, height - p.shape[0]), value=1.0
-        )
-        for p in pictures
-    ]
-    return torch.cat(parts, dim=1)
+    gap = pictures[0].new_ones(height, GAP, 3)
+    parts = [gap]
+    for picture in pictures:
+        low = (0, 0, 0, 0, 0, height - picture.shape[0])
+        parts += [functional.pad(picture, low, value=1.0), gap]
+    return torch.cat(parts[1:-1], dim=1)
 
 
 def _wrapped(text: str) -> str:
