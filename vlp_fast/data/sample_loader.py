@@ -40,6 +40,9 @@ class SampleLoader:
     A sample of which a picture is broken is replaced as a whole, by another one with its own
     pictures: a question is never asked of a picture that it is not about.
 
+    The pictures of the latest sample are kept: the next one often shows the same, in an evaluation
+    and where samples of one picture come together.
+
     Args:
         dataset: with samples.
         images: shows the records.
@@ -51,6 +54,7 @@ class SampleLoader:
         self._name = dataset.name
         self._images = images
         self._seed = seed
+        self._latest: dict[tuple[int, int, int], Example] = {}
 
     def look(self, shown: Sequence[int] | None = None) -> None:
         """Decode some pictures before the first is used.
@@ -88,5 +92,11 @@ class SampleLoader:
 
     def _example(self, index: int, epoch: int, step: int) -> SampleExample:
         sample = self._samples[index]
-        pictures = tuple(self._images.show(image, epoch, step) for image in sample.images)
+        kept, keyed = self._latest, (epoch, step)
+        shown = {
+            image: kept.get((image, *keyed)) or self._images.show(image, *keyed)
+            for image in sample.images
+        }
+        self._latest = {(image, *keyed): picture for image, picture in shown.items()}
+        pictures = tuple(shown[image] for image in sample.images)
         return SampleExample(index=index, asked=index, sample=sample, pictures=pictures)
