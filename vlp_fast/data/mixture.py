@@ -98,6 +98,7 @@ def mix(
         needs_boxes=any(d.needs_boxes for d in datasets),
         foreign_captions=tuple(text for d in datasets for text in d.foreign_captions),
         sources=tuple(n for n, d in enumerate(datasets) for _ in d.records),
+        titles=tuple(titles),
         weights=tuple(weights),
     )
     _check_ids(mixture)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,17 +45,29 @@ class HeldOut:
         runtime: where its learner computes.
         batch_size: samples shown at once.
         report: gets lines about samples that are broken and replaced.
+        source: of a mixture, the number of the data set that they are of; None for all.
     """
 
     task: Task
     runtime: Runtime
     batch_size: int
     report: Callable[[Iterable[str]], None] = lambda lines: None
+    source: int | None = None
 
     @cached_property
     def indices(self) -> list[int]:
         """Numbers of the samples that an evaluation looks at, ascending."""
-        return part(self.task.held_out.units(), self.task.setup.held_out_images)
+        dataset = self.task.held_out
+        chosen = part(dataset.units(), self.task.setup.held_out_images)
+        if self.source is None:
+            return chosen
+        return [index for index in chosen if dataset.sources[index] == self.source]
+
+    def parts(self) -> list[HeldOut]:
+        """Those of each data set of a mixture; none where all are of one."""
+        parts = [replace(self, source=n) for n in range(len(self.task.held_out.titles))]
+        of_some = [part for part in parts if part.indices]
+        return of_some if len(of_some) > 1 else []
 
     @property
     def count(self) -> int:
@@ -64,10 +76,13 @@ class HeldOut:
 
     def described(self) -> str:
         """What figures are of: split, number of samples, and a hash of their ids."""
-        examples, keys = ExampleSet(), self.task.held_out.keys()
+        dataset = self.task.held_out
+        examples, keys = ExampleSet(), dataset.keys()
         for index in self.indices:
             examples.add(keys[index])
-        return examples.described(self.task.held_out.name)
+        return examples.described(
+            dataset.name if self.source is None else dataset.titles[self.source]
+        )
 
     def batches(self) -> Iterator[Any]:
         """All of them as batches on the device."""

@@ -201,6 +201,10 @@ class Task(Objective):
                 averages.add_output(self.learner(self, inputs))
         return averages.means()
 
+    def remarks(self, figures: Figures, held_out: HeldOut) -> list[str]:
+        """What a person should know about held-out figures of a trained learner, one line each."""
+        return []
+
     def submit(self, held_out: HeldOut, path: Path, say: Callable[[str], None]) -> None:
         """Write the answers to all held-out samples in the form that their server takes.
 
