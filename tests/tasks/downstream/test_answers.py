@@ -16,7 +16,8 @@ from sample_tasks import Build, Cpu, shown
 from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.batch_key import BatchKey
-from vlp_fast.tasks.downstream.sample_task import SampleInputs, SampleTask
+from vlp_fast.tasks.downstream.sample_batch import SampleInputs
+from vlp_fast.tasks.downstream.sample_task import SampleTask
 from vlp_fast.tasks.held_out import HeldOut
 
 ALL = pytest.mark.parametrize("name", ["vqa", "nlvr2", "ve"])
@@ -124,6 +125,32 @@ def test_shuffled_pictures_are_those_of_other_samples(
     plain = {figure for figure in figures if figure.startswith(("vqa", "accuracy", "consistency"))}
     assert {f"{figure}_shuffled" for figure in plain if "shuffled" not in figure} <= plain
     assert figures == task.figures(held_out(task))
+
+
+@ALL
+def test_a_model_that_says_one_thing_is_at_chance(
+    build: Build, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The line names the figure, what the most frequent answer scores, and that answer."""
+    task = build(name)
+    (usual,) = [p for p in range(task.num_classes) if task.answer(p) == task.usual]
+
+    def always(place: int) -> Any:
+        row = torch.nn.functional.one_hot(torch.tensor(place), task.num_classes).float()
+        return lambda _, inputs: row.expand(len(inputs.indices), -1)
+
+    monkeypatch.setattr(task, "logits", always(usual))
+    figures = task.figures(held_out(task))
+    figure = "vqa" if name == "vqa" else "accuracy"
+    (line,) = task.remarks(figures, held_out(task))
+    score = f"{figures[figure]:.2f}"
+    assert line.startswith(f"at chance: {figure} {score} is not above {score}, which the most")
+    assert f"({task.usual!r}) scores on the same {task.samples}" in line
+    assert task.remarks({**figures, figure: figures[figure] + 0.01}, held_out(task)) == []
+    assert task.remarks({}, held_out(task)) == []
+    share = sum(task.truth(task.held_out.samples[i]) == task.usual for i in held_out(task).indices)
+    if name != "vqa":
+        assert figures[figure] == pytest.approx(100 * share / 20)
 
 
 def by_number(task: SampleTask) -> Any:

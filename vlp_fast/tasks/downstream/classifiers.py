@@ -3,7 +3,7 @@
 Source: the published code of each: SOHO's head of VQA, LXMERT's and UNITER's, ViLT's and METER's,
 ERNIE-ViL's. E2E-VLP does not say what its is.
 
-Of two pictures (NLVR2) a head reads both [CLS] joined. LXMERT and ViLT have a pooler in front, which
+Of two pictures (NLVR2) a head reads both [CLS] joined. LXMERT and ViLT have a pooler in front that
 reads each [CLS] alone, and behind it a layer as wide as for one picture: 2d to 2d, where it is d to
 2d. UNITER has one linear layer. Others say nothing of two: theirs read them as one row.
 """
