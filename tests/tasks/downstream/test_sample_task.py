@@ -167,8 +167,10 @@ def test_a_picture_is_decoded_once_for_samples_that_come_together(
             fresh = task.loader(task.train, data.shorter).load(example.index, epoch)
             assert torch.equal(fresh.pictures[0].image, example.pictures[0].image)
     (first, *_) = order.batch(0)[1]
-    sizes = {task.examples.load(first, epoch).pictures[0].image.shape for epoch in range(12)}
-    assert len(sizes) > 1
+    shape = lambda loader, epoch: loader.load(first, epoch).pictures[0].image.shape
+    sizes = [shape(task.examples, epoch) for epoch in range(12)]
+    assert sizes == [shape(task.loader(task.train, data.shorter), epoch) for epoch in range(12)]
+    assert len(set(sizes)) > 1
 
 
 def test_held_out_samples_are_of_their_own_split_and_size(build: Build) -> None:
