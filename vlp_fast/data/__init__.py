@@ -19,7 +19,6 @@ leak.py           held-out pictures that are training pictures
 loader.py         steps from worker processes, stateless
 mixture.py        several data sets as one
 order.py          which samples a step shows
-part.py           some of a split in place of all
 parts.py          values of one type inside of records
 printable.py      text that no terminal obeys
 randomness.py     draws keyed by seed, epoch, sample and purpose
@@ -30,6 +29,7 @@ sources/          annotation layouts as published
 split_pair.py     what of each folder is trained and measured on
 steps.py          the steps of a range, whoever decodes
 submissions/      files of answers for servers and official scripts
+subsample.py      some of a split in place of all
 tokenizer.py      WordPiece, given or trained
 transfer.py       values from one process to another
 transforms.py      resize, pad

@@ -13,7 +13,7 @@ import torch
 from vlp_fast.data.examples import Example
 from vlp_fast.data.loader import Loader
 from vlp_fast.data.order import EvaluationOrder
-from vlp_fast.data.part import hash_order, part
+from vlp_fast.data.subsample import hash_order, subsample
 from vlp_fast.metrics.example_set import ExampleSet
 from vlp_fast.tasks.batch_key import BatchKey
 
@@ -58,7 +58,7 @@ class HeldOut:
     def indices(self) -> list[int]:
         """Numbers of the samples that an evaluation looks at, ascending."""
         dataset = self.task.held_out
-        chosen = part(dataset.units(), self.task.setup.held_out_images)
+        chosen = subsample(dataset.units(), self.task.setup.held_out_images)
         if self.source is None:
             return chosen
         return [index for index in chosen if dataset.sources[index] == self.source]

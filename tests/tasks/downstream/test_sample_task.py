@@ -159,17 +159,18 @@ def test_a_picture_is_decoded_once_for_samples_that_come_together(
     for step in range(6):
         epoch, batch = order.batch(step)
         decoded.clear()
-        examples = [task.examples.load(index, epoch) for index in batch]
+        examples = [task.examples.load(index, epoch, step) for index in batch]
         pictures = [task.train.samples[index].images[0] for index in batch]
         assert len(decoded) <= len(set(pictures)) < 8
         assert [example.pictures[0].index for example in examples] == pictures
         for example in examples:
-            fresh = task.loader(task.train, data.shorter).load(example.index, epoch)
+            fresh = task.loader(task.train, data.shorter).load(example.index, epoch, step)
             assert torch.equal(fresh.pictures[0].image, example.pictures[0].image)
     (first, *_) = order.batch(0)[1]
-    shape = lambda loader, epoch: loader.load(first, epoch).pictures[0].image.shape
-    sizes = [shape(task.examples, epoch) for epoch in range(12)]
-    assert sizes == [shape(task.loader(task.train, data.shorter), epoch) for epoch in range(12)]
+    shape = lambda loader, time: loader.load(first, *time).pictures[0].image.shape
+    times = [(epoch, step) for epoch in range(4) for step in range(3)]
+    sizes = [shape(task.examples, time) for time in times]
+    assert sizes == [shape(task.loader(task.train, data.shorter), time) for time in times]
     assert len(set(sizes)) > 1
 
 

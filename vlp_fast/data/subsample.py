@@ -26,7 +26,7 @@ def hash_order(units: Sequence[int | str]) -> list[int]:
     return sorted(range(len(units)), key=lambda i: hashes[units[i]])
 
 
-def part(units: Sequence[int | str], count: int) -> list[int]:
+def subsample(units: Sequence[int | str], count: int) -> list[int]:
     """The numbers of the first `count` samples of `hash_order`, ascending; of all if no more."""
     if count >= len(units):
         return list(range(len(units)))
