@@ -173,9 +173,9 @@ def test_what_is_not_shown_is_not_looked_at(
     dataset = dataset_of(tmp_path, write_image, 30)
     for record in dataset.records[10:]:
         record.path.write_bytes(b"")
-    plain_loader(dataset).look(10)
+    plain_loader(dataset).look(range(10))
     with pytest.raises(InputError, match="12 of 22 images of many that were looked at"):
-        plain_loader(dataset).look(22)
+        plain_loader(dataset).look(range(22))
 
 
 @pytest.mark.parametrize("cache", [False, True])

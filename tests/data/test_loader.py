@@ -214,7 +214,7 @@ def test_bugs_are_not_disguised(dataset: Dataset, workers: int) -> None:
         raise ZeroDivisionError(f"step {step}")
 
     loader = Loader(
-        order=EvaluationOrder(12, 5),
+        order=EvaluationOrder(range(12), 5),
         load=images_of(dataset).load,
         collate=fail,
         num_workers=workers,
@@ -230,7 +230,7 @@ def test_workers_have_one_thread(dataset: Dataset) -> None:
         return torch.get_num_threads()
 
     loader = Loader(
-        order=EvaluationOrder(12, 5),
+        order=EvaluationOrder(range(12), 5),
         load=images_of(dataset).load,
         collate=count,
         num_workers=2,
@@ -266,7 +266,7 @@ def load(index, epoch, step):
 signals = []
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
 loader = Loader(
-    order=EvaluationOrder(10**6, 1), load=load,
+    order=EvaluationOrder(range(10**6), 1), load=load,
     collate=lambda examples, epoch, step: step, num_workers=2, start_step=0, end_step=10**6,
 )
 more = 20
@@ -339,7 +339,7 @@ def test_a_tree_on_disk_is_loaded_whole(
 ) -> None:
     dataset = load_dataset(coco_folder, "train")
     loader = Loader(
-        order=EvaluationOrder(len(dataset), 2),
+        order=EvaluationOrder(range(len(dataset)), 2),
         load=ImageLoader(dataset=dataset, shorter=(10,), longer=20, seed=0).load,
         collate=collate,
         num_workers=0,

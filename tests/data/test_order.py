@@ -99,7 +99,7 @@ def test_bad_sizes_are_told() -> None:
 
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_evaluation_shows_everything_once(samples: int, batch: int) -> None:
-    order = EvaluationOrder(samples, batch)
+    order = EvaluationOrder(range(samples), batch)
     shown = [i for step in range(order.steps_per_epoch) for i in order.batch(step)[1]]
     assert shown == list(range(samples))
     assert order.batch(order.steps_per_epoch)[0] == 1
@@ -107,13 +107,13 @@ def test_evaluation_shows_everything_once(samples: int, batch: int) -> None:
 
 def test_evaluation_batches_hold_one_aspect() -> None:
     aspects = [2.0, 0.5, 1.0, 2.0, 0.5, 1.0]
-    order = EvaluationOrder(6, 2, aspects=aspects)
+    order = EvaluationOrder(range(6), 2, aspects=aspects)
     assert [order.batch(step)[1] for step in range(3)] == [[1, 4], [2, 5], [0, 3]]
 
 
 def test_groups_stay_together_and_come_in_random_order() -> None:
     groups = [i // 3 for i in range(60)]
-    order = SampleOrder(60, 6, seed=2, groups=groups)
+    order = SampleOrder(60, 6, seed=2).grouped(groups)
     firsts = []
     for epoch in range(4):
         shown = [groups[i] for i in order.epoch(epoch).tolist()]
@@ -122,4 +122,28 @@ def test_groups_stay_together_and_come_in_random_order() -> None:
         firsts.append(runs)
     assert len({tuple(runs) for runs in firsts}) == 4
     assert all(runs != sorted(runs) for runs in firsts)
-    assert SampleOrder(60, 6, seed=3, groups=groups).epoch(0).tolist() != order.epoch(0).tolist()
+    other = SampleOrder(60, 6, seed=3).grouped(groups)
+    assert other.epoch(0).tolist() != order.epoch(0).tolist()
+
+
+def test_a_grouped_order_is_the_same_in_all_else() -> None:
+    """Aspects in windows, parts of a mixture; and the order that it is made of stays as it is."""
+    groups, sources = [i // 3 for i in range(60)], [i // 30 for i in range(60)]
+    aspects = aspects_of(60)
+    plain = SampleOrder(60, 6, 2, aspects=aspects, window=2, sources=sources, shares=[30, 15])
+    before = plain.epoch(0).tolist()
+    order = plain.grouped(groups)
+    assert (order.steps_per_epoch, order.epoch_length) == (7, 45)
+    shown = order.epoch(0)
+    assert all(sum(shown // 30 == n) <= share for n, share in enumerate([30, 15]))
+    assert (
+        order.draw_from(60, 9, np.random.default_rng(0)).tolist()
+        == plain.draw_from(60, 9, np.random.default_rng(0)).tolist()
+    )
+    for start in range(0, len(shown), 12):
+        assert len({groups[i] for i in shown[start : start + 12]}) <= 6
+        for batch in (shown[start : start + 6], shown[start + 6 : start + 12]):
+            assert aspects[batch].tolist() == sorted(aspects[batch])
+    assert plain.epoch(0).tolist() == before
+    with pytest.raises(ValueError, match="59 groups, expected one for each of the 60"):
+        plain.grouped(groups[1:])

@@ -9,7 +9,7 @@ from vlp_fast.data.steps import steps_of
 
 def test_what_is_loaded_is_told_epoch_and_step() -> None:
     steps = steps_of(
-        order=EvaluationOrder(5, 2),
+        order=EvaluationOrder(range(5), 2),
         load=lambda *place: place,
         collate=lambda examples, epoch, step: examples,
         reader=read_image,

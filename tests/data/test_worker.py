@@ -75,7 +75,7 @@ class _Recorder:
 
 def steps_of(collate: Collate, *, steps: int = 6, workers: int = 2) -> Iterator[tuple[int, Any]]:
     loader: Loader[Any] = Loader(
-        order=EvaluationOrder(steps, 1),
+        order=EvaluationOrder(range(steps), 1),
         load=lambda index, epoch, step: index,  # type: ignore[arg-type, return-value]
         collate=collate,
         num_workers=workers,
@@ -196,7 +196,7 @@ def collate(examples, epoch, step):
     return torch.full((1 << 20,), float(step))
 
 loader = Loader(
-    order=EvaluationOrder(8, 1), load=lambda index, epoch, step: index, collate=collate,
+    order=EvaluationOrder(range(8), 1), load=lambda index, epoch, step: index, collate=collate,
     num_workers=2, start_step=0, end_step=8,
 )
 kept = []

@@ -82,6 +82,28 @@ def test_a_mixed_run_resumes_bit_for_bit(
     assert recorded["root"] == [str(root) for root in whole.data.root]
 
 
+def test_figures_are_told_of_each_data_set(
+    micro: Make, other_world: Path, tmp_path: Path, call: Call
+) -> None:
+    """The whole is their mean where all samples weigh alike; one data set has no parts."""
+    run = mixed(micro("soho_tiny", tmp_path / "run", steps=3, held_out_images=5), other_world)
+    backbone = replace(run.model.backbone, remask=True)  # else padding reaches the border
+    train(replace(run, model=replace(run.model, backbone=backbone)))
+    rows = read_journal(run.directory / "metrics.jsonl")
+    whole = [row for row in rows if row["kind"] == "held_out"][-1]
+    parts = [row for row in rows if row["kind"] == "held_out_part"]
+    counts = [int(part["of"].split(", ")[1].split()[0]) for part in parts]
+    assert [part["of"].split(",")[0] for part in parts] == ["world 1", "world 2"]
+    assert sum(counts) == 5
+    assert all(counts)
+    mean = sum(n * part["itm"] for n, part in zip(counts, parts, strict=True)) / 5
+    assert whole["itm"] == pytest.approx(mean, rel=1e-4)
+    assert parts[0]["itm"] != parts[1]["itm"]
+    answer = call("evaluate", run.directory, "--split", "val")
+    assert all(f"of {part['of']}\n" in answer.out for part in (whole, *parts))
+    assert build_experiment(micro("soho_tiny", tmp_path / "one")).held_out().parts() == []
+
+
 def test_epochs_are_counted_over_what_an_epoch_shows(
     micro: Make, other_world: Path, tmp_path: Path
 ) -> None:

@@ -1,9 +1,12 @@
-"""The pre-training tasks over a small drawn world, with tiny models."""
+"""Tasks over a small drawn world, with tiny models."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sample_tasks import MODELS, TASKS, Build
 
 from vlp_fast.data.config import DataConfig
 from vlp_fast.data.examples import Example, ImageLoader
@@ -122,3 +125,18 @@ def e2e_vlp_task(setup: Callable[[ModelConfig], TaskSetup]) -> E2EVLPPretraining
 @pytest.fixture
 def e2e_vlp(e2e_vlp_task: E2EVLPPretraining) -> E2EVLP:
     return e2e_vlp_task.model
+
+
+@pytest.fixture(scope="session")
+def build(small_world: Path, setup: Callable[[ModelConfig], TaskSetup]) -> Build:
+    """build(task, model, **settings) is a task in eval mode."""
+
+    def built(task: str, model: str = "soho", root: Path | None = None, **settings: Any) -> Any:
+        root = root or (small_world / "nlvr2" if task == "nlvr2" else small_world)
+        base = setup(MODELS[model])
+        data = replace(base.data, root=root, held_out_split="val", max_text_length=40)
+        made = replace(TASKS[task], **settings).build(replace(base, data=data, held_out_images=20))
+        made.learner.eval()
+        return made
+
+    return built

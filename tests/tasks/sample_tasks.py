@@ -1,6 +1,9 @@
 """Tiny models and tasks for tests of tasks over samples."""
 
 from collections.abc import Callable
+from typing import Any
+
+import torch
 
 from vlp_fast.data.sample_loader import SampleExample
 from vlp_fast.models.config import BackboneConfig, E2EVLPConfig, ModelConfig, SohoConfig
@@ -38,6 +41,16 @@ TASKS: dict[str, TaskConfig] = {
     "ve": EntailmentConfig(),
 }
 Build = Callable[..., SampleTask]
+
+
+class Cpu:
+    """Where tests compute."""
+
+    device = torch.device("cpu")
+
+    def autocast(self) -> Any:
+        """In float32."""
+        return torch.autocast("cpu", enabled=False)
 
 
 def shown(task: SampleTask, *indices: int) -> list[SampleExample]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vlp_fast.cli.recorded import Recorded, recorded_run, restore
+from vlp_fast.cli.recorded import Recorded, note, recorded_run, restore
 from vlp_fast.data.printable import printable
 
 USAGE = """usage: vlp-fast evaluate RUN_DIR [--split NAME] [--images N] [--data.root PATH]
@@ -26,15 +26,26 @@ def run(words: list[str]) -> int:
 
     asked = parse(Evaluation, words, "vlp-fast evaluate")
     experiment = restore(recorded_run(asked))
-    from vlp_fast.engine.evaluator import evaluate
+    from vlp_fast.engine.evaluator import evaluate, evaluate_parts
     from vlp_fast.engine.picture import try_report
 
-    print(f"of {experiment.held_out().described()}")
-    for name, value in evaluate(experiment, _say_replaced).items():
-        print(f"{name:28s} {value:.4f}")
+    held_out = experiment.held_out()
+    print(f"of {held_out.described()}")
+    figures = evaluate(experiment, _say_replaced)
+    _print(figures)
+    for line in experiment.task.remarks(figures, held_out):
+        note(line)
+    for of, found in evaluate_parts(experiment):
+        print(f"of {of}")
+        _print(found)
     if asked.split is None:
         try_report(lambda: experiment)
     return 0
+
+
+def _print(figures: dict[str, float]) -> None:
+    for name, value in figures.items():
+        print(f"{name:28s} {value:.4f}")
 
 
 def _say_replaced(problems: Iterable[str]) -> None:

@@ -51,7 +51,8 @@ class Recorded:
     split: str | None = None
     """Another split than the run's own held-out one: train, val, test or what its files have."""
     images: int | None = None
-    """How many samples at most, instead of the run's number."""
+    """How many samples at most, instead of the run's number: spread over the split by a hash of
+    their ids, the same ones in every run, the first 100 among the first 500."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number of samples that cannot be."""

@@ -29,6 +29,7 @@ sources/          annotation layouts as published
 split_pair.py     what of each folder is trained and measured on
 steps.py          the steps of a range, whoever decodes
 submissions/      files of answers for servers and official scripts
+subsample.py      some of a split in place of all
 tokenizer.py      WordPiece, given or trained
 transfer.py       values from one process to another
 transforms.py      resize, pad

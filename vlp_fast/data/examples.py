@@ -8,6 +8,7 @@ of which most cannot be read is refused beforehand.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -125,11 +126,11 @@ class ImageLoader:
         self._reader = reader
         self._cache = ImageCache(dataset.records, max_pixels=max_pixels) if cache else None
 
-    def look(self, shown: int | None = None) -> None:
+    def look(self, shown: Sequence[int] | None = None) -> None:
         """Decode some images before the first is used.
 
         Args:
-            shown: only the first so many images will be asked for; None for all.
+            shown: numbers of the records that will be asked for; None for all.
 
         Raises:
             InputError: if most of them are broken.

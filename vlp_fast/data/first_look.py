@@ -25,21 +25,21 @@ FEWEST = 8
 
 
 def refuse_broken(
-    dataset: Dataset, decode: Callable[[int], object], shown: int | None = None
+    dataset: Dataset, decode: Callable[[int], object], shown: Sequence[int] | None = None
 ) -> None:
     """Make sure that most images can be decoded, as far as a look at some of them tells.
 
     Args:
         dataset: the records.
         decode: `decode(index)` decodes the image of a record, or raises `BrokenImage`.
-        shown: only the first so many are shown; None for all.
+        shown: numbers of the records that are shown; None for all.
 
     Raises:
         InputError: if more than half of those looked at, and these at least 8, are broken; with
             their number. Of a mixture each data set is looked at by itself.
     """
-    total = min(shown or len(dataset.records), len(dataset.records))
-    for indices in dataset.by_source(total):
+    for own in dataset.by_source(len(dataset.records)):
+        indices = own if shown is None else np.intersect1d(own, shown)
         _refuse_broken(dataset, decode, indices)
 
 

@@ -98,6 +98,7 @@ def mix(
         needs_boxes=any(d.needs_boxes for d in datasets),
         foreign_captions=tuple(text for d in datasets for text in d.foreign_captions),
         sources=tuple(n for n, d in enumerate(datasets) for _ in d.records),
+        titles=tuple(titles),
         weights=tuple(weights),
     )
     _check_ids(mixture)
@@ -117,7 +118,7 @@ def mix(
 def spread(mixture: Dataset) -> Dataset:
     """Order a mixture so that its first n records, for any n, hold as much of each data set.
 
-    An evaluation looks at the first images alone.
+    Held-out batches are then mixed as those of training are.
     """
     sources = np.asarray(mixture.sources)
     places = np.empty(len(sources))

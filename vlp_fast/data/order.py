@@ -13,6 +13,7 @@ Of a mixture of data sets an epoch may show a part of some: another random one e
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Protocol
@@ -50,8 +51,6 @@ class SampleOrder:
         seed: of the run.
         aspects: (num_samples,) width / height; None for no grouping.
         window: batches that are sorted by aspect together.
-        groups: (num_samples,) numbers from 0; samples of one number come one behind another, as
-            questions about one picture. None for no groups.
         sources: (num_samples,) numbers from 0 of the data set that each sample is of.
         shares: how many samples of each data set an epoch shows; () for all of all.
 
@@ -67,7 +66,6 @@ class SampleOrder:
         *,
         aspects: Sequence[float] | np.ndarray | None = None,
         window: int = 32,
-        groups: Sequence[int] | None = None,
         sources: Sequence[int] = (),
         shares: Sequence[int] = (),
     ) -> None:
@@ -87,10 +85,28 @@ class SampleOrder:
         self.seed = seed
         self._aspects = None if aspects is None else np.asarray(aspects)
         self._window = window
-        self._groups = None if groups is None else np.asarray(groups)
+        self._groups: np.ndarray | None = None
         self._chances = _chances(num_samples, sources, shares) if shares else None
         self._sources, self._shares = np.asarray(sources), shares
         self._latest: tuple[int, np.ndarray] | None = None
+
+    def grouped(self, groups: Sequence[int]) -> SampleOrder:
+        """This order, but for samples that come one behind another, as questions about one picture.
+
+        Args:
+            groups: (num_samples,) numbers from 0; samples of one number come together.
+
+        Raises:
+            ValueError: if there is not one number for each sample.
+        """
+        if len(groups) != self.num_samples:
+            raise ValueError(
+                f"SampleOrder.grouped: received {len(groups)} groups, expected one for each of the "
+                f"{self.num_samples} samples"
+            )
+        made = copy.copy(self)
+        made._groups, made._latest = np.asarray(groups), None
+        return made
 
     @property
     def steps_per_epoch(self) -> int:
@@ -120,7 +136,7 @@ class SampleOrder:
             return indices
         length = self._window * self.batch_size
         windows = [indices[start : start + length] for start in range(0, used, length)]
-        return np.concatenate([self.group(window, draw) for window in windows])
+        return np.concatenate([self.by_aspect(window, draw) for window in windows])
 
     def _permutation(self, draw: np.random.Generator) -> np.ndarray:
         """All samples, those of a group one behind another."""
@@ -146,12 +162,12 @@ class SampleOrder:
         chances = self._chances[:pool]
         return draw.choice(pool, count, p=chances / chances.sum())
 
-    def group(self, window: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    def by_aspect(self, window: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """Sort a window of whole batches by aspect, cut it into batches, shuffle the batches."""
         if self._aspects is None:
             return window
-        by_aspect = window[np.argsort(self._aspects[window], kind="stable")]
-        batches = by_aspect.reshape(-1, self.batch_size)
+        alike = window[np.argsort(self._aspects[window], kind="stable")]
+        batches = alike.reshape(-1, self.batch_size)
         return batches[draw.permutation(len(batches))].reshape(-1)
 
 
@@ -172,29 +188,28 @@ class EvaluationOrder:
     """Every sample exactly once; the last batch is what remains.
 
     Args:
-        num_samples: samples in the data set.
+        samples: numbers of the samples.
         batch_size: samples of one step over all ranks.
-        aspects: (num_samples,) width / height, by which samples are sorted: a training step shows
+        aspects: of each of them, width / height, by which they are sorted: a training step shows
             images of similar aspect, and padding that a CNN never met moves its features at the
-            border (docs/measurements.md). None for file order.
+            border (docs/measurements.md). None for the order as given.
     """
 
     def __init__(
         self,
-        num_samples: int,
+        samples: Sequence[int],
         batch_size: int,
         *,
         aspects: Sequence[float] | np.ndarray | None = None,
     ) -> None:
-        self.num_samples = num_samples
         self.batch_size = batch_size
-        values = np.zeros(num_samples) if aspects is None else np.asarray(aspects)
-        self._order = np.argsort(values, kind="stable").tolist()
+        values = np.zeros(len(samples)) if aspects is None else np.asarray(aspects)
+        self._order = [samples[place] for place in np.argsort(values, kind="stable").tolist()]
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in the data set, the incomplete one included."""
-        return math.ceil(self.num_samples / self.batch_size)
+        return math.ceil(len(self._order) / self.batch_size)
 
     def batch(self, step: int) -> tuple[int, list[int]]:
         """Return the pass that a step belongs to, and the indices of its batch."""

@@ -75,6 +75,7 @@ class Dataset:
             none, each record with its captions is a sample.
         collection: the name without the split; "" where it is not said.
         sources: of a mixture, which of its data sets each record is of, numbered from 0.
+        titles: of a mixture, what each of its data sets is called, without the split.
         weights: of a mixture, relative shares of its data sets in an epoch; () for all of all.
     """
 
@@ -90,6 +91,7 @@ class Dataset:
     samples: tuple[Sample, ...] = ()
     collection: str = ""
     sources: tuple[int, ...] = ()
+    titles: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
 
     def __len__(self) -> int:
@@ -161,6 +163,10 @@ class Dataset:
     def keys(self) -> list[int | str]:
         """The identity of each sample, or of each image where there are no samples."""
         return [s.key for s in self.samples] or [r.image_id for r in self.records]
+
+    def units(self) -> list[int | str]:
+        """What each sample is measured as a part of; each image where there are no samples."""
+        return [s.unit for s in self.samples] or self.keys()
 
     def aspects(self) -> np.ndarray:
         """(n,) float64, width / height of each sample's first image."""

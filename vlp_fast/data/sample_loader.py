@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vlp_fast.data.broken_image import BrokenImage
@@ -39,6 +40,9 @@ class SampleLoader:
     A sample of which a picture is broken is replaced as a whole, by another one with its own
     pictures: a question is never asked of a picture that it is not about.
 
+    The pictures of the latest sample are kept: the next one often shows the same, in an evaluation
+    and where samples of one picture come together.
+
     Args:
         dataset: with samples.
         images: shows the records.
@@ -50,14 +54,19 @@ class SampleLoader:
         self._name = dataset.name
         self._images = images
         self._seed = seed
+        self._latest: dict[tuple[int, int, int], Example] = {}
 
-    def look(self, shown: int | None = None) -> None:
+    def look(self, shown: Sequence[int] | None = None) -> None:
         """Decode some pictures before the first is used.
 
+        Args:
+            shown: numbers of the samples that will be asked for; None for all.
+
         Raises:
-            InputError: if most of them are broken.
+            InputError: if most of the pictures are broken that these show.
         """
-        self._images.look()
+        asked = self._samples if shown is None else [self._samples[index] for index in shown]
+        self._images.look(sorted({image for sample in asked for image in sample.images}))
 
     def load(self, index: int, epoch: int, step: int = 0) -> SampleExample:
         """Return the example of a sample, or of another if one of its pictures is broken.
@@ -83,5 +92,11 @@ class SampleLoader:
 
     def _example(self, index: int, epoch: int, step: int) -> SampleExample:
         sample = self._samples[index]
-        pictures = tuple(self._images.show(image, epoch, step) for image in sample.images)
+        kept, keyed = self._latest, (epoch, step)
+        shown = {
+            image: kept.get((image, *keyed)) or self._images.show(image, *keyed)
+            for image in sample.images
+        }
+        self._latest = {(image, *keyed): picture for image, picture in shown.items()}
+        pictures = tuple(shown[image] for image in sample.images)
         return SampleExample(index=index, asked=index, sample=sample, pictures=pictures)

@@ -19,6 +19,11 @@ class Sample:
     images: tuple[int, ...]
     text: str
 
+    @property
+    def unit(self) -> int | str:
+        """What is measured as a whole: the sample itself, or the name of what it is one of."""
+        return self.key
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question(Sample):
@@ -53,6 +58,11 @@ class Statement(Sample):
 
     label: bool | None
     group: str
+
+    @property
+    def unit(self) -> str:
+        """The group: consistency is of whole ones."""
+        return self.group
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

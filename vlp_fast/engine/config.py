@@ -92,7 +92,8 @@ class TrainConfig:
     keep_checkpoints: int = 2
     """How many of the newest checkpoints stay."""
     held_out_images: int = 512
-    """Held-out images an evaluation looks at."""
+    """Held-out samples an evaluation looks at, at most: chosen by a hash of their ids, so that they
+    are spread over the split, the same ones in every run, and fewer are a part of more."""
     picture: bool = True
     """Draw report.png at the end (needs matplotlib)."""
 

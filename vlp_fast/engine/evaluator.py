@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from vlp_fast.engine.experiment import Experiment
-
-Figures = dict[str, float]
+from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.task import Figures
 
 
 @torch.no_grad()
@@ -20,12 +20,17 @@ def evaluate(
 
     Held-out samples that are broken are replaced, and `report` gets a line for each.
     """
-    learner = experiment.learner
-    was_training = learner.training
-    learner.eval()
-    figures = experiment.task.figures(experiment.held_out(report))
-    learner.train(was_training)
-    return figures
+    return _measured(experiment, experiment.held_out(report))
+
+
+@torch.no_grad()
+def evaluate_parts(experiment: Experiment) -> list[tuple[str, Figures]]:
+    """Where the held-out samples are a mixture: what each data set's are, and figures of them.
+
+    The same samples are shown once more, each data set by itself.
+    """
+    parts = experiment.held_out().parts()
+    return [(part.described(), _measured(experiment, part)) for part in parts]
 
 
 @torch.no_grad()
@@ -37,3 +42,12 @@ def submit(experiment: Experiment, path: Path, say: Callable[[str], None]) -> No
     """
     experiment.learner.eval()
     experiment.task.submit(experiment.held_out(), path, say)
+
+
+def _measured(experiment: Experiment, held_out: HeldOut) -> Figures:
+    learner = experiment.learner
+    was_training = learner.training
+    learner.eval()
+    figures = experiment.task.figures(held_out)
+    learner.train(was_training)
+    return figures

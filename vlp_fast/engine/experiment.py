@@ -21,7 +21,7 @@ from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.config import RunLength, TaskSetup
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.inputs import Inputs
-from vlp_fast.tasks.task import Learner, Task
+from vlp_fast.tasks.task import Learner, Objective, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +84,21 @@ class Experiment:
 
     def batches(self, start: int, end: int) -> Iterator[tuple[int, Inputs]]:
         """The micro-batches [start, end) of training."""
-        accumulate, dataset = self.run.optim.accumulate, self.task.train
+        accumulate = self.run.optim.accumulate
+        return self._batches(lambda step: self.phase(step // accumulate).objective, start, end)
+
+    def first_batches(self, objective: Objective, count: int) -> Iterator[Inputs]:
+        """The first micro-batches of training as an objective makes them, on the device."""
+        for _, inputs in self._batches(lambda _: objective, 0, count):
+            yield inputs.to(self.precision.device)
+
+    def _batches(
+        self, objective: Callable[[int], Objective], start: int, end: int
+    ) -> Iterator[tuple[int, Inputs]]:
+        dataset = self.task.train
 
         def collate(examples: list[Example], epoch: int, step: int) -> Inputs:
-            objective = self.phase(step // accumulate).objective
-            return objective.collate(examples, BatchKey(dataset, epoch, step))
+            return objective(step).collate(examples, BatchKey(dataset, epoch, step))
 
         return steps_of(
             order=self.task.order(self.order),
@@ -100,11 +110,6 @@ class Experiment:
             end_step=end,
             device=self.precision.device,
         )
-
-    def first_batches(self, count: int) -> Iterator[Inputs]:
-        """The first micro-batches of training, on the device."""
-        for _, inputs in self.batches(0, count):
-            yield inputs.to(self.precision.device)
 
     def held_out(self, report: Callable[[Iterable[str]], None] = lambda _: None) -> HeldOut:
         """The held-out samples; `report` gets a line for each that is broken and replaced."""

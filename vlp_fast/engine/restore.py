@@ -33,7 +33,7 @@ def restore_experiment(
         raise InputError(f"{run.directory}: no complete checkpoint; train first")
     kept = replace(run, resume="auto", data=replace(run.data, vocabulary=None))
     experiment = build_experiment(kept)
-    experiment.task.held_out_examples.look(experiment.held_out().count)
+    experiment.task.held_out_examples.look(experiment.held_out().indices)
     check_same_data(found, read_state(found), experiment.identity, run.data.root, say)
     load_model(found, experiment.learner)
     return experiment

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from vlp_fast.engine.checkpoint import (
 from vlp_fast.engine.clock import Clock
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.divergence import divergence
-from vlp_fast.engine.evaluator import evaluate
+from vlp_fast.engine.evaluator import evaluate, evaluate_parts
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.failure import explained
 from vlp_fast.engine.folder_lock import FolderLock
@@ -44,6 +45,7 @@ from vlp_fast.engine.stop import Stopped, StopRequest
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.inputs import Inputs
+from vlp_fast.tasks.task import Figures
 
 
 def train(run: RunConfig) -> Path:
@@ -75,7 +77,7 @@ class Trainer:
 
     def __init__(self, experiment: Experiment) -> None:
         experiment.task.examples.look()
-        experiment.task.held_out_examples.look(experiment.held_out().count)
+        experiment.task.held_out_examples.look(experiment.held_out().indices)
         self.experiment = experiment
         self.config = experiment.run
         self.learner = experiment.learner
@@ -197,10 +199,9 @@ class Trainer:
         torch.manual_seed(self.config.train.seed * 1_000_003 + step)
         if phase.begins and step == phase.start:
             with self.stop.heard_at_once():
-                experiment = self.experiment
-                line = phase.objective.begin(
-                    self.learner, experiment.first_batches, experiment.precision
-                )
+                experiment, objective = self.experiment, phase.objective
+                batches = partial(experiment.first_batches, objective)
+                line = objective.begin(self.learner, batches, experiment.precision)
             if line:
                 self.display.say(line)
         self._freeze(phase)
@@ -301,8 +302,17 @@ class Trainer:
         self._evaluated_at = self.step
         with self.stop.heard_at_once():
             figures = evaluate(self.experiment, self._report)
-        of = self.experiment.held_out().described()
-        self.journal.write(step=self.step, kind="held_out", of=of, **figures)
+            parts = evaluate_parts(self.experiment)
+        held_out = self.experiment.held_out()
+        self._show("held_out", held_out.described(), figures)
+        for of, found in parts:
+            self._show("held_out_part", of, found)
+        if self.step == self.experiment.total_steps:
+            for line in self.experiment.task.remarks(figures, held_out):
+                self.display.say(f"note: {line}")
+
+    def _show(self, kind: str, of: str, figures: Figures) -> None:
+        self.journal.write(step=self.step, kind=kind, of=of, **figures)
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.display.say(f"held out, step {self.step} ({of}): {text}")
 

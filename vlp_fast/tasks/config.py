@@ -89,7 +89,8 @@ class TaskSetup:
         model: the model's configuration, whose sizes the data decide.
         length: of the run.
         seed: of everything random.
-        held_out_images: how many held-out samples an evaluation looks at, at most.
+        held_out_images: how many held-out samples an evaluation looks at, at most; which, see
+            `HeldOut`.
         init: weights that a new run starts from; none where it goes on.
         vocabulary: vocab.txt of the run that goes on; None for a new run.
     """

@@ -42,7 +42,7 @@ def read_splits(setup: TaskSetup, *, needs_boxes: bool = False) -> tuple[Dataset
 
 
 def _mixed(pairs: Sequence[SplitPair], data: DataConfig) -> tuple[Dataset, Dataset]:
-    """Both mixtures, of the same classes; all data sets are among the first held-out images."""
+    """Both mixtures, of the same classes; held-out batches hold images of all data sets."""
     named = [_named_alike(pair.train, pair.held_out) for pair in pairs]
     train = mix([train for train, _ in named], data.names, weights=data.weights)
     held_out = mix([held_out for _, held_out in named], data.names)

@@ -6,7 +6,7 @@ A task of one's own is a class like these: docs/your_own_task.md has a whole one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -43,8 +43,8 @@ class ExampleLoader(Protocol):
     def load(self, index: int, epoch: int, step: int = 0) -> Any:
         """The example of a sample, or of another if it is broken."""
 
-    def look(self, shown: int | None = None) -> None:
-        """Refuse data of which most are broken."""
+    def look(self, shown: Sequence[int] | None = None) -> None:
+        """Refuse data of which most are broken, of the samples of these numbers or of all."""
 
 
 class Learner(nn.Module):
@@ -200,6 +200,10 @@ class Task(Objective):
             with held_out.runtime.autocast():
                 averages.add_output(self.learner(self, inputs))
         return averages.means()
+
+    def remarks(self, figures: Figures, held_out: HeldOut) -> list[str]:
+        """What a person should know about held-out figures of a trained learner, one line each."""
+        return []
 
     def submit(self, held_out: HeldOut, path: Path, say: Callable[[str], None]) -> None:
         """Write the answers to all held-out samples in the form that their server takes.

@@ -11,22 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from sample_tasks import Build, shown
+from sample_tasks import Build, Cpu, shown
 
 from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.batch_key import BatchKey
-from vlp_fast.tasks.downstream.sample_task import SampleInputs, SampleTask
+from vlp_fast.tasks.downstream.sample_batch import SampleInputs
+from vlp_fast.tasks.downstream.sample_task import SampleTask
 from vlp_fast.tasks.held_out import HeldOut
 
 ALL = pytest.mark.parametrize("name", ["vqa", "nlvr2", "ve"])
-
-
-class Cpu:
-    device = torch.device("cpu")
-
-    def autocast(self) -> Any:
-        return torch.autocast("cpu", enabled=False)
 
 
 def held_out(task: SampleTask) -> HeldOut:
@@ -133,6 +127,32 @@ def test_shuffled_pictures_are_those_of_other_samples(
     assert figures == task.figures(held_out(task))
 
 
+@ALL
+def test_a_model_that_says_one_thing_is_at_chance(
+    build: Build, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The line names the figure, what the most frequent answer scores, and that answer."""
+    task = build(name)
+    (usual,) = [p for p in range(task.num_classes) if task.answer(p) == task.usual]
+
+    def always(place: int) -> Any:
+        row = torch.nn.functional.one_hot(torch.tensor(place), task.num_classes).float()
+        return lambda _, inputs: row.expand(len(inputs.indices), -1)
+
+    monkeypatch.setattr(task, "logits", always(usual))
+    figures = task.figures(held_out(task))
+    figure = "vqa" if name == "vqa" else "accuracy"
+    (line,) = task.remarks(figures, held_out(task))
+    score = f"{figures[figure]:.2f}"
+    assert line.startswith(f"at chance: {figure} {score} is not above {score}, which the most")
+    assert f"({task.usual!r}) scores on the same {task.samples}" in line
+    assert task.remarks({**figures, figure: figures[figure] + 0.01}, held_out(task)) == []
+    assert task.remarks({}, held_out(task)) == []
+    share = sum(task.truth(task.held_out.samples[i]) == task.usual for i in held_out(task).indices)
+    if name != "vqa":
+        assert figures[figure] == pytest.approx(100 * share / 20)
+
+
 def by_number(task: SampleTask) -> Any:
     """Logits of a model that answers sample i by class i mod C."""
 
@@ -144,12 +164,12 @@ def by_number(task: SampleTask) -> Any:
 
 
 def with_a_broken_picture(world: Path, tmp_path: Path, name: str) -> tuple[Path, Any]:
-    """A copy of the world, and what breaks the last picture of a task's sample 2."""
+    """A copy of the world, and what breaks the last picture of a sample that is measured."""
     root = shutil.copytree(world / "nlvr2" if name == "nlvr2" else world, tmp_path / "world")
 
     def spoil(task: SampleTask) -> set[int]:
         """Returns the samples that show it."""
-        image = task.held_out.samples[2].images[-1]
+        image = task.held_out.samples[held_out(task).indices[2]].images[-1]
         path = task.held_out.records[image].path
         path.unlink()
         path.write_bytes(b"no picture")
@@ -169,12 +189,13 @@ def test_each_sample_counts_once_though_its_picture_is_broken(
     monkeypatch.setattr(task, "logits", by_number(task))
     monkeypatch.setattr(task, "add", lambda _, sample, answer: counted.append((sample.key, answer)))
     task.figures(held_out(task))
-    samples = task.held_out.samples[:20]
+    chosen = held_out(task).indices
+    assert lost & set(chosen)
     assert dict(counted) == {
-        sample.key: task.usual if i in lost else task.answer(i % task.num_classes)
-        for i, sample in enumerate(samples)
+        task.held_out.samples[i].key: task.usual if i in lost else task.answer(i % task.num_classes)
+        for i in chosen
     }
-    assert len(counted) == len(samples)
+    assert len(counted) == len(chosen) == 20
     frequent = Counter(task.truth(sample) for sample in task.train.samples)
     assert frequent[task.usual] == max(frequent.values())
 
@@ -196,7 +217,7 @@ def test_samples_of_which_nobody_knows_have_no_figures(build: Build, name: str) 
         float(task.output(torch.zeros(2, task.num_classes), task.targets(blind[:2])).total)
     )
     if name == "nlvr2":
-        show([*whole.samples[:7], *blind[7:]])
+        show([*whole.samples[:7], *blind[7:20]])
         found = task.figures(held_out(task))
         show(whole.samples[:7])
         told = task.figures(held_out(task))

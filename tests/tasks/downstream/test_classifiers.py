@@ -29,32 +29,39 @@ def by_hand(name: str, head: nn.Module, x: Tensor) -> Tensor:
         return apply[0](x)
     if name in ("soho", "ernie_vil"):
         return apply[1](apply[0](x).clamp(min=0))
-    pooled = torch.tanh(apply[0](x))
+    pooled = torch.cat([torch.tanh(apply[0](cls)) for cls in x.split(WIDTH, -1)], -1)
     if name == "lxmert":
         return apply[2](norm(gelu(apply[1](pooled)), 1e-12))
     return apply[2](gelu(norm(apply[1](pooled), 1e-5)))
 
 
+@pytest.mark.parametrize("pictures", [1, 2])
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_equals_its_formula(name: str) -> None:
-    head = build_classifier(name, WIDTH, CLASSES).double().eval()
-    x = torch.randn(5, WIDTH, dtype=torch.float64)
+def test_equals_its_formula(name: str, pictures: int) -> None:
+    head = build_classifier(name, WIDTH, CLASSES, pictures=pictures).double().eval()
+    x = torch.randn(5, pictures * WIDTH, dtype=torch.float64)
     torch.testing.assert_close(head(x), by_hand(name, head, x))
 
 
 @pytest.mark.parametrize(
-    ("name", "inner"),
+    ("name", "pictures", "sizes"),
     [
-        ("linear", []),
-        ("soho", [48]),
-        ("lxmert", [12, 24]),
-        ("vilt", [12, 24]),
-        ("ernie_vil", [2048]),
+        ("linear", 1, [(12, 7)]),
+        ("linear", 2, [(24, 7)]),
+        ("soho", 1, [(12, 48), (48, 7)]),
+        ("soho", 2, [(24, 96), (96, 7)]),
+        ("lxmert", 1, [(12, 12), (12, 24), (24, 7)]),
+        ("lxmert", 2, [(12, 12), (24, 24), (24, 7)]),
+        ("vilt", 1, [(12, 12), (12, 24), (24, 7)]),
+        ("vilt", 2, [(12, 12), (24, 24), (24, 7)]),
+        ("ernie_vil", 1, [(12, 2048), (2048, 7)]),
+        ("ernie_vil", 2, [(24, 2048), (2048, 7)]),
     ],
 )
-def test_inner_sizes(name: str, inner: list[int]) -> None:
-    head = build_classifier(name, WIDTH, CLASSES)
-    assert [module.out_features for module in layers(head)] == [*inner, CLASSES]
+def test_sizes(name: str, pictures: int, sizes: list[tuple[int, int]]) -> None:
+    """Of two pictures, LXMERT's and ViLT's pool each alone, and are as wide behind it as of one."""
+    head = build_classifier(name, WIDTH, CLASSES, pictures=pictures)
+    assert [(layer.in_features, layer.out_features) for layer in layers(head)] == sizes
 
 
 @pytest.mark.parametrize("name", ["soho", "ernie_vil"])

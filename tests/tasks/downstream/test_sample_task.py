@@ -9,6 +9,7 @@ import pytest
 import torch
 from sample_tasks import Build, shown
 
+from vlp_fast.data.examples import ImageLoader
 from vlp_fast.data.order import SampleOrder
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.batch_key import BatchKey
@@ -138,6 +139,39 @@ def test_samples_of_a_picture_may_come_together(build: Build) -> None:
     assert len(once) == len(set(once)) == steps * 8
     assert together.batch(3) == task.order(base).batch(3)
     assert together.batch(3) != together.batch(3 + steps)
+
+
+def test_a_picture_is_decoded_once_for_samples_that_come_together(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And anew in another epoch, where it may have another size."""
+    made = build("vqa", keep_together=True)
+    data = replace(made.setup.data, shorter=(32, 40, 48, 56), longer=200)
+    task = made.settings.build(replace(made.setup, data=data))
+    order = task.order(SampleOrder(len(task.train), 8, seed=3, aspects=task.train.aspects()))
+    decoded: list[int] = []
+    show = ImageLoader.show
+    monkeypatch.setattr(
+        ImageLoader,
+        "show",
+        lambda self, index, *rest: (decoded.append(index), show(self, index, *rest))[1],
+    )
+    for step in range(6):
+        epoch, batch = order.batch(step)
+        decoded.clear()
+        examples = [task.examples.load(index, epoch, step) for index in batch]
+        pictures = [task.train.samples[index].images[0] for index in batch]
+        assert len(decoded) <= len(set(pictures)) < 8
+        assert [example.pictures[0].index for example in examples] == pictures
+        for example in examples:
+            fresh = task.loader(task.train, data.shorter).load(example.index, epoch, step)
+            assert torch.equal(fresh.pictures[0].image, example.pictures[0].image)
+    (first, *_) = order.batch(0)[1]
+    shape = lambda loader, time: loader.load(first, *time).pictures[0].image.shape
+    times = [(epoch, step) for epoch in range(4) for step in range(3)]
+    sizes = [shape(task.examples, time) for time in times]
+    assert sizes == [shape(task.loader(task.train, data.shorter), time) for time in times]
+    assert len(set(sizes)) > 1
 
 
 def test_held_out_samples_are_of_their_own_split_and_size(build: Build) -> None:

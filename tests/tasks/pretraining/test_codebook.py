@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch
 
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import Experiment, build_experiment
+from vlp_fast.engine.trainer import Trainer
 from vlp_fast.errors import InputError
-from vlp_fast.tasks.pretraining.soho import SohoPretraining
+from vlp_fast.tasks.pretraining.soho import SohoInputs, SohoPretraining
 
 Make = Callable[..., RunConfig]
 
@@ -35,7 +37,8 @@ def started(experiment: Experiment, spoilt: int) -> str:
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(task.model, "features", some)
-        said = task.begin(task.learner, experiment.first_batches, experiment.precision)
+        batches = partial(experiment.first_batches, task)
+        said = task.begin(task.learner, batches, experiment.precision)
     assert said is not None
     return said
 
@@ -65,3 +68,21 @@ def test_a_cnn_that_has_diverged_is_named_as_the_reason(
     monkeypatch.setattr(experiment.task, "settings", few)
     with pytest.raises(InputError, match="hold 20 features, too few for 32 codes"):
         started(experiment, 0)
+
+
+def test_what_begins_after_another_objective_gets_batches_of_its_own(
+    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = build_experiment(micro("soho_tiny", tmp_path / "run", steps=3))
+    objectives = [phase.objective for phase in experiment.phases]
+    assert objectives[0] is not experiment.task is objectives[-1]
+    kinds: list[type] = []
+    begin = SohoPretraining.begin
+
+    def watched(self: SohoPretraining, learner: Any, batches: Any, runtime: Any) -> str | None:
+        kinds.append(type(next(batches(1))))
+        return begin(self, learner, batches, runtime)
+
+    monkeypatch.setattr(SohoPretraining, "begin", watched)
+    Trainer(experiment).run()
+    assert kinds == [SohoInputs]

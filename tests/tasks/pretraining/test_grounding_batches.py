@@ -45,7 +45,7 @@ def test_pictures_are_padded_as_in_training(
 def test_pictures_alone_are_those_of_the_caption_pass(micro: Make, tmp_path: Path) -> None:
     experiment = build_experiment(micro("e2e_vlp_tiny", tmp_path, precision="fp32"))
     model = experiment.learner.model.eval()
-    examples = experiment.held_out().examples()
+    examples = experiment.held_out().examples(3)
     key = BatchKey(experiment.task.held_out, 0, None)
     inputs = experiment.task.collate(examples, key).to(experiment.precision.device)
     assert isinstance(inputs, E2EVLPInputs)

@@ -6,5 +6,7 @@ config.py       settings
 entailment.py   SNLI-VE
 picture.py      answers in report.png
 reasoning.py    NLVR2
+sample_batch.py  samples with their pictures as a batch
 sample_task.py  what these have in common
+scoring.py      held-out figures
 """

@@ -3,42 +3,44 @@
 Source: the published code of each: SOHO's head of VQA, LXMERT's and UNITER's, ViLT's and METER's,
 ERNIE-ViL's. E2E-VLP does not say what its is.
 
-Of two pictures a head reads both [CLS] joined as if they were one row. LXMERT and ViLT do so for
-NLVR2 with a pooler over each [CLS] alone and a layer half as wide (2d to 2d), which are not here;
-UNITER has one linear layer.
+Of two pictures (NLVR2) a head reads both [CLS] joined. LXMERT and ViLT have a pooler in front that
+reads each [CLS] alone, and behind it a layer as wide as for one picture: 2d to 2d, where it is d to
+2d. UNITER has one linear layer. Others say nothing of two: theirs read them as one row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 BERT_EPS = 1e-12
 
 
-def build_classifier(name: str, width: int, classes: int) -> nn.Module:
+def build_classifier(name: str, width: int, classes: int, *, pictures: int = 1) -> nn.Module:
     """Build a classifier.
 
     Args:
         name: a key of `CLASSIFIERS`.
-        width: D, of what it reads.
+        width: D, of a [CLS].
         classes: C.
+        pictures: P, of a sample.
 
     Returns:
-        A module from (N, D) to (N, C) logits.
+        A module from (N, P D), the [CLS] of each picture side by side, to (N, C) logits.
     """
-    return CLASSIFIERS[name](width, classes)
+    return CLASSIFIERS[name](width, pictures, classes)
 
 
-def _linear(width: int, classes: int) -> nn.Module:
-    return nn.Linear(width, classes)
+def _linear(width: int, pictures: int, classes: int) -> nn.Module:
+    return nn.Linear(pictures * width, classes)
 
 
-def _soho(width: int, classes: int) -> nn.Module:
+def _soho(width: int, pictures: int, classes: int) -> nn.Module:
     """Four times as wide inside (3,072 of 768), Kaiming-normal."""
+    joined = pictures * width
     head = nn.Sequential(
-        nn.Linear(width, 4 * width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4 * width, classes)
+        nn.Linear(joined, 4 * joined), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4 * joined, classes)
     )
     for module in head:
         if isinstance(module, nn.Linear):
@@ -47,38 +49,44 @@ def _soho(width: int, classes: int) -> nn.Module:
     return head
 
 
-def _lxmert(width: int, classes: int) -> nn.Module:
+def _lxmert(width: int, pictures: int, classes: int) -> nn.Module:
     return nn.Sequential(
-        *_pooler(width),
-        nn.Linear(width, 2 * width),
+        Pooler(width, width),
+        nn.Tanh(),
+        nn.Linear(pictures * width, 2 * width),
         nn.GELU(),
         nn.LayerNorm(2 * width, eps=BERT_EPS),
         nn.Linear(2 * width, classes),
     )
 
 
-def _vilt(width: int, classes: int) -> nn.Module:
+def _vilt(width: int, pictures: int, classes: int) -> nn.Module:
     return nn.Sequential(
-        *_pooler(width),
-        nn.Linear(width, 2 * width),
+        Pooler(width, width),
+        nn.Tanh(),
+        nn.Linear(pictures * width, 2 * width),
         nn.LayerNorm(2 * width),
         nn.GELU(),
         nn.Linear(2 * width, classes),
     )
 
 
-def _ernie_vil(width: int, classes: int) -> nn.Module:
+def _ernie_vil(width: int, pictures: int, classes: int) -> nn.Module:
     return nn.Sequential(
-        nn.Linear(width, 2048), nn.ReLU(), nn.Dropout(0.5), nn.Linear(2048, classes)
+        nn.Linear(pictures * width, 2048), nn.ReLU(), nn.Dropout(0.5), nn.Linear(2048, classes)
     )
 
 
-def _pooler(width: int) -> tuple[nn.Module, nn.Module]:
-    """BERT's, in front of the head."""
-    return nn.Linear(width, width), nn.Tanh()
+class Pooler(nn.Linear):
+    """BERT's in front of a head, but for tanh: one layer that reads each [CLS] of a row alone."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, P D) to (N, P D)."""
+        each = input.unflatten(1, (-1, self.in_features))
+        return super().forward(each).flatten(1)
 
 
-CLASSIFIERS: dict[str, Callable[[int, int], nn.Module]] = {
+CLASSIFIERS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "linear": _linear,
     "soho": _soho,
     "lxmert": _lxmert,

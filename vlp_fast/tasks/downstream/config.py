@@ -33,7 +33,8 @@ class SampleTaskConfig(TaskConfig):
     shuffled: bool = False
     """Held-out figures with the pictures of other samples, too: what the text alone tells."""
     keep_together: bool = False
-    """Samples about one picture come in the same batch, so that the CNN runs once for them."""
+    """Samples about one picture come in the same batch, and it is decoded and seen by the CNN once
+    for them: faster steps, of fewer pictures."""
 
     @abstractmethod
     def keys_to_answer(self, data: DataConfig) -> list[Any]:

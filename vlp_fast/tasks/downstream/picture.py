@@ -26,31 +26,30 @@ LINE = 44
 def draw_answers(task: SampleTask, figure: Any, held_out: HeldOut) -> None:
     """Held-out samples, evenly spread: pictures, text, the model's answer and the truth."""
     count = min(COLUMNS * ROWS, held_out.count)
-    chosen = torch.linspace(0, held_out.count - 1, count).round().int().tolist()
-    examples = [task.held_out_examples.load(index, 0) for index in chosen]
+    places = torch.linspace(0, held_out.count - 1, count).round().int().tolist()
+    examples = [task.held_out_examples.load(held_out.indices[place], 0) for place in places]
     inputs = task.collate(examples, BatchKey(task.held_out, 0, None)).to(held_out.runtime.device)
     with held_out.runtime.autocast():
-        places = task.logits(task.learner, inputs).argmax(-1).tolist()
+        answers = map(task.answer, task.logits(task.learner, inputs).argmax(-1).tolist())
     axes = figure.subplots(ROWS, COLUMNS, squeeze=False).flatten()
-    for axis, example, place in zip(axes, examples, places, strict=False):
-        axis.imshow(_side_by_side([shown(p.pixels) for p in example.pictures]).numpy())
-        answer, truth = task.answer(place), task.truth(example.sample)
+    for axis, example, answer in zip(axes, examples, answers, strict=False):
+        axis.imshow(side_by_side([shown(p.pixels) for p in example.pictures]).numpy())
+        truth = task.truth(example.sample)
         told = f"{answer}" if truth in (None, answer) else f"{answer}, not {truth}"
         axis.set_title(f"{_wrapped(task.text(example.sample))}\n-> {printable(told)}", fontsize=9)
     for axis in axes:
         axis.axis("off")
 
 
-def _side_by_side(pictures: list[Tensor]) -> Tensor:
+def side_by_side(pictures: list[Tensor]) -> Tensor:
     """One (H, W, 3) picture of several, white where one is lower than another."""
     height = max(picture.shape[0] for picture in pictures)
-    parts = [
-        functional.pad(
-            p, (0, 0, 0, GAP * (p is not pictures[-1]), 0, height - p.shape[0]), value=1.0
-        )
-        for p in pictures
-    ]
-    return torch.cat(parts, dim=1)
+    gap = pictures[0].new_ones(height, GAP, 3)
+    parts = [gap]
+    for picture in pictures:
+        low = (0, 0, 0, 0, 0, height - picture.shape[0])
+        parts += [functional.pad(picture, low, value=1.0), gap]
+    return torch.cat(parts[1:-1], dim=1)
 
 
 def _wrapped(text: str) -> str:

@@ -4,51 +4,35 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from vlp_fast.data.examples import Example
 from vlp_fast.data.given_paths import only_root
 from vlp_fast.data.leak import without_training_pictures
 from vlp_fast.data.order import Order, SampleOrder
-from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sample_loader import SampleExample, SampleLoader
+from vlp_fast.data.sample_loader import SampleLoader
 from vlp_fast.data.submissions.complete import refuse_partial
 from vlp_fast.errors import InputError
 from vlp_fast.metrics.score import Score
-from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.downstream.classifiers import build_classifier
 from vlp_fast.tasks.downstream.config import SampleTaskConfig
 from vlp_fast.tasks.downstream.picture import draw_answers
+from vlp_fast.tasks.downstream.sample_batch import SampleInputs, collate_samples
+from vlp_fast.tasks.downstream.scoring import (
+    answered,
+    majority_figures,
+    sample_figures,
+    shuffled_figures,
+)
 from vlp_fast.tasks.held_out import HeldOut
-from vlp_fast.tasks.sequences import Sequences, lay_out
 from vlp_fast.tasks.step import StepOutput
 from vlp_fast.tasks.task import Figures, Learner, Task
-
-DRAWS = 64
-"""Of another sample, to find one of other pictures."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleInputs(Sequences):
-    """N samples: a sequence for each of a sample's pictures, sample after sample.
-
-    Attributes:
-        targets: what a task's loss compares with, by name.
-        indices: of the samples in their data set.
-        asked: of those that were asked for; others where these are broken.
-    """
-
-    targets: dict[str, Tensor]
-    indices: tuple[int, ...]
-    asked: tuple[int, ...]
 
 
 class SampleTask(Task):
@@ -117,7 +101,7 @@ class SampleTask(Task):
     def heads(self, width: int) -> nn.Module:
         """The classifier."""
         return build_classifier(
-            self.settings.head, self.pictures_a_sample * width, self.num_classes
+            self.settings.head, width, self.num_classes, pictures=self.pictures_a_sample
         )
 
     def text(self, sample: Any) -> str:
@@ -128,33 +112,13 @@ class SampleTask(Task):
         """Samples in random order, or pictures with all that is asked of them."""
         if not self.settings.keep_together:
             return order
-        return SampleOrder(
-            order.num_samples,
-            order.batch_size,
-            order.seed,
-            aspects=self.train.aspects(),
-            groups=[sample.images[0] for sample in self.train.samples],
-        )
+        return order.grouped([sample.images[0] for sample in self.train.samples])
 
     def collate(self, examples: list[Any], key: BatchKey) -> SampleInputs:
         """Pad each picture once, and lay the text beside each picture of its sample."""
-        shown: dict[int, Example] = {}
-        for example in examples:
-            shown |= {picture.index: picture for picture in example.pictures}
-        places = {index: place for place, index in enumerate(shown)}
-        texts, image_of = [], []
-        for example in examples:
-            ids = self.tokenizer.encode(self.text(example.sample), self.setup.data.max_text_length)
-            texts += [ids] * len(example.pictures)
-            image_of += [places[picture.index] for picture in example.pictures]
-        return SampleInputs(
-            **lay_out(list(shown.values()), texts, image_of, self.learner.model),
-            image_ids=tuple(example.sample.key for example in examples),
-            problems=tuple(example.problem for example in examples if example.problem),
-            targets=self.targets([example.sample for example in examples]),
-            indices=tuple(example.index for example in examples),
-            asked=tuple(example.asked for example in examples),
-        )
+        samples, length = [e.sample for e in examples], self.setup.data.max_text_length
+        texts = [self.tokenizer.encode(self.text(sample), length) for sample in samples]
+        return collate_samples(examples, texts, self.targets(samples), self.learner.model)
 
     def logits(self, learner: Learner, inputs: SampleInputs) -> Tensor:
         """(N, C) in float32."""
@@ -168,66 +132,29 @@ class SampleTask(Task):
         """The loss of the classifier."""
         return self.output(self.logits(learner, inputs), inputs.targets)
 
-    def answered(self, held_out: HeldOut) -> Iterator[tuple[StepOutput, dict[int, Any]]]:
-        """Losses of each held-out batch, and the model's answer to each sample by its number.
-
-        A sample whose picture is broken has the answer None: what is shown in its place says
-        nothing about it, and is a sample of its own.
-        """
-        for inputs in held_out.batches():
-            with held_out.runtime.autocast():
-                logits = self.logits(self.learner, inputs)
-                output = self.output(logits, inputs.targets)
-            answers = map(self.answer, logits.argmax(-1).tolist())
-            of = zip(inputs.asked, inputs.indices, answers, strict=True)
-            yield output, {asked: answer if asked == shown else None for asked, shown, answer in of}
-
     def figures(self, held_out: HeldOut) -> Figures:
-        """Losses where answers are known, and the task's own score: each sample counts once.
+        """Losses and the task's own score; without the right pictures, too, if asked for."""
+        figures = sample_figures(self, held_out)
+        if figures and self.settings.shuffled:
+            figures |= shuffled_figures(self, held_out)
+        return figures
 
-        One whose picture is broken is answered as it would be handed in. There are none of a split
-        whose answers are not public.
-        """
-        if not self.has_truth:
-            return {}
-        averages, score, samples = Averages(), self.score(), self.held_out.samples
-        for output, answers in self.answered(held_out):
-            if any(self.truth(samples[index]) is not None for index in answers):
-                averages.add_output(output)
-            for index, answer in answers.items():
-                self.add(score, samples[index], self.usual if answer is None else answer)
-        shuffled = self._shuffled(held_out) if self.settings.shuffled else {}
-        return averages.means() | _named(score) | shuffled
-
-    def _shuffled(self, held_out: HeldOut) -> Figures:
-        """The score where every sample has the pictures of another one."""
-        score, key = self.score(), BatchKey(self.held_out, 0, None)
-        for examples in held_out.similar_examples():
-            swapped = [self._with_other_pictures(example) for example in examples]
-            inputs = self.collate(swapped, key).to(held_out.runtime.device)
-            with held_out.runtime.autocast():
-                places = self.logits(self.learner, inputs).argmax(-1).tolist()
-            for example, place in zip(swapped, places, strict=True):
-                self.add(score, example.sample, self.answer(place))
-        return {f"{name}_shuffled": value for name, value in _named(score).items()}
-
-    def _with_other_pictures(self, example: SampleExample) -> SampleExample:
-        """The sample that was asked for, with those of one that shows none of its, if any does."""
-        samples = self.held_out.samples
-        asked = samples[example.asked]
-        draw = generator(self.setup.seed, 0, example.asked, "other pictures")
-        pictures = example.pictures
-        for index in draw.integers(len(samples), size=DRAWS).tolist():
-            if set(asked.images).isdisjoint(samples[index].images):
-                pictures = self.held_out_examples.load(index, 0).pictures
-                break
-        return replace(example, index=example.asked, sample=asked, pictures=pictures)
+    def remarks(self, figures: Figures, held_out: HeldOut) -> list[str]:
+        """That nothing was learnt which tells samples apart, where that is so."""
+        majority = majority_figures(self, held_out) if figures else {}
+        name = next(iter(majority), None)
+        if name is None or figures[name] > majority[name]:
+            return []
+        return [
+            f"at chance: {name} {figures[name]:.2f} is not above {majority[name]:.2f}, which the "
+            f"most frequent answer in training ({self.usual!r}) scores on the same {self.samples}"
+        ]
 
     def submit(self, held_out: HeldOut, path: Path, say: Callable[[str], None]) -> None:
         """Write the answers to every sample of the split, as its server takes them."""
         refuse_partial(self.held_out, self.settings.keys_to_answer(self.setup.data), self.root)
         samples = self.held_out.samples
-        answers = {i: a for _, found in self.answered(held_out) for i, a in found.items()}
+        answers = {i: a for _, found in answered(self, held_out) for i, a in found.items()}
         broken = [samples[index].key for index, answer in answers.items() if answer is None]
         if broken:
             say(
@@ -266,12 +193,3 @@ class SampleTask(Task):
         """What decodes the pictures of samples."""
         images = self.image_loader(dataset, shorter)
         return SampleLoader(dataset, images, seed=self.setup.seed)
-
-
-def _named(score: Score) -> Figures:
-    """Figures by names without spaces: "vqa, answers yes/no" is vqa_yes_no."""
-    figures = {}
-    for name, value in score.figures().items():
-        words = "".join(c if c.isalnum() else " " for c in name).split()
-        figures["_".join(word for word in words if word != "answers")] = value
-    return figures

@@ -62,7 +62,7 @@ class CurriculumOrder:
             return length + epoch, indices
         draw = generator(self.order.seed, 0, step, "curriculum")
         window = self.order.draw_from(self.curriculum.pool(step), WINDOW * size, draw)
-        return step, self.order.group(window, draw)[:size].tolist()
+        return step, self.order.by_aspect(window, draw)[:size].tolist()
 
 
 def easiest_first(dataset: Dataset) -> Dataset:

@@ -1,0 +1,100 @@
+"""Held-out figures of a task over samples: each sample counts once, whatever its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from vlp_fast.data.randomness import generator
+from vlp_fast.data.sample_loader import SampleExample
+from vlp_fast.metrics.score import Score
+from vlp_fast.tasks.averages import Averages
+from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.step import StepOutput
+from vlp_fast.tasks.task import Figures
+
+if TYPE_CHECKING:
+    from vlp_fast.tasks.downstream.sample_task import SampleTask
+
+DRAWS = 64
+"""Of another sample, to find one of other pictures."""
+
+
+def answered(task: SampleTask, held_out: HeldOut) -> Iterator[tuple[StepOutput, dict[int, Any]]]:
+    """Losses of each held-out batch, and the model's answer to each sample by its number.
+
+    A sample whose picture is broken has the answer None: what is shown in its place says nothing
+    about it, and is a sample of its own.
+    """
+    for inputs in held_out.batches():
+        with held_out.runtime.autocast():
+            logits = task.logits(task.learner, inputs)
+            output = task.output(logits, inputs.targets)
+        answers = map(task.answer, logits.argmax(-1).tolist())
+        of = zip(inputs.asked, inputs.indices, answers, strict=True)
+        yield output, {asked: answer if asked == shown else None for asked, shown, answer in of}
+
+
+def sample_figures(task: SampleTask, held_out: HeldOut) -> Figures:
+    """Losses where answers are known, and the task's own score.
+
+    A sample whose picture is broken is answered as it would be handed in. There are no figures of
+    a split whose answers are not public.
+    """
+    if not task.has_truth:
+        return {}
+    averages, score, samples = Averages(), task.score(), task.held_out.samples
+    for output, answers in answered(task, held_out):
+        if any(task.truth(samples[index]) is not None for index in answers):
+            averages.add_output(output)
+        for index, answer in answers.items():
+            task.add(score, samples[index], task.usual if answer is None else answer)
+    return averages.means() | _named(score)
+
+
+def shuffled_figures(task: SampleTask, held_out: HeldOut) -> Figures:
+    """The score where every sample has the pictures of another one."""
+    score, key = task.score(), BatchKey(task.held_out, 0, None)
+    for examples in held_out.similar_examples():
+        swapped = [_with_other_pictures(task, example) for example in examples]
+        inputs = task.collate(swapped, key).to(held_out.runtime.device)
+        with held_out.runtime.autocast():
+            places = task.logits(task.learner, inputs).argmax(-1).tolist()
+        for example, place in zip(swapped, places, strict=True):
+            task.add(score, example.sample, task.answer(place))
+    return {f"{name}_shuffled": value for name, value in _named(score).items()}
+
+
+def majority_figures(task: SampleTask, held_out: HeldOut) -> Figures:
+    """The score of the most frequent answer in training, given to every sample.
+
+    The first of these figures is the one that a task is judged by.
+    """
+    score = task.score()
+    for index in held_out.indices:
+        task.add(score, task.held_out.samples[index], task.usual)
+    return _named(score)
+
+
+def _with_other_pictures(task: SampleTask, example: SampleExample) -> SampleExample:
+    """The sample that was asked for, with those of one that shows none of its, if any does."""
+    samples = task.held_out.samples
+    asked = samples[example.asked]
+    draw = generator(task.setup.seed, 0, example.asked, "other pictures")
+    pictures = example.pictures
+    for index in draw.integers(len(samples), size=DRAWS).tolist():
+        if set(asked.images).isdisjoint(samples[index].images):
+            pictures = task.held_out_examples.load(index, 0).pictures
+            break
+    return replace(example, index=example.asked, sample=asked, pictures=pictures)
+
+
+def _named(score: Score) -> Figures:
+    """Figures by names without spaces: "vqa, answers yes/no" is vqa_yes_no."""
+    figures = {}
+    for name, value in score.figures().items():
+        words = "".join(c if c.isalnum() else " " for c in name).split()
+        figures["_".join(word for word in words if word != "answers")] = value
+    return figures
