@@ -20,6 +20,7 @@ loader.py         steps from worker processes, stateless
 mixture.py        several data sets as one
 order.py          which samples a step shows
 parts.py          values of one type inside of records
+picture_file.py   a picture's file, in a folder or in a shard
 printable.py      text that no terminal obeys
 randomness.py     draws keyed by seed, epoch, sample and purpose
 records.py        Record and Dataset
@@ -28,6 +29,7 @@ samples.py        questions, statements, hypotheses about pictures
 sources/          annotation layouts as published
 split_pair.py     what of each folder is trained and measured on
 steps.py          the steps of a range, whoever decodes
+store/            pictures in shards, annotations in arrays
 submissions/      files of answers for servers and official scripts
 subsample.py      some of a split in place of all
 tokenizer.py      WordPiece, given or trained

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from pathlib import Path
 
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset, Record
 from vlp_fast.errors import InputError
@@ -82,8 +82,8 @@ class _Pictures:
     """The pictures of records, by what a copy of one has in common with it."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self._alike: dict[int | str, list[Path]] = {}
-        self._sizes: dict[Path, int] = {}
+        self._alike: dict[int | str, list[PictureFile]] = {}
+        self._sizes: dict[PictureFile, int] = {}
         for record in records:
             for key in _keys(record):
                 self._alike.setdefault(key, []).append(record.path)
@@ -93,7 +93,7 @@ class _Pictures:
         alike = [path for key in _keys(record) for path in self._alike.get(key, ())]
         return any(path == record.path or self._is_copy(record.path, path) for path in alike)
 
-    def _is_copy(self, first: Path, second: Path) -> bool:
+    def _is_copy(self, first: PictureFile, second: PictureFile) -> bool:
         """Unreadable files are no copies; they are told when they are to be shown."""
         try:
             size = self._size(first)
@@ -101,7 +101,7 @@ class _Pictures:
         except OSError:
             return False
 
-    def _size(self, path: Path) -> int:
+    def _size(self, path: PictureFile) -> int:
         if path not in self._sizes:
             self._sizes[path] = path.stat().st_size
         return self._sizes[path]
@@ -113,7 +113,7 @@ def _keys(record: Record) -> tuple[int | str, str]:
     return record.image_id, name.rpartition("_")[2] if name.startswith("COCO_") else name
 
 
-def _same_bytes(first: Path, second: Path) -> bool:
+def _same_bytes(first: PictureFile, second: PictureFile) -> bool:
     with first.open("rb") as one, second.open("rb") as other:
         while block := one.read(BLOCK):
             if block != other.read(BLOCK):

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.samples import Sample
 
 
@@ -22,7 +22,7 @@ class Record:
 
     Attributes:
         image_id: the id that the annotation files give.
-        path: the image file.
+        path: the image file: a path, or part of a shard.
         width: pixels, in the frame that `boxes` refer to; 1 where it is unknown.
         height: pixels, likewise.
         captions: whitespace collapsed; at least one where captions are what is learnt from.
@@ -34,7 +34,7 @@ class Record:
     """
 
     image_id: int
-    path: Path
+    path: PictureFile
     width: int
     height: int
     captions: tuple[str, ...]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.records import Dataset, Record
 from vlp_fast.data.sources.boxes import BoxTable
 from vlp_fast.data.sources.folders import FOLDERS, annotation_files, is_file, year
@@ -88,7 +89,7 @@ def clean_caption(caption: str, report: DataReport, which: object) -> str | None
 
 def make_record(
     image_id: int,
-    path: Path,
+    path: PictureFile,
     size: tuple[int, int],
     captions: Iterable[str],
     boxes: BoxTable,

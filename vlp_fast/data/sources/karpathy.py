@@ -16,7 +16,7 @@ from vlp_fast.data.sources.image_files import ImageFiles
 from vlp_fast.data.sources.instances import read_instances
 from vlp_fast.data.sources.json_files import Entry, JsonFile, identity, read_json, table, text
 from vlp_fast.data.sources.karpathy_file import karpathy_file
-from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, coco_names, size_of_file
+from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, coco_names
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -88,7 +88,7 @@ def load_karpathy(
         folders |= dict.fromkeys(here)
         found = files.find(here, coco_names(text(image, "filename", file)))
         if found is not None:
-            size = instances.sizes.get(image_id) or size_of_file(found)
+            size = instances.sizes.get(image_id) or files.size_of(found)
             coco_id = image_id if "cocoid" in image else None
             records.append(
                 make_record(image_id, found, size, captions, instances.boxes, coco_id=coco_id)
