@@ -23,7 +23,9 @@ parts.py          values of one type inside of records
 picture_file.py   a picture's file, in a folder or in a shard
 printable.py      text that no terminal obeys
 randomness.py     draws keyed by seed, epoch, sample and purpose
-records.py        Record and Dataset
+record.py          one image and its annotations
+record_table.py    records as columns
+records.py         Dataset
 sample_loader.py  from a sample to its pictures
 samples.py        questions, statements, hypotheses about pictures
 sources/          annotation layouts as published

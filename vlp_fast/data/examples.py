@@ -25,7 +25,8 @@ from vlp_fast.data.images import Picture, read_image
 from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
-from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.record import Record
+from vlp_fast.data.records import Dataset
 from vlp_fast.data.transforms import resized
 from vlp_fast.data.upright import Raster, upright_boxes
 from vlp_fast.errors import InputError

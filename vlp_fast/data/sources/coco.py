@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from vlp_fast.data.picture_file import PictureFile
-from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.record import Record
+from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.boxes import BoxTable
 from vlp_fast.data.sources.folders import FOLDERS, annotation_files, is_file, year
 from vlp_fast.data.sources.image_files import ImageFiles

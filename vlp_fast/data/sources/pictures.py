@@ -14,7 +14,8 @@ import numpy as np
 
 from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
-from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.record import Record
+from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Sample
 from vlp_fast.data.sources.image_files import ImageFiles
 from vlp_fast.data.sources.report import DataReport
