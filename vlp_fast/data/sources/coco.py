@@ -15,7 +15,7 @@ from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.boxes import BoxTable
 from vlp_fast.data.sources.folders import FOLDERS, annotation_files, is_file, year
 from vlp_fast.data.sources.image_files import ImageFiles
-from vlp_fast.data.sources.instances import image_size, read_instances
+from vlp_fast.data.sources.instances import InstanceFiles, image_size
 from vlp_fast.data.sources.json_files import (
     Entry,
     JsonFile,
@@ -48,7 +48,7 @@ def load_coco(root: Path, split: str, *, missing_images: str) -> Dataset:
     file = read_json(path)
     images = _images(file, report)
     captions = _captions(file, images, report)
-    instances = read_instances(_instance_file(root, path, part), report, wanted=images)
+    instances = InstanceFiles(_instance_file(root, path, part)).read(report, wanted=images)
     files = ImageFiles(root)
     folders = (part, f"images/{part}", split, f"images/{split}", "images", "")
     records = []

@@ -12,7 +12,9 @@ from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.data.sources.folders import names_in
 from vlp_fast.data.sources.report import DataReport
+from vlp_fast.data.store.consulted import saw_file
 from vlp_fast.data.store.packed import PackedPictures
+from vlp_fast.data.store.shard_index import INDEX
 from vlp_fast.errors import InputError
 
 NAMED = 5
@@ -29,6 +31,7 @@ class ImageFiles:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._packed = PackedPictures(root)
+        saw_file(root / INDEX)
         self._packed_sizes: dict[PictureFile, tuple[int, int]] = {}
         self._names: dict[str, frozenset[str]] = {}
         self._loose: dict[str, frozenset[str]] = {}
@@ -97,6 +100,7 @@ class ImageFiles:
 
         (1, 1) where it cannot be read: a broken file is reported when it is loaded.
         """
+        saw_file(found)
         if found in self._packed_sizes:
             return self._packed_sizes[found]
         try:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.printable import printable
+from vlp_fast.data.sources.zipped import LARGEST_ZIP
 from vlp_fast.data.store.shard_index import INDEX
 from vlp_fast.errors import InputError
 
@@ -23,8 +24,6 @@ LEFT = frozenset([".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".part"])
 """Ends of the names of archives, which are neither packed nor copied."""
 Found = tuple[str, os.stat_result]
 """A file's name and state."""
-LARGEST_ZIP = 2**30
-"""Bytes; larger zip files hold pictures, and no annotations."""
 
 
 @dataclass(frozen=True, kw_only=True)
