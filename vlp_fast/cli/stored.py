@@ -51,3 +51,39 @@ def pack(config: Pack) -> None:
         f"{done.pictures:,} pictures ({shown_bytes(done.size)}) {state} {done.shards:,} shards in "
         f"{printable(config.out)}; train with --data.root {printable(config.out)}"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch:
+    """Download a data set, check it and unpack its pictures; annotations are read as they come.
+
+    The same command goes on where an earlier one ended.
+    """
+
+    name: str
+    """Which: coco, karpathy, visual_genome, vqa."""
+    out: Path
+    """The folder to put it into."""
+    place: str = ""
+    """An address below which all files are, such as a mirror's, in place of the known ones."""
+    sources: Path | None = None
+    """A file of addresses in place of the package's sources.toml, in the same form."""
+
+
+def fetch(config: Fetch) -> None:
+    """Fetch, and say what is there now."""
+    from vlp_fast.data.fetch.catalogue import SOURCES, read_catalogue
+    from vlp_fast.data.fetch.fetched import fetch as fetched
+    from vlp_fast.data.printable import printable
+    from vlp_fast.engine.folder_lock import FolderLock
+
+    catalogue = read_catalogue(config.sources or SOURCES)
+    with FolderLock(config.out, work="packs or fetches into", option="OUT"):
+        count = fetched(
+            catalogue,
+            config.name,
+            config.out,
+            place=config.place,
+            say=lambda line: print(printable(line), flush=True),
+        )
+    print(f"{count} files of {config.name} brought to {printable(config.out)}")

@@ -10,6 +10,7 @@ dali_pipeline.py  files of a batch in, padded pixels out
 decoder.py        which of the two decodes
 encoded.py        images that are decoded with their batch
 examples.py       from a record to an example; broken images replaced
+fetch/            data sets downloaded, checked, unpacked
 fingerprint.py    whether data are those of another time
 first_look.py     whether most images of a data set are broken
 given_paths.py    paths looked at before anything is imported
