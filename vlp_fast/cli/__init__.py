@@ -6,13 +6,14 @@ is not there.
 
     bench.py     vlp-fast bench
     convert.py   vlp-fast convert
-    data.py      vlp-fast data make-world, make-answers
+    data.py      vlp-fast data make-world, make-answers, pack, fetch
     doctor.py    vlp-fast doctor
     evaluate.py  vlp-fast evaluate
     options.py   words to a configuration
     output.py    output that is closed, full or of few characters
     recipes.py   vlp-fast recipes
     recorded.py  what commands on a run folder have in common
+    stored.py    vlp-fast data pack, fetch
     submit.py    vlp-fast submit
     train.py     vlp-fast train
 """

@@ -12,7 +12,9 @@ import tyro
 from vlp_fast.checks import AT_LEAST_ONE, check
 
 USAGE = """usage: vlp-fast data make-world OUT [--images N] [--seed S] [--bounds small]
-       vlp-fast data make-answers ROOT OUT [--split SPLIT] [--fewest N]"""
+       vlp-fast data make-answers ROOT OUT [--split SPLIT] [--fewest N]
+       vlp-fast data pack SRC OUT [--shard-mib N] [--workers N]
+       vlp-fast data fetch NAME OUT [--place URL]"""
 
 
 def run(words: list[str]) -> int:
@@ -86,6 +88,18 @@ def _make_answers(words: list[str]) -> None:
     )
 
 
+def _pack(words: list[str]) -> None:
+    from vlp_fast.cli.stored import Pack, pack
+
+    pack(_parsed(Pack, words, "pack"))
+
+
+def _fetch(words: list[str]) -> None:
+    from vlp_fast.cli.stored import Fetch, fetch
+
+    fetch(_parsed(Fetch, words, "fetch"))
+
+
 def _parsed(config: type[Any], words: list[str], command: str) -> Any:
     from vlp_fast.cli.options import parse
 
@@ -96,5 +110,7 @@ def _parsed(config: type[Any], words: list[str], command: str) -> Any:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "make-world": _make_world,
     "make-answers": _make_answers,
+    "pack": _pack,
+    "fetch": _fetch,
 }
 """By its first word, what each makes."""

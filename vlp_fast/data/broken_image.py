@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 
@@ -16,7 +16,7 @@ class BrokenImage(InputError):
 
 
 @contextmanager
-def memory_for(path: Path) -> Iterator[None]:
+def memory_for(path: PictureFile) -> Iterator[None]:
     """Say of which image it was that memory ran out while it was decoded, turned or resized.
 
     Raises:

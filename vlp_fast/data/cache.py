@@ -20,7 +20,8 @@ from torch import Tensor
 
 from vlp_fast.data.header import MAX_PIXELS
 from vlp_fast.data.printable import printable
-from vlp_fast.data.records import Record
+from vlp_fast.data.record import Record
+from vlp_fast.data.record_table import RecordTable
 from vlp_fast.errors import InputError
 
 SHARE = 4
@@ -46,7 +47,8 @@ class ImageCache:
     """
 
     def __init__(self, records: Sequence[Record], *, max_pixels: int = MAX_PIXELS) -> None:
-        self._sizes = [_room(record, max_pixels) for record in records]
+        sizes = RecordTable.of(records).sizes.tolist()
+        self._sizes = [_room(height, width, max_pixels) for width, height in sizes]
         _check_memory(records, self._sizes)
         self._allocate()
 
@@ -86,10 +88,9 @@ def _mapping(length: int) -> mmap.mmap:
         ) from None
 
 
-def _room(record: Record, max_pixels: int) -> tuple[int, int]:
+def _room(height: int, width: int, max_pixels: int) -> tuple[int, int]:
     """The (height, width) that is kept free for a record."""
-    is_shown = record.height * record.width <= max_pixels
-    return (record.height, record.width) if is_shown else (0, 0)
+    return (height, width) if height * width <= max_pixels else (0, 0)
 
 
 def _check_memory(records: Sequence[Record], sizes: Sequence[tuple[int, int]]) -> None:

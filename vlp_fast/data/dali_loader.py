@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -26,6 +25,7 @@ from vlp_fast.data.dali_pipeline import DaliPipeline, OutOfOrder
 from vlp_fast.data.encoded import EncodedBatch
 from vlp_fast.data.order import Order, rank_share
 from vlp_fast.data.parts import changed, parts_of
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.errors import InputError
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class DaliLoader(Generic[T]):
         order: Order,
         load: Callable[[int, int, int], Any],
         collate: Callable[[list[Any], int, int], T],
-        doubt: Callable[[Path], None],
+        doubt: Callable[[PictureFile], None],
         threads: int,
         device: torch.device,
         start_step: int,

@@ -7,7 +7,6 @@ of PPM, which every decoder reads to the same numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -16,6 +15,7 @@ from torch import Tensor
 from vlp_fast.data.broken_image import memory_for
 from vlp_fast.data.header import MAX_PIXELS, opened, read_header
 from vlp_fast.data.images import read_image
+from vlp_fast.data.picture_file import PictureFile, content
 from vlp_fast.data.upright import Raster
 
 DECODED_ALIKE = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "PPM", "WEBP")
@@ -32,7 +32,7 @@ class EncodedImage:
         size: (height, width) to show it at.
     """
 
-    path: Path
+    path: PictureFile
     content: np.ndarray
     size: tuple[int, int]
 
@@ -59,7 +59,7 @@ class EncodedPicture(Raster):
         content: its bytes, (N,) uint8.
     """
 
-    path: Path
+    path: PictureFile
     content: np.ndarray
 
     def shown(self, size: tuple[int, int]) -> EncodedImage:
@@ -75,9 +75,9 @@ class EncodedReader:
         doubted: files that the decoder of a batch refused; `read_image` has the last word on them.
     """
 
-    doubted: set[Path] = field(default_factory=set)
+    doubted: set[PictureFile] = field(default_factory=set)
 
-    def __call__(self, path: Path, *, max_pixels: int = MAX_PIXELS) -> EncodedPicture:
+    def __call__(self, path: PictureFile, *, max_pixels: int = MAX_PIXELS) -> EncodedPicture:
         """Read a file.
 
         Raises:
@@ -89,10 +89,9 @@ class EncodedReader:
         with memory_for(path), opened(path, max_pixels) as (image, file):
             raster = read_header(image, max_pixels)
             if _is_decoded_alike(image):
-                file.seek(0)
                 return EncodedPicture(
                     path=path,
-                    content=np.fromfile(file, dtype=np.uint8),
+                    content=content(file),
                     stored_size=raster.stored_size,
                     orientation=raster.orientation,
                 )
@@ -104,7 +103,7 @@ def _is_decoded_alike(image: Image.Image) -> bool:
     return image.format in DECODED_ALIKE and is_opaque and not image.mode.startswith(("I", "F"))
 
 
-def _raw(path: Path, max_pixels: int) -> EncodedPicture:
+def _raw(path: PictureFile, max_pixels: int) -> EncodedPicture:
     picture = read_image(path, max_pixels=max_pixels)
     return EncodedPicture(
         path=path,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -23,9 +22,11 @@ from vlp_fast.data.encoded import EncodedImage, EncodedPicture
 from vlp_fast.data.first_look import refuse_broken
 from vlp_fast.data.header import MAX_PIXELS
 from vlp_fast.data.images import Picture, read_image
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
-from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.record import Record
+from vlp_fast.data.records import Dataset
 from vlp_fast.data.transforms import resized
 from vlp_fast.data.upright import Raster, upright_boxes
 from vlp_fast.errors import InputError
@@ -82,7 +83,7 @@ class Example:
 class Reader(Protocol):
     """What opens the files of images."""
 
-    def __call__(self, path: Path, *, max_pixels: int = ...) -> Picture | EncodedPicture:
+    def __call__(self, path: PictureFile, *, max_pixels: int = ...) -> Picture | EncodedPicture:
         """Read a file; raises `BrokenImage`."""
 
 
@@ -231,7 +232,7 @@ class ImageLoader:
             return record.boxes[:0]
 
 
-def _check_size(size: tuple[int, int], max_pixels: int, path: Path) -> None:
+def _check_size(size: tuple[int, int], max_pixels: int, path: PictureFile) -> None:
     """Without a cap of the longer side, a strip of pixels could be enlarged to any size."""
     height, width = size
     if height * width > max_pixels or max(size) > LONGEST_SIDE:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import blake2b
 
-from vlp_fast.data.records import Dataset, Record
+import numpy as np
+
+from vlp_fast.data.record_table import RecordTable
+from vlp_fast.data.records import Dataset
 
 Fingerprint = dict[str, int | str]
 """`images`: how many; a digest each of their `files`, `captions`, `boxes`, and of what is asked of
@@ -27,12 +30,13 @@ PARTS = {
 
 def fingerprint(dataset: Dataset) -> Fingerprint:
     """Digest a data set; the folders that image files lie in do not count."""
-    records = dataset.records
+    table = dataset.table
     return {
-        "images": len(records),
-        "files": _digest(_file(record) for record in records),
-        "captions": _digest(_captions(record) for record in records),
-        "boxes": _digest(part for record in records for part in _boxes(record)),
+        "images": len(table),
+        "files": _digest(_files(table)),
+        # A line break behind each caption, and another one behind those of a record.
+        "captions": _digest(text + (b"\n" if text else b"\n\n") for text in table.caption_bytes()),
+        "boxes": _digest(part for boxes in table.box_parts() for part in _boxes(*boxes)),
         "samples": _digest(
             f"{sample}\n".encode(errors="surrogatepass") for sample in dataset.samples
         ),
@@ -58,17 +62,13 @@ def _digest(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _file(record: Record) -> bytes:
-    return f"{record.image_id}\0{record.path.name}\0{record.width}\0{record.height}\0".encode(
-        errors="surrogatepass"
-    )
+def _files(table: RecordTable) -> Iterable[bytes]:
+    rows = zip(table.image_ids, table.picture_files(), table.sizes.tolist(), strict=True)
+    for image_id, file, (width, height) in rows:
+        said = f"{image_id}\0{file.name}\0{width}\0{height}\0"
+        yield said.encode(errors="surrogatepass")
 
 
-def _captions(record: Record) -> bytes:
-    # No caption holds a line break: their whitespace is collapsed.
-    return ("\n".join(record.captions) + "\n\n").encode(errors="surrogatepass")
-
-
-def _boxes(record: Record) -> Iterable[bytes]:
-    yield len(record.labels).to_bytes(8, "little")
-    yield from (record.boxes.tobytes(), record.labels.tobytes(), record.attributes.tobytes())
+def _boxes(boxes: np.ndarray, labels: np.ndarray, attributes: np.ndarray) -> Iterable[bytes]:
+    yield len(labels).to_bytes(8, "little")
+    yield from (boxes.tobytes(), labels.tobytes(), attributes.tobytes())

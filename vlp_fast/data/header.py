@@ -6,13 +6,13 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from vlp_fast.data.broken_image import BrokenImage, is_out_of_memory
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.data.upright import UPRIGHT, Raster
 
@@ -34,21 +34,32 @@ def read_header(image: Image.Image, max_pixels: int) -> Raster:
         ValueError: if it declares more than `max_pixels`.
     """
     _check_pixels(image, max_pixels)
-    return Raster(stored_size=_stored_size(image), orientation=orientation_of(image))
+    return _raster(image)
 
 
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(path: PictureFile) -> tuple[int, int]:
     """Return the (height, width) of the stored raster from the header alone.
 
     Raises:
         BrokenImage: if the file has no readable header.
     """
+    return read_raster(path).stored_size
+
+
+def read_raster(path: PictureFile) -> Raster:
+    """What the header of a file says, whatever the size that it declares.
+
+    Raises:
+        BrokenImage: if the file has no readable header.
+    """
     with opened(path) as (image, _):
-        return _stored_size(image)
+        return _raster(image)
 
 
 @contextmanager
-def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Image.Image, BinaryIO]]:
+def opened(
+    path: PictureFile, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[Image.Image, BinaryIO]]:
     """The image of a file with its header read, and the file; what fails is `BrokenImage`."""
     try:
         _check_regular(path)
@@ -64,7 +75,7 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Image.Ima
         raise BrokenImage(printable(f"{path}: {_reason(error)}")) from None
 
 
-def _check_regular(path: Path) -> None:
+def _check_regular(path: PictureFile) -> None:
     """Before a file is opened: a pipe would be waited for, a device may have no end."""
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder says so itself
@@ -83,6 +94,10 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
             f"the header declares {image.width}x{image.height} pixels, more than the "
             f"{max_pixels} allowed; shrink it or raise --data.max-pixels N"
         )
+
+
+def _raster(image: Image.Image) -> Raster:
+    return Raster(stored_size=_stored_size(image), orientation=orientation_of(image))
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:

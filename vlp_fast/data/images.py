@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -21,6 +20,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from vlp_fast.data.broken_image import memory_for
 from vlp_fast.data.header import MAX_PIXELS, opened, orientation_of, read_header
+from vlp_fast.data.picture_file import PictureFile, content
 from vlp_fast.data.transforms import resize
 from vlp_fast.data.upright import Raster, upright
 
@@ -43,7 +43,7 @@ class Picture(Raster):
         return resize(self.pixels, size)
 
 
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read_image(path: PictureFile, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode a file to upright RGB.
 
     Args:
@@ -74,9 +74,7 @@ def _decoded(image: Image.Image, file: BinaryIO) -> Tensor:
 
 
 def _decoded_jpeg(file: BinaryIO) -> Tensor:
-    file.seek(0)
-    encoded = torch.from_numpy(np.fromfile(file, dtype=np.uint8))
-    pixels: Tensor = decode_jpeg(encoded, ImageReadMode.RGB)
+    pixels: Tensor = decode_jpeg(torch.from_numpy(content(file)), ImageReadMode.RGB)
     return pixels
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from pathlib import Path
 
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
-from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.record_table import RecordTable
+from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
 
 BLOCK = 2**16
@@ -39,8 +40,8 @@ def without_training_pictures(held_out: Dataset, train: Dataset) -> Dataset:
     """
     if held_out.name == train.name:
         return held_out
-    pictures = _Pictures(train.records)
-    leaks = [i for i, record in enumerate(held_out.records) if pictures.have(record)]
+    pictures = _Pictures(train.table)
+    leaks = [place for place, one in enumerate(_named(held_out.table)) if pictures.have(*one)]
     if not leaks:
         return held_out
     first = printable(held_out.records[leaks[0]].path)
@@ -67,12 +68,15 @@ def without_coco_ids(dataset: Dataset, ids: Collection[int], which: str) -> Data
         What is left, if anything, with a note of how many are not.
     """
     records = dataset.records
-    kept = [i for i, record in enumerate(records) if record.coco_id not in ids]
-    if len(kept) == len(records):
+    kept: list[int] = []
+    dropped: list[int] = []
+    for place, coco_id in enumerate(dataset.table.coco_ids):
+        (dropped if coco_id in ids else kept).append(place)
+    if not dropped:
         return dataset
-    first = next(record for record in records if record.coco_id in ids)
+    first = records[dropped[0]]
     note = (
-        f"{len(records) - len(kept)} of {len(records)} images are ones {which}, by their ids in "
+        f"{len(dropped)} of {len(records)} images are ones {which}, by their ids in "
         f"COCO, and dropped (the first: {printable(first.path.name)})"
     )
     return replace(dataset.selected(kept), notes=(*dataset.notes, note))
@@ -81,19 +85,19 @@ def without_coco_ids(dataset: Dataset, ids: Collection[int], which: str) -> Data
 class _Pictures:
     """The pictures of records, by what a copy of one has in common with it."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._alike: dict[int | str, list[Path]] = {}
-        self._sizes: dict[Path, int] = {}
-        for record in records:
-            for key in _keys(record):
-                self._alike.setdefault(key, []).append(record.path)
+    def __init__(self, records: RecordTable) -> None:
+        self._alike: dict[int | str, list[PictureFile]] = {}
+        self._sizes: dict[PictureFile, int] = {}
+        for image_id, file in _named(records):
+            for key in _keys(image_id, file):
+                self._alike.setdefault(key, []).append(file)
 
-    def have(self, record: Record) -> bool:
-        """Whether the record's picture is among them."""
-        alike = [path for key in _keys(record) for path in self._alike.get(key, ())]
-        return any(path == record.path or self._is_copy(record.path, path) for path in alike)
+    def have(self, image_id: int, file: PictureFile) -> bool:
+        """Whether a record's picture is among them."""
+        alike = [other for key in _keys(image_id, file) for other in self._alike.get(key, ())]
+        return any(other == file or self._is_copy(file, other) for other in alike)
 
-    def _is_copy(self, first: Path, second: Path) -> bool:
+    def _is_copy(self, first: PictureFile, second: PictureFile) -> bool:
         """Unreadable files are no copies; they are told when they are to be shown."""
         try:
             size = self._size(first)
@@ -101,19 +105,23 @@ class _Pictures:
         except OSError:
             return False
 
-    def _size(self, path: Path) -> int:
+    def _size(self, path: PictureFile) -> int:
         if path not in self._sizes:
             self._sizes[path] = path.stat().st_size
         return self._sizes[path]
 
 
-def _keys(record: Record) -> tuple[int | str, str]:
+def _named(records: RecordTable) -> Iterable[tuple[int, PictureFile]]:
+    return zip(records.image_ids, records.picture_files(), strict=True)
+
+
+def _keys(image_id: int, file: PictureFile) -> tuple[int | str, str]:
     """The image id and the file's name: COCO_val2014_000000000042.jpg is 000000000042.jpg."""
-    name = record.path.name
-    return record.image_id, name.rpartition("_")[2] if name.startswith("COCO_") else name
+    name = file.name
+    return image_id, name.rpartition("_")[2] if name.startswith("COCO_") else name
 
 
-def _same_bytes(first: Path, second: Path) -> bool:
+def _same_bytes(first: PictureFile, second: PictureFile) -> bool:
     with first.open("rb") as one, second.open("rb") as other:
         while block := one.read(BLOCK):
             if block != other.read(BLOCK):

@@ -13,7 +13,8 @@ import numpy as np
 
 from vlp_fast.data.config import Names
 from vlp_fast.data.printable import printable
-from vlp_fast.data.records import Dataset, Record, Truth
+from vlp_fast.data.record_table import RecordTable, joined
+from vlp_fast.data.records import Dataset, Truth
 from vlp_fast.data.sources.drawn_world import SceneTruth
 from vlp_fast.errors import InputError
 
@@ -83,13 +84,15 @@ def mix(
     attributes = _name_space([d.attribute_names for d in datasets], names, titles)
     if weights:
         datasets = [d if w else d.selected(()) for d, w in zip(datasets, weights, strict=True)]
+    _check_ids(datasets)
     mixture = Dataset(
         name=" + ".join(d.name for d in datasets),
         collection=" + ".join(titles),
-        records=tuple(
-            _renumbered(record, number, classes, attributes)
-            for number, dataset in enumerate(datasets)
-            for record in dataset.records
+        records=joined(
+            [
+                _renumbered(dataset.table, number, classes, attributes)
+                for number, dataset in enumerate(datasets)
+            ]
         ),
         class_names=classes.names,
         attribute_names=attributes.names,
@@ -101,7 +104,6 @@ def mix(
         titles=tuple(titles),
         weights=tuple(weights),
     )
-    _check_ids(mixture)
     notes = [
         _counted(mixture, titles),
         *_merged("classes", classes, [d.class_names for d in datasets]),
@@ -167,17 +169,21 @@ def _name_space(lists: Sequence[Sequence[str]], how: Names, titles: Sequence[str
     return NameSpace(tuple(spelt.values()), tuple(places), shared)
 
 
-def _renumbered(record: Record, number: int, classes: NameSpace, attributes: NameSpace) -> Record:
-    """A record of data set `number` with its id, classes and attributes of the mixture."""
-    kinds = record.attributes.copy()
+def _renumbered(
+    table: RecordTable, number: int, classes: NameSpace, attributes: NameSpace
+) -> RecordTable:
+    """Records of data set `number` with their ids, classes and attributes of the mixture."""
+    columns = table.solid().columns
+    kinds = columns.attributes.copy()
     known = kinds >= 0
     kinds[known] = attributes.places[number][kinds[known]]
-    return replace(
-        record,
-        image_id=record.image_id + number * ID_STEP,
-        labels=classes.places[number][record.labels],
+    columns = replace(
+        columns,
+        image_id=columns.image_id + number * ID_STEP,
+        labels=classes.places[number][columns.labels],
         attributes=kinds,
     )
+    return RecordTable(columns, list(table.picture_files()))
 
 
 def _truth(datasets: Sequence[Dataset]) -> Truth | None:
@@ -192,11 +198,16 @@ def _truth(datasets: Sequence[Dataset]) -> Truth | None:
     )
 
 
-def _check_ids(mixture: Dataset) -> None:
-    ids = [record.image_id for record in mixture.records]
+def _check_ids(datasets: Sequence[Dataset]) -> None:
+    ids = [
+        image_id + number * ID_STEP
+        for number, dataset in enumerate(datasets)
+        for image_id in dataset.table.image_ids
+    ]
     if len(set(ids)) < len(ids) or not all(-(2**63) <= number < 2**63 for number in ids):
+        named = " + ".join(dataset.name for dataset in datasets)
         raise InputError(
-            f"{mixture.name}: image ids of several data sets cannot be kept apart, for some are "
+            f"{named}: image ids of several data sets cannot be kept apart, for some are "
             f"{ID_STEP:.0e} or more; number the images of their files anew"
         )
 

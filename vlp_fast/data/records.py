@@ -8,40 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from vlp_fast.data.record import Record
+from vlp_fast.data.record_table import RecordTable
 from vlp_fast.data.samples import Sample
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Record:
-    """One image with its annotations.
-
-    Attributes:
-        image_id: the id that the annotation files give.
-        path: the image file.
-        width: pixels, in the frame that `boxes` refer to; 1 where it is unknown.
-        height: pixels, likewise.
-        captions: whitespace collapsed; at least one where captions are what is learnt from.
-        boxes: (n, 4) float32, (x1, y1, x2, y2) in pixels of the width x height frame, clipped to
-            it, of positive extent.
-        labels: (n,) int64, contiguous classes from 0.
-        attributes: (n,) int64, -1 where none is annotated.
-        coco_id: the picture's id in COCO, where the files tell it.
-    """
-
-    image_id: int
-    path: Path
-    width: int
-    height: int
-    captions: tuple[str, ...]
-    boxes: np.ndarray
-    labels: np.ndarray
-    attributes: np.ndarray
-    coco_id: int | None = None
 
 
 class Truth(Protocol):
@@ -60,7 +33,7 @@ class Dataset:
 
     Attributes:
         name: layout and split, for logs.
-        records: in the order of the annotation file.
+        records: in the order of the annotation file; a `RecordTable` where there are many.
         class_names: one for each label; empty where nothing is annotated with boxes.
         attribute_names: one for each attribute; empty where there are none.
         describes: `describes(index, text)` tells whether the text is true of record `index`;
@@ -80,7 +53,7 @@ class Dataset:
     """
 
     name: str
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     class_names: tuple[str, ...]
     attribute_names: tuple[str, ...]
     describes: Truth | None = None
@@ -100,7 +73,12 @@ class Dataset:
     @property
     def num_boxes(self) -> int:
         """Boxes of all records together."""
-        return sum(len(record.labels) for record in self.records)
+        return int(self.table.box_counts.sum())
+
+    @cached_property
+    def table(self) -> RecordTable:
+        """The records as columns: what all of them are asked for is a matter of arrays."""
+        return RecordTable.of(self.records)
 
     @cached_property
     def epoch_shares(self) -> tuple[int, ...]:
@@ -150,7 +128,7 @@ class Dataset:
         places = {index: place for place, index in enumerate(indices)}
         return replace(
             self,
-            records=tuple(self.records[index] for index in indices),
+            records=self.table.selected(indices),
             describes=self.describes and self.describes.selected(indices),
             sources=tuple(self.sources[index] for index in indices if self.sources),
             samples=tuple(
@@ -162,7 +140,7 @@ class Dataset:
 
     def keys(self) -> list[int | str]:
         """The identity of each sample, or of each image where there are no samples."""
-        return [s.key for s in self.samples] or [r.image_id for r in self.records]
+        return [s.key for s in self.samples] or list(self.table.image_ids)
 
     def units(self) -> list[int | str]:
         """What each sample is measured as a part of; each image where there are no samples."""
@@ -170,16 +148,17 @@ class Dataset:
 
     def aspects(self) -> np.ndarray:
         """(n,) float64, width / height of each sample's first image."""
-        shapes = np.array([r.width / r.height for r in self.records])
+        sizes = self.table.sizes
+        shapes: np.ndarray = sizes[:, 0] / sizes[:, 1]
         return shapes[[sample.images[0] for sample in self.samples]] if self.samples else shapes
 
     def captions(self) -> list[str]:
         """Every caption of every record, or every sample's text, in order."""
         if self.samples:
             return [sample.text for sample in self.samples]
-        return [caption for record in self.records for caption in record.captions]
+        return list(self.table.captions())
 
     def has_one_caption(self) -> bool:
         """Whether all captions of all records are the same."""
         first = self.records[0].captions[0]
-        return all(caption == first for record in self.records for caption in record.captions)
+        return all(caption == first for caption in self.table.captions())

@@ -15,7 +15,7 @@ from vlp_fast.data.given_paths import check_roots, lies_in, shown_roots
 from vlp_fast.data.leak import without_coco_ids
 from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sources import find_layout, load_dataset
+from vlp_fast.data.sources import find_layout, load_datasets
 from vlp_fast.data.sources.coco_ids import held_out_ids, read_ids
 from vlp_fast.errors import InputError
 
@@ -58,18 +58,15 @@ def read_pairs(data: DataConfig, *, needs_boxes: bool) -> list[SplitPair]:
 
 def _read(root: Path, data: DataConfig, *, needs_boxes: bool) -> SplitPair:
     file = _karpathy_file(root, data)
-    train, held_out = (
-        load_dataset(
-            root,
-            split,
-            layout=data.layout,
-            karpathy_file=file,
-            needs_boxes=needs_boxes,
-            missing_images=data.missing_images,
-            objects_vocabulary=data.objects_vocabulary,
-            attributes_vocabulary=data.attributes_vocabulary,
-        )
-        for split in (data.train_split, data.held_out_split)
+    train, held_out = load_datasets(
+        root,
+        (data.train_split, data.held_out_split),
+        layout=data.layout,
+        karpathy_file=file,
+        needs_boxes=needs_boxes,
+        missing_images=data.missing_images,
+        objects_vocabulary=data.objects_vocabulary,
+        attributes_vocabulary=data.attributes_vocabulary,
     )
     if train.num_boxes and held_out.num_boxes and train.class_names != held_out.class_names:
         raise InputError(
@@ -106,7 +103,7 @@ def _without_coco_leaks(pairs: Sequence[SplitPair], data: DataConfig) -> list[Sp
         if len(pairs) > 1 and pair.layout in ("coco", "karpathy"):
             file = _karpathy_file(pair.root, data)
             held_out |= held_out_ids(pair.root, pair.layout, splits, karpathy_file=file)
-            learnt |= {r.coco_id for r in pair.train.records if r.coco_id is not None}
+            learnt |= {n for n in pair.train.table.coco_ids if n is not None}
     held_out -= learnt
     return [
         _without(pair, data, held_out, learnt) if pair.layout == "visual_genome" else pair
@@ -127,7 +124,7 @@ def _without_excluded(pairs: list[SplitPair], data: DataConfig) -> list[SplitPai
         return pairs
     ids = read_ids(data.exclude)
     option = f"--data.exclude {printable(data.exclude)}"
-    if not any(r.coco_id is not None for pair in pairs for r in pair.train.records):
+    if not any(n is not None for pair in pairs for n in pair.train.table.coco_ids):
         raise InputError(
             f"{option}: no image of {shown_roots(data.root)} says which of COCO's it is; leave "
             "the option out"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vlp_fast.data.broken_image import BrokenImage
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 
 if TYPE_CHECKING:  # annotation files, and sizes of pictures, are read without torch
@@ -56,7 +56,7 @@ def upright(pixels: Tensor, orientation: int) -> Tensor:
 
 
 def upright_boxes(
-    boxes: np.ndarray, annotated: tuple[int, int], raster: Raster, path: Path
+    boxes: np.ndarray, annotated: tuple[int, int], raster: Raster, path: PictureFile
 ) -> np.ndarray:
     """Turn annotated boxes along with the picture, into fractions of the upright picture.
 

@@ -1,4 +1,4 @@
-"""One process a run folder, by a lock that ends with the process, however that ends."""
+"""One process a folder that is written, by a lock that ends with the process, however that ends."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ except ImportError:  # Windows, which does without
 
 
 class FolderLock:
-    """Within this context no other process trains in the folder.
+    """Within this context no other process works in the folder.
 
     The folder is created, and removed again if nothing was written to it: a refused run leaves
     nothing. What is locked is a descriptor of the folder itself, so no file tells of it.
 
     Args:
-        folder: the run folder.
+        folder: the run folder, or another one.
+        work: what processes do there, as in "trains in".
+        option: what gives the folder, for messages.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, work: str = "trains in", option: str = "--run-dir") -> None:
         self._folder = folder
+        self._work, self._option = work, option
         self._created: list[Path] = []
         self._descriptor: int | None = None
 
@@ -41,15 +44,15 @@ class FolderLock:
         except OSError as error:
             self._leave()
             raise InputError(
-                f"{self._folder}: cannot be written ({error.strerror}); give another --run-dir"
+                f"{self._folder}: cannot be written ({error.strerror}); give another {self._option}"
             ) from None
         try:
             self._lock()
         except BlockingIOError:
             self._leave()
             raise InputError(
-                f"{self._folder}: another process trains in it; wait for its end or give another "
-                "--run-dir"
+                f"{self._folder}: another process {self._work} it; wait for its end or give "
+                f"another {self._option}"
             ) from None
         return self
 

@@ -19,12 +19,17 @@ vqa.py            questions and their splits
 vqa_lxmert.py     questions with scores in LXMERT's layout
 vqa_official.py   questions and ten answers each
 whose.py          what a folder of another task holds
+zipped.py         annotation files in zip files
 """
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vlp_fast.data.config import Layout
 from vlp_fast.data.given_paths import check_root
@@ -38,6 +43,8 @@ from vlp_fast.data.sources.karpathy import load_karpathy, located
 from vlp_fast.data.sources.karpathy_file import other_files
 from vlp_fast.data.sources.visual_genome import load_visual_genome
 from vlp_fast.data.sources.whose import described
+from vlp_fast.data.store.consulted import noting
+from vlp_fast.data.store.dataset_cache import entry_path, keep, kept
 from vlp_fast.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -54,14 +61,42 @@ def load_dataset(
     objects_vocabulary: Path | None = None,
     attributes_vocabulary: Path | None = None,
 ) -> Dataset:
-    """Read one split of a data set.
+    """Read one split of a data set: as `load_datasets`, of one.
 
     Example: `load_dataset(Path("coco"), "train")` reads `coco/dataset_coco.json` if it is there,
     else `coco/annotations/captions_train2017.json`; boxes come from `instances_*.json`.
+    """
+    (dataset,) = load_datasets(
+        root,
+        (split,),
+        layout=layout,
+        karpathy_file=karpathy_file,
+        needs_boxes=needs_boxes,
+        missing_images=missing_images,
+        objects_vocabulary=objects_vocabulary,
+        attributes_vocabulary=attributes_vocabulary,
+    )
+    return dataset
+
+
+def load_datasets(
+    root: Path,
+    splits: Sequence[str],
+    *,
+    layout: Layout = "auto",
+    karpathy_file: Path | None = None,
+    needs_boxes: bool = False,
+    missing_images: str = "error",
+    objects_vocabulary: Path | None = None,
+    attributes_vocabulary: Path | None = None,
+) -> list[Dataset]:
+    """Read splits of a data set, each annotation file once for all; large ones only the first time.
+
+    What was read of large files is kept in the user's cache folder (`store/dataset_cache.py`).
 
     Args:
         root: folder of the data set.
-        split: "train", "val" or "test".
+        splits: "train", "val" or "test" each.
         layout: "auto" looks at the files: the drawn world, Karpathy, COCO, Visual Genome, in this
             order. Name one where a folder holds several.
         karpathy_file: Karpathy's file, which decides the layout; None looks for it in the root.
@@ -75,26 +110,56 @@ def load_dataset(
             or no boxes where they are needed.
     """
     check_root(root)
-    if split not in SPLITS:
-        raise InputError(f"split '{split}' is unknown; choose one of {', '.join(SPLITS)}")
+    for split in splits:
+        if split not in SPLITS:
+            raise InputError(f"split '{split}' is unknown; choose one of {', '.join(SPLITS)}")
+    asked: dict[str, Any] = {
+        "layout": layout,
+        "karpathy_file": karpathy_file,
+        "missing_images": missing_images,
+        "objects_vocabulary": objects_vocabulary,
+        "attributes_vocabulary": attributes_vocabulary,
+    }
+    entries = {split: entry_path(root, split=split, **asked) for split in splits}
+    found = {split: kept(path, root) for split, path in entries.items()}
+    missing = [split for split, dataset in found.items() if dataset is None]
+    if missing:
+        with noting() as noted, _uncollected():
+            read = _read(root, missing, **asked)
+        for split, dataset in zip(missing, read, strict=True):
+            found[split] = replace(dataset, records=dataset.table)
+            keep(entries[split], dataset, root, noted)
+    datasets = (found[split] for split in splits)
+    return [_checked(replace(d, needs_boxes=needs_boxes), root) for d in datasets if d is not None]
+
+
+def _read(
+    root: Path,
+    splits: Sequence[str],
+    *,
+    layout: Layout,
+    karpathy_file: Path | None,
+    missing_images: str,
+    objects_vocabulary: Path | None,
+    attributes_vocabulary: Path | None,
+) -> list[Dataset]:
     notes = _passed_over(root) if layout == "auto" and not karpathy_file else ()
     layout = find_layout(root, layout=layout, karpathy_file=karpathy_file)
     if layout == "visual_genome":
-        dataset = load_visual_genome(
+        datasets = load_visual_genome(
             root,
-            split,
+            splits,
             missing_images=missing_images,
             objects_vocabulary=objects_vocabulary,
             attributes_vocabulary=attributes_vocabulary,
         )
     elif layout == "coco":
-        dataset = load_coco(root, split, missing_images=missing_images)
+        datasets = [load_coco(root, split, missing_images=missing_images) for split in splits]
     elif layout == "world":
-        dataset = load_drawn_world(root, split, missing_images=missing_images)
+        datasets = load_drawn_world(root, splits, missing_images=missing_images)
     else:
-        dataset = load_karpathy(root, split, path=karpathy_file, missing_images=missing_images)
-    dataset = replace(dataset, needs_boxes=needs_boxes, notes=(*dataset.notes, *notes))
-    return _checked(dataset, root)
+        datasets = load_karpathy(root, splits, path=karpathy_file, missing_images=missing_images)
+    return [replace(dataset, notes=(*dataset.notes, *notes)) for dataset in datasets]
 
 
 def find_layout(
@@ -108,6 +173,18 @@ def find_layout(
     if layout != "auto":
         return layout
     return "karpathy" if karpathy_file else _detect(root)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Of millions of new objects none is garbage, and looking for it takes half of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _detect(root: Path) -> Layout:

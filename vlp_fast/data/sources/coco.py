@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.picture_file import PictureFile
+from vlp_fast.data.record import Record
+from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.boxes import BoxTable
 from vlp_fast.data.sources.folders import FOLDERS, annotation_files, is_file, year
 from vlp_fast.data.sources.image_files import ImageFiles
-from vlp_fast.data.sources.instances import image_size, read_instances
+from vlp_fast.data.sources.instances import InstanceFiles, image_size
 from vlp_fast.data.sources.json_files import (
     Entry,
     JsonFile,
@@ -46,7 +48,7 @@ def load_coco(root: Path, split: str, *, missing_images: str) -> Dataset:
     file = read_json(path)
     images = _images(file, report)
     captions = _captions(file, images, report)
-    instances = read_instances(_instance_file(root, path, part), report, wanted=images)
+    instances = InstanceFiles(_instance_file(root, path, part)).read(report, wanted=images)
     files = ImageFiles(root)
     folders = (part, f"images/{part}", split, f"images/{split}", "images", "")
     records = []
@@ -88,7 +90,7 @@ def clean_caption(caption: str, report: DataReport, which: object) -> str | None
 
 def make_record(
     image_id: int,
-    path: Path,
+    path: PictureFile,
     size: tuple[int, int],
     captions: Iterable[str],
     boxes: BoxTable,

@@ -5,7 +5,7 @@ The scenes know what is true of a picture, so foreign captions that happen to be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,12 +36,12 @@ class SceneTruth:
         return SceneTruth(tuple(self.scenes[index] for index in indices))
 
 
-def load_drawn_world(root: Path, split: str, *, missing_images: str) -> Dataset:
-    """Read one split of a folder that `vlp-fast data make-world` made.
+def load_drawn_world(root: Path, splits: Sequence[str], *, missing_images: str) -> list[Dataset]:
+    """Read splits of a folder that `vlp-fast data make-world` made.
 
     Args:
         root: holds `world.json` and everything else.
-        split: "train", "val" or "test".
+        splits: "train", "val" or "test" each.
         missing_images: "error" or "drop".
 
     Raises:
@@ -49,24 +49,30 @@ def load_drawn_world(root: Path, split: str, *, missing_images: str) -> Dataset:
     """
     scenes = read_scenes(root)
     colours = NameList(names=COLOURS, index={name: i for i, name in enumerate(COLOURS)})
-    dataset = load_karpathy(
+    datasets = load_karpathy(
         root,
-        split,
+        splits,
         missing_images=missing_images,
         attributes=attributes_by_object(root / "attributes.json", colours),
         attribute_names=COLOURS,
     )
-    unknown = [r.image_id for r in dataset.records if r.image_id not in scenes]
+    return [
+        _with_truth(dataset, split, scenes, root / "world.json")
+        for dataset, split in zip(datasets, splits, strict=True)
+    ]
+
+
+def _with_truth(dataset: Dataset, split: str, scenes: Mapping[int, Scene], path: Path) -> Dataset:
+    unknown = [image_id for image_id in dataset.table.image_ids if image_id not in scenes]
     if unknown:
         raise InputError(
-            f"{root / 'world.json'}: has no scene of image {unknown[0]}; make the world again with "
+            f"{path}: has no scene of image {unknown[0]}; make the world again with "
             "`vlp-fast data make-world`"
         )
-    truth = SceneTruth(tuple(scenes[record.image_id] for record in dataset.records))
     return replace(
         dataset,
         name=f"world {split}",
         collection="world",
         records=tuple(replace(record, coco_id=None) for record in dataset.records),
-        describes=truth,
+        describes=SceneTruth(tuple(scenes[image_id] for image_id in dataset.table.image_ids)),
     )

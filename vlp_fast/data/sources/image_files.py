@@ -1,4 +1,4 @@
-"""Where the image files are: folders are listed once, not asked for each file."""
+"""Where the image files are, in folders or shards: listed once, not asked for each file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
+from vlp_fast.data.broken_image import BrokenImage
+from vlp_fast.data.header import read_size
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.data.sources.folders import names_in
 from vlp_fast.data.sources.report import DataReport
+from vlp_fast.data.store.consulted import saw_file
+from vlp_fast.data.store.packed import PackedPictures
+from vlp_fast.data.store.shard_index import INDEX
 from vlp_fast.errors import InputError
 
 NAMED = 5
@@ -24,13 +30,17 @@ class ImageFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._packed = PackedPictures(root)
+        saw_file(root / INDEX)
+        self._packed_sizes: dict[PictureFile, tuple[int, int]] = {}
         self._names: dict[str, frozenset[str]] = {}
+        self._loose: dict[str, frozenset[str]] = {}
         self._folded: dict[str, Mapping[str, str]] = {}
         self._refused: dict[str, str] = {}
-        self._taken: dict[Path, str] = {}
+        self._taken: dict[PictureFile, str] = {}
         self._missing: list[str] = []
 
-    def find(self, folders: Iterable[str], names: Iterable[str]) -> Path | None:
+    def find(self, folders: Iterable[str], names: Iterable[str]) -> PictureFile | None:
         """Return the file of an image, or None after counting it as missing.
 
         A name may have folders ("train2017/a.jpg", also with backslashes). What is not there as
@@ -85,14 +95,36 @@ class ImageFiles:
                 f"{self._places(folders)}); {self._remedy(found)}"
             )
 
-    def _as_stated(self, folders: Sequence[str], names: Sequence[str]) -> Path | None:
+    def size_of(self, found: PictureFile) -> tuple[int, int]:
+        """Return (width, height) of a file that was found, as its header says.
+
+        (1, 1) where it cannot be read: a broken file is reported when it is loaded.
+        """
+        saw_file(found)
+        if found in self._packed_sizes:
+            return self._packed_sizes[found]
+        try:
+            height, width = read_size(found)
+        except BrokenImage:
+            return 1, 1
+        return width, height
+
+    def _file(self, folder: str, name: str) -> PictureFile:
+        full_name = (Path(folder) / name).as_posix()
+        packed = self._packed.find(full_name)
+        if packed is None or name in self._loose.get(str(Path(folder)), ()):
+            return self._root / folder / name
+        self._packed_sizes[packed] = self._packed.stored_size(full_name)
+        return packed
+
+    def _as_stated(self, folders: Sequence[str], names: Sequence[str]) -> PictureFile | None:
         for folder in folders:
             for name in names:
                 if name in self._listed(folder):
-                    return self._root / folder / name
+                    return self._file(folder, name)
         return None
 
-    def _alike(self, folders: Sequence[str], names: Sequence[str]) -> Path | None:
+    def _alike(self, folders: Sequence[str], names: Sequence[str]) -> PictureFile | None:
         """The first file that could be meant."""
         places = [
             (f"{folder}/{parent}" if folder and parent else folder or parent, base)
@@ -102,11 +134,11 @@ class ImageFiles:
         ]
         for folder, base in places:
             if base in self._listed(folder):
-                return self._root / folder / base
+                return self._file(folder, base)
         for folder, base in places:
             name = self._listed_alike(folder).get(_fold(base))
             if name:
-                return self._root / folder / name
+                return self._file(folder, name)
         return None
 
     def _listed(self, folder: str) -> frozenset[str]:
@@ -119,11 +151,12 @@ class ImageFiles:
         return names
 
     def _list(self, folder: str) -> frozenset[str]:
+        packed = self._packed.names(Path(folder).as_posix())
         try:
-            return names_in(self._root / folder)
+            self._loose[folder] = names_in(self._root / folder)
         except InputError as error:
             self._refused[folder] = str(error)
-            return frozenset()
+        return self._loose.get(folder, frozenset()) | packed
 
     def _listed_alike(self, folder: str) -> Mapping[str, str]:
         """The names of a folder by their folded form; empty where two have the same."""

@@ -57,67 +57,86 @@ class _Part:
     annotated: Collection[int]
 
 
-def read_instances(
-    paths: Sequence[Path],
-    report: DataReport,
-    *,
-    wanted: Collection[int],
-    attributes: Mapping[int, int] | None = None,
-) -> Instances:
-    """Read instance files together.
+class InstanceFiles:
+    """Instance files that are read together, each once for any number of splits.
 
     Args:
-        paths: instance files in the order of preference. Older years are read only if the newer
-            ones do not list every wanted image.
-        report: counts what is left out.
-        wanted: image ids whose boxes are kept.
+        paths: in the order of preference. Older years are read only if the newer ones do not list
+            every wanted image.
         attributes: attribute of each annotation id, where there are any.
-
-    Raises:
-        InputError: if a file is damaged, or files give one category id to different classes.
     """
-    parts = _read(paths, wanted)
-    names = _category_names([part.file for part in parts])
-    label_of = {category: label for label, category in enumerate(sorted(names))}
-    owners = _owners(parts)
-    boxes = BoxTable(report, [part.file.path for part in parts])
-    for part in parts:
-        seen: set[int] = set()
-        for annotation in table(part.file, "annotations"):
-            own_id = identity(annotation, "id", part.file)
-            image_id = identity(annotation, "image_id", part.file)
-            category = identity(annotation, "category_id", part.file)
-            owner = owners.get(image_id)
-            if owner is not None and image_id not in wanted:
-                continue
-            which = f"annotation {own_id} of {part.file.path.name}"
-            reason = _why_not(
-                is_known=owner is not None,
-                is_owned=owner is part,
-                is_new=own_id not in seen,
-                is_crowd=flag(annotation, "iscrowd", part.file),
-                has_class=category in label_of,
-            )
-            seen.add(own_id)
-            if reason:
-                boxes.drop(reason, which)
-            else:
-                boxes.add(
-                    image_id,
-                    annotation.get("bbox"),
-                    part.sizes[image_id],
-                    label=label_of[category],
-                    attribute=(attributes or {}).get(own_id, -1),
-                    which=which,
+
+    def __init__(self, paths: Sequence[Path], attributes: Mapping[int, int] | None = None) -> None:
+        self._paths = paths
+        self._attributes = attributes or {}
+        self._parts: dict[Path, _Part] = {}
+
+    def read(self, report: DataReport, *, wanted: Collection[int]) -> Instances:
+        """Read what they say of some images.
+
+        Args:
+            report: counts what is left out.
+            wanted: image ids whose boxes are kept.
+
+        Raises:
+            InputError: if a file is damaged, or files give one category id to different classes.
+        """
+        parts = self._wanted_parts(wanted)
+        names = _category_names([part.file for part in parts])
+        label_of = {category: label for label, category in enumerate(sorted(names))}
+        owners = _owners(parts)
+        boxes = BoxTable(report, [part.file.path for part in parts])
+        for part in parts:
+            seen: set[int] = set()
+            for annotation in table(part.file, "annotations"):
+                own_id = identity(annotation, "id", part.file)
+                image_id = identity(annotation, "image_id", part.file)
+                category = identity(annotation, "category_id", part.file)
+                owner = owners.get(image_id)
+                if owner is not None and image_id not in wanted:
+                    continue
+                which = f"annotation {own_id} of {part.file.path.name}"
+                reason = _why_not(
+                    is_known=owner is not None,
+                    is_owned=owner is part,
+                    is_new=own_id not in seen,
+                    is_crowd=flag(annotation, "iscrowd", part.file),
+                    has_class=category in label_of,
                 )
-    for image_id in wanted if parts else ():
-        if image_id not in owners:
-            report.count("images that no instance file lists have no boxes", image_id)
-    return Instances(
-        class_names=tuple(names[category] for category in sorted(names)),
-        sizes={image_id: part.sizes[image_id] for image_id, part in owners.items()},
-        boxes=boxes,
-    )
+                seen.add(own_id)
+                if reason:
+                    boxes.drop(reason, which)
+                else:
+                    boxes.add(
+                        image_id,
+                        annotation.get("bbox"),
+                        part.sizes[image_id],
+                        label=label_of[category],
+                        attribute=self._attributes.get(own_id, -1),
+                        which=which,
+                    )
+        for image_id in wanted if parts else ():
+            if image_id not in owners:
+                report.count("images that no instance file lists have no boxes", image_id)
+        return Instances(
+            class_names=tuple(names[category] for category in sorted(names)),
+            sizes={image_id: part.sizes[image_id] for image_id, part in owners.items()},
+            boxes=boxes,
+        )
+
+    def _wanted_parts(self, wanted: Collection[int]) -> list[_Part]:
+        """Read year after year until every wanted image is listed."""
+        parts: list[_Part] = []
+        missing = set(wanted)
+        for _, same_year in groupby(self._paths, key=year):
+            if not missing and parts:
+                break
+            for path in same_year:
+                if path not in self._parts:
+                    self._parts[path] = _part(read_json(path))
+                parts.append(self._parts[path])
+                missing -= parts[-1].sizes.keys()
+        return parts
 
 
 def image_size(image: Entry, file: JsonFile) -> Size:
@@ -127,19 +146,6 @@ def image_size(image: Entry, file: JsonFile) -> Size:
         InputError: if it has none.
     """
     return side(image, "width", file), side(image, "height", file)
-
-
-def _read(paths: Sequence[Path], wanted: Collection[int]) -> list[_Part]:
-    """Read year after year until every wanted image is listed."""
-    parts: list[_Part] = []
-    missing = set(wanted)
-    for _, same_year in groupby(paths, key=year):
-        if not missing and parts:
-            break
-        for path in same_year:
-            parts.append(_part(read_json(path)))
-            missing -= parts[-1].sizes.keys()
-    return parts
 
 
 def _part(file: JsonFile) -> _Part:

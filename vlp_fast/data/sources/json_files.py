@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vlp_fast.data.printable import printable
+from vlp_fast.data.sources.folders import opened_file
 from vlp_fast.data.sources.report import DataReport
+from vlp_fast.data.store.consulted import saw_file
 from vlp_fast.errors import InputError
 
 V = TypeVar("V")
@@ -48,9 +50,11 @@ def read_json(path: Path) -> JsonFile:
         InputError: if it is missing or is not whole, valid JSON; with line and column.
     """
     try:
-        data = path.read_bytes()
+        with opened_file(path) as file:
+            data = file.read()
     except OSError as error:
         raise _unreadable(path, error) from None
+    saw_file(path, data)
     return JsonFile(path, _parsed(data, path, None))
 
 
@@ -70,7 +74,7 @@ def read_json_lines(path: Path, report: DataReport) -> Iterator[JsonFile]:
     """
     is_empty = True
     try:
-        with path.open("rb") as lines:
+        with opened_file(path) as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     report.count("blank lines passed over", f"line {number} of {path.name}")

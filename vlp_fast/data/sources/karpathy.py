@@ -6,17 +6,17 @@ of 2014; a folder with COCO 2017's images and instances serves too, for ids are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.coco import OTHER_SPLIT, clean_caption, make_record
 from vlp_fast.data.sources.folders import annotation_files
 from vlp_fast.data.sources.image_files import ImageFiles
-from vlp_fast.data.sources.instances import read_instances
+from vlp_fast.data.sources.instances import InstanceFiles
 from vlp_fast.data.sources.json_files import Entry, JsonFile, identity, read_json, table, text
 from vlp_fast.data.sources.karpathy_file import karpathy_file
-from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, coco_names, size_of_file
+from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, coco_names
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
@@ -43,19 +43,19 @@ def located(root: Path) -> Path | None:
 
 def load_karpathy(
     root: Path,
-    split: str,
+    splits: Sequence[str],
     *,
     path: Path | None = None,
     missing_images: str,
     attributes: Mapping[int, int] | None = None,
     attribute_names: tuple[str, ...] = (),
-) -> Dataset:
-    """Read one split.
+) -> list[Dataset]:
+    """Read splits, each file once.
 
     Args:
         root: holds `dataset_*.json`, and `instances_*.json` if there are boxes, in itself or in
             `annotations/`, and the image folders.
-        split: "train", "val" or "test".
+        splits: "train", "val" or "test" each.
         path: Karpathy's file; None looks for it in the root.
         missing_images: "error" or "drop".
         attributes: attribute of each annotation id of the instance files.
@@ -71,12 +71,24 @@ def load_karpathy(
             f"{root} and {root / 'annotations'}); add Karpathy's file, or choose another layout "
             "with --data.layout"
         )
-    report = DataReport()
     file = read_json(path)
+    instances = InstanceFiles(annotation_files(root, "instances_*.json"), attributes)
+    return [
+        _load(root, split, file, instances, missing_images, attribute_names) for split in splits
+    ]
+
+
+def _load(
+    root: Path,
+    split: str,
+    file: JsonFile,
+    instance_files: InstanceFiles,
+    missing_images: str,
+    attribute_names: tuple[str, ...],
+) -> Dataset:
+    report = DataReport()
     images = _images(file, split, report)
-    instances = read_instances(
-        annotation_files(root, "instances_*.json"), report, wanted=images, attributes=attributes
-    )
+    instances = instance_files.read(report, wanted=images)
     files = ImageFiles(root)
     records, folders = [], dict[str, None]()
     for image_id, image in images.items():
@@ -88,13 +100,13 @@ def load_karpathy(
         folders |= dict.fromkeys(here)
         found = files.find(here, coco_names(text(image, "filename", file)))
         if found is not None:
-            size = instances.sizes.get(image_id) or size_of_file(found)
+            size = instances.sizes.get(image_id) or files.size_of(found)
             coco_id = image_id if "cocoid" in image else None
             records.append(
                 make_record(image_id, found, size, captions, instances.boxes, coco_id=coco_id)
             )
     files.settle(len(records), folders, missing_images, report)
-    collection = path.stem.removeprefix("dataset_")
+    collection = file.path.stem.removeprefix("dataset_")
     return Dataset(
         name=f"{collection} {split} (Karpathy)",
         collection=f"{collection} (Karpathy)",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp_fast.data.printable import printable
-from vlp_fast.data.sources.folders import annotation_files
+from vlp_fast.data.sources.folders import annotation_files, opened_file
 from vlp_fast.data.sources.json_files import Entry
 from vlp_fast.errors import InputError
 
@@ -64,7 +64,7 @@ def _is_his(entry: Mapping[str, Any]) -> bool:
 def _first_entries(path: Path) -> Iterator[Entry]:
     """The entries of the "images" list as far as they lie whole in the head of the file."""
     try:
-        with path.open("rb") as file:
+        with opened_file(path) as file:
             head = file.read(HEAD)
     except OSError as error:
         raise InputError(f"{printable(path)}: {error.strerror}; make it readable") from None

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vlp_fast.data.broken_image import BrokenImage
-from vlp_fast.data.header import read_size
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
-from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.record import Record
+from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Sample
 from vlp_fast.data.sources.image_files import ImageFiles
 from vlp_fast.data.sources.report import DataReport
@@ -89,7 +89,7 @@ def gather(
     if not samples:
         reasons = "; ".join(report.lines()) or "its files list none"
         raise InputError(f"{printable(root)}: {name} has no sample: {reasons}")
-    records = tuple(_record(pictures[key].image_id, paths[key]) for key in numbers)
+    records = tuple(_record(pictures[key].image_id, paths[key], files) for key in numbers)
     return Dataset(
         name=name,
         records=records,
@@ -105,15 +105,6 @@ def coco_names(stated: str) -> tuple[str, ...]:
     """Names of one file: COCO 2017 dropped the prefix COCO_val2014_ of what is the same file."""
     short = stated.rpartition("_")[2]
     return (stated, short) if "COCO_" in stated else (stated,)
-
-
-def size_of_file(path: Path) -> tuple[int, int]:
-    """Return (width, height) from the header; a broken file is reported when it is loaded."""
-    try:
-        height, width = read_size(path)
-    except BrokenImage:
-        return 1, 1
-    return width, height
 
 
 def id_of_name(stem: str) -> int:
@@ -143,9 +134,9 @@ def _usable(asked: Iterable[Asked], name: str, root: Path, report: DataReport) -
             yield both
 
 
-def _record(image_id: int, path: Path | None) -> Record:
+def _record(image_id: int, path: PictureFile | None, files: ImageFiles) -> Record:
     assert path is not None  # only what was found is numbered
-    width, height = size_of_file(path)
+    width, height = files.size_of(path)
     return Record(
         image_id=image_id,
         path=path,

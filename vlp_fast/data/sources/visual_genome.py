@@ -11,11 +11,13 @@ hash of its id. About half of the images are COCO's too, and `coco_id` says whic
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlp_fast.data.record import Record
+from vlp_fast.data.record_table import RecordTable
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.boxes import BoxTable
 from vlp_fast.data.sources.coco import OTHER_SPLIT, clean_caption, make_record
@@ -32,10 +34,15 @@ from vlp_fast.data.sources.json_files import (
     whole,
 )
 from vlp_fast.data.sources.report import DataReport
+from vlp_fast.data.store.consulted import saw_file
 from vlp_fast.errors import InputError
 
 HELD_OUT = 50
 """One image in this many is in "val", and as many in "test"."""
+Images = dict[int, tuple[Entry, tuple[int, int]]]
+"""Entry and (width, height) by image id."""
+Captions = dict[int, dict[str, None]]
+"""Region descriptions by image id, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,20 +64,29 @@ class NameList:
         return next((index for index in known if index >= 0), -1)
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A split while it is read: its images, and what is left out of it."""
+
+    split: str
+    report: DataReport
+    images: Images
+
+
 def load_visual_genome(
     root: Path,
-    split: str,
+    splits: Sequence[str],
     *,
     missing_images: str,
     objects_vocabulary: Path | None = None,
     attributes_vocabulary: Path | None = None,
-) -> Dataset:
-    """Read one split.
+) -> list[Dataset]:
+    """Read splits, each file once; of the large ones no two are in memory at a time.
 
     Args:
         root: holds `image_data.json`, `objects.json`, `region_descriptions.json`, optionally
             `attributes.json`, and the folders `VG_100K` and `VG_100K_2`.
-        split: "train", "val" or "test".
+        splits: "train", "val" or "test" each.
         missing_images: "error" or "drop".
         objects_vocabulary: class names; None looks for `objects_vocab.txt` in the root.
         attributes_vocabulary: attribute names; None looks for `attributes_vocab.txt`.
@@ -78,37 +94,28 @@ def load_visual_genome(
     Raises:
         InputError: if a file is missing or damaged.
     """
-    report = DataReport()
     classes = read_names(objects_vocabulary or annotation_file(root, "objects_vocab.txt"))
     attributes = read_names(attributes_vocabulary or annotation_file(root, "attributes_vocab.txt"))
-    images = _images(read_json(annotation_file(root, "image_data.json")), split, report)
-    captions = _captions(
-        read_json(annotation_file(root, "region_descriptions.json")), images, report
-    )
-    boxes = _boxes(root, images, classes, attributes, report)
-    files = ImageFiles(root)
-    records, folders = [], dict[str, None]()
-    for image_id, (image, size) in images.items():
-        if not captions.get(image_id):
-            report.count("images without a region description dropped", image_id)
-            continue
-        here, name = _places(image_id, image)
-        folders |= dict.fromkeys(here)
-        path = files.find(here, [name])
-        if path is not None:
-            coco_id = whole(image.get("coco_id"))
-            own = captions[image_id]
-            records.append(make_record(image_id, path, size, own, boxes, coco_id=coco_id))
-    files.settle(len(records), folders, missing_images, report)
-    return Dataset(
-        name=f"Visual Genome {split}",
-        collection="Visual Genome",
-        records=tuple(records),
-        class_names=classes.names,
-        attribute_names=attributes.names,
-        notes=report.lines(),
-        box_remedy=boxes.remedy(),
-    )
+    parts = _parts(read_json(annotation_file(root, "image_data.json")), splits)
+    captions = _all_captions(read_json(annotation_file(root, "region_descriptions.json")), parts)
+    of_object: dict[int, int] = {}
+    if is_file(annotation_file(root, "attributes.json")):
+        of_object = attributes_by_object(annotation_file(root, "attributes.json"), attributes)
+    boxes = _all_boxes(read_json(annotation_file(root, "objects.json")), parts, classes, of_object)
+    datasets = []
+    for part, own_captions, own_boxes in zip(parts, captions, boxes, strict=True):
+        records = _records(root, part, own_captions, own_boxes, missing_images)
+        dataset = Dataset(
+            name=f"Visual Genome {part.split}",
+            collection="Visual Genome",
+            records=RecordTable.of(records),
+            class_names=classes.names,
+            attribute_names=attributes.names,
+            notes=part.report.lines(),
+            box_remedy=own_boxes.remedy(),
+        )
+        datasets.append(dataset)
+    return datasets
 
 
 def read_names(path: Path) -> NameList:
@@ -117,6 +124,7 @@ def read_names(path: Path) -> NameList:
     Raises:
         InputError: if the file is missing, empty or not text.
     """
+    saw_file(path)
     try:
         # Not splitlines(): it would also split at separators such as U+2028 inside a name.
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -149,11 +157,47 @@ def attributes_by_object(path: Path, names: NameList) -> dict[int, int]:
     return found
 
 
-def _images(
-    file: JsonFile, split: str, report: DataReport
-) -> dict[int, tuple[Entry, tuple[int, int]]]:
+def _parts(file: JsonFile, splits: Sequence[str]) -> list[_Part]:
+    parts = []
+    for split in splits:
+        report = DataReport()
+        parts.append(_Part(split, report, _images(file, split, report)))
+    return parts
+
+
+def _all_captions(file: JsonFile, parts: Sequence[_Part]) -> list[Captions]:
+    return [_captions(file, part.images, part.report) for part in parts]
+
+
+def _all_boxes(
+    file: JsonFile, parts: Sequence[_Part], classes: NameList, of_object: Mapping[int, int]
+) -> list[BoxTable]:
+    return [_boxes(file, part.images, classes, of_object, part.report) for part in parts]
+
+
+def _records(
+    root: Path, part: _Part, captions: Captions, boxes: BoxTable, missing_images: str
+) -> list[Record]:
+    files = ImageFiles(root)
+    records, folders = [], dict[str, None]()
+    for image_id, (image, size) in part.images.items():
+        if not captions.get(image_id):
+            part.report.count("images without a region description dropped", image_id)
+            continue
+        here, name = _places(image_id, image)
+        folders |= dict.fromkeys(here)
+        path = files.find(here, [name])
+        if path is not None:
+            coco_id = whole(image.get("coco_id"))
+            own = captions[image_id]
+            records.append(make_record(image_id, path, size, own, boxes, coco_id=coco_id))
+    files.settle(len(records), folders, missing_images, part.report)
+    return records
+
+
+def _images(file: JsonFile, split: str, report: DataReport) -> Images:
     """Return the split's entries and (width, height) by image id."""
-    images: dict[int, tuple[Entry, tuple[int, int]]] = {}
+    images: Images = {}
     for image in table(file, None):
         image_id = identity(image, "image_id", file)
         if image_id in images:
@@ -171,11 +215,9 @@ def _split_of(image_id: int) -> str:
     return {0: "val", 1: "test"}.get(place, "train")
 
 
-def _captions(
-    file: JsonFile, images: Collection[int], report: DataReport
-) -> dict[int, dict[str, None]]:
+def _captions(file: JsonFile, images: Collection[int], report: DataReport) -> Captions:
     """Return the region descriptions of each image id, in order and without repetitions."""
-    captions: dict[int, dict[str, None]] = {}
+    captions: Captions = {}
     for image in table(file, None):
         for region in table(file, "regions", of=image):
             image_id = identity(region, "image_id", file)
@@ -189,18 +231,13 @@ def _captions(
 
 
 def _boxes(
-    root: Path,
-    images: Mapping[int, tuple[Entry, tuple[int, int]]],
+    file: JsonFile,
+    images: Images,
     classes: NameList,
-    attributes: NameList,
+    of_object: Mapping[int, int],
     report: DataReport,
 ) -> BoxTable:
-    """Read objects and join their attributes, also by the ids that were merged into them."""
-    attributes_path = annotation_file(root, "attributes.json")
-    of_object: dict[int, int] = {}
-    if is_file(attributes_path):
-        of_object = attributes_by_object(attributes_path, attributes)
-    file = read_json(annotation_file(root, "objects.json"))
+    """Objects with their attributes, also by the ids that were merged into them."""
     boxes = BoxTable(report, [file.path])
     seen: set[int] = set()
     for image in table(file, None):
@@ -218,7 +255,7 @@ def _boxes(
             else:
                 merged = thing.get("merged_object_ids")
                 ids = [own_id, *(merged if isinstance(merged, list) else ())]
-                known = (of_object[i] for i in map(whole, ids) if i in of_object)
+                known = (of_object[i] for i in map(whole, ids) if i is not None and i in of_object)
                 boxes.add(
                     image_id,
                     [thing.get(key) for key in ("x", "y", "w", "h")],

@@ -7,12 +7,12 @@ from vlp_fast.data.records import Dataset
 
 def crowded(dataset: Dataset, num_queries: int) -> list[str]:
     """A query is matched with one box: the boxes beyond are never learnt."""
-    counts = [len(record.labels) for record in dataset.records]
-    crowded = sum(count > num_queries for count in counts)
+    counts = dataset.table.box_counts
+    crowded = int((counts > num_queries).sum())
     if not crowded:
         return []
     return [
         f"{crowded} of {len(counts)} images have more boxes than the model's {num_queries} queries "
-        f"(the most: {max(counts)}); only {num_queries} of each are matched, unless "
+        f"(the most: {counts.max()}); only {num_queries} of each are matched, unless "
         "--model.num-queries is raised"
     ]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 
+import numpy as np
+
 from vlp_fast.data.order import SampleOrder
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
@@ -67,5 +69,5 @@ class CurriculumOrder:
 
 def easiest_first(dataset: Dataset) -> Dataset:
     """The same records sorted by their number of boxes."""
-    order = sorted(range(len(dataset.records)), key=lambda i: (len(dataset.records[i].boxes), i))
+    order = np.argsort(dataset.table.box_counts, kind="stable").tolist()
     return dataset.selected(order)

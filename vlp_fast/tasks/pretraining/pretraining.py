@@ -65,7 +65,7 @@ class Pretraining(Task):
             int(self.settings.curriculum * length.total(self.train.epoch_length))
             * length.accumulate
         )
-        return Curriculum(box_counts=tuple(len(r.boxes) for r in self.train.records), steps=steps)
+        return Curriculum(box_counts=tuple(self.train.table.box_counts.tolist()), steps=steps)
 
     def stages(self) -> tuple[Stage, ...]:
         """Tagging, then what the paper says."""

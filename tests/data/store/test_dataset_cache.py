@@ -1,0 +1,214 @@
+"""What was read of annotation files is kept, and never taken for what is there now."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vlp_fast.data.fingerprint import fingerprint
+from vlp_fast.data.mixture import mix
+from vlp_fast.data.record_table import RecordTable
+from vlp_fast.data.records import Dataset
+from vlp_fast.data.sources import json_files, load_dataset, load_datasets
+from vlp_fast.data.store import dataset_cache
+from vlp_fast.data.store.pack import pack
+from vlp_fast.errors import InputError
+
+SPLITS = ("train", "val")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Even the smallest are kept, in a folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(dataset_cache, "SMALLEST", 1)
+    return tmp_path / "cache" / "vlp_fast"
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """How often each file is parsed."""
+    counts: Counter[str] = Counter()
+    parse = json_files._parsed
+
+    def counted(data: bytes, path: Path, line: int | None) -> Any:
+        counts[path.name] += 1
+        return parse(data, path, line)
+
+    monkeypatch.setattr(json_files, "_parsed", counted)
+    yield counts
+
+
+def assert_same(first: Dataset, second: Dataset) -> None:
+    assert fingerprint(first) == fingerprint(second)
+    for name in (*dataset_cache.WORDS, "needs_boxes", "foreign_captions"):
+        assert getattr(first, name) == getattr(second, name)
+    for one, two in zip(first.records, second.records, strict=True):
+        assert (one.path, one.coco_id, one.captions) == (two.path, two.coco_id, two.captions)
+        assert one.labels.dtype == two.labels.dtype and one.boxes.dtype == two.boxes.dtype
+
+
+@pytest.mark.parametrize("layout", ["karpathy", "visual_genome"])
+def test_files_are_parsed_once_and_then_never(
+    small_world: Path, parsed: Counter[str], layout: Any
+) -> None:
+    splits = ("train", "train") if layout == "visual_genome" else SPLITS
+    first = load_datasets(small_world, splits, layout=layout)
+    assert parsed and set(parsed.values()) == {1}
+    parsed.clear()
+    second = load_datasets(small_world, splits, layout=layout)
+    assert not parsed
+    for one, two in zip(first, second, strict=True):
+        assert_same(one, two)
+
+
+def test_cocos_files_too(coco_folder: Path, parsed: Counter[str]) -> None:
+    first = load_datasets(coco_folder, SPLITS)
+    assert set(parsed.values()) == {1}
+    parsed.clear()
+    for one, two in zip(first, load_datasets(coco_folder, SPLITS, needs_boxes=True), strict=True):
+        assert fingerprint(one) == fingerprint(two) and two.needs_boxes
+    assert not parsed
+
+
+def test_packed_pictures_are_found_again(
+    coco_folder: Path, tmp_path: Path, parsed: Counter[str]
+) -> None:
+    pack(coco_folder, tmp_path / "packed")
+    first = load_dataset(tmp_path / "packed", "train")
+    parsed.clear()
+    assert_same(first, load_dataset(tmp_path / "packed", "train"))
+    assert not parsed
+    (tmp_path / "packed" / "shard-000000.tar").unlink()
+    with pytest.raises(InputError, match="shards are not there"):
+        load_dataset(tmp_path / "packed", "train")
+
+
+def edited(path: Path) -> None:
+    path.write_text(path.read_text().replace("caption 0", "caption 9"))
+
+
+def newer(root: Path) -> None:
+    old = root / "annotations/captions_train2017.json"
+    (root / "train2018").symlink_to(root / "train2017")
+    (root / "annotations/captions_train2018.json").write_text(old.read_text())
+    edited(root / "annotations/captions_train2018.json")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "a caption": lambda root: edited(root / "annotations/captions_train2017.json"),
+    "no boxes": lambda root: (root / "annotations/instances_train2017.json").unlink(),
+    "a newer file": newer,
+    "another layout": lambda root: (root / "dataset_coco.json").write_text(
+        json.dumps(
+            {
+                "images": [
+                    {
+                        "split": "train",
+                        "sentences": [{"raw": "x"}],
+                        "imgid": 1,
+                        "filename": "000000000001.png",
+                    }
+                ]
+            }
+        )
+    ),
+    "a picture less": lambda root: (root / "train2017/000000000003.png").unlink(),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_whatever_changes_is_read_anew(coco_folder: Path, what: str, tmp_path: Path) -> None:
+    load = lambda: load_dataset(coco_folder, "train", missing_images="drop")
+    before = load()
+    CHANGES[what](coco_folder)
+    after = load()
+    assert fingerprint(after) != fingerprint(before)
+    dataset_cache.entry_path(coco_folder)  # and as if nothing had been kept:
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path / "another")
+    assert_same(after, load())
+
+
+def test_a_copy_with_another_time_serves(coco_folder: Path, parsed: Counter[str]) -> None:
+    first = load_dataset(coco_folder, "train")
+    parsed.clear()
+    for path in (coco_folder / "annotations").iterdir():
+        os.utime(path, (1, 1))
+    assert_same(first, load_dataset(coco_folder, "train"))
+    assert not parsed
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "other code", "empty", "folder"])
+def test_a_damaged_entry_is_passed_over(
+    coco_folder: Path, cache: Path, harm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load_dataset(coco_folder, "train")
+    (entry,) = cache.iterdir()
+    content = bytearray(entry.read_bytes())
+    if harm == "cut":
+        entry.write_bytes(content[:-5])
+    elif harm == "flipped":
+        content[-5] ^= 1
+        entry.write_bytes(content)
+    elif harm == "empty":
+        entry.write_bytes(b"")
+    elif harm == "folder":
+        entry.unlink()
+        entry.mkdir()
+    else:
+        monkeypatch.setattr(dataset_cache, "_code", lambda: "other")
+    assert_same(first, load_dataset(coco_folder, "train"))
+    if harm != "folder":
+        assert dataset_cache.kept(entry, coco_folder) is not None
+
+
+def test_without_room_nothing_is_kept_and_nothing_said(
+    coco_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(dataset_cache, "write_arrays", full)
+    assert len(load_dataset(coco_folder, "train").records) == 5
+    assert not list(cache.iterdir())
+
+
+def test_small_data_sets_leave_nothing(
+    coco_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_cache, "SMALLEST", 2**24)
+    load_dataset(coco_folder, "train")
+    assert not cache.exists()
+
+
+def test_a_table_shows_the_records(small_world: Path) -> None:
+    dataset = load_dataset(small_world, "train", layout="karpathy")
+    records = list(dataset.records)
+    table = RecordTable.of(records)
+    order = np.random.default_rng(0).permutation(len(records))[:20].tolist()
+    for shown in (table.selected(order), table.selected(order).solid()):
+        for place, record in zip(order, shown, strict=True):
+            assert (record.image_id, record.captions) == (
+                records[place].image_id,
+                records[place].captions,
+            )
+            assert np.array_equal(record.boxes, records[place].boxes)
+            assert np.array_equal(record.labels, records[place].labels)
+    assert list(table.captions()) == [text for record in records for text in record.captions]
+    with pytest.raises(IndexError):
+        table[len(records)]
+
+
+def test_a_mixture_of_parts_is_one_of_records(small_world: Path) -> None:
+    world = load_dataset(small_world, "train", layout="karpathy")
+    part = world.selected([3, 1, 7])
+    mixture = mix([part, world])
+    expected = [*part.records, *world.records]
+    for found, record in zip(mixture.records, expected, strict=True):
+        assert found.captions == record.captions
+        assert np.array_equal(found.boxes, record.boxes)

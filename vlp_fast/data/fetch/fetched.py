@@ -1,0 +1,155 @@
+"""A data set's files, one after another: what an earlier call brought is not asked for again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vlp_fast.data.fetch.catalogue import Catalogue, Source, SourceFile
+from vlp_fast.data.fetch.download import DownloadFailed, Expected, download
+from vlp_fast.data.fetch.unpack import unpack
+from vlp_fast.data.printable import printable
+from vlp_fast.data.store.meter import shown_bytes
+from vlp_fast.errors import InputError
+from vlp_fast.whole_file import write_json
+
+DONE = "fetched.json"
+"""In the folder: the SHA-256 of each file that was brought, and which of them were unpacked."""
+
+
+def fetch(
+    catalogue: Catalogue,
+    name: str,
+    out: Path,
+    *,
+    place: str = "",
+    say: Callable[[str], object] = lambda line: None,
+    wait: Callable[[float], object] = time.sleep,
+) -> int:
+    """Bring a data set here, or go on with it.
+
+    Args:
+        catalogue: of data sets.
+        name: of one of them.
+        out: the folder, which is made.
+        place: an address below which all of its files are, in place of the known ones.
+        say: gets lines about licence, progress and what could not be checked.
+        wait: sleeps.
+
+    Returns:
+        How many files were brought.
+
+    Raises:
+        InputError: if a file has no address or none that serves it, or the disk refuses it.
+    """
+    source = catalogue.source(name)
+    say(f"{source.title}; licence: {source.licence}")
+    addresses = {file.name: _addresses(source, file, place) for file in source.files}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        done = _Done(out)
+        wanted = [file for file in source.files if not done.has(file)]
+        for file in wanted:
+            if file.name not in done.brought:
+                found = _brought(catalogue, file, addresses[file.name], out, say, wait)
+                done.note(file, found)
+            if file.unpack:
+                _unpacked(file, out, done, say)
+    except OSError as error:
+        raise InputError(
+            f"{printable(error.filename or out)}: {error.strerror or error}; free some space or "
+            "repair it, and the same command goes on"
+        ) from None
+    return len(wanted)
+
+
+def _addresses(source: Source, file: SourceFile, place: str) -> tuple[str, ...]:
+    if place:
+        return (f"{place.rstrip('/')}/{file.name}",)
+    if file.addresses:
+        return file.addresses
+    page = f" (its page: {source.home})" if source.home else ""
+    raise InputError(
+        f"{source.name}: no address of {file.name} is known to this version{page}; download it "
+        "yourself, or give the address of the folder that serves it with --place URL"
+    )
+
+
+def _brought(
+    catalogue: Catalogue,
+    file: SourceFile,
+    addresses: tuple[str, ...],
+    out: Path,
+    say: Callable[[str], object],
+    wait: Callable[[float], object],
+) -> str:
+    """Bring one file, from the first address that serves it; return its SHA-256."""
+    path = out / file.name
+    expected = Expected(size=file.size, sha256=file.sha256)
+    for place, address in enumerate(addresses, 1):
+        try:
+            found = download(
+                address, path, expected, check=catalogue.refuse_dead, say=say, wait=wait
+            )
+            break
+        except DownloadFailed as error:
+            if place == len(addresses):
+                raise
+            say(f"{error}; the next address is tried")
+    state = "as it should be" if file.sha256 else "what it should be is unknown: told, not checked"
+    say(f"{file.name}: {shown_bytes(path.stat().st_size)}, SHA-256 {found}, {state}")
+    return found
+
+
+def _unpacked(file: SourceFile, out: Path, done: _Done, say: Callable[[str], object]) -> None:
+    """Unpack an archive in place of itself; one that is damaged is to be brought again."""
+    path = out / file.name
+    try:
+        count = unpack(path, out)
+    except InputError:
+        done.forget(file)
+        path.unlink(missing_ok=True)
+        raise
+    done.note(file, done.brought[file.name], is_unpacked=True)
+    path.unlink()
+    say(f"{file.name}: {count:,} files unpacked")
+
+
+class _Done:
+    """What a folder says of earlier calls."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self.brought: dict[str, str] = {}
+        self._unpacked: set[str] = set()
+        try:
+            said = json.loads((out / DONE).read_bytes())
+            brought, self._unpacked = dict(said["brought"]), set(said["unpacked"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return
+        self.brought = {
+            name: found
+            for name, found in brought.items()
+            if name in self._unpacked or (out / name).exists()
+        }
+
+    def has(self, file: SourceFile) -> bool:
+        """Whether nothing is left to be done for a file."""
+        return file.name in (self._unpacked if file.unpack else self.brought)
+
+    def note(self, file: SourceFile, found: str, *, is_unpacked: bool = False) -> None:
+        """Note what was done."""
+        self.brought[file.name] = found
+        if is_unpacked:
+            self._unpacked.add(file.name)
+        self._write()
+
+    def forget(self, file: SourceFile) -> None:
+        """Note that nothing was."""
+        self.brought.pop(file.name, None)
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self._out / DONE, {"brought": self.brought, "unpacked": sorted(self._unpacked)})
