@@ -78,6 +78,11 @@ def without_coco_ids(dataset: Dataset, ids: Collection[int], which: str) -> Data
     return replace(dataset.selected(kept), notes=(*dataset.notes, note))
 
 
+def file_key(name: str) -> str:
+    """What names of one file have in common: COCO_val2014_000000000042.jpg is 000000000042.jpg."""
+    return name.rpartition("_")[2] if name.startswith("COCO_") else name
+
+
 class _Pictures:
     """The pictures of records, by what a copy of one has in common with it."""
 
@@ -108,9 +113,7 @@ class _Pictures:
 
 
 def _keys(record: Record) -> tuple[int | str, str]:
-    """The image id and the file's name: COCO_val2014_000000000042.jpg is 000000000042.jpg."""
-    name = record.path.name
-    return record.image_id, name.rpartition("_")[2] if name.startswith("COCO_") else name
+    return record.image_id, file_key(record.path.name)
 
 
 def _same_bytes(first: Path, second: Path) -> bool:
