@@ -12,6 +12,7 @@ import pytest
 from vlp_fast.data.audit import Audit, audit, image_files
 from vlp_fast.data.audit.cache import NAME
 from vlp_fast.data.audit.splits import SplitOptions
+from vlp_fast.data.world.layouts import make_world
 
 PICTURE = "images/000000000004.png"
 
@@ -151,3 +152,10 @@ def test_a_cache_that_cannot_be_written_is_told(world: Path) -> None:
     (note,) = found.notes
     assert NAME in note
     assert "--cache FILE" in note
+
+
+def test_a_world_that_was_checked_may_be_drawn_anew(world: Path) -> None:
+    check(world)
+    assert (world / NAME).exists()
+    make_world(world, images=8, seed=1)
+    assert not (world / NAME).exists()

@@ -31,7 +31,7 @@ def test_a_damaged_world(call: Call, world: Path, tmp_path: Path) -> None:
     assert line.split()[0] == "5"
     assert "images/000000000003.png: has no content, ..." in answer.out
     assert "000000000004.png" not in answer.out  # three are enough
-    assert answer.out.splitlines()[-1] == ("not ready: 5 pictures that others would stand in for")
+    assert answer.out.splitlines()[-1] == ("not ready: 5 pictures are replaced")
     written = json.loads(report.read_text())
     assert written["is_clean"] is False
     assert len(written["findings"][0]["examples"]) == 5

@@ -22,6 +22,10 @@ WIDEST = 100
 
 def lines(audit: Audit) -> Iterator[str]:
     """The table, a line at a time: what there is, what is wrong, the verdict."""
+    return map(printable, _lines(audit))
+
+
+def _lines(audit: Audit) -> Iterator[str]:
     yield from _sizes(audit.counts)
     for counts in audit.counts:
         yield from _shares(counts)
@@ -55,7 +59,7 @@ def _sizes(all_counts: tuple[Counts, ...]) -> Iterator[str]:
         words = dict(zip(QUANTILES, counts.words, strict=True))
         rows.append(
             (
-                printable(counts.title),
+                counts.title,
                 f"{counts.images:,}",
                 f"{counts.samples:,}" if counts.samples else "",
                 f"{counts.texts:,}",
@@ -73,12 +77,12 @@ def _sizes(all_counts: tuple[Counts, ...]) -> Iterator[str]:
 def _shares(counts: Counts) -> Iterator[str]:
     for kind, by_name in (("classes", counts.classes), ("attributes", counts.attributes)):
         if by_name and counts.boxes:
-            yield f"{printable(counts.title)}: {len(by_name):,} {kind}: {_ends(by_name)}"
+            yield f"{counts.title}: {len(by_name):,} {kind}: {_ends(by_name)}"
 
 
 def _ends(by_name: Mapping[str, int]) -> str:
     """Those with the most and with the fewest; the mapping has the most first."""
-    shown = [f"{printable(name)} {count:,}" for name, count in by_name.items()]
+    shown = [f"{name} {count:,}" for name, count in by_name.items()]
     if len(shown) <= 2 * ENDS:
         return ", ".join(shown)
     return f"most {', '.join(shown[:ENDS])}; fewest {', '.join(shown[-ENDS:])}"
@@ -104,7 +108,7 @@ def _finding(finding: Finding, width: int) -> Iterator[str]:
 
 
 def _examples(finding: Finding) -> str:
-    shown = [printable(name)[:WIDEST] for name in finding.examples[:EXAMPLES]]
+    shown = [name[:WIDEST] for name in finding.examples[:EXAMPLES]]
     return ", ".join(shown) + (", ..." if finding.count > len(shown) else "")
 
 
@@ -114,6 +118,6 @@ def _verdict(audit: Audit) -> str:
         return "ready: a run refuses nothing and replaces no picture"
     refused = sum(finding.level == "refused" for finding in bad)
     replaced = sum(finding.count for finding in bad if finding.level == "replaced")
-    parts = [f"{refused} reasons to refuse it"] * bool(refused)
-    parts += [f"{replaced:,} pictures that others would stand in for"] * bool(replaced)
+    parts = [f"a run is refused ({refused} above)"] * bool(refused)
+    parts += [f"{replaced:,} pictures are replaced"] * bool(replaced)
     return f"not ready: {' and '.join(parts)}"

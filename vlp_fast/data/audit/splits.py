@@ -111,7 +111,7 @@ def read_folder(root: Path, options: SplitOptions) -> list[Split]:
     captions, reason = _captions(root, options)
     splits = [*captions, *_vqa(root), *_nlvr2(root), *_snli_ve(root)]
     if not splits:
-        raise reason or InputError(f"{root}: has none of the splits {', '.join(options.splits)}")
+        raise InputError(f"{reason}, or one of VQA's, NLVR2's or SNLI-VE's files")
     return splits
 
 
