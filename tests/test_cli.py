@@ -346,9 +346,11 @@ def test_a_broken_picture_is_replaced_and_reported(
         path.write_bytes(path.read_bytes()[:60])
     held_out = {path.name for path in sorted((copy / "images").iterdir())[3:30:20]}
     folder = tmp_path / "run"
-    answer = call("train", "soho_tiny", "--data.root", copy, "--run-dir", folder, *SOHO)
+    words = ("train", "soho_tiny", "--data.root", copy, "--run-dir", folder, *SOHO)
+    answer = call(*words, "--data.max-replaced", 1)
     assert answer.code == 0, answer.err
     assert "replaced: " in answer.out
+    assert answer.out.count(f"warning: pictures are broken; `vlp-fast data check {copy}`") == 1
     lines = (folder / "bad_samples.jsonl").read_text().splitlines()
     problems = [json.loads(line) for line in lines]
     assert problems[0]["step"] in (0, 1)

@@ -6,7 +6,7 @@ is not there.
 
     bench.py     vlp-fast bench
     convert.py   vlp-fast convert
-    data.py      vlp-fast data make-world, make-answers, pack, fetch
+    data.py      vlp-fast data check, make-world, make-answers, pack, fetch
     doctor.py    vlp-fast doctor
     evaluate.py  vlp-fast evaluate
     options.py   words to a configuration
@@ -41,7 +41,7 @@ COMMANDS = {
     "evaluate": ("RUN_DIR", "held-out figures and report.png of a finished or stopped run"),
     "submit": ("RUN_DIR --out FILE", "a run's answers to a split, as its server takes them"),
     "recipes": ("", "the recipes, a line each"),
-    "data": ("make-world OUT", "draw a data set with known truth; make-answers: VQA's answers"),
+    "data": ("check ROOT", "audit data before a run; make-world: draw some; make-answers: VQA's"),
     "convert": (
         "IN OUT --model NAME",
         "a ResNet, BERT, DETR or SOHO of others under our names",

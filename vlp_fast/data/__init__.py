@@ -2,7 +2,8 @@
 
 ahead.py          values made one ahead, in a thread
 answers.py        the answers of VQA and how right each is
-broken_image.py   the error of images that cannot be shown
+audit/            a data set looked at before a run
+broken_image.py   the errors of images that cannot be shown
 cache.py          decoded images in memory, shared by workers
 config.py         DataConfig
 dali_loader.py    steps whose images DALI decodes

@@ -15,6 +15,10 @@ class BrokenImage(InputError):
     """An image file that cannot be shown; the message names the file and the reason."""
 
 
+class TooLargeImage(BrokenImage):
+    """An image file whose header declares more pixels than are decoded."""
+
+
 @contextmanager
 def memory_for(path: PictureFile) -> Iterator[None]:
     """Say of which image it was that memory ran out while it was decoded, turned or resized.

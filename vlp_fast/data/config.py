@@ -8,7 +8,7 @@ from typing import Literal
 
 from tyro.conf import UseAppendAction
 
-from vlp_fast.checks import AT_LEAST_ONE, NOT_NEGATIVE, at_least, check
+from vlp_fast.checks import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, at_least, check
 
 Layout = Literal["auto", "world", "karpathy", "coco", "visual_genome"]
 Names = Literal["merge", "apart"]
@@ -50,6 +50,8 @@ class DataConfig:
         attributes_vocabulary: the same for attributes (attributes_vocab.txt).
         missing_images: "error" stops where annotated images have no file, "drop" leaves them out.
         max_pixels: images that declare more in their header are not decoded.
+        max_replaced: share of the samples of training that may be replaced, since a picture of
+            theirs is broken; more, and 8 for chance, stop the run, as do 64 in a row.
         decoder: of the pictures of training. "dali": NVIDIA's, without loading processes, for a
             GPU with few cores; "auto": that one where a GPU has fewer than two cores and it is
             installed.
@@ -77,6 +79,7 @@ class DataConfig:
     attributes_vocabulary: Path | None = None
     missing_images: Literal["error", "drop"] = "error"
     max_pixels: int = 64_000_000
+    max_replaced: float = 0.001
     decoder: Decoder = "torchvision"
     num_workers: int = 2
     cache: bool = False
@@ -93,6 +96,7 @@ class DataConfig:
         check(self, AT_LEAST_ONE, "shorter", "shorter_held_out", "longer")
         check(self, at_least(3), "max_text_length")
         check(self, AT_LEAST_ONE, "vocabulary_size", "max_pixels", "canvas_multiple")
+        check(self, SHARE, "max_replaced")
         check(self, NOT_NEGATIVE, "num_workers")
         if self.cache and self.decoder == "dali":
             raise ValueError(

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from vlp_fast.data.broken_image import BrokenImage, is_out_of_memory
+from vlp_fast.data.broken_image import BrokenImage, TooLargeImage, is_out_of_memory
 from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.data.upright import UPRIGHT, Raster
@@ -27,11 +27,19 @@ _ORIENTATION_TAG = 0x0112
 _WIDTH_TAG, _LENGTH_TAG = 0x0100, 0x0101
 
 
+class ManyPixels(ValueError):
+    """A header declares more pixels than are decoded."""
+
+
+TOO_LARGE = (ManyPixels, Image.DecompressionBombError)
+"""Pillow has a limit of its own, 179 million pixels, which it tells before ours is looked at."""
+
+
 def read_header(image: Image.Image, max_pixels: int) -> Raster:
     """What an opened image says of its raster.
 
     Raises:
-        ValueError: if it declares more than `max_pixels`.
+        ManyPixels: if it declares more than `max_pixels`.
     """
     _check_pixels(image, max_pixels)
     return _raster(image)
@@ -72,7 +80,8 @@ def opened(
     except Exception as error:  # Pillow's decoders raise whatever the damage makes them stumble on
         if is_out_of_memory(error):
             raise
-        raise BrokenImage(printable(f"{path}: {_reason(error)}")) from None
+        kind = TooLargeImage if isinstance(error, TOO_LARGE) else BrokenImage
+        raise kind(printable(f"{path}: {_reason(error)}")) from None
 
 
 def _check_regular(path: PictureFile) -> None:
@@ -90,7 +99,7 @@ def _raise_limit(max_pixels: int) -> None:
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
-        raise ValueError(
+        raise ManyPixels(
             f"the header declares {image.width}x{image.height} pixels, more than the "
             f"{max_pixels} allowed; shrink it or raise --data.max-pixels N"
         )

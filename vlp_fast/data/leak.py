@@ -82,6 +82,11 @@ def without_coco_ids(dataset: Dataset, ids: Collection[int], which: str) -> Data
     return replace(dataset.selected(kept), notes=(*dataset.notes, note))
 
 
+def file_key(name: str) -> str:
+    """What names of one file have in common: COCO_val2014_000000000042.jpg is 000000000042.jpg."""
+    return name.rpartition("_")[2] if name.startswith("COCO_") else name
+
+
 class _Pictures:
     """The pictures of records, by what a copy of one has in common with it."""
 
@@ -116,9 +121,7 @@ def _named(records: RecordTable) -> Iterable[tuple[int, PictureFile]]:
 
 
 def _keys(image_id: int, file: PictureFile) -> tuple[int | str, str]:
-    """The image id and the file's name: COCO_val2014_000000000042.jpg is 000000000042.jpg."""
-    name = file.name
-    return image_id, name.rpartition("_")[2] if name.startswith("COCO_") else name
+    return image_id, file_key(file.name)
 
 
 def _same_bytes(first: PictureFile, second: PictureFile) -> bool:

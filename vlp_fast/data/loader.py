@@ -7,21 +7,16 @@ Worker i of n loads every n-th step, so their answers are taken in turn and noth
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import cycle, islice
 from typing import Any, Generic, TypeVar
 
 from vlp_fast.data.ahead import ahead
 from vlp_fast.data.examples import Example
 from vlp_fast.data.order import Order, rank_share
-from vlp_fast.data.worker import CAN_FORK, Worker
+from vlp_fast.data.worker import CAN_FORK, Worker, answers
 
 T = TypeVar("T")
-
-AHEAD = 2
-"""Steps that a worker is asked for before the first of them is taken."""
 
 
 class Loader(Generic[T]):
@@ -77,7 +72,7 @@ class Loader(Generic[T]):
                 at_end.callback(workers[-1].close)
             values: Iterator[T] = map(self._load_step, self._steps)
             if workers:
-                values = _answers(workers, self._steps)
+                values = answers(workers, self._steps)
             if self._pin_memory:
                 values = ahead(map(_pinned, values), len(self))
             yield from zip(self._steps, values, strict=True)
@@ -86,25 +81,6 @@ class Loader(Generic[T]):
         epoch, batch = self._order.batch(step)
         examples = [self._load(index, epoch, step) for index in rank_share(batch, *self._share)]
         return self._collate(examples, epoch, step)
-
-
-def _answers(workers: list[Worker], steps: range) -> Iterator[Any]:
-    """Ask the workers in turn, and take their answers in the same turn."""
-    requests = zip(cycle(workers), steps, strict=False)
-    asked: deque[Worker] = deque()
-
-    def ask(count: int) -> None:
-        for worker, step in islice(requests, count):
-            worker.ask(step)
-            asked.append(worker)
-
-    ask(AHEAD * len(workers))
-    while asked:
-        for worker in workers:  # those, too, whose turn comes some long steps later
-            worker.check()
-        answer = asked.popleft().answer()
-        ask(1)
-        yield answer
 
 
 def _pinned(value: Any) -> Any:

@@ -17,6 +17,21 @@ from vlp_fast.data.record_table import RecordTable
 from vlp_fast.data.samples import Sample
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """What a reader left out, or repaired, for one reason.
+
+    Attributes:
+        reason: reads after a number, as in "3 empty captions dropped".
+        count: how many.
+        examples: the first of them.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+
 class Truth(Protocol):
     """What is known of the pictures beyond their annotations."""
 
@@ -39,6 +54,7 @@ class Dataset:
         describes: `describes(index, text)` tells whether the text is true of record `index`;
             None where nobody can know (every data set but the drawn world).
         notes: what was left out while reading and why, one line each.
+        left_out: the same, counted.
         box_remedy: if there are no boxes, why that is and what to do about it.
         needs_boxes: whether an image is of no use where its boxes cannot be placed; if not, it is
             shown without them.
@@ -58,6 +74,7 @@ class Dataset:
     attribute_names: tuple[str, ...]
     describes: Truth | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     box_remedy: str = ""
     needs_boxes: bool = True
     foreign_captions: tuple[str, ...] = ()

@@ -68,13 +68,22 @@ def _read(root: Path, data: DataConfig, *, needs_boxes: bool) -> SplitPair:
         objects_vocabulary=data.objects_vocabulary,
         attributes_vocabulary=data.attributes_vocabulary,
     )
+    check_classes(root, train, held_out)
+    layout = find_layout(root, layout=data.layout, karpathy_file=file)
+    return SplitPair(root=root, layout=layout, train=train, held_out=held_out)
+
+
+def check_classes(root: Path, train: Dataset, held_out: Dataset) -> None:
+    """Refuse two splits of a folder whose boxes are of other classes.
+
+    Raises:
+        InputError: if they are.
+    """
     if train.num_boxes and held_out.num_boxes and train.class_names != held_out.class_names:
         raise InputError(
             f"{root}: {train.name} and {held_out.name} have other classes of objects; make "
             "the categories of both instance files the same"
         )
-    layout = find_layout(root, layout=data.layout, karpathy_file=file)
-    return SplitPair(root=root, layout=layout, train=train, held_out=held_out)
 
 
 def _check_left(dataset: Dataset) -> None:

@@ -16,7 +16,9 @@ import signal
 import socket
 import struct
 import traceback
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, islice
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from typing import Any
@@ -33,7 +35,12 @@ copy of all that its function holds. Windows has no fork."""
 STEP = struct.Struct("<q")
 """A request."""
 
+AHEAD = 2
+"""Steps that a worker is asked for before the first of them is taken."""
+
 SIGNALS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+
+RELIEF = "lower --data.num-workers or --train.batch-size"
 
 
 class Worker:
@@ -41,12 +48,14 @@ class Worker:
 
     Args:
         load: what makes a value of a step; it need not be picklable, the value must.
+        relief: what to do where memory runs out.
 
     Raises:
         InputError: if the system has no descriptors or memory for another process.
     """
 
-    def __init__(self, load: Callable[[int], object]) -> None:
+    def __init__(self, load: Callable[[int], object], relief: str = RELIEF) -> None:
+        self._relief = relief
         try:
             self._socket, theirs = socket.socketpair()
             self._process: BaseProcess = multiprocessing.get_context("fork").Process(
@@ -97,10 +106,31 @@ class Worker:
         self._process.join(1)
         code = self._process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        return (
-            f"a loading process {how}; if memory ran out, lower --data.num-workers or "
-            "--train.batch-size"
-        )
+        return f"a loading process {how}; if memory ran out, {self._relief}"
+
+
+def answers(workers: list[Worker], steps: Sequence[int]) -> Iterator[Any]:
+    """Ask the workers in turn, and take their answers in the same turn.
+
+    Raises:
+        InputError: if a worker ended or cannot hand its answer over.
+        Exception: what a worker's `load` raised.
+    """
+    requests = zip(cycle(workers), steps, strict=False)
+    asked: deque[Worker] = deque()
+
+    def ask(count: int) -> None:
+        for worker, step in islice(requests, count):
+            worker.ask(step)
+            asked.append(worker)
+
+    ask(AHEAD * len(workers))
+    while asked:
+        for worker in workers:  # those, too, whose turn comes some long steps later
+            worker.check()
+        answer = asked.popleft().answer()
+        ask(1)
+        yield answer
 
 
 class _Failure:

@@ -1,5 +1,6 @@
 """Time: configuration, phases, optimisers, steps, evaluation, checkpoints. Any task's.
 
+bad_samples.py       what was replaced, told and written down
 checkpoint.py        written whole or not at all
 clock.py             how fast a run is
 config.py            RunConfig and its sections
@@ -18,6 +19,7 @@ picture.py           report.png
 precision.py         device and number format
 progress.py          display and metrics.jsonl
 recorded_run.py      from run.json to the configuration
+replaced.py          too much that was replaced stops a run
 restore.py           from a configuration back to the trained model
 run_folder.py        run.json, vocab.txt
 same_data.py         a run goes on with its own data

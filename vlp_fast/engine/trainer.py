@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch.optim import Optimizer
 
+from vlp_fast.engine.bad_samples import BadSamples
 from vlp_fast.engine.checkpoint import (
     load_checkpoint,
     newest_checkpoint,
@@ -38,7 +39,8 @@ from vlp_fast.engine.optim import (
     set_learning_rates,
 )
 from vlp_fast.engine.phases import Phase
-from vlp_fast.engine.progress import Display, Journal, append_row
+from vlp_fast.engine.progress import Display, Journal
+from vlp_fast.engine.replaced import Replaced
 from vlp_fast.engine.run_folder import check_same_run, open_run_folder
 from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.engine.stop import Stopped, StopRequest
@@ -86,6 +88,7 @@ class Trainer:
         self.scaler = experiment.precision.scaler()
         self._notes = [*experiment.notes]
         check_same_run(self.config, self._notes.append)
+        self._replaced = Replaced()
         self._resume()
         # Only now: a checkpoint of another model must leave the folder's run.json as it is.
         open_run_folder(experiment.run, experiment.task.tokenizer)
@@ -96,7 +99,7 @@ class Trainer:
         self._clock = Clock()
         self._evaluated_at = self.journal.last_step("held_out")
         self._frozen: tuple[int, bool] | None = None
-        self._reported: set[str] = set()
+        self._bad_samples = BadSamples(self.config, self.display.say)
         self._began_at = self._saved_at = self.step
         self._buffers = KeptBuffers(self.learner)
         self._is_whole = True
@@ -232,21 +235,16 @@ class Trainer:
 
     def _report(self, problems: Iterable[str]) -> None:
         """Say once, and write down, that an image was replaced."""
-        for problem in problems:
-            what = problem.rpartition("; ")[0] or problem  # what replaces it changes each epoch
-            if what in self._reported:
-                continue
-            self._reported.add(what)
-            self.display.say(f"replaced: {problem}")
-            row = {"step": self.step, "problem": problem}
-            append_row(self.config.directory / "bad_samples.jsonl", row)
+        self._bad_samples.tell(problems, self.step)
 
     def _advance(self, batches: Iterator[tuple[int, Inputs]]) -> None:
         """One optimiser step over as many micro-batches as the configuration says."""
         objective = self.experiment.phase(self.step).objective
         averages = self._averages.copy()  # which a step that fails does not enter
+        replaced = self._replaced
         for _ in range(self.config.optim.accumulate):
             inputs = self._next(batches)
+            replaced = replaced.after(inputs).checked(self.config.data, self.step)
             with self.experiment.precision.autocast():
                 output = self.learner(objective, inputs)
             self.scaler.scale(output.total / self.config.optim.accumulate).backward()
@@ -265,7 +263,7 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.scaler.update(None if self.experiment.precision.is_scaled else 1.0)
         self._skipped_in_a_row = (self._skipped_in_a_row + 1) * is_skipped
-        self._averages = averages
+        self._averages, self._replaced = averages, replaced
         self._is_whole = True
 
     def _log(self) -> None:
@@ -318,7 +316,7 @@ class Trainer:
 
     def _save(self) -> None:
         scaler = self.scaler.state_dict() if self.experiment.precision.is_scaled else {}
-        extra = {"scaler": scaler, "recipe": self.config.name}
+        extra = {"scaler": scaler, "recipe": self.config.name, "replaced": self._replaced.state()}
         extra |= self.experiment.identity
         save_checkpoint(
             self.config.directory,
@@ -352,7 +350,7 @@ class Trainer:
                 f"{found}: its loss scaling is unreadable ({type(error).__name__}); delete it, and "
                 "the same command goes on from the checkpoint before"
             ) from None
-        self.step = state["step"]
+        self.step, self._replaced = state["step"], Replaced.restored(state.get("replaced"))
         if self.step > self.experiment.total_steps:
             raise InputError(
                 f"{found}: is beyond the {self.experiment.total_steps} steps asked for; raise "

@@ -31,6 +31,10 @@ from vlp_fast.errors import InputError
 OTHER_SPLIT = "choose another split with --data.train-split or --data.held-out-split"
 
 
+class AbsentSplit(InputError):
+    """A folder has no files, or no image, of a split."""
+
+
 def load_coco(root: Path, split: str, *, missing_images: str) -> Dataset:
     """Read one official split.
 
@@ -70,6 +74,7 @@ def load_coco(root: Path, split: str, *, missing_images: str) -> Dataset:
         class_names=instances.class_names,
         attribute_names=(),
         notes=report.lines(),
+        left_out=report.left_out(),
         box_remedy=instances.boxes.remedy(),
     )
 
@@ -116,7 +121,7 @@ def _captions_file(root: Path, split: str, report: DataReport) -> Path:
     """The newest of the split itself; `captions_valminusminival2014.json` is another than val."""
     found = captions_files(root, split)
     if not found:
-        raise InputError(
+        raise AbsentSplit(
             f"{root}: has no captions_{split}*.json (looked in {root} and {root / 'annotations'}); "
             f"download COCO's annotations, or {OTHER_SPLIT}"
         )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sources.coco import OTHER_SPLIT, clean_caption, make_record
+from vlp_fast.data.sources.coco import OTHER_SPLIT, AbsentSplit, clean_caption, make_record
 from vlp_fast.data.sources.folders import annotation_files
 from vlp_fast.data.sources.image_files import ImageFiles
 from vlp_fast.data.sources.instances import InstanceFiles
@@ -114,6 +114,7 @@ def _load(
         class_names=instances.class_names,
         attribute_names=attribute_names,
         notes=report.lines(),
+        left_out=report.left_out(),
         box_remedy=instances.boxes.remedy(),
     )
 
@@ -130,7 +131,7 @@ def _images(file: JsonFile, split: str, report: DataReport) -> dict[int, Entry]:
         else:
             images[image_id] = image
     if not images:
-        raise InputError(f"{file.path}: has no image in split '{split}'; {OTHER_SPLIT}")
+        raise AbsentSplit(f"{file.path}: has no image in split '{split}'; {OTHER_SPLIT}")
     return images
 
 

@@ -85,9 +85,18 @@ def statement_group(identifier: str) -> str | None:
     return f"{split}-{image_set}--{sentence}"
 
 
+def split_file(root: Path, split: str) -> Path:
+    """Where the statements of a split are, or should be."""
+    return _file(_place(root, split), split)
+
+
 def _home(root: Path, split: str) -> Path:
-    """The root, or its folder `nlvr2/` where that has the file."""
     refuse_foreign(root, "NLVR2")
+    return _place(root, split)
+
+
+def _place(root: Path, split: str) -> Path:
+    """The root, or its folder `nlvr2/` where that has the file."""
     inner = root / "nlvr2"
     return inner if is_file(_file(inner, split)) and not is_file(_file(root, split)) else root
 

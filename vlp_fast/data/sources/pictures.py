@@ -96,6 +96,7 @@ def gather(
         class_names=(),
         attribute_names=(),
         notes=report.lines(),
+        left_out=report.left_out(),
         needs_boxes=False,
         samples=tuple(samples),
     )

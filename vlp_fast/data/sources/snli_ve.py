@@ -63,9 +63,14 @@ def read_hypotheses(root: Path, split: str) -> list[Hypothesis]:
     return [hypothesis for hypothesis, _ in _asked(root, official_split(split), DataReport())]
 
 
+def split_file(root: Path, split: str) -> Path:
+    """Where the hypotheses of "train", "dev" or "test" are, or should be."""
+    return annotation_file(root, f"snli_ve_{split}.jsonl")
+
+
 def _asked(root: Path, split: str, report: DataReport) -> Iterator[tuple[Hypothesis, tuple[Shown]]]:
     refuse_foreign(root, "SNLI-VE")
-    path = annotation_file(root, f"snli_ve_{split}.jsonl")
+    path = split_file(root, split)
     for line in read_json_lines(path, report):
         key = text(line.content, "pairID", line)
         label = text(line.content, "gold_label", line)

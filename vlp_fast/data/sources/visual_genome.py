@@ -20,7 +20,7 @@ from vlp_fast.data.record import Record
 from vlp_fast.data.record_table import RecordTable
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.boxes import BoxTable
-from vlp_fast.data.sources.coco import OTHER_SPLIT, clean_caption, make_record
+from vlp_fast.data.sources.coco import OTHER_SPLIT, AbsentSplit, clean_caption, make_record
 from vlp_fast.data.sources.folders import annotation_file, is_file
 from vlp_fast.data.sources.image_files import ImageFiles
 from vlp_fast.data.sources.json_files import (
@@ -112,6 +112,7 @@ def load_visual_genome(
             class_names=classes.names,
             attribute_names=attributes.names,
             notes=part.report.lines(),
+            left_out=part.report.left_out(),
             box_remedy=own_boxes.remedy(),
         )
         datasets.append(dataset)
@@ -205,7 +206,7 @@ def _images(file: JsonFile, split: str, report: DataReport) -> Images:
         elif _split_of(image_id) == split:
             images[image_id] = (image, (side(image, "width", file), side(image, "height", file)))
     if not images:
-        raise InputError(f"{file.path}: has no image in split '{split}'; {OTHER_SPLIT}")
+        raise AbsentSplit(f"{file.path}: has no image in split '{split}'; {OTHER_SPLIT}")
     return images
 
 

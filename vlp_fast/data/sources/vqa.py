@@ -17,7 +17,7 @@ from vlp_fast.data.sources.folders import annotation_file, is_file
 from vlp_fast.data.sources.pictures import Shown, gather
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.data.sources.vqa_lxmert import read_lxmert
-from vlp_fast.data.sources.vqa_official import question_file, read_official
+from vlp_fast.data.sources.vqa_official import FILES, question_file, read_official
 from vlp_fast.data.sources.whose import holds_statements, refuse_foreign
 from vlp_fast.errors import InputError
 
@@ -82,6 +82,13 @@ def read_questions(root: Path, split: str) -> tuple[list[Question], tuple[str, .
     return questions, report.lines()
 
 
+def part_files(root: Path, part: str) -> list[Path]:
+    """The files of "train", "val", "minival" and so on that are there: official, or LXMERT's."""
+    official = [question_file(root, part)] if part in FILES else []
+    whole = [paths for paths in (official, _theirs(root, part)) if all(map(is_file, paths))]
+    return next(filter(None, whole), [])
+
+
 def _asked(root: Path, split: str, report: DataReport) -> Iterator[AskedQuestion]:
     if split not in SPLITS:
         raise InputError(f"VQA has no split '{split}'; choose one of {', '.join(SPLITS)}")
@@ -93,9 +100,8 @@ def _asked(root: Path, split: str, report: DataReport) -> Iterator[AskedQuestion
 def _part(root: Path, part: str, report: DataReport) -> Iterator[AskedQuestion]:
     whole = "val" if part in ("minival", "nominival") else part
     path = question_file(root, whole)
-    others = [annotation_file(root, name) for name in LXMERT_FILES.get(part, ())]
-    are_theirs = others and not any(map(holds_statements, others))
-    if not is_file(path) and are_theirs and all(map(is_file, others)):
+    others = _theirs(root, part)
+    if not is_file(path) and others and all(map(is_file, others)):
         for other in others:
             yield from read_lxmert(other, report)
         return
@@ -108,6 +114,12 @@ def _part(root: Path, part: str, report: DataReport) -> Iterator[AskedQuestion]:
     for sample, shown in everything:
         if (shown[0].image_id in minival) == (part == "minival"):
             yield sample, shown
+
+
+def _theirs(root: Path, part: str) -> list[Path]:
+    """The files of LXMERT for a part; none where those of the name are NLVR2's."""
+    files = [annotation_file(root, name) for name in LXMERT_FILES.get(part, ())]
+    return [] if any(map(holds_statements, files)) else files
 
 
 def _minival(root: Path, image_ids: Collection[int]) -> set[int]:

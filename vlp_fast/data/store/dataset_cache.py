@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 from vlp_fast import __version__
 from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.record_table import Columns, RecordTable
-from vlp_fast.data.records import Dataset
+from vlp_fast.data.records import Dataset, LeftOut
 from vlp_fast.data.store.array_file import DamagedFile, read_arrays, write_arrays
 from vlp_fast.data.store.consulted import Consulted, absolute_name
 from vlp_fast.data.store.packed import PackedPicture, PackedPictures
@@ -76,6 +76,7 @@ def keep(path: Path, dataset: Dataset, root: Path, noted: Consulted) -> None:
     arrays |= {"letters": table.columns.captions.letters, "starts": table.columns.captions.starts}
     arrays |= {"name_letters": names.letters, "name_starts": names.starts, "is_packed": is_packed}
     words: dict[str, Any] = {word: getattr(dataset, word) for word in WORDS}
+    words["left_out"] = [asdict(one) for one in dataset.left_out]
     words |= {"code": _code(), "consulted": noted.words(), "end": table.columns.captions.end}
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,8 @@ def _dataset(arrays: dict[str, np.ndarray], words: dict[str, Any], root: Path) -
     files = StoredFiles(root, names, arrays["is_packed"], PackedPictures(root))
     said = {word: words[word] for word in WORDS}
     said |= {word: tuple(said[word]) for word in WORDS if isinstance(said[word], list)}
-    return Dataset(records=RecordTable(columns, files), **said)
+    left_out = (LeftOut(**one | {"examples": tuple(one["examples"])}) for one in words["left_out"])
+    return Dataset(records=RecordTable(columns, files), left_out=tuple(left_out), **said)
 
 
 def _stored_name(file: PictureFile, root: Path) -> str:

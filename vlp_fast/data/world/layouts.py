@@ -54,7 +54,7 @@ _FILES = re.compile(
     r"|(objects|attributes)_vocab\.txt"
     r"|v2_OpenEnded_mscoco_(train2014|val2014|test2015|test-dev2015)_questions\.json"
     r"|v2_mscoco_(train|val)2014_annotations\.json|vqa_trainval_label2ans\.json"
-    r"|nlvr2/(train|dev|test1)\.json|snli_ve_(train|dev|test)\.jsonl"
+    r"|nlvr2/(train|dev|test1)\.json|\.vlp_fast_check\.json|snli_ve_(train|dev|test)\.jsonl"
     r"|nlvr2/(images/train/[0-9]{1,2}|dev|test1)/(train|dev|test1)-[0-9]+-[0-3]-img[01]\.png"
 )
 
