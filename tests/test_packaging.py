@@ -148,7 +148,9 @@ def test_sdist_holds_everything_a_build_and_its_tests_need(sdist: Path) -> None:
 def test_wheel_holds_the_whole_package(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = [
-        path for path in ROOT.glob("vlp_fast/**/*") if path.suffix in (".py", ".pyi", ".typed")
+        path
+        for path in ROOT.glob("vlp_fast/**/*")
+        if path.suffix in (".py", ".pyi", ".typed", ".toml")
     ]
     expected = {str(path.relative_to(ROOT)) for path in [*sources, ROOT / "vlp_fast/py.typed"]}
     expected |= {f"vlp_fast/{path.relative_to(ROOT)}" for path in MAPPED}

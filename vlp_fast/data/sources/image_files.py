@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 
 from vlp_fast.data.broken_image import BrokenImage
@@ -110,6 +111,8 @@ class ImageFiles:
         return width, height
 
     def _file(self, folder: str, name: str) -> PictureFile:
+        if not self._packed:
+            return self._root / folder / name
         full_name = (Path(folder) / name).as_posix()
         packed = self._packed.find(full_name)
         if packed is None or name in self._loose.get(str(Path(folder)), ()):
@@ -182,6 +185,7 @@ class ImageFiles:
         return "download the images, or give the folder that holds them with --data.root"
 
 
+@lru_cache
 def _is_inside(folder: str) -> bool:
     """Whether a folder that an annotation file names stays in the root it is put under."""
     path = Path(folder)

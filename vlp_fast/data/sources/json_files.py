@@ -185,6 +185,8 @@ def flag(entry: Entry, key: str, file: JsonFile) -> bool:
 
 def number(found: Any) -> int | float | None:
     """Return what a field holds if it is a number, be it written as text ("139"), else None."""
+    if type(found) is float or type(found) is int:  # nearly always
+        return found
     if isinstance(found, str):
         if _WHOLE.fullmatch(found):
             return int(found)

@@ -92,6 +92,9 @@ class PackedPictures:
             ) from None
         self._shards = _shards(root, names)
 
+    def __len__(self) -> int:
+        return len(self._index) if self._index else 0
+
     def names(self, folder: str) -> frozenset[str]:
         """Names of the pictures in a folder, which is relative to the data set's ("." for it)."""
         return frozenset(self._folders.get("" if folder == "." else folder, ()))
