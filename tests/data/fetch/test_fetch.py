@@ -304,10 +304,18 @@ def test_the_command_line(
     assert len(json.loads((tmp_path / "out/fetched.json").read_text())["brought"]) == 5
 
 
+def addressless(out: Path) -> list[str]:
+    """The catalogue as it would be if no address were known."""
+    lines = SOURCES.read_text().splitlines(keepends=True)
+    path = out.with_name("sources.toml")
+    path.write_text("".join(line for line in lines if not line.startswith("addresses")))
+    return ["--sources", str(path)]
+
+
 REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "no such": (lambda out: ["nothing", str(out)], "no data set named 'nothing'"),
-    "no address": (lambda out: ["coco", str(out)], "no address of annotations_trainval2017.zip"),
-    "its page": (lambda out: ["visual_genome", str(out)], "homes.cs.washington.edu/~ranjay"),
+    "no address": (lambda out: ["coco", str(out), *addressless(out)], "no address of annotations"),
+    "its page": (lambda out: ["visual_genome", str(out), *addressless(out)], "~ranjay"),
     "dead": (lambda out: ["vqa", str(out), "--place", "http://visualgenome.org"], "taken over"),
     "no url": (lambda out: ["vqa", str(out), "--place", "/etc"], "is no address of http"),
     "no toml": (lambda out: ["vqa", str(out), "--sources", __file__], "is not understood"),
