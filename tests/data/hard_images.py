@@ -47,7 +47,7 @@ def _jpegs(image: Image.Image) -> dict[str, bytes]:
     files = {
         "progressive.jpg": encoded(image, "JPEG", quality=90, progressive=True),
         "grey.jpg": encoded(image.convert("L"), "JPEG", quality=90),
-        "cmyk.jpg": encoded(image.convert("CMYK"), "JPEG", quality=90),
+        "cmyk.jpg": encoded(_inks(image), "JPEG", quality=90),
         "restart.jpg": encoded(image, "JPEG", quality=90, restart_marker_rows=1),
         "rgb_kept.jpg": encoded(image, "JPEG", quality=90, keep_rgb=True),
         "two_pictures.jpg": encoded(
@@ -62,8 +62,14 @@ def _jpegs(image: Image.Image) -> dict[str, bytes]:
         exif = Image.Exif()
         exif[0x0112] = orientation
         files[f"orientation_{orientation}.jpg"] = encoded(image, "JPEG", quality=90, exif=exif)
+        files[f"orientation_{orientation}.png"] = encoded(image, "PNG", exif=exif)
         files[f"orientation_{orientation}.tif"] = encoded(image, "TIFF", exif=exif)
     return files
+
+
+def _inks(image: Image.Image) -> Image.Image:
+    """In four inks; Pillow's own conversion uses no black."""
+    return Image.merge("CMYK", [*image.split(), image.convert("L")])
 
 
 def _others(image: Image.Image) -> dict[str, bytes]:
@@ -82,7 +88,12 @@ def _others(image: Image.Image) -> dict[str, bytes]:
         "plain.gif": encoded(image, "GIF"),
         "rgb.bmp": encoded(image, "BMP"),
         "rgb.ppm": encoded(image, "PPM"),
+        "rgb_of_100.ppm": b"P6 %d %d 100\n" % SIZE + (np.asarray(image) // 3).tobytes(),
+        "grey_of_100.ppm": b"P5 %d %d 100\n" % SIZE + (grey // 3).tobytes(),
         "lzw.tif": encoded(image, "TIFF", compression="tiff_lzw"),
+        "palette.tif": encoded(image.quantize(64), "TIFF"),
+        "ycbcr.tif": encoded(image.convert("YCbCr"), "TIFF"),
+        "rgb_16.png": _png(_deep(image), depth=16),
     }
 
 
@@ -105,6 +116,7 @@ def _damaged(jpeg: bytes, png: bytes) -> dict[str, bytes]:
     scan[len(scan) // 2 : len(scan) // 2 + 40] = bytes(40)
     return {
         "zeros_in_scan.jpg": bytes(scan),
+        "gap.jpg": jpeg[:20] + b"\0\0" + jpeg[20:],  # between two segments
         "truncated.jpg": jpeg[: len(jpeg) // 2],
         "one_byte_short.jpg": jpeg[:-1],
         "empty.jpg": b"",
@@ -120,15 +132,27 @@ def _declaring(jpeg: bytes, side: int) -> bytes:
     return jpeg[:place] + struct.pack(">HH", side, side) + jpeg[place + 4 :]
 
 
+def _deep(image: Image.Image) -> list[bytes]:
+    """Rows of 16 bits a channel whose lower eight are not the upper ones; unfiltered."""
+    upper = np.asarray(image).astype(np.uint16)
+    values = upper << 8 | (upper * 7 + 128) & 255
+    return [b"\0" + row.tobytes() for row in values.astype(">u2")]
+
+
 def _wrong_filter(image: Image.Image) -> bytes:
     """A PNG whose first row names a filter that does not exist; Pillow reads it all the same."""
     rows = np.asarray(image)
-    raw = b"".join((b"\x07" if i == 0 else b"\0") + row.tobytes() for i, row in enumerate(rows))
+    return _png([(b"\x07" if i == 0 else b"\0") + row.tobytes() for i, row in enumerate(rows)])
+
+
+def _png(rows: list[bytes], depth: int = 8) -> bytes:
+    """A PNG of RGB with so many bits a channel."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         end = struct.pack(">I", zlib.crc32(kind + data))
         return struct.pack(">I", len(data)) + kind + data + end
 
-    header = struct.pack(">IIBBBBB", image.width, image.height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
+    header = struct.pack(">IIBBBBB", *SIZE, depth, 2, 0, 0, 0)
+    body = zlib.compress(b"".join(rows))
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts

@@ -1,7 +1,7 @@
 """Steps by DALI are those of `Loader`: the same samples, replacements and sizes, in one order."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hard_images import hard_images
+from hard_images import BROKEN, hard_images
 from torch import Tensor
 
 from vlp_fast.data.encoded import EncodedBatch, EncodedImage, EncodedReader
@@ -17,6 +17,8 @@ from vlp_fast.data.examples import Example, ImageLoader
 from vlp_fast.data.images import read_image
 from vlp_fast.data.order import Order, SampleOrder
 from vlp_fast.data.records import Dataset, Record
+from vlp_fast.data.sample_loader import SampleExample, SampleLoader
+from vlp_fast.data.samples import Sample
 from vlp_fast.data.steps import steps_of
 from vlp_fast.data.transforms import canvas_of, pad_images
 from vlp_fast.errors import InputError
@@ -121,7 +123,7 @@ def test_samples_replacements_and_sizes_are_those_of_the_other_decoder(
         difference = (found.images.int() - expected.images.int()).abs()
         assert difference.float().mean() < 0.5
         problems += sum(problem is not None for problem in found.problems)
-    assert problems > 10
+    assert problems > 5
 
 
 @pytest.mark.parametrize("start", [1, 7, STEPS - 1])
@@ -201,6 +203,34 @@ def test_what_loading_raises_comes_through(dataset: Dataset) -> None:
     )
     with pytest.raises(InputError, match="no more"):
         list(loader.ahead())
+
+
+@pytest.mark.parametrize("name", ["gap.jpg", "truncated.jpg"])
+def test_samples_about_one_picture_survive_that_it_is_refused(dataset: Dataset, name: str) -> None:
+    refused, good = FILES.index(name), FILES.index("plain.jpg")
+    samples = tuple(
+        Sample(key=key, images=(image,), text="")
+        for key, image in enumerate([refused, good, refused])
+    )
+    asked, reader = replace(dataset, samples=samples), EncodedReader()
+    load = SampleLoader(asked, images_of(asked, reader), seed=3).load
+
+    def collate_pictures(examples: list[SampleExample], epoch: int, step: int) -> Batch:
+        return collate([picture for e in examples for picture in e.pictures], epoch, step)
+
+    loader = DaliLoader(
+        order=SampleOrder(3, 1, 0),
+        load=load,
+        collate=collate_pictures,
+        doubt=reader.doubted.add,
+        threads=1,
+        device=CPU,
+        start_step=0,
+        end_step=6,
+    )
+    shown = [batch.shown for _, batch in loader]
+    assert len(shown) == 6
+    assert ((refused,) in shown) == (name not in BROKEN)
 
 
 @pytest.mark.exhaustive

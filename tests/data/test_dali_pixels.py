@@ -12,14 +12,17 @@ from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.data.encoded import EncodedBatch, EncodedImage, EncodedReader
 from vlp_fast.data.images import read_image
 from vlp_fast.data.transforms import resize, resized
+from vlp_fast.errors import InputError
 
 pytest.importorskip("nvidia.dali", reason="needs the extra [dali]")
+
+from nvidia.dali.pipeline import Pipeline
 
 from vlp_fast.data.dali_pipeline import DaliPipeline, OutOfOrder
 
 FILES = hard_images()
-NOT_DECODED_BY_DALI = {"wrong_filter.png"}
-"""What Pillow reads and DALI does not."""
+NOT_DECODED_BY_DALI = {"gap.jpg"}
+"""JPEG that Pillow reads and DALI does not."""
 WIDTH, HEIGHT = SIZE
 BORDER, INSIDE = 20, 1
 """Levels of 255: DALI repeats the border of what it shrinks, torch weighs what is there."""
@@ -113,6 +116,15 @@ def test_another_batch_than_the_one_whose_turn_it_is_is_noticed(
     pipeline.feed(batch_of(EncodedReader()(file("plain.jpg")).shown((HEIGHT, WIDTH))), 7)
     with pytest.raises(OutOfOrder):
         pipeline.take(8)
+
+
+def test_a_device_that_dali_cannot_use_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(self: Pipeline) -> None:
+        raise RuntimeError("no kernel image\nis available")
+
+    monkeypatch.setattr(Pipeline, "build", build)
+    with pytest.raises(InputError, match=r"DALI cannot work here \(no kernel image is available\)"):
+        DaliPipeline(threads=1, device=torch.device("cpu"))
 
 
 def test_padding_is_zero_and_pixels_are_channels_last(

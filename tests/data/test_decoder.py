@@ -16,7 +16,9 @@ AUTO = DataConfig(decoder="auto")
 @pytest.fixture
 def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     monkeypatch.setattr(decoder, "find_spec", lambda name: object())
+    monkeypatch.setattr(decoder, "installed", lambda names: ("nvidia-dali-cuda130", "2.4.0"))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,16 @@ def test_auto_is_torchvision_where_dali_is_not_installed(
     monkeypatch.setattr(decoder, "cores", lambda: 1)
     monkeypatch.setattr(decoder, "find_spec", lambda name: None)
     assert choose_decoder(AUTO, GPU) == "torchvision"
+
+
+def test_auto_is_torchvision_where_dali_has_no_code_for_the_gpu(
+    one_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder, "cores", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    assert choose_decoder(AUTO, GPU) == "torchvision"
+    monkeypatch.setattr(decoder, "installed", lambda names: ("nvidia-dali-cuda120", "2.4.0"))
+    assert choose_decoder(AUTO, GPU) == "dali"
 
 
 def test_what_is_asked_for_is_taken() -> None:

@@ -8,7 +8,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 
 from vlp_fast.layers import backbone
 from vlp_fast.layers.backbone import Norm, ResNet, Stem, parameter_total, resnet
-from vlp_fast.layers.residual_block import FrozenNorm
+from vlp_fast.layers.residual_block import FrozenNorm, zero_padding
 
 
 def small(norm: Norm = "frozen", stem: Stem = "small", *, remask: bool = False) -> ResNet:
@@ -162,6 +162,18 @@ def test_frozen_norm_has_no_parameters_and_keeps_half_precision() -> None:
     assert out.dtype == torch.bfloat16
     assert out.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(out.float(), model(images), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_zeros_leave_maps_in_their_layout(layout: torch.memory_format, dtype: torch.dtype) -> None:
+    maps = torch.randn(2, 8, 5, 7).to(dtype).contiguous(memory_format=layout)
+    padding = torch.zeros(2, 1, 5, 7, dtype=torch.bool)
+    padding[1, :, 3:] = True
+    found = zero_padding(maps, padding)
+    assert torch.equal(found, maps.masked_fill(padding, 0.0))
+    assert found.dtype == dtype
+    assert found.is_contiguous(memory_format=layout)
 
 
 def test_remask_costs_nothing_where_nothing_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,13 @@ def test_a_resnet_takes_bytes_and_floats_alike(remask: bool) -> None:
     assert torch.equal(net(images, SIZES), net(normalised(images, SIZES), SIZES))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_bytes_enter_a_resnet_in_its_own_number_format(dtype: torch.dtype) -> None:
+    net = ResNet(blocks=(1,), widths=(4,), stem="small").to(dtype)
+    images = random_bytes()
+    assert torch.equal(net(images, SIZES), net(normalised(images, SIZES).to(dtype), SIZES))
+
+
 def test_bytes_need_the_sizes_of_all_images() -> None:
     net = ResNet(blocks=(1,), widths=(4,), stem="small")
     with pytest.raises(ValueError, match=r"received 0 sizes for 3 images"):

@@ -48,7 +48,7 @@ class DaliPipeline:
             prefetch_queue_depth=1,
             exec_dynamic=True,
         )
-        self._pipeline.build()
+        _build(self._pipeline)
         self._copied: list[tuple[torch.cuda.Event, Tensor]] = []
 
     def feed(self, batch: EncodedBatch, tag: int) -> None:
@@ -113,12 +113,24 @@ def _graph(*, on_gpu: bool) -> Any:
             files,
             device="mixed" if on_gpu else "cpu",
             output_type=types.RGB,
+            adjust_orientation=False,  # what is sent is upright; DALI reads other EXIF than Pillow
             jpeg_fancy_upsampling=True,  # as libjpeg, hence torchvision and Pillow
         )
         images = fn.resize(images, size=sizes, interp_type=types.INTERP_LINEAR, antialias=True)
         return fn.pad(images, axes=(0, 1), shape=canvas, fill_value=0), tags
 
     return graph
+
+
+def _build(pipeline: Any) -> None:
+    try:
+        pipeline.build()
+    except RuntimeError as error:
+        why = " ".join(str(error).split())
+        raise InputError(
+            f"--data.decoder dali: DALI cannot work here ({why[:200]}); `vlp-fast doctor` says "
+            "what is wrong; or use --data.decoder torchvision"
+        ) from None
 
 
 def _dali() -> tuple[Any, Any, Any]:

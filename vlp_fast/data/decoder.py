@@ -16,7 +16,7 @@ from importlib.util import find_spec
 
 import torch
 
-from vlp_fast.dali_build import dali_version
+from vlp_fast.dali_build import BUILDS, dali_version, installed
 from vlp_fast.data.config import DataConfig, Decoder
 
 FEW_CORES = 2
@@ -24,14 +24,22 @@ FEW_CORES = 2
 
 
 def choose_decoder(config: DataConfig, device: torch.device) -> Decoder:
-    """Resolve "auto": DALI where it is installed and the GPU has few cores to feed it."""
+    """Resolve "auto": DALI where it works and the GPU has few cores to feed it."""
     if config.decoder != "auto":
         return config.decoder
     if config.cache or device.type != "cuda":
         return "torchvision"
-    if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
+    if not _is_dali_for(torch.cuda.get_device_capability(device)):
         return "torchvision"
     return "dali" if cores() < FEW_CORES * torch.cuda.device_count() else "torchvision"
+
+
+def _is_dali_for(capability: tuple[int, int]) -> bool:
+    """Whether a build is installed that has code for such a GPU."""
+    found = installed(tuple(BUILDS))
+    if found is None or find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
+        return False
+    return capability >= BUILDS[found[0]]
 
 
 def cores() -> int:

@@ -1,7 +1,7 @@
 """Pictures that are decoded later, all of a batch at once: their files, and how to show them.
 
-What the decoder of a batch reads otherwise than `images.py` does travels as raw pixels in a header
-of PPM, which every decoder reads to the same numbers.
+Photographs are JPEG. Every other format is decoded by `images.py`, here as everywhere, and travels
+as raw pixels behind a header of PPM, which every decoder reads to the same numbers.
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ from torch import Tensor
 
 from vlp_fast.data.broken_image import memory_for
 from vlp_fast.data.header import MAX_PIXELS, opened, read_header
-from vlp_fast.data.images import read_image
+from vlp_fast.data.images import JPEG, read_image
 from vlp_fast.data.picture_file import PictureFile, content
 from vlp_fast.data.upright import Raster
-
-DECODED_ALIKE = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "PPM", "WEBP")
-"""Formats that DALI reads to the pixels of `read_image`, but for transparency and integers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,7 +85,7 @@ class EncodedReader:
             return _raw(path, max_pixels)
         with memory_for(path), opened(path, max_pixels) as (image, file):
             raster = read_header(image, max_pixels)
-            if _is_decoded_alike(image):
+            if _is_decoded_alike(image, raster):
                 return EncodedPicture(
                     path=path,
                     content=content(file),
@@ -98,9 +95,13 @@ class EncodedReader:
         return _raw(path, max_pixels)
 
 
-def _is_decoded_alike(image: Image.Image) -> bool:
-    is_opaque = "A" not in image.mode.upper() and "transparency" not in image.info
-    return image.format in DECODED_ALIKE and is_opaque and not image.mode.startswith(("I", "F"))
+def _is_decoded_alike(image: Image.Image, raster: Raster) -> bool:
+    """Upright JPEG, but for four inks, which DALI rounds otherwise, as it reads damaged EXIF.
+
+    Of other formats DALI ignores transparency, or the largest value of PPM, rounds 16 bits, and
+    shows what is damaged; and Pillow decodes a PNG to find its orientation.
+    """
+    return image.format in JPEG and image.mode != "CMYK" and raster.orientation == 1
 
 
 def _raw(path: PictureFile, max_pixels: int) -> EncodedPicture:

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.data.examples import REPLACEMENTS, Example, ImageLoader
 from vlp_fast.data.printable import printable
@@ -40,8 +42,9 @@ class SampleLoader:
     A sample of which a picture is broken is replaced as a whole, by another one with its own
     pictures: a question is never asked of a picture that it is not about.
 
-    The pictures of the latest sample are kept: the next one often shows the same, in an evaluation
-    and where samples of one picture come together.
+    The decoded pictures of the latest sample are kept: the next one often shows the same, in an
+    evaluation and where samples of one picture come together. A file that is decoded with its batch
+    is not: where that fails it is asked for again, and may then be another picture.
 
     Args:
         dataset: with samples.
@@ -97,6 +100,10 @@ class SampleLoader:
             image: kept.get((image, *keyed)) or self._images.show(image, *keyed)
             for image in sample.images
         }
-        self._latest = {(image, *keyed): picture for image, picture in shown.items()}
+        self._latest = {
+            (image, *keyed): picture
+            for image, picture in shown.items()
+            if isinstance(picture.image, Tensor)
+        }
         pictures = tuple(shown[image] for image in sample.images)
         return SampleExample(index=index, asked=index, sample=sample, pictures=pictures)

@@ -131,7 +131,8 @@ class ResNet(nn.Module):
         """
         padding = self._padding(images, sizes)
         if images.dtype == torch.uint8:
-            images = normalised(images, () if sizes is None else sizes)
+            pixels = normalised(images, () if sizes is None else sizes)
+            images = pixels.to(self.conv1.weight.dtype)
         x = self.bn1(self.conv1(zero_padding(images, padding))).relu()
         padding = halve_padding(padding)
         if self.maxpool is not None:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vlp_fast.layers.residual_block import zero_padding
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -40,7 +38,7 @@ def normalised(images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
     canvas = (images.shape[2], images.shape[3])
     if all(tuple(size) == canvas for size in sizes):
         return pixels
-    return zero_padding(pixels, padding_mask(sizes, canvas, images.device))
+    return pixels.masked_fill_(padding_mask(sizes, canvas, images.device), 0.0)
 
 
 def padding_mask(

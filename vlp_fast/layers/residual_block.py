@@ -134,8 +134,9 @@ def _drop_step_counter(
 
 
 def zero_padding(x: Tensor, padding: Tensor | None) -> Tensor:
-    """Returns x with zeros where padding is True; x itself where padding is None."""
-    return x if padding is None else x.masked_fill(padding, 0.0)
+    """Returns x with zeros where padding is True, in its layout; x itself where it is None."""
+    # `masked_fill` would return channels-last maps channels first.
+    return x if padding is None else torch.where(padding, 0.0, x)
 
 
 def halve_padding(padding: Tensor | None) -> Tensor | None:

@@ -131,9 +131,11 @@ class E2EVLP(VisionLanguageModel):
         """Computes the projected feature of every valid cell.
 
         Args:
-            images: (B, 3, H, W) float, normalised, zero where padded.
+            images: (B, 3, H, W), padded at the bottom and the right: uint8 RGB, which needs
+                `image_sizes`, or float, normalised and zero in the padding.
             grid: made from `grid_sizes`.
-            image_sizes: (height, width) in pixels, for a backbone that masks its padding.
+            image_sizes: (height, width) in pixels, for bytes and for a backbone that masks its
+                padding.
 
         Returns:
             (P, D).

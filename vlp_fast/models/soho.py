@@ -30,6 +30,7 @@ from vlp_fast.layers.backbone import ResNet
 from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
 from vlp_fast.layers.heads import MaskedLanguageHead, MatchingHead
 from vlp_fast.layers.pixels import padding_mask
+from vlp_fast.layers.residual_block import halve_padding, zero_padding
 from vlp_fast.layers.transformer import Encoder, LayerConfig, make_encoder
 from vlp_fast.layers.visual_dictionary import VisualDictionary
 from vlp_fast.models.backbone import build_backbone
@@ -276,9 +277,9 @@ class Soho(VisionLanguageModel):
             return F.max_pool2d(x, 2)
         sizes = [self.backbone.feature_size(size) for size in image_sizes]
         padding = padding_mask(sizes, (x.shape[2], x.shape[3]), x.device)
-        x = F.max_pool2d(x.masked_fill(padding, -torch.inf), 2, ceil_mode=True)
+        x = F.max_pool2d(torch.where(padding, -torch.inf, x), 2, ceil_mode=True)
         # A window is valid if its first cell is. Nothing but padding: finite, whatever comes next.
-        return x.masked_fill(padding[..., ::2, ::2], 0.0)
+        return zero_padding(x, halve_padding(padding))
 
     def _pooled(self, size: tuple[int, int]) -> tuple[int, int]:
         height, width = size
