@@ -41,7 +41,10 @@ COMMANDS = {
     "evaluate": ("RUN_DIR", "held-out figures and report.png of a finished or stopped run"),
     "submit": ("RUN_DIR --out FILE", "a run's answers to a split, as its server takes them"),
     "recipes": ("", "the recipes, a line each"),
-    "data": ("check ROOT", "audit data before a run; make-world: draw some; make-answers: VQA's"),
+    "data": (
+        "check ROOT",
+        "audit data before a run; make-world, make-answers, pack, fetch: make data",
+    ),
     "convert": (
         "IN OUT --model NAME",
         "a ResNet, BERT, DETR or SOHO of others under our names",

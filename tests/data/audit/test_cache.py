@@ -12,6 +12,7 @@ import pytest
 from vlp_fast.data.audit import Audit, audit, image_files
 from vlp_fast.data.audit.cache import NAME
 from vlp_fast.data.audit.splits import SplitOptions
+from vlp_fast.data.store.pack import pack
 from vlp_fast.data.world.layouts import make_world
 
 PICTURE = "images/000000000004.png"
@@ -159,3 +160,16 @@ def test_a_world_that_was_checked_may_be_drawn_anew(world: Path) -> None:
     assert (world / NAME).exists()
     make_world(world, images=8, seed=1)
     assert not (world / NAME).exists()
+
+
+def test_pictures_in_shards_are_remembered_until_their_shard_changes(
+    world: Path, tmp_path: Path
+) -> None:
+    packed = tmp_path / "packed"
+    pack(world, packed, shard_bytes=2**17, workers=1, say=lambda line: None)
+    first = check(packed)
+    assert check(packed).remembered == first.images
+    shard = sorted(packed.glob("**/*.tar"))[0]
+    state = shard.stat()
+    os.utime(shard, ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
+    assert 0 < check(packed).remembered < first.images

@@ -10,6 +10,7 @@ from hard_images import hard_images
 from PIL import Image
 
 from vlp_fast.data.audit import Audit
+from vlp_fast.data.store.pack import pack
 
 Look = Callable[..., Audit]
 PICTURE, OTHER = "images/000000000005.png", "images/000000000007.png"
@@ -166,3 +167,14 @@ def test_processes_find_what_one_finds(world: Path, look: Look) -> None:
     assert together.findings == alone.findings
     assert len(alone.findings) == 2
     assert together.images == alone.images
+
+
+def test_a_packed_world(world: Path, look: Look, tmp_path: Path) -> None:
+    cut(world / PICTURE)
+    shutil.rmtree(world / "nlvr2")
+    packed = tmp_path / "packed"
+    pack(world, packed, shard_bytes=2**20, workers=1, say=lambda line: None)
+    found = look(packed)
+    assert kinds(found) == [("replaced", 1, "image files cannot be decoded to their end")]
+    assert found.findings[0].where == SHOWING
+    assert found.findings[0].examples[0].startswith(f"{PICTURE}: ")

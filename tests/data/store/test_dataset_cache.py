@@ -46,7 +46,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 
 def assert_same(first: Dataset, second: Dataset) -> None:
     assert fingerprint(first) == fingerprint(second)
-    for name in (*dataset_cache.WORDS, "needs_boxes", "foreign_captions"):
+    for name in (*dataset_cache.WORDS, "left_out", "needs_boxes", "foreign_captions"):
         assert getattr(first, name) == getattr(second, name)
     for one, two in zip(first.records, second.records, strict=True):
         assert (one.path, one.coco_id, one.captions) == (two.path, two.coco_id, two.captions)
@@ -212,3 +212,17 @@ def test_a_mixture_of_parts_is_one_of_records(small_world: Path) -> None:
     for found, record in zip(mixture.records, expected, strict=True):
         assert found.captions == record.captions
         assert np.array_equal(found.boxes, record.boxes)
+
+
+def test_what_was_left_out_is_kept(copied_world: Path, parsed: Counter[str]) -> None:
+    path = copied_world / "annotations/instances_world.json"
+    document = json.loads(path.read_text())
+    for entry in document["annotations"][:2]:
+        entry["bbox"] = [1, 1, 0, 1]
+    path.write_text(json.dumps(document))
+    first = load_dataset(copied_world, "train", layout="karpathy")
+    (what,) = first.left_out
+    assert (what.reason, what.count, len(what.examples)) == ("boxes without extent dropped", 2, 2)
+    before = sum(parsed.values())
+    assert load_dataset(copied_world, "train", layout="karpathy").left_out == first.left_out
+    assert sum(parsed.values()) == before

@@ -84,7 +84,7 @@ def audit(
     splits = read_folders(roots, options)
     known = LookCache(roots, cache)
     looks = look_at_all(
-        [record.path for split in splits for record in split.records],
+        [path for split in splits if split.dataset for path in split.dataset.table.picture_files()],
         known,
         max_pixels=max_pixels,
         workers=workers,

@@ -17,8 +17,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from vlp_fast.data.picture_file import FileState, PictureFile
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
+from vlp_fast.data.store.packed import PackedPicture
+from vlp_fast.data.store.shard import LocalShard
 from vlp_fast.whole_file import write_whole
 
 NAME = ".vlp_fast_check.json"
@@ -50,6 +52,38 @@ class Look:
     problem: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """Where an image file is, and by what a change of it shows.
+
+    Attributes:
+        path: of the file, or of the shard that holds it.
+        member: its name in the shard, "" of a file by itself.
+        size: bytes.
+        changed: when the file or the shard was changed, in nanoseconds.
+        is_certain: whether a change would show; not so behind a URL.
+    """
+
+    path: Path
+    member: str = ""
+    size: int
+    changed: int
+    is_certain: bool = True
+
+
+def state_of(file: PictureFile) -> State:
+    """The state of an image file; raises OSError if there is none."""
+    if isinstance(file, PackedPicture):
+        shard = file.parent
+        if not isinstance(shard, LocalShard):
+            return State(path=Path(str(shard)), size=file.size, changed=0, is_certain=False)
+        changed = shard.path.stat().st_mtime_ns
+        return State(path=shard.path, member=file.full_name, size=file.size, changed=changed)
+    path = Path(str(file))
+    stat = path.stat()
+    return State(path=path, size=stat.st_size, changed=stat.st_mtime_ns)
+
+
 class LookCache:
     """Looks by file, in one file for each folder or in one for all.
 
@@ -74,18 +108,18 @@ class LookCache:
         """One line for each file that could not be written."""
         return tuple(self._refused)
 
-    def get(self, path: PictureFile, stat: FileState, max_pixels: int) -> Look | None:
+    def get(self, state: State, max_pixels: int) -> Look | None:
         """What is known of a file in this state."""
-        look = self._shelf(path).get(path, stat)
+        look = self._shelf(state.path).get(state)
         if look is None or look.height * look.width > max_pixels:
             return None
         self.hits += 1
         return look
 
-    def put(self, path: PictureFile, stat: FileState, look: Look) -> None:
+    def put(self, state: State, look: Look) -> None:
         """Remember a good file; now and then everything is saved."""
-        if not look.kind and _changed(stat):
-            self._shelf(path).put(path, stat, look)
+        if not look.kind and state.is_certain:
+            self._shelf(state.path).put(state, look)
         if time.monotonic() - self._saved_at > EVERY:
             self.save()
 
@@ -101,10 +135,10 @@ class LookCache:
                 ] = None
         self._saved_at = time.monotonic()
 
-    def _shelf(self, path: PictureFile) -> _Shelf:
+    def _shelf(self, path: Path) -> _Shelf:
         if len(self._shelves) == 1:
             return self._shelves[0]
-        here = os.path.abspath(str(path))  # noqa: PTH100 links stay links
+        here = os.path.abspath(path)  # noqa: PTH100 links stay links
         inside = (n for n, root in enumerate(self._roots) if here.startswith(root + os.sep))
         return self._shelves[next(inside, 0)]
 
@@ -118,20 +152,20 @@ class _Shelf:
         self._files = _read(path)
         self._has_changed = False
 
-    def get(self, path: PictureFile, stat: FileState) -> Look | None:
-        row = self._files.get(self._key(path), ())
+    def get(self, state: State) -> Look | None:
+        row = self._files.get(self._key(state), ())
         try:
             size, changed, *rest = row
             look = Look(**dict(zip(_KEPT, rest, strict=True)))
         except (TypeError, ValueError):  # nothing is known, or damage
             return None
-        is_same = (size, changed) == (stat.st_size, _changed(stat))
+        is_same = state.is_certain and (size, changed) == (state.size, state.changed)
         return look if is_same and _is_sound(look) else None
 
-    def put(self, path: PictureFile, stat: FileState, look: Look) -> None:
+    def put(self, state: State, look: Look) -> None:
         kept = asdict(look)
-        row = [stat.st_size, _changed(stat), *(kept[name] for name in _KEPT)]
-        self._files[self._key(path)] = row
+        row = [state.size, state.changed, *(kept[name] for name in _KEPT)]
+        self._files[self._key(state)] = row
         self._has_changed = True
 
     def save(self) -> None:
@@ -141,16 +175,12 @@ class _Shelf:
         write_whole(self.path, lambda partial: partial.write_text(text))
         self._has_changed = False
 
-    def _key(self, path: PictureFile) -> str:
-        return os.path.relpath(str(path), self._folder)
+    def _key(self, state: State) -> str:
+        path = os.path.relpath(state.path, self._folder)
+        return f"{path}//{state.member}" if state.member else path
 
 
 _KEPT = ("sha256", "format", "height", "width", "orientation")
-
-
-def _changed(stat: FileState) -> int:
-    """When the file changed; 0 of part of a shard, which is not remembered."""
-    return int(getattr(stat, "st_mtime_ns", 0))
 
 
 def _read(path: Path) -> dict[str, Any]:

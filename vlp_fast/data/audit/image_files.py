@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import BinaryIO
 
-from vlp_fast.data.audit.cache import Look, LookCache
+from vlp_fast.data.audit.cache import Look, LookCache, State, state_of
 from vlp_fast.data.broken_image import BrokenImage, TooLargeImage
 from vlp_fast.data.header import opened, read_header
 from vlp_fast.data.images import read_image
-from vlp_fast.data.picture_file import FileState, PictureFile
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.data.worker import CAN_FORK, Worker, answers
 
@@ -20,7 +20,7 @@ AT_ONCE = 32
 RELIEF = "lower --workers or --max-pixels"
 BLOCK = 2**20
 """Bytes of a file that are read at once."""
-States = list[tuple[PictureFile, FileState]]
+States = list[tuple[PictureFile, State]]
 
 
 def look_at_all(
@@ -45,11 +45,11 @@ def look_at_all(
     unknown: States = []
     for path in wanted:
         try:
-            state = path.stat()
+            state = state_of(path)
         except OSError as error:  # since the folder was listed
             looks[path] = Look(kind="unreadable", problem=error.strerror or "cannot be read")
             continue
-        known = cache.get(path, state, max_pixels)
+        known = cache.get(state, max_pixels)
         if known is None:
             unknown.append((path, state))
         else:
@@ -59,7 +59,7 @@ def look_at_all(
         for part, found in zip(parts, _looked_at(parts, max_pixels, workers), strict=True):
             for (path, state), look in zip(part, found, strict=True):
                 looks[path] = look
-                cache.put(path, state, look)
+                cache.put(state, look)
             progress(len(looks), len(wanted))
     finally:
         cache.save()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.data.record import Record
 from vlp_fast.data.sources.folders import names_in
+from vlp_fast.data.store.packed import PackedPicture
 from vlp_fast.data.upright import Raster, upright_boxes
 
 BROKEN = {
@@ -33,13 +33,12 @@ SUFFIXES = {
     **{f".{name.lower()}": (name,) for name in ("PNG", "WEBP", "GIF", "BMP")},
 }
 """What files that are called so should be."""
+Looks = Mapping[PictureFile, Look]
 Named = dict[PictureFile, list[str]]
 """Image files with the titles of the splits that show them."""
 
 
-def picture_findings(
-    splits: Sequence[Split], looks: Mapping[PictureFile, Look]
-) -> Iterator[Finding]:
+def picture_findings(splits: Sequence[Split], looks: Looks) -> Iterator[Finding]:
     """What to say of the image files of all folders."""
     for root in dict.fromkeys(split.root for split in splits):
         own = [split for split in splits if split.root == root]
@@ -60,14 +59,14 @@ def _named(splits: Iterable[Split]) -> Named:
     return named
 
 
-def _broken(root: Path, named: Named, looks: Mapping[PictureFile, Look]) -> Iterator[Finding]:
+def _broken(root: Path, named: Named, looks: Looks) -> Iterator[Finding]:
     for kind, (what, remedy) in BROKEN.items():
         paths = [path for path in named if looks[path].kind == kind]
         shown = [f"{_name(path, root)}: {looks[path].problem}" for path in paths]
         yield from _found("replaced", what, remedy, shown, _where(paths, named))
 
 
-def _peculiar(root: Path, named: Named, looks: Mapping[PictureFile, Look]) -> Iterator[Finding]:
+def _peculiar(root: Path, named: Named, looks: Looks) -> Iterator[Finding]:
     """What a run copes with."""
     good = {path: looks[path] for path in named if not looks[path].kind}
     misnamed = [path for path, look in good.items() if not _is_called_so(path, look.format)]
@@ -88,7 +87,7 @@ def _peculiar(root: Path, named: Named, looks: Mapping[PictureFile, Look]) -> It
     )
 
 
-def _sizes(split: Split, looks: Mapping[PictureFile, Look]) -> Iterator[Finding]:
+def _sizes(split: Split, looks: Looks) -> Iterator[Finding]:
     """Files of another size than annotated."""
     scaled: list[str] = []
     misplaced: list[str] = []
@@ -137,7 +136,7 @@ def _not_named(root: Path, named: Named) -> Iterator[Finding]:
     """Image files beside those that records show."""
     here: dict[Path, set[str]] = {}
     for path in named:
-        if isinstance(path.parent, Path):  # no shard, which holds what was packed
+        if isinstance(path, Path):  # shards hold what was packed, and nobody adds to them
             here.setdefault(path.parent.resolve(), set()).add(path.name)
     spare = [
         _name(folder / name, root.resolve())
@@ -172,9 +171,11 @@ def _where(paths: Iterable[PictureFile], named: Named) -> str:
     return ", ".join(dict.fromkeys(title for path in paths for title in named[path]))
 
 
-def _name(path: PictureFile, root: Path) -> str:
-    return printable(str(path).removeprefix(f"{root}{os.sep}"))
+def _name(file: PictureFile, root: Path) -> str:
+    """With folders, relative to the data set's."""
+    path = Path(file.full_name if isinstance(file, PackedPicture) else str(file))
+    return printable(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def _is_called_so(path: PictureFile, form: str) -> bool:
-    return form in SUFFIXES.get(Path(path.name).suffix.lower(), (form,))
+def _is_called_so(file: PictureFile, form: str) -> bool:
+    return form in SUFFIXES.get(Path(file.name).suffix.lower(), (form,))

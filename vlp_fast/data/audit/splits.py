@@ -15,7 +15,7 @@ from vlp_fast.data.given_paths import check_root, lies_in
 from vlp_fast.data.printable import printable
 from vlp_fast.data.record import Record
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sources import SPLITS, find_layout, load_dataset
+from vlp_fast.data.sources import SPLITS, find_layout, load_datasets
 from vlp_fast.data.sources.coco import AbsentSplit
 from vlp_fast.data.sources.folders import is_file
 from vlp_fast.data.sources.karpathy_file import other_files
@@ -127,7 +127,7 @@ def _captions(root: Path, options: SplitOptions) -> tuple[list[Split], InputErro
             return [], error
         return [Split(root=root, task=CAPTIONS, name="all", refusal=str(error))], None
     load = partial(
-        load_dataset,
+        load_datasets,
         root,
         layout=layout,
         karpathy_file=file,
@@ -135,11 +135,18 @@ def _captions(root: Path, options: SplitOptions) -> tuple[list[Split], InputErro
         objects_vocabulary=options.objects_vocabulary,
         attributes_vocabulary=options.attributes_vocabulary,
     )
-    found = []
-    for name in options.splits or SPLITS:
-        split = _read(root, CAPTIONS, name, load, layout, may_be_absent=not options.splits)
-        found += [split] if split else []
-    return found, None
+    names = options.splits or SPLITS
+    try:  # at once, for then each file is read once
+        datasets = load(names)
+    except InputError:
+        one = lambda name: load((name,))[0]
+        is_all = not options.splits
+        read = [_read(root, CAPTIONS, name, one, layout, may_be_absent=is_all) for name in names]
+        return [split for split in read if split], None
+    return [
+        Split(root=root, task=CAPTIONS, name=name, layout=layout, dataset=dataset)
+        for name, dataset in zip(names, datasets, strict=True)
+    ], None
 
 
 def _vqa(root: Path) -> Iterator[Split]:
