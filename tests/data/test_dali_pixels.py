@@ -176,3 +176,17 @@ def test_photographs(pipeline: DaliPipeline, shared_data: Path) -> None:
         found = difference(pipeline, path, resized(size, 160, None))
         assert found[1:-1, 1:-1].max() <= INSIDE
         assert found.max() <= BORDER
+
+
+def test_want_of_memory_is_no_fault_of_a_file(
+    file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = DaliPipeline(threads=1, device=torch.device("cpu"))
+
+    class Poor:
+        def outputs(self) -> None:
+            raise RuntimeError("Critical error in pipeline: CUDA allocation failed: out of memory")
+
+    monkeypatch.setattr(pipeline, "_pipeline", Poor())
+    with pytest.raises(InputError, match=r"not enough memory .* --train\.batch-size"):
+        pipeline.take(0)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from vlp_fast.data.broken_image import is_out_of_memory
 from vlp_fast.data.encoded import EncodedBatch
 from vlp_fast.errors import InputError
 
@@ -68,10 +69,16 @@ class DaliPipeline:
 
         Raises:
             OutOfOrder: if it is not the batch of this tag.
+            InputError: if there is no memory; another time the file may be fine.
         """
         try:
             pixels, tags = self._pipeline.outputs()
-        except (RuntimeError, IndexError):  # of which kind depends on what is wrong with the file
+        except Exception as error:  # of which kind depends on what is wrong with the file
+            if is_out_of_memory(error):
+                raise InputError(
+                    "--data.decoder dali: there is not enough memory for a batch; lower "
+                    "--train.batch-size or --data.longer, or use --data.decoder torchvision"
+                ) from None
             return None
         if {int(found) for found in np.asarray(tags.as_tensor())} != {tag}:
             raise OutOfOrder
