@@ -43,7 +43,7 @@ COMMANDS = {
     "recipes": ("", "the recipes, a line each"),
     "data": (
         "check ROOT",
-        "audit data before a run; make-world, make-answers, pack, fetch: make data",
+        "audit data before a run; also make-world, make-answers, pack, fetch",
     ),
     "convert": (
         "IN OUT --model NAME",

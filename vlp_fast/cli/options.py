@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import chain, groupby
 from typing import Any
 
+from vlp_fast.cli.output import OutputFailure
 from vlp_fast.errors import InputError
 
 MESSAGE = re.compile(r"Error parsing ([\w.-]+): (\w+): received (\w+) = ")
@@ -42,12 +43,25 @@ def parse(kind: type[Any], words: list[str], prog: str, **options: Any) -> Any:
             parsed = tyro.cli(kind, args=words, prog=prog, **options)
     except SystemExit as exit_:
         if not exit_.code:
-            sys.stdout.flush()  # help that cannot be written is noticed here
+            _flush()  # help that cannot be written is noticed here
             raise
         line = _one_line(complaint.getvalue())
         raise InputError(f"{line}; `{prog} --help` lists every setting") from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a help that is longer than what is buffered
+        raise OutputFailure(*error.args) from None
     sys.stderr.write(complaint.getvalue())  # warnings
     return parsed
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFailure(*error.args) from None
 
 
 @contextlib.contextmanager

@@ -31,13 +31,17 @@ def complain(text: str) -> None:
         print(f"vlp-fast: {text}", file=sys.stderr, flush=True)
 
 
+class OutputFailure(OSError):
+    """Standard output cannot be written, and nothing of what failed is waiting there any more."""
+
+
 def output_failure(error: OSError) -> OSError | None:
     """Return why standard output cannot be written, if that is what an error came from."""
     try:
         sys.stdout.flush()  # what could not be written is still waiting
     except OSError as reason:
         return reason
-    return error if isinstance(error, BrokenPipeError) else None
+    return error if isinstance(error, BrokenPipeError | OutputFailure) else None
 
 
 def forget_output() -> None:

@@ -25,6 +25,7 @@ from vlp_fast.data.images import read_image
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.sources.image_files import ImageFiles
+from vlp_fast.data.sources.nlvr2 import load_nlvr2
 from vlp_fast.data.sources.vqa import load_vqa
 from vlp_fast.data.store import pack as module
 from vlp_fast.data.store.pack import pack
@@ -116,6 +117,18 @@ def test_sizes_come_from_the_index(
     second = load_vqa(packed, "val", missing_images="error")
     assert fingerprint(first) == fingerprint(second)
     assert_same_examples(first, second)
+
+
+def test_a_folder_inside_has_its_pictures_in_the_shards_around_it(
+    small_world: Path, packed: Path
+) -> None:
+    """NLVR2's of the world."""
+    first = load_nlvr2(small_world / "nlvr2", "dev", missing_images="error")
+    second = load_nlvr2(packed / "nlvr2", "dev", missing_images="error")
+    assert len(second.records) == len(first.records) > 0
+    for one, other in zip(first.records, second.records, strict=True):
+        assert isinstance(other.path, PackedPicture)
+        assert torch.equal(read_image(one.path).pixels, read_image(other.path).pixels)
 
 
 def test_hard_pictures_are_read_or_refused_alike(tmp_path: Path) -> None:

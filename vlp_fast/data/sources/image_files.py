@@ -33,6 +33,7 @@ class ImageFiles:
         self._root = root
         self._packed = PackedPictures(root)
         saw_file(root / INDEX)
+        saw_file(root.parent / INDEX)
         self._packed_sizes: dict[PictureFile, tuple[int, int]] = {}
         self._names: dict[str, frozenset[str]] = {}
         self._loose: dict[str, frozenset[str]] = {}

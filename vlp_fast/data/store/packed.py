@@ -73,7 +73,7 @@ class PackedPictures:
     """The pictures in the shards of a data set; none where it has no index.
 
     Args:
-        root: folder of the data set.
+        root: folder of the data set, or of one that was packed with the folder around it.
 
     Raises:
         InputError: if the index is damaged, or a shard is not there.
@@ -82,22 +82,23 @@ class PackedPictures:
     def __init__(self, root: Path) -> None:
         self._index: ShardIndex | None = None
         self._shards: list[Shard] = []
-        try:
-            self._index, names = read_index(root / INDEX)
-        except (FileNotFoundError, NotADirectoryError):
+        self._inside = ""
+        for folder, inside in ((root, ""), (root.parent, f"{root.name}/")):
+            try:
+                self._index, names = read_index(folder / INDEX)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise InputError(
+                    f"{printable(folder / INDEX)}: {error.strerror}; make it readable"
+                ) from None
+            self._shards, self._inside = _shards(folder, names), inside
             return
-        except OSError as error:
-            raise InputError(
-                f"{printable(root / INDEX)}: {error.strerror}; make it readable"
-            ) from None
-        self._shards = _shards(root, names)
-
-    def __len__(self) -> int:
-        return len(self._index) if self._index else 0
 
     def names(self, folder: str) -> frozenset[str]:
         """Names of the pictures in a folder, which is relative to the data set's ("." for it)."""
-        return frozenset(self._folders.get("" if folder == "." else folder, ()))
+        inside = self._inside + ("" if folder == "." else folder)
+        return frozenset(self._folders.get(inside.rstrip("/"), ()))
 
     def find(self, full_name: str) -> PackedPicture | None:
         """The picture of a name with folders."""
@@ -119,7 +120,7 @@ class PackedPictures:
         return max(int(self._index.width[row]), 1), max(int(self._index.height[row]), 1)
 
     def _row(self, full_name: str) -> int | None:
-        folder, _, name = full_name.rpartition("/")
+        folder, _, name = (self._inside + full_name).rpartition("/")
         return self._folders.get(folder, {}).get(name)
 
     @cached_property
