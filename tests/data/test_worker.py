@@ -35,6 +35,14 @@ def there_and_back(value: Any) -> Any:
         return transfer.receive(far)
 
 
+def test_images_stay_channels_last_on_the_way() -> None:
+    """Or they would be copied twice: to rows of one colour, and back."""
+    images = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 4, 5, 3).permute(0, 3, 1, 2)
+    found = there_and_back(images)
+    assert torch.equal(found, images)
+    assert found.stride() == images.stride()
+
+
 def test_a_signal_in_the_middle_of_a_value_does_not_end_it() -> None:
     """The first Ctrl-C only notes that the step in progress is the last."""
     near, far = socket.socketpair()

@@ -10,6 +10,7 @@ import pytest
 from vlp_fast.data.fingerprint import fingerprint
 from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.sources.vqa import load_vqa
+from vlp_fast.data.sources.zipped import opened_member
 from vlp_fast.errors import InputError
 
 
@@ -103,3 +104,28 @@ def test_large_zip_files_and_what_they_would_become_are_passed_over(
     monkeypatch.setattr("vlp_fast.data.sources.zipped.LARGEST_ZIP", 10)
     with pytest.raises(InputError, match="no known layout"):
         load_dataset(coco_folder, "train")
+
+
+def test_a_mistake_of_whoever_reads_is_not_blamed_on_the_zip_file(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.json", "{}")
+    with (
+        pytest.raises(ValueError, match="mine"),
+        opened_member(tmp_path / "a.zip", "a.json") as file,
+    ):
+        assert file.read() == b"{}"
+        raise ValueError("mine")
+
+
+def test_damage_that_shows_while_a_file_is_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.json", bytes(100_000))
+    content = bytearray(path.read_bytes())
+    content[70_000] = 1  # its checksum is wrong now
+    path.write_bytes(content)
+    with (
+        pytest.raises(InputError, match=r"a\.zip: a\.json cannot be unpacked"),
+        opened_member(path, "a.json") as file,
+    ):
+        file.read()

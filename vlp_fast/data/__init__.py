@@ -3,6 +3,7 @@
 ahead.py          values made one ahead, in a thread
 answers.py        the answers of VQA and how right each is
 audit/            a data set looked at before a run
+archive_damage.py what Python raises of a damaged archive
 broken_image.py   the errors of images that cannot be shown
 cache.py          decoded images in memory, shared by workers
 config.py         DataConfig

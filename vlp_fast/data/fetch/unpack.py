@@ -9,11 +9,11 @@ import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
+from vlp_fast.data.archive_damage import TAR_DAMAGE, ZIP_DAMAGE
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 
@@ -23,6 +23,10 @@ MOST = 5_000_000
 """Files that one may hold."""
 BLOCK = 2**20
 Member = tuple[str, int, IO[bytes]]
+
+
+class Refused(Exception):
+    """Why an archive is harmful."""
 
 
 def unpack(archive: Path, folder: Path, *, largest: int = LARGEST) -> int:
@@ -45,13 +49,19 @@ def unpack(archive: Path, folder: Path, *, largest: int = LARGEST) -> int:
     try:
         count = _unpack(archive, beside, min(largest, shutil.disk_usage(folder).free))
         _move(beside, folder)
-    except (
-        *(zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError),
-        *(NotImplementedError, RuntimeError, ValueError),
-        *(FileExistsError, NotADirectoryError, IsADirectoryError),
-    ) as error:
+    except (*ZIP_DAMAGE, *TAR_DAMAGE) as error:
         raise InputError(
             f"{printable(archive)}: cannot be unpacked ({printable(error)}); download it again"
+        ) from None
+    except Refused as error:
+        raise InputError(
+            f"{printable(archive)}: is not unpacked, for {error}; delete it, and do not trust "
+            "where it came from"
+        ) from None
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(
+            f"{printable(archive)}: cannot be unpacked into {printable(folder)} "
+            f"({printable(error)}); two files, or a file and a folder, have one name"
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -64,7 +74,7 @@ def _unpack(archive: Path, beside: Path, largest: int) -> int:
     for name, size, file in _members(archive):
         count, total = count + 1, total + size
         if total > largest or count > MOST:
-            raise ValueError(f"becomes more than {largest:,} bytes or {MOST:,} files")
+            raise Refused(f"becomes more than {largest:,} bytes or {MOST:,} files")
         target = beside / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as out:
@@ -79,7 +89,7 @@ def _members(archive: Path) -> Iterator[Member]:
             for info in zipped.infolist():
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise ValueError(f"{printable(info.filename)} is a link or a device")
+                    raise Refused(f"{printable(info.filename)} is a link or a device")
                 name = _safe(info.filename)
                 if not info.is_dir():
                     with zipped.open(info) as file:
@@ -88,7 +98,7 @@ def _members(archive: Path) -> Iterator[Member]:
     with tarfile.open(archive) as tar:
         for member in tar:
             if not member.isreg() and not member.isdir():
-                raise ValueError(f"{printable(member.name)} is a link or a device")
+                raise Refused(f"{printable(member.name)} is a link or a device")
             name = _safe(member.name)
             content = tar.extractfile(member)
             if content is not None:
@@ -100,9 +110,9 @@ def _safe(name: str) -> str:
     parts = PurePosixPath(name).parts
     windows = PureWindowsPath(name)
     if not parts or name.startswith("/") or windows.anchor or ".." in (*parts, *windows.parts):
-        raise ValueError(f"{printable(name)} leads out of the folder")
+        raise Refused(f"{printable(name)} leads out of the folder")
     if "\\" in name or "\0" in name:
-        raise ValueError(f"{printable(name)} is no name of a file")
+        raise Refused(f"{printable(name)} is no name of a file")
     return name
 
 
@@ -115,7 +125,7 @@ def _copy(file: IO[bytes], out: IO[bytes], size: int, name: str) -> None:
             break
         out.write(block)
     if left:
-        raise ValueError(f"{printable(name)} has another size than declared")
+        raise Refused(f"{printable(name)} has another size than declared")
 
 
 def _move(beside: Path, folder: Path) -> None:

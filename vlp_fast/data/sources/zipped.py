@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
+from vlp_fast.data.archive_damage import ZIP_DAMAGE
 from vlp_fast.data.printable import printable
 from vlp_fast.data.store.consulted import saw_file
 from vlp_fast.errors import InputError
@@ -56,22 +56,41 @@ def opened_member(path: Path, member: str) -> Iterator[IO[bytes]]:
     Raises:
         InputError: if it is damaged, encrypted or too large, also while it is read.
     """
+    with _told(path, member), zipfile.ZipFile(path) as archive:
+        size = archive.getinfo(member).file_size
+        if size > LARGEST_FILE:
+            raise zipfile.BadZipFile(f"would have {size:,} bytes")
+        file = archive.open(member)
+    with file:  # which holds the archive open; what is done with the content is not told of here
+        yield io.BufferedReader(_Member(file, path, member))
+
+
+class _Member(io.RawIOBase):
+    """A file in a zip file that tells of its damage in the words of this package."""
+
+    def __init__(self, file: IO[bytes], path: Path, member: str) -> None:
+        self._file, self._path, self._member = file, path, member
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with _told(self._path, self._member):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@contextmanager
+def _told(path: Path, member: str) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = archive.getinfo(member).file_size
-            if size > LARGEST_FILE:
-                raise ValueError(f"would have {size:,} bytes")
-            with archive.open(member) as file:
-                yield io.BufferedReader(file)  # type: ignore[type-var]
-    except (*_DAMAGE, RuntimeError, ValueError) as error:
+        yield
+    except ZIP_DAMAGE as error:
         where = f"{printable(path)}: {printable(member)}"
         raise InputError(
             f"{where} cannot be unpacked ({printable(error)}); download it again, or unpack it "
             "yourself"
         ) from None
-
-
-_DAMAGE = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, zlib.error)
 
 
 @lru_cache(maxsize=64)
@@ -80,7 +99,7 @@ def _members(path: Path, size: int, changed: int) -> tuple[str, ...]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except _DAMAGE as error:
+    except ZIP_DAMAGE as error:
         raise InputError(
             f"{printable(path)}: is no whole zip file ({printable(error)}); download it again, or "
             "delete it where it is unpacked"
