@@ -1,10 +1,13 @@
 import io
 import os
 import struct
+import sys
 import tracemalloc
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -339,3 +342,20 @@ def test_real_photographs_decode_at_their_annotated_size(shared_data: Path) -> N
         picture = read_image(path)
         assert picture.stored_size == read_size(path)
         assert np.array_equal(pixels_of(path), np.asarray(Image.open(path).convert("RGB")))
+
+
+def test_threads_that_read_leave_warnings_as_they_were(
+    tmp_path: Path, write_image: Callable[..., Path]
+) -> None:
+    path = write_image(tmp_path / "a.png", (8, 8))
+    before, interval = list(warnings.filters), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [Thread(target=lambda: [read_size(path) for _ in range(300)]) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert list(warnings.filters) == before

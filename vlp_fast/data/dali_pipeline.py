@@ -44,7 +44,7 @@ class DaliPipeline:
         self._pipeline = graph(
             batch_size=MOST_IMAGES,
             num_threads=threads,
-            device_id=(device.index or 0) if device.type == "cuda" else None,
+            device_id=_number(device),
             # What is ahead is fed ahead; with another depth DALI asks for more than it was fed.
             prefetch_queue_depth=1,
             exec_dynamic=True,
@@ -102,6 +102,13 @@ class DaliPipeline:
         """One batch, while no other is on its way; None if DALI refuses one of its files."""
         self.feed(batch, 0)
         return self.take(0)
+
+
+def _number(device: torch.device) -> int | None:
+    """Of a GPU; the current one where none is named."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.current_device() if device.index is None else device.index
 
 
 def _graph(*, on_gpu: bool) -> Any:

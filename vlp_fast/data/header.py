@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +66,22 @@ def read_raster(path: PictureFile) -> Raster:
         return _raster(image)
 
 
+class _Filters:
+    """Who may change what is done about warnings: one thread of a process at a time.
+
+    Python keeps that for the whole process; of two threads that set it back, the later one leaves
+    what the earlier had set.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+
+_FILTERS = _Filters()
+if hasattr(os, "register_at_fork"):  # a worker must not wait for a thread that it has not
+    os.register_at_fork(after_in_child=_FILTERS.__init__)  # type: ignore[misc]
+
+
 @contextmanager
 def opened(
     path: PictureFile, max_pixels: int = MAX_PIXELS
@@ -72,7 +90,7 @@ def opened(
     try:
         _check_regular(path)
         _raise_limit(max_pixels)
-        with path.open("rb") as file, warnings.catch_warnings():
+        with path.open("rb") as file, _FILTERS.lock, warnings.catch_warnings():
             # Pillow's own, lower alarm about large images; `max_pixels` replaces it.
             warnings.simplefilter("ignore")
             with Image.open(file, formats=FORMATS) as image:
