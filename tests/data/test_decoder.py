@@ -8,6 +8,7 @@ import torch
 from vlp_fast.data import decoder
 from vlp_fast.data.config import DataConfig
 from vlp_fast.data.decoder import choose_decoder, described
+from vlp_fast.errors import InputError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 AUTO = DataConfig(decoder="auto")
@@ -51,7 +52,8 @@ def test_auto_is_torchvision_where_dali_has_no_code_for_the_gpu(
     assert choose_decoder(AUTO, GPU) == "dali"
 
 
-def test_what_is_asked_for_is_taken() -> None:
+def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "installed", lambda names: (names[0], "2.4.0"))
     for asked in ("torchvision", "dali"):
         assert choose_decoder(DataConfig(decoder=asked, root=Path("x")), CPU) == asked  # type: ignore[arg-type]
 
@@ -65,3 +67,11 @@ def test_a_decoder_is_described_by_version_and_place() -> None:
     assert described("torchvision", CPU).startswith("torchvision 0.")
     assert described("dali", GPU).startswith("DALI ")
     assert " on cuda, bilinear" in described("dali", GPU)
+
+
+def test_dali_that_is_not_installed_is_told_before_data_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder, "installed", lambda names: None)
+    with pytest.raises(InputError, match=r"--data\.decoder dali: DALI is not installed"):
+        choose_decoder(DataConfig(decoder="dali"), CPU)

@@ -18,13 +18,23 @@ import torch
 
 from vlp_fast.dali_build import BUILDS, dali_version, installed
 from vlp_fast.data.config import DataConfig, Decoder
+from vlp_fast.errors import InputError
 
 FEW_CORES = 2
 """A GPU; with fewer, loading processes cannot keep it busy, and DALI decodes on the GPU."""
 
 
 def choose_decoder(config: DataConfig, device: torch.device) -> Decoder:
-    """Resolve "auto": DALI where it works and the GPU has few cores to feed it."""
+    """Resolve "auto": DALI where it works and the GPU has few cores to feed it.
+
+    Raises:
+        InputError: if DALI is asked for and not installed; told before any data are read.
+    """
+    if config.decoder == "dali" and installed(tuple(BUILDS)) is None:
+        raise InputError(
+            "--data.decoder dali: DALI is not installed; `pip install 'vlp-fast[dali]'`, or "
+            "[dali-cu12] for a V100, or --data.decoder torchvision"
+        )
     if config.decoder != "auto":
         return config.decoder
     if config.cache or device.type != "cuda":
