@@ -1,7 +1,7 @@
 # Every target sets itself up: .venv is created and filled on first use, and renewed when what it is made of changes.
 PYTHON ?= python3
 BIN := .venv/bin
-NEWEST := .venv-newest/bin/python
+NEWEST := .newest
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 WORLD := runs/small-world
@@ -29,13 +29,16 @@ tables: .venv/native .venv/tools
 	env -u TRITON_INTERPRET $(BIN)/python tests/kernels/triton_resources.py
 	$(BIN)/python tests/csrc/cuda_resources.py
 
-# The same with the newest torch and packages, in an environment of its own, renewed at each call. What the kernels take
-# when they are compiled for every GPU is recorded for the compilers of constraints.txt alone.
+# The same with the newest torch and packages, on a clone of what is committed, with an environment and native code of
+# its own, renewed at each call. What the kernels take when they are compiled for every GPU is recorded for the compilers
+# of constraints.txt alone.
 test-newest:
-	$(PYTHON) -m venv .venv-newest
-	$(NEWEST) -m pip --disable-pip-version-check install --upgrade --upgrade-strategy eager -e '.[test,eval,viz]'
-	$(NEWEST) -c "import torch; from vlp_fast import native; print('torch', torch.__version__, native.summary())"
-	$(NEWEST) -m pytest -q -n 2 --dist loadgroup \
+	rm -rf $(NEWEST)
+	git clone -q . $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)/.venv
+	cd $(NEWEST) && $(PIP) install -e '.[test,eval,viz]'
+	cd $(NEWEST) && $(BIN)/python -c "import torch; from vlp_fast import native; print('torch', torch.__version__, native.summary())"
+	cd $(NEWEST) && $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
 	  --ignore tests/kernels/test_triton_resources.py --ignore tests/csrc/test_cuda_resources.py
 
 check: .venv/native .venv/tools
