@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"ops", "metrics", "dali_build"},
     "weights": MODEL_ROOMS | {"data"},
     "tasks": MODEL_ROOMS | {"data", "metrics", "weights"},
-    "engine": {"data", "models", "weights", "tasks"},
+    "engine": {"layers", "data", "models", "weights", "tasks"},
     "recipes": STEP_ROOMS | {"engine"},
     "benchmarks": MODEL_ROOMS | {"threads", "data"},
     "doctor": {"native", "ops", "dali_build"},
@@ -60,6 +60,8 @@ ONLY: dict[tuple[str, str], set[str]] = {
         "task",
     },
     ("engine", "models"): {"config"},
+    # State that a step moves once, whichever system has it.
+    ("engine", "layers"): {"shard_statistics"},
 }
 # (room, room it may import from) -> what it leaves to the rooms between: a task reads its data.
 EXCEPT: dict[tuple[str, str], set[str]] = {("engine", "data"): {"sources"}}

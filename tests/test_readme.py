@@ -243,7 +243,7 @@ def test_the_table_of_downstream_recipes_is_what_the_recipes_are() -> None:
     for name, run in full.items():
         (row,) = (row for start, row in rows if name.startswith(f"{start}_"))
         decay = ", ".join(f"{epoch:g}" for epoch in run.optim.decay_epochs)
-        samples = run.train.batch_size * run.optim.accumulate
+        samples = run.train.batch_size * run.train.shards
         splits = f"{run.data.train_split} | {run.data.held_out_split}"
         assert row == (
             f"| {splits} | {samples} | {run.train.epochs:g} epochs | {decay} "
@@ -256,7 +256,7 @@ def recipe_row(name: str) -> str:
     """The row of the table that a recipe's configuration asks for."""
     run = recipe(name)
     length = f"{run.steps} steps" if run.steps else f"{run.train.epochs:g} epochs"
-    images = run.train.batch_size * run.optim.accumulate
+    images = run.train.batch_size * run.train.shards
     shorter = run.data.shorter or ()
     sides = "-".join(str(side) for side in dict.fromkeys((*shorter[:1], *shorter[-1:])))
     size = f"{sides} / {run.data.longer}" if shorter else "as stored"

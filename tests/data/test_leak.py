@@ -144,7 +144,7 @@ def test_a_run_does_not_measure_on_its_training_pictures(
     setup = TaskSetup(
         data=DataConfig(root=coco_folder),
         model=SohoConfig(),
-        length=RunLength(steps=1, epochs=1.0, batch_size=2, accumulate=1),
+        length=RunLength(steps=1, epochs=1.0, batch_size=2, shards=1),
         seed=0,
         held_out_images=2,
     )

@@ -20,7 +20,7 @@ WRONG: list[tuple[type, str, tuple[Any, ...]]] = [
     (OptimConfig, "backbone_weight_decay", (-1e-4, NAN)),
     (OptimConfig, "warmup_steps", (-1,)),
     (OptimConfig, "clip_norm", (-0.1, NAN)),
-    (OptimConfig, "accumulate", (0, -1)),
+    (TrainConfig, "shards", (0, -1)),
     (OptimConfig, "freeze_backbone", (-1.0, NAN)),
     (OptimConfig, "thaw_scale", (-0.5, NAN)),
     (OptimConfig, "decay_epochs", ((0.0,), (2.0, -3.0), (NAN,))),

@@ -101,7 +101,8 @@ def test_only_the_cnns_rate_is_scaled_besides(backbone_scale: float, expected: f
 def test_clipping_scales_all_gradients_together(largest: float, expected: float) -> None:
     a, b = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
     a.grad, b.grad = torch.tensor([6.0, 0.0]), torch.tensor([8.0])
-    norm = clip_gradients([a, b], largest)
+    one, finite = torch.tensor(1.0), torch.tensor(True)
+    norm, _ = clip_gradients([a, b], largest, scale=one, is_finite=finite)
     assert float(norm) == pytest.approx(10.0)
     assert math.hypot(*a.grad.tolist(), *b.grad.tolist()) == pytest.approx(expected, rel=1e-4)
 

@@ -54,7 +54,7 @@ def test_a_step_that_fails_half_way_leaves_the_state_before_it(
     micro: Make, tmp_path: Path, name: str
 ) -> None:
     run = micro(name, tmp_path / "whole", steps=5, batch_size=3, checkpoint_every=4, log_every=10)
-    run = replace(run, optim=replace(run.optim, accumulate=2))
+    run = replace(run, train=replace(run.train, shards=2))
     train(replace(run, train=replace(run.train, keep_checkpoints=9)))
     failed = replace(run, run_dir=tmp_path / "failed", steps=5)
     failed = replace(failed, train=replace(failed.train, checkpoint_every=0))

@@ -24,6 +24,7 @@ from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import build_experiment
 from vlp_fast.engine.optim import clip_gradients
 from vlp_fast.engine.trainer import Trainer, train
+from vlp_fast.engine.updater import shard_seed
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.step import StepOutput
 
@@ -149,7 +150,7 @@ def test_loss_scaling_starts_anew_where_there_was_none(whole: RunConfig, tmp_pat
     folder = shutil.copytree(whole.directory, tmp_path / "run")
     trainer = Trainer(build_experiment(in_half_precision(whole, folder)))
     assert trainer.step == 6
-    assert trainer.scaler.get_scale() == 65536
+    assert trainer.updater.scaler.get_scale() == 65536
 
 
 def in_half_precision(run: RunConfig, folder: Path) -> RunConfig:
@@ -163,25 +164,26 @@ def first_step(run: RunConfig) -> Trainer:
     return trainer
 
 
-def test_gradients_of_micro_batches_are_averaged(
+def test_gradients_of_shards_are_averaged(
     micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = micro("e2e_vlp_tiny", tmp_path / "run", steps=2, precision="fp32")
-    run = replace(run, optim=replace(run.optim, accumulate=2))
+    run = replace(run, train=replace(run.train, shards=2))
     found: dict[str, torch.Tensor] = {}
     trainer = first_step(run)
 
-    def noted(parameters: Any, norm: float) -> torch.Tensor:
+    def noted(parameters: Any, norm: float, **rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
         named = trainer.learner.named_parameters()
         found.update({n: p.grad.clone() for n, p in named if p.grad is not None})
-        return clip_gradients(parameters, norm)
+        return clip_gradients(parameters, norm, **rest)
 
-    monkeypatch.setattr("vlp_fast.engine.trainer.clip_gradients", noted)
-    trainer._advance(trainer.experiment.batches(0, 2))
+    monkeypatch.setattr("vlp_fast.engine.updater.clip_gradients", noted)
+    trainer._advance(trainer.experiment.batches(0, 1))
 
     trainer = first_step(replace(run, run_dir=tmp_path / "again"))
     expected = {n: torch.zeros_like(p) for n, p in trainer.learner.named_parameters()}
-    for _, inputs in trainer.experiment.batches(0, 2):
+    for number, (_, inputs) in enumerate(trainer.experiment.batches(0, 1)):
+        torch.manual_seed(shard_seed(run.train.seed, 0, number))
         trainer.learner.zero_grad()
         (trainer.learner(trainer.experiment.phase(0).objective, inputs).total / 2).backward()
         for name, parameter in trainer.learner.named_parameters():

@@ -1,6 +1,7 @@
 """A step that is not finite leaves every weight as it was, whichever optimiser it hits."""
 
 import copy
+from collections.abc import Iterable
 
 import pytest
 import torch
@@ -29,6 +30,18 @@ def optimizers_of(model: TwoParts, config: OptimConfig) -> list[torch.optim.Opti
     return build_optimizers(Learner(model, None), config)  # type: ignore[arg-type]
 
 
+def clip(
+    parameters: Iterable[nn.Parameter],
+    largest: float,
+    *,
+    scale: float = 1.0,
+    is_finite: bool = True,
+) -> tuple[Tensor, Tensor]:
+    return clip_gradients(
+        parameters, largest, scale=torch.tensor(scale), is_finite=torch.tensor(is_finite)
+    )
+
+
 def step(
     model: TwoParts, optimizers: list[torch.optim.Optimizer], *, poison: str | None = None
 ) -> None:
@@ -38,31 +51,65 @@ def step(
         gradient = model.get_parameter(poison).grad
         assert gradient is not None
         gradient[(0,) * gradient.dim()] = torch.nan
+    clip(model.parameters(), 0.1)
     for optimizer in optimizers:
         scaler.unscale_(optimizer)
-    clip_gradients(model.parameters(), 0.1)
-    for optimizer in optimizers:
         scaler.step(optimizer)
         optimizer.zero_grad()
 
 
 @pytest.mark.parametrize("poison", ["backbone.weight", "head.bias"])
-def test_a_nan_in_one_half_does_not_reach_the_other(poison: str) -> None:
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_nan_in_one_half_moves_neither_weights_nor_momenta(kind: str, poison: str) -> None:
     model = TwoParts()
-    before = copy.deepcopy(model.state_dict())
-    config = OptimConfig(backbone_optimizer="sgd", weight_decay=0.0, backbone_weight_decay=0.0)
-    step(model, optimizers_of(model, config), poison=poison)
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name]), name
+    config = OptimConfig(
+        backbone_optimizer=kind,  # type: ignore[arg-type]
+        lr=0.1,
+        backbone_lr=0.1,
+        weight_decay=0.1,
+        backbone_weight_decay=0.1,
+    )
+    optimizers = optimizers_of(model, config)
+    step(model, optimizers)
+    before = copy.deepcopy((model.state_dict(), flatten(optimizers)))
+    step(model, optimizers, poison=poison)
+    states = [*before[0].items(), *before[1][0].items()]
+    after = model.state_dict() | flatten(optimizers)[0]
+    assert len(states) == len(after) > 9
+    for name, value in states:
+        assert torch.equal(value, after[name]), name
+    step(model, optimizers)
+    assert not torch.equal(model.backbone.weight, before[0]["backbone.weight"])
+
+
+@pytest.mark.parametrize(
+    ("loss", "gradient"), [(False, 1.0), (True, torch.inf), (False, torch.nan)]
+)
+def test_what_is_not_finite_makes_all_gradients_nan(loss: bool, gradient: float) -> None:
+    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))]
+    parameters[0].grad, parameters[1].grad = torch.tensor([3.0, gradient]), torch.tensor([4.0])
+    _, is_finite = clip(parameters, 1.0, is_finite=loss)
+    assert not is_finite
+    assert all(p.grad is not None and p.grad.isnan().all() for p in parameters)
 
 
 def test_gradients_are_clipped_to_the_norm_of_all_together() -> None:
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))]
     parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
-    assert clip_gradients(parameters, 1.0).item() == pytest.approx(5.0)
+    norm, is_finite = clip(parameters, 1.0)
+    assert norm.item() == pytest.approx(5.0)
+    assert is_finite
     torch.testing.assert_close(parameters[0].grad, torch.tensor([0.6, 0.0]))
-    clip_gradients(parameters, 0.0)
+    clip(parameters, 0.0)
     torch.testing.assert_close(parameters[1].grad, torch.tensor([0.8]))
+
+
+def test_the_norm_is_of_gradients_without_the_scale_of_the_losses() -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0]) * 1024
+    norm, _ = clip([parameter], 1.0, scale=1024.0)
+    assert norm.item() == pytest.approx(5.0)
+    torch.testing.assert_close(parameter.grad, torch.tensor([0.6, 0.8]) * 1024)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])

@@ -6,13 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from vlp_fast.layers.dictionary_state import LAPLACE_EPSILON, Semantics
 from vlp_fast.layers.kmeans import kmeans
 from vlp_fast.layers.perplexity import perplexity
-from vlp_fast.layers.visual_dictionary import (
-    LAPLACE_EPSILON,
-    Semantics,
-    VisualDictionary,
-)
+from vlp_fast.layers.visual_dictionary import VisualDictionary
 
 SEMANTICS: tuple[Semantics, Semantics] = ("paper", "official")
 

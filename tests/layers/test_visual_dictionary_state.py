@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vlp_fast.layers.visual_dictionary import Semantics, VisualDictionary
+from vlp_fast.layers.dictionary_state import Semantics
+from vlp_fast.layers.visual_dictionary import VisualDictionary
 
 SEMANTICS: tuple[Semantics, Semantics] = ("paper", "official")
 

@@ -123,7 +123,7 @@ def value(run: RunConfig, path: str) -> Any:
 def test_the_papers_numbers(name: str) -> None:
     run = recipe(name)
     assert {path: value(run, path) for path in PAPERS[name]} == PAPERS[name]
-    images = run.train.batch_size * run.optim.accumulate
+    images = run.train.batch_size * run.train.shards
     assert images == IMAGES_A_STEP[name[:4].strip("_")]
     assert value(run, "model.backbone.depth") == model_config(name).backbone.depth
 
@@ -135,7 +135,7 @@ def test_the_papers_fine_tuning(kind: str, model: str) -> None:
     found = (
         run.train.epochs,
         run.optim.decay_epochs,
-        run.train.batch_size * run.optim.accumulate,
+        run.train.batch_size * run.train.shards,
         value(run, "task.head"),
         run.data.train_split,
         run.data.max_text_length,
@@ -171,7 +171,7 @@ def test_laptop_runs_fit_a_laptop(name: str) -> None:
     assert run.steps is not None
     assert run.steps <= (300 if "tiny" in name else 10_000)
     assert run.train.batch_size <= 32
-    assert run.optim.accumulate == 1
+    assert run.train.shards == 1
     assert 0 < run.train.checkpoint_every <= run.steps / 3
     assert value(run, "model.width") <= 128
     tagging = value(run, "task").get("tagging_steps", 0)
@@ -201,7 +201,7 @@ def test_the_papers_schedules_reach_their_epochs_on_coco() -> None:
     for name, steps in (("soho_r101_12", 4425), ("e2e_vlp_r50_6", 708_000)):
         run = recipe(name)
         order = SampleOrder(113_287, run.train.batch_size, seed=0)
-        total = run.train.epochs * order.steps_per_epoch / run.optim.accumulate
+        total = run.train.epochs * order.steps_per_epoch / run.train.shards
         assert total == pytest.approx(steps, rel=1e-2)
         assert max(run.optim.decay_epochs) < run.train.epochs
 

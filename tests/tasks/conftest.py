@@ -62,7 +62,7 @@ def setup(small_world: Path) -> Callable[[ModelConfig], TaskSetup]:
             max_text_length=MAX_TEXT,
             vocabulary_size=WORDS,
         )
-        length = RunLength(steps=100, epochs=1.0, batch_size=6, accumulate=1)
+        length = RunLength(steps=100, epochs=1.0, batch_size=6, shards=1)
         return TaskSetup(data=data, model=model, length=length, seed=SEED, held_out_images=3)
 
     return of

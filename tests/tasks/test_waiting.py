@@ -71,7 +71,12 @@ def test_what_the_loop_does_with_a_step(
         gradients = torch.autograd.grad(output.total, parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        averages.add("gradient_norm", clip_gradients(parameters, 1.0))
+        total = output.total
+        norm, is_finite = clip_gradients(
+            parameters, 1.0, scale=torch.ones_like(total), is_finite=total.isfinite()
+        )
+        averages.add("gradient_norm", norm)
+        averages.add("skipped_steps", 1.0 - is_finite.float())
 
 
 def test_the_method_sees_a_wait() -> None:

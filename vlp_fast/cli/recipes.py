@@ -17,6 +17,6 @@ def run(words: list[str]) -> int:
     for name, make in RECIPES.items():
         run = make()
         length = f"{run.steps} steps" if run.steps else f"{run.train.epochs:g} epochs"
-        images = run.train.batch_size * run.optim.accumulate
+        images = run.train.batch_size * run.train.shards
         print(f"{name:{width}s} {length:12s} {images:5d} images a step")
     return 0

@@ -25,4 +25,6 @@ run_folder.py        run.json, vocab.txt
 same_data.py         a run goes on with its own data
 stop.py              Ctrl-C: finish the step, save, stop
 trainer.py           train(run)
+tree_sum.py          sums that do not depend on who added what
+updater.py           from the shards of a batch to weights that have moved
 """

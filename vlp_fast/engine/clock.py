@@ -22,7 +22,7 @@ class Clock:
         self._padded = 0
 
     def count(self, inputs: Inputs) -> None:
-        """A micro-batch."""
+        """A shard."""
         self._samples += len(inputs.image_ids)
         filled, padded = inputs.pixels
         self._filled += filled

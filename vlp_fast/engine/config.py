@@ -56,8 +56,6 @@ class OptimConfig:
     """Batch norm keeps its statistics from the start of the freeze to the end of the run."""
     thaw_scale: float = 1.0
     """The CNN's rate is multiplied by this after the freeze."""
-    accumulate: int = 1
-    """Micro-batches an optimiser step."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that nothing can be trained with."""
@@ -65,7 +63,6 @@ class OptimConfig:
         check(self, NOT_NEGATIVE, "backbone_lr", "weight_decay", "backbone_weight_decay")
         check(self, BELOW_ONE, "betas")
         check(self, NOT_NEGATIVE, "warmup_steps", "clip_norm", "freeze_backbone", "thaw_scale")
-        check(self, AT_LEAST_ONE, "accumulate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +70,10 @@ class TrainConfig:
     """How long, how much at once, and how often what is written."""
 
     batch_size: int = 32
-    """Images a micro-batch."""
+    """Images a shard: what is computed at once, with padding, dropout and batch norm of its own."""
+    shards: int = 1
+    """Shards of an optimiser step, one behind another or shared by several processes, whose number
+    divides it. Losses and statistics are means over them; the dictionary moves once a step."""
     epochs: float = 1.0
     """Passes over the images; `--steps` overrides."""
     seed: int = 0
@@ -102,7 +102,7 @@ class TrainConfig:
         check(self, POSITIVE, "epochs")
         check(self, SEEDS, "seed")
         check(self, NOT_NEGATIVE, "evaluate_every", "checkpoint_every")
-        check(self, AT_LEAST_ONE, "batch_size", "log_every", "keep_checkpoints")
+        check(self, AT_LEAST_ONE, "batch_size", "shards", "log_every", "keep_checkpoints")
         check(self, AT_LEAST_ONE, "held_out_images")
 
 

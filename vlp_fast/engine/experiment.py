@@ -83,12 +83,14 @@ class Experiment:
         return next((phase for phase in self.phases if step < phase.end), self.phases[-1])
 
     def batches(self, start: int, end: int) -> Iterator[tuple[int, Inputs]]:
-        """The micro-batches [start, end) of training."""
-        accumulate = self.run.optim.accumulate
-        return self._batches(lambda step: self.phase(step // accumulate).objective, start, end)
+        """The shards of the optimiser steps [start, end), with their numbers."""
+        shards = self.run.train.shards
+        return self._batches(
+            lambda shard: self.phase(shard // shards).objective, start * shards, end * shards
+        )
 
     def first_batches(self, objective: Objective, count: int) -> Iterator[Inputs]:
-        """The first micro-batches of training as an objective makes them, on the device."""
+        """The first shards of training as an objective makes them, on the device."""
         for _, inputs in self._batches(lambda _: objective, 0, count):
             yield inputs.to(self.precision.device)
 
@@ -163,7 +165,7 @@ def run_length(run: RunConfig) -> RunLength:
         steps=run.steps,
         epochs=run.train.epochs,
         batch_size=run.train.batch_size,
-        accumulate=run.optim.accumulate,
+        shards=run.train.shards,
     )
 
 

@@ -22,7 +22,7 @@ def explained(error: BaseException, step: int) -> BaseException:
         return InputError(
             f"after step {step}: out of memory{_first_line(text)}; free some and give the same "
             "command again, or give another --run-dir with a lower --train.batch-size and a higher "
-            "--optim.accumulate, or smaller pictures by --data.shorter"
+            "--train.shards, or smaller pictures by --data.shorter"
         )
     if isinstance(error, ValueError) and text.startswith(ONE_VALUE):
         return InputError(

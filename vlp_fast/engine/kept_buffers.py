@@ -39,6 +39,13 @@ class KeptBuffers:
         """Let the buffers be as they are: the step is whole."""
         self._is_kept = False
 
+    def put_back_unless(self, is_kept: Tensor) -> None:
+        """Take back what the step has changed where `is_kept`, () bool on the device, is False."""
+        with torch.no_grad():
+            for group, copies in self._pairs:
+                pairs = zip(group, copies, strict=True)
+                torch._foreach_copy_(group, [torch.where(is_kept, *pair) for pair in pairs])
+
     def put_back(self) -> None:
         """Take back what a step that began has changed; nothing if none did."""
         if not self._is_kept:

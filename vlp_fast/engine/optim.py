@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from vlp_fast.engine.config import OptimConfig
@@ -66,15 +66,27 @@ def set_learning_rates(
             group["lr"] = rate * scale
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> torch.Tensor:
-    """Scale the gradients to a norm of at most `largest` (0: as they are); returns the norm.
+def clip_gradients(
+    parameters: Iterable[nn.Parameter], largest: float, *, scale: Tensor, is_finite: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Multiply the gradients so that their norm, without the scale, is at most `largest`.
 
-    If anything is not finite, every gradient is multiplied by zero: those that are finite then
-    move nothing but momenta, those that are not are skipped by their optimiser's scaler. Each
-    optimiser judges only its own gradients, and one common norm would carry a NaN to all.
+    If anything is not finite, all of them become NaN. Each optimiser's scaler judges only the
+    gradients of its own; so either all optimisers skip the step, or none.
+
+    Args:
+        parameters: those without a gradient are passed over.
+        largest: 0 leaves finite gradients as they are.
+        scale: () that the losses were multiplied by.
+        is_finite: () bool, whether the losses were.
+
+    Returns:
+        norm: () of the gradients without the scale.
+        is_finite: () bool, of losses and gradients.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
-    scale = (largest / (norm + 1e-6)).clamp(max=1.0) if largest > 0 else torch.ones_like(norm)
-    torch._foreach_mul_(gradients, torch.where(norm.isfinite(), scale, 0.0))
-    return norm
+    norm = nn.utils.get_total_norm(gradients) / scale
+    factor = (largest / (norm + 1e-6)).clamp(max=1.0) if largest > 0 else torch.ones_like(norm)
+    is_finite = is_finite & norm.isfinite()
+    torch._foreach_mul_(gradients, torch.where(is_finite, factor, torch.nan))
+    return norm, is_finite

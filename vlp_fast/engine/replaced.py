@@ -10,7 +10,7 @@ exp(s) - 1 = 2 s. Where 1 % is broken and 0.1 % allowed, a run stops after some 
 in a row are for a disk that goes bad late in a long run, when the share allows thousands.
 
 Counts are of whole steps and lie in the checkpoint: a resumed run stops where an uninterrupted one
-does. Samples in a row are counted by micro-batches all of whose samples were replaced.
+does. Samples in a row are counted by shards all of whose samples were replaced.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Replaced:
     Attributes:
         shown: all of them.
         count: those that were replaced.
-        in_a_row: those of the latest micro-batches in which nothing else was shown.
+        in_a_row: those of the latest shards in which nothing else was shown.
     """
 
     shown: int = 0
@@ -43,7 +43,7 @@ class Replaced:
     in_a_row: int = 0
 
     def after(self, inputs: Inputs) -> Replaced:
-        """The counts with one more micro-batch."""
+        """The counts with one more shard."""
         samples, replaced = len(inputs.image_ids), len(inputs.problems)
         return Replaced(
             shown=self.shown + samples,

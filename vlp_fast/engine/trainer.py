@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch.optim import Optimizer
 
 from vlp_fast.engine.bad_samples import BadSamples
 from vlp_fast.engine.checkpoint import (
@@ -31,19 +30,14 @@ from vlp_fast.engine.evaluator import evaluate, evaluate_parts
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.failure import explained
 from vlp_fast.engine.folder_lock import FolderLock
-from vlp_fast.engine.kept_buffers import KeptBuffers
-from vlp_fast.engine.optim import (
-    build_optimizers,
-    clip_gradients,
-    learning_rate_scale,
-    set_learning_rates,
-)
+from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
 from vlp_fast.engine.phases import Phase
 from vlp_fast.engine.progress import Display, Journal
 from vlp_fast.engine.replaced import Replaced
 from vlp_fast.engine.run_folder import check_same_run, open_run_folder
 from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.engine.stop import Stopped, StopRequest
+from vlp_fast.engine.updater import Updater, shard_seed
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.inputs import Inputs
@@ -84,8 +78,7 @@ class Trainer:
         self.config = experiment.run
         self.learner = experiment.learner
         self.step = 0
-        self.optimizers = build_optimizers(self.learner, self.config.optim)
-        self.scaler = experiment.precision.scaler()
+        self.updater = Updater(experiment)
         self._notes = [*experiment.notes]
         check_same_run(self.config, self._notes.append)
         self._replaced = Replaced()
@@ -101,9 +94,7 @@ class Trainer:
         self._frozen: tuple[int, bool] | None = None
         self._bad_samples = BadSamples(self.config, self.display.say)
         self._began_at = self._saved_at = self.step
-        self._buffers = KeptBuffers(self.learner)
-        self._is_whole = True
-        self._skipped_in_a_row = torch.zeros((), device=experiment.precision.device)
+        self._is_worth_saving = True
         self.stop = StopRequest()
 
     def run(self) -> None:
@@ -127,17 +118,15 @@ class Trainer:
             raise reason from None
 
     def _train(self) -> None:
-        total, accumulate = self.experiment.total_steps, self.config.optim.accumulate
+        total = self.experiment.total_steps
         self._introduce()
         next(self.experiment.held_out().collated())  # broken ones show now, not after the training
         self.learner.train()
         self._evaluate_if_due()  # a run that was stopped in an evaluation does it now
-        batches = self.experiment.batches(self.step * accumulate, total * accumulate)
+        batches = self.experiment.batches(self.step, total)
         while self.step < total:
-            self._buffers.keep()
             self._prepare()
             self._advance(batches)
-            self._buffers.forget()
             self.step += 1
             self.stop.check()
             self.display.step(self.step)
@@ -165,15 +154,15 @@ class Trainer:
 
     def _rescue(self) -> None:
         """Save the state after the last whole step, if there is a new one; never raises."""
-        if not self._is_whole or self.step == self._saved_at:
+        if not self._is_worth_saving or self.step == self._saved_at or not self.updater.is_whole:
             return
         # What fails here follows from the first failure, and that one is told.
         with contextlib.suppress(Exception):
-            self._buffers.put_back()
+            self.updater.undo()
             with contextlib.suppress(Exception):
                 if self._averages:
                     self._log()
-            if self._is_whole:
+            if self._is_worth_saving:
                 self._save()
                 self.display.say(f"saved step {self.step}")
 
@@ -187,7 +176,7 @@ class Trainer:
             f"{len(experiment.task.held_out)} held out, "
             f"{precision.device.type} in {str(precision.dtype).removeprefix('torch.')}"
         )
-        images = self.config.train.batch_size * self.config.optim.accumulate
+        images = self.config.train.batch_size * self.config.train.shards
         say(
             f"{images} {experiment.task.samples} a step, {experiment.steps_per_epoch:.0f} steps an "
             f"epoch, steps {self.step} to {experiment.total_steps}, in {self.config.directory}"
@@ -199,7 +188,7 @@ class Trainer:
         """Everything about the coming step that derives from its number."""
         optim, step = self.config.optim, self.step
         phase = self.experiment.phase(step)
-        torch.manual_seed(self.config.train.seed * 1_000_003 + step)
+        torch.manual_seed(shard_seed(self.config.train.seed, step, 0))
         if phase.begins and step == phase.start:
             with self.stop.heard_at_once():
                 experiment, objective = self.experiment, phase.objective
@@ -215,7 +204,7 @@ class Trainer:
             steps_per_epoch=self.experiment.steps_per_epoch,
         )
         set_learning_rates(
-            self.optimizers, scale, config=optim, backbone_scale=phase.backbone_scale
+            self.updater.optimizers, scale, config=optim, backbone_scale=phase.backbone_scale
         )
 
     def _freeze(self, phase: Phase) -> None:
@@ -238,38 +227,26 @@ class Trainer:
         self._bad_samples.tell(problems, self.step)
 
     def _advance(self, batches: Iterator[tuple[int, Inputs]]) -> None:
-        """One optimiser step over as many micro-batches as the configuration says."""
-        objective = self.experiment.phase(self.step).objective
-        averages = self._averages.copy()  # which a step that fails does not enter
-        replaced = self._replaced
-        for _ in range(self.config.optim.accumulate):
-            inputs = self._next(batches)
-            replaced = replaced.after(inputs).checked(self.config.data, self.step)
-            with self.experiment.precision.autocast():
-                output = self.learner(objective, inputs)
-            self.scaler.scale(output.total / self.config.optim.accumulate).backward()
-            averages.add_output(output)
-            self._clock.count(inputs)
-        trained = [optimizer for optimizer in self.optimizers if _has_gradients(optimizer)]
-        for optimizer in trained:
-            self.scaler.unscale_(optimizer)
-        norm = clip_gradients(self.learner.parameters(), self.config.optim.clip_norm)
-        is_skipped = 1.0 - norm.isfinite().float()
-        averages.add("gradient_norm", norm)
-        averages.add("skipped_steps", is_skipped)
-        self._is_whole = False  # until both optimisers have moved
-        for optimizer in trained:
-            self.scaler.step(optimizer)
-            optimizer.zero_grad(set_to_none=True)
-        self.scaler.update(None if self.experiment.precision.is_scaled else 1.0)
-        self._skipped_in_a_row = (self._skipped_in_a_row + 1) * is_skipped
-        self._averages, self._replaced = averages, replaced
-        self._is_whole = True
+        """One optimiser step; one that fails enters no figure and no count."""
+        objective, replaced = self.experiment.phase(self.step).objective, self._replaced
+
+        def shards() -> Iterator[Inputs]:
+            nonlocal replaced
+            for _ in range(self.config.train.shards):
+                inputs = self._next(batches)
+                replaced = replaced.after(inputs).checked(self.config.data, self.step)
+                self._clock.count(inputs)
+                yield inputs
+
+        figures = self.updater.update(self.step, objective, shards())
+        self._averages.add_all(figures)
+        self._replaced = replaced
+        self.updater.end()
 
     def _log(self) -> None:
         shown = self._averages.means() | self._clock.figures()
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
-        shown["lr"] = self.optimizers[0].param_groups[0]["lr"]
+        shown["lr"] = self.updater.optimizers[0].param_groups[0]["lr"]
         shown |= self.experiment.phase(self.step - 1).objective.watched(self.learner)
         self._averages, self._clock = Averages(), Clock()
         try:
@@ -280,7 +257,7 @@ class Trainer:
 
     def _check(self, loss: float) -> None:
         """Refuse to go on, and to save, where nothing is learnt any more."""
-        skipped = int(self._skipped_in_a_row)
+        skipped = int(self.updater.skipped_in_a_row)
         what = divergence(
             loss,
             skipped,
@@ -288,7 +265,7 @@ class Trainer:
             is_whole_run=self.experiment.total_steps == self.step == self._began_at + skipped,
         )
         if what:
-            self._is_whole = False
+            self._is_worth_saving = False
             raise InputError(
                 f"step {self.step}: {what}; the newest checkpoint in {self.config.directory} is "
                 "from before; lower --optim.lr or use --train.precision fp32"
@@ -315,17 +292,17 @@ class Trainer:
         self.display.say(f"held out, step {self.step} ({of}): {text}")
 
     def _save(self) -> None:
-        scaler = self.scaler.state_dict() if self.experiment.precision.is_scaled else {}
+        scaler = self.updater.scaler.state_dict() if self.experiment.precision.is_scaled else {}
         extra = {"scaler": scaler, "recipe": self.config.name, "replaced": self._replaced.state()}
         extra |= self.experiment.identity
         save_checkpoint(
             self.config.directory,
             self.step,
             self.learner,
-            self.optimizers,
+            self.updater.optimizers,
             extra=extra,
             # Where the latest steps were skipped, older checkpoints may be the last good ones.
-            keep=self.config.train.keep_checkpoints + int(self._skipped_in_a_row),
+            keep=self.config.train.keep_checkpoints + int(self.updater.skipped_in_a_row),
         )
         self._saved_at = self.step
 
@@ -340,11 +317,11 @@ class Trainer:
     def _restore(self, found: Path) -> None:
         experiment, roots = self.experiment, self.config.data.root
         check_same_data(found, read_state(found), experiment.identity, roots, self._notes.append)
-        state = load_checkpoint(found, self.learner, self.optimizers)
+        state = load_checkpoint(found, self.learner, self.updater.optimizers)
         try:
             # A scale of another number format than fp16 is none: fp16 then starts from its own.
             if self.experiment.precision.is_scaled and state["scaler"]:
-                self.scaler.load_state_dict(state["scaler"])
+                self.updater.scaler.load_state_dict(state["scaler"])
         except (LookupError, RuntimeError, TypeError) as error:
             raise InputError(
                 f"{found}: its loss scaling is unreadable ({type(error).__name__}); delete it, and "
@@ -372,7 +349,3 @@ class Trainer:
                 "train it from scratch by --model.backbone.norm batch "
                 "--model.backbone.freeze-stages 0 --optim.freeze-backbone 0"
             )
-
-
-def _has_gradients(optimizer: Optimizer) -> bool:
-    return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])

@@ -7,6 +7,7 @@ code_update.py              a step of the codes while other processes' are on th
 criterion.py                SetCriterion
 data_start.py               whether codes that start from data have started
 decoding.py                 texts token by token, without gradients
+dictionary_state.py         the codes of VisualDictionary and how a step moves them
 ema_codebook.py             codes of moving averages, as vector-quantize-pytorch keeps them
 embeddings.py               BERT's for text, DETR's sine for grid cells
 float32_state.py            buffers that stay float32
@@ -23,6 +24,7 @@ projections.py              q, k and v as nn.MultiheadAttention has them
 residual_block.py           blocks and the frozen norm
 rotation_trick.py           a gradient for rows that became codes
 sequences.py                how packed rows divide into sequences
+shard_statistics.py         batch norm and dictionary where a step is computed in shards
 straight_through.py         codes in value, rows in gradient; commitment loss
 transformer.py              encoder and decoder
 vector_quantize.py          VectorQuantize, in place of vector-quantize-pytorch's

@@ -14,14 +14,11 @@ class CodeUpdate(NamedTuple):
 
     Attributes:
         statistics: of this process until the work is done, of all of them then.
-        is_dead: (K,) bool, codes whose statistics are a proposal to revive them; None without
-            revival.
         work: of the other processes; None if there are none.
         version: of the codes when the step began, as `version_of` tells it.
     """
 
     statistics: CodeStatistics
-    is_dead: Tensor | None
     work: Work | None
     version: int
 
@@ -41,6 +38,24 @@ class CodeUpdate(NamedTuple):
                 "on their way, expected those of the step; give DistributedDataParallel "
                 "broadcast_buffers=False, or call finish_update() before the codes are changed"
             )
+
+
+class ShardRows:
+    """What the rows of a shard say about the codes, which move when all shards have spoken.
+
+    Attributes:
+        rank, count: which shard of how many this is.
+        statistics: a buffer as of `CodeStatistics`; None without rows so far.
+    """
+
+    def __init__(self, rank: int, count: int) -> None:
+        self.rank, self.count = rank, count
+        self.statistics: Tensor | None = None
+
+    def add(self, statistics: CodeStatistics) -> None:
+        """Counts the rows of a call in."""
+        earlier, buffer = self.statistics, statistics.buffer
+        self.statistics = buffer if earlier is None else earlier + buffer
 
 
 def finite_statistics(statistics: CodeStatistics) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,7 +21,7 @@ which runs beside what follows the layer, and move the codes when the gradient c
 N rows, D width, K codes.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,28 +29,26 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from vlp_fast.layers.code_revival import propose
-from vlp_fast.layers.code_update import CodeUpdate, finite_statistics, replace_codes, version_of
-from vlp_fast.layers.float32_state import Float32State, autocast_device
+from vlp_fast.layers.code_update import (
+    CodeUpdate,
+    ShardRows,
+    version_of,
+)
+from vlp_fast.layers.dictionary_state import DictionaryState, Semantics
+from vlp_fast.layers.float32_state import autocast_device
 from vlp_fast.layers.kmeans import kmeans
-from vlp_fast.layers.late_warning import LateWarning
-from vlp_fast.layers.perplexity import perplexity
+from vlp_fast.layers.perplexity import perplexity, used_codes
 from vlp_fast.layers.processes import Processes
 from vlp_fast.layers.straight_through import Quantised, commitment_loss, straight_through
 from vlp_fast.ops import (
+    CodeStatistics,
     code_statistics,
-    ema_update,
     gather_codes,
-    laplace_ema_update,
     nearest_code,
 )
 
-Semantics = Literal["paper", "official"]
 
-LAPLACE_EPSILON = 1e-5
-"""Pseudo-count per code of the official rule."""
-
-
-class VisualDictionary(Float32State):
+class VisualDictionary(DictionaryState):
     """Replaces each row by the nearest code, and moves the codes towards their rows in training.
 
     >>> dictionary = vlp_fast.VisualDictionary(2048, 768)
@@ -94,12 +92,6 @@ class VisualDictionary(Float32State):
     Source: SOHO section 3.2; van den Oord et al. 2017 for the straight-through gradient.
     """
 
-    embed: Tensor
-    cluster_size: Tensor
-    cluster_sum: Tensor
-    embed_avg: Tensor | None
-    step: Tensor
-
     def __init__(
         self,
         num_codes: int,
@@ -114,34 +106,14 @@ class VisualDictionary(Float32State):
         process_group: ProcessGroup | None = None,
         synchronise: bool = True,
     ) -> None:
-        super().__init__()
-        _check(num_codes, width, momentum, semantics, revival)
-        self.num_codes = num_codes
-        self.width = width
-        self.momentum = momentum
-        self.semantics = semantics
+        super().__init__(num_codes, width, momentum, semantics, revival)
         self.normalize_input = normalize_input
-        self.revival = revival
         self.seed = seed
         self.deterministic = deterministic
         self.processes = Processes(process_group, is_alone=not synchronise)
-        self.register_buffer("embed", torch.randn(num_codes, width, dtype=torch.float32))
-        self.register_buffer("cluster_size", torch.zeros(num_codes, dtype=torch.float32))
-        self.register_buffer("cluster_sum", torch.zeros(num_codes, dtype=torch.float32))
-        average = torch.zeros(num_codes, width, dtype=torch.float32)
-        self.register_buffer("embed_avg", average if semantics == "official" else None)
-        if revival is not None:
-            self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        # No buffer: it is not saved, and what fills a module that was made on the meta device
-        # fills it with what was saved alone.
-        self._non_finite_rows = torch.zeros((), dtype=torch.int64, device=self.embed.device)
-        self._warning = LateWarning(
-            "VisualDictionary: received rows with NaN or infinity, expected finite features; they "
-            "were left out of the codes. Look for what overflows in front of the dictionary."
-        )
         self._update: CodeUpdate | None = None
+        self._shard: ShardRows | None = None
         self.register_state_dict_pre_hook(VisualDictionary._before_saving)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_before_loading)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Quantises rows, and in training updates the codes from them.
@@ -178,18 +150,26 @@ class VisualDictionary(Float32State):
         if update is not None:
             update.wait(self.embed)
             with torch.no_grad():
-                self._move(update)
+                self.move(update.statistics)
 
-    @property
-    def non_finite_rows(self) -> Tensor:
-        """Valid rows that were left out, () int64, on the codes' device."""
-        left_out, device = self._non_finite_rows, self.embed.device
-        if left_out.device != device:
-            # Whoever asks in inference mode must not get a tensor that no step can write to.
-            with torch.inference_mode(False):
-                start = torch.zeros_like(left_out, device=device)
-                self._non_finite_rows = start if left_out.is_meta else left_out.to(device)
-        return self._non_finite_rows
+    def begin_shard(self, number: int, count: int) -> None:
+        """Lets the next calls only gather: they are shard `number` of the `count` of a step.
+
+        Other processes are not spoken to. Only with `semantics="paper"`, which quantises with the
+        codes as they were before the step.
+        """
+        self.finish_update()
+        self._shard = ShardRows(number, count)
+
+    def end_shard(self) -> Tensor | None:
+        """What the shard's rows say, a buffer to be added up; None if the layer was not called."""
+        shard, self._shard = self._shard, None
+        return None if shard is None else shard.statistics
+
+    def end_step(self, statistics: Tensor) -> None:
+        """Moves the codes by the sum of what `end_shard` gave."""
+        with torch.no_grad():
+            self.move(CodeStatistics.of(statistics, self.num_codes, self.width))
 
     def train(self, mode: bool = True) -> "VisualDictionary":
         """Switches between training and evaluation; an update on its way comes first."""
@@ -247,9 +227,7 @@ class VisualDictionary(Float32State):
         Recently: the moving count exceeds that of one hit 1 / (1 - momentum) steps ago.
         """
         self.finish_update()
-        rest = 1 - self.momentum
-        threshold = rest * self.momentum ** (1 / rest) if rest > 0 else 0.0
-        return (self.cluster_size > threshold).sum()
+        return used_codes(self.cluster_size, self.momentum)
 
     def extra_repr(self) -> str:
         """Describes the layer in `print(model)`."""
@@ -280,7 +258,7 @@ class VisualDictionary(Float32State):
     def _look_up(self, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the index of each row, -1 for those left out, and its code in the rows' dtype."""
         self.finish_update()
-        if self.training:
+        if self.training and self._shard is None:
             self.processes.agree(self.buffers(recurse=False))
         labels = nearest_code(rows, self.embed, valid, excluded=-1)
         if self.training and self.semantics == "official":
@@ -300,65 +278,25 @@ class VisualDictionary(Float32State):
             check_finite=False,
             deterministic=self.deterministic,
         )
-        is_dead = None
         if self.revival is not None:
-            is_dead = (self.cluster_size < self.revival) & (self.step > 0)
+            share = self._shard or self.processes
             statistics = propose(
                 statistics,
                 rows,
                 labels >= 0,
-                is_dead,
+                self.is_dead(),
                 step=self.step,
                 seed=self.seed,
-                rank=self.processes.rank,
-                processes=self.processes.count,
+                rank=share.rank,
+                processes=share.count,
             )
+        if self._shard is not None:
+            self._shard.add(statistics)
+            return
         work = self.processes.add_up(statistics.buffer)
-        self._update = CodeUpdate(statistics, is_dead, work, version_of(self.embed))
+        self._update = CodeUpdate(statistics, work, version_of(self.embed))
         if work is None:
             self.finish_update()
-
-    def _move(self, update: CodeUpdate) -> None:
-        sums, counts, non_finite = finite_statistics(update.statistics)
-        if update.is_dead is None or self.revival is None:
-            self._average(sums, counts)
-        else:
-            hits = counts.masked_fill(update.is_dead, 0)
-            # Whoever is granted less than the threshold would be dead again in the next step.
-            use = hits.mean().clamp(min=self.revival)
-            is_first = (self.step == 0) & (counts.sum() > 0)
-            self._grant(is_first.expand(self.num_codes), use)
-            self._average(sums.masked_fill(update.is_dead[:, None], 0), hits)
-            is_revived = update.is_dead & (counts > 0)
-            replace_codes(self.embed, sums, is_revived)
-            self._grant(is_revived, use)
-            # A step without rows is none: the first one that has some is still to come.
-            self.step.add_((counts.sum() > 0).long())
-        self.non_finite_rows.add_(non_finite.long())
-        self._warning.watch(non_finite > 0)
-
-    def _average(self, sums: Tensor, counts: Tensor) -> None:
-        self.cluster_sum.add_(counts)
-        if self.embed_avg is None:
-            ema_update(self.embed, sums, counts, momentum=self.momentum)
-            self.cluster_size.lerp_(counts, 1 - self.momentum)
-        else:
-            laplace_ema_update(
-                self.embed,
-                self.embed_avg,
-                self.cluster_size,
-                sums,
-                counts,
-                momentum=self.momentum,
-                eps=LAPLACE_EPSILON,
-            )
-
-    def _grant(self, chosen: Tensor, mean: Tensor) -> None:
-        """Gives chosen codes the mean use, so that each has time to find its rows."""
-        self.cluster_size.copy_(torch.where(chosen, mean, self.cluster_size))
-        if self.embed_avg is not None:
-            sums = self.embed * mean
-            self.embed_avg.copy_(torch.where(chosen[:, None], sums, self.embed_avg))
 
     def _before_saving(self, *_: object) -> None:
         self.finish_update()
@@ -368,33 +306,3 @@ class VisualDictionary(Float32State):
         self.finish_update()
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
         return state
-
-
-def _before_loading(
-    dictionary: VisualDictionary, state: dict[str, Any], prefix: str, *_: object
-) -> None:
-    """Lets a state in that was saved with other semantics or without revival."""
-    dictionary.finish_update()
-    if dictionary.revival is None:
-        state.pop(f"{prefix}step", None)
-    elif f"{prefix}embed" in state:
-        state.setdefault(f"{prefix}step", dictionary.step)
-    if dictionary.embed_avg is None:
-        state.pop(f"{prefix}embed_avg", None)
-
-
-def _check(num_codes: int, width: int, momentum: float, semantics: str, revival: object) -> None:
-    if num_codes < 1 or width < 1:
-        raise ValueError(
-            f"VisualDictionary: received {num_codes} codes of width {width}, expected at least 1"
-        )
-    if isinstance(revival, int | float) and not revival > 0:
-        raise ValueError(
-            f"VisualDictionary: received revival {revival}, expected hits per step above 0 or None"
-        )
-    if semantics not in ("paper", "official"):
-        raise ValueError(
-            f"VisualDictionary: received semantics {semantics!r}, expected 'paper' or 'official'"
-        )
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"VisualDictionary: received momentum {momentum}, expected 0 to 1")

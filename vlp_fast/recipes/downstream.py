@@ -37,7 +37,7 @@ SOHO_BATCH = {"vqa": 256, "nlvr2": 128, "ve": 128}
 
 
 def soho_paper(task: str, model: str) -> RunConfig:
-    """SOHO's fine-tuning; micro-batches of 32 samples, as many as the paper's batch has.
+    """SOHO's fine-tuning; shards of 32 samples, as many as the paper's batch has.
 
     VQA is trained on train and nominival and measured on minival. The paper's numbers are of
     `--data.train-split train+val --data.held-out-split test --train.evaluate-every 0`, measured by
@@ -53,22 +53,21 @@ def soho_paper(task: str, model: str) -> RunConfig:
             base.optim,
             decay_epochs=decay,
             freeze_backbone=0.0,
-            accumulate=SOHO_BATCH[task] // 32,
             warmup_steps=0,
         ),
-        train=replace(base.train, batch_size=32, epochs=epochs),
+        train=replace(base.train, batch_size=32, shards=SOHO_BATCH[task] // 32, epochs=epochs),
     )
 
 
 def e2e_vlp_paper(task: str, model: str) -> RunConfig:
-    """E2E-VLP's fine-tuning: batch 32, 12 epochs, rates divided by ten after 6 and 9."""
+    """E2E-VLP's fine-tuning: 32 samples a step, 12 epochs, rates divided by ten after 6 and 9."""
     base = e2e_vlp.paper(model)
     return _finetuned(
         base,
         task,
         model,
         optim=replace(base.optim, decay_epochs=(6.0, 9.0)),
-        train=replace(base.train, batch_size=32, epochs=12.0),
+        train=replace(base.train, epochs=12.0),
     )
 
 

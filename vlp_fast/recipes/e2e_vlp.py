@@ -39,7 +39,12 @@ def paper(name: str) -> RunConfig:
             clip_norm=0.1,
         ),
         train=TrainConfig(
-            batch_size=32, epochs=200.0, log_every=50, evaluate_every=5000, checkpoint_every=5000
+            batch_size=4,
+            shards=8,
+            epochs=200.0,
+            log_every=50,
+            evaluate_every=5000,
+            checkpoint_every=5000,
         ),
     )
 

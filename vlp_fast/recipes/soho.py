@@ -1,7 +1,7 @@
 """SOHO (CVPR 2021), section 4.1: SGD 1e-2 for the CNN, AdamW 1e-4 for the rest, 40 epochs.
 
-4,096 image-text pairs a step are 1,024 images with four texts each, over all GPUs and
-micro-batches; a single GPU reaches it by accumulation. Except in the official recipe, the
+4,096 image-text pairs a step are 1,024 images with four texts each, in 32
+shards that any number of GPUs up to that share. Except in the official recipe, the
 dictionary starts from k-means over features of the first batches, not from N(0, 1), from which a
 handful of codes survive (docs/paper_gaps.md).
 """
@@ -40,16 +40,20 @@ def paper(name: str) -> RunConfig:
             warmup_steps=500,
             clip_norm=10.0,
             freeze_backbone=10.0,
-            accumulate=32,
         ),
         train=TrainConfig(
-            batch_size=32, epochs=40.0, log_every=50, evaluate_every=1000, checkpoint_every=1000
+            batch_size=32,
+            shards=32,
+            epochs=40.0,
+            log_every=50,
+            evaluate_every=1000,
+            checkpoint_every=1000,
         ),
     )
 
 
 def official() -> RunConfig:
-    """The published code's own recipe: 16 images a GPU, 8 GPUs, 2 micro-batches; no freeze.
+    """The published code's own recipe: 16 images a GPU, 8 GPUs, twice a step; no freeze.
 
     Warm-up there starts from a third of the rate, here from zero.
     """
@@ -62,9 +66,8 @@ def official() -> RunConfig:
             backbone_weight_decay=1e-4,
             freeze_backbone=0.0,
             warmup_steps=500,
-            accumulate=16,
         ),
-        train=replace(base.train, batch_size=16),
+        train=replace(base.train, batch_size=16, shards=16),
     )
 
 

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from vlp_fast.tasks.step import StepOutput
+
+
+def output_sums(output: StepOutput) -> tuple[tuple[str, ...], Tensor]:
+    """Losses and accuracies of a batch by name, as (F, 2) float64 numerators and denominators.
+
+    A loss weighs as many rows as it was taken over.
+    """
+    total = output.total.detach().double()
+    one = torch.ones_like(total)
+    found = {"loss": (total, one)}
+    for name, loss in (*output.losses.items(), *output.parts.items()):
+        rows = output.counts[name][1].detach().double() if name in output.counts else one
+        found[name] = loss.detach() * rows, rows
+    for name, (right, count) in output.counts.items():
+        found[f"{name}_accuracy"] = right.detach(), count.detach()
+    sums = [torch.stack([value.double(), count.double()]) for value, count in found.values()]
+    return tuple(found), torch.stack(sums)
 
 
 class Averages:
@@ -16,12 +34,6 @@ class Averages:
     def __bool__(self) -> bool:
         return bool(self._sums)
 
-    def copy(self) -> Averages:
-        """The same sums; what is added to either is not added to the other."""
-        other = Averages()
-        other._sums = dict(self._sums)
-        return other
-
     def add(self, name: str, value: Tensor, count: Tensor | int = 1) -> None:
         """Add a scalar that stands for `count` things."""
         value = value.detach().double()
@@ -31,13 +43,18 @@ class Averages:
         self._sums[name] = (value, count)
 
     def add_output(self, output: StepOutput) -> None:
-        """Add every loss and every accuracy; a loss weighs as many rows as it was taken over."""
-        self.add("loss", output.total)
-        for name, loss in (*output.losses.items(), *output.parts.items()):
-            rows = output.counts[name][1].detach().double() if name in output.counts else 1
-            self.add(name, loss.detach() * rows, rows)
-        for name, (right, count) in output.counts.items():
-            self.add(f"{name}_accuracy", right, count.detach())
+        """Add every loss and every accuracy of a batch."""
+        self.add_sums(*output_sums(output))
+
+    def add_sums(self, names: tuple[str, ...], sums: Tensor) -> None:
+        """Add what `output_sums` gave, or the sum of several."""
+        for name, (value, count) in zip(names, sums, strict=True):
+            self.add(name, value, count)
+
+    def add_all(self, others: Averages) -> None:
+        """Add what others have."""
+        for name, (value, count) in others._sums.items():
+            self.add(name, value, count)
 
     def means(self) -> dict[str, float]:
         """The quotients, on the host; what stands for nothing has none."""

@@ -14,7 +14,7 @@ class BatchKey:
     Attributes:
         dataset: where the examples are from.
         epoch: that keys all random draws.
-        step: micro-batch of training; None for held-out data.
+        step: shard of training, counted from the first of the run; None for held-out data.
     """
 
     dataset: Dataset

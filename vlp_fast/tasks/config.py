@@ -60,18 +60,18 @@ class RunLength:
     Attributes:
         steps: optimiser steps; None for as many as the epochs have.
         epochs: passes over the samples.
-        batch_size: samples a micro-batch.
-        accumulate: micro-batches an optimiser step.
+        batch_size: samples a shard.
+        shards: of an optimiser step.
     """
 
     steps: int | None
     epochs: float
     batch_size: int
-    accumulate: int
+    shards: int
 
     def per_epoch(self, samples: int) -> float:
         """Optimiser steps a pass over so many samples."""
-        return samples // self.batch_size / self.accumulate
+        return samples // self.batch_size / self.shards
 
     def total(self, samples: int) -> int:
         """Optimiser steps of the whole run."""

@@ -89,7 +89,7 @@ class Objective(ABC):
 
         Args:
             learner: in training mode.
-            batches: the first n micro-batches of the run, on the device.
+            batches: the first n shards of the run, on the device.
             runtime: where to compute.
         """
         return None

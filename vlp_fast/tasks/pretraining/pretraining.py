@@ -62,8 +62,7 @@ class Pretraining(Task):
         """Which pictures a step may see."""
         length = self.setup.length
         steps = (
-            int(self.settings.curriculum * length.total(self.train.epoch_length))
-            * length.accumulate
+            int(self.settings.curriculum * length.total(self.train.epoch_length)) * length.shards
         )
         return Curriculum(box_counts=tuple(self.train.table.box_counts.tolist()), steps=steps)
 

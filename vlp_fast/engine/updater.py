@@ -1,0 +1,123 @@
+"""One optimiser step: from the shards of a batch to weights that have moved.
+
+Nothing here waits for a GPU: whether a step is finite is decided on the device, and one that is not
+leaves weights, momenta and buffers as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vlp_fast.engine.experiment import Experiment
+from vlp_fast.engine.kept_buffers import KeptBuffers
+from vlp_fast.engine.optim import build_optimizers, clip_gradients
+from vlp_fast.engine.tree_sum import TreeSum
+from vlp_fast.layers.shard_statistics import ShardStatistics
+from vlp_fast.tasks.averages import Averages, output_sums
+from vlp_fast.tasks.inputs import Inputs
+from vlp_fast.tasks.task import Objective
+
+
+def shard_seed(seed: int, step: int, number: int) -> int:
+    """What dropout in a shard derives from: the run's seed, the step, and which of its shards.
+
+    The factor is odd, so that all shards of a step differ in the 32 bits that a CPU's generator
+    takes of a seed.
+    """
+    return seed * 1_000_003 + step + number * 0x9E3779B1
+
+
+class Updater:
+    """The part of a run that changes weights.
+
+    Args:
+        experiment: whose learner is trained.
+
+    Attributes:
+        optimizers: of everything but the CNN, of the CNN.
+        scaler: of losses in fp16; elsewhere it skips steps that are not finite.
+        is_whole: False while some of the weights have moved and others have not.
+        skipped_in_a_row: () float32 on the device, the latest steps that moved nothing.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._config = experiment.run
+        self._precision = experiment.precision
+        self._learner = experiment.learner
+        self.optimizers = build_optimizers(self._learner, self._config.optim)
+        self.scaler = self._precision.scaler()
+        self.is_whole = True
+        self.skipped_in_a_row = torch.zeros((), device=self._precision.device)
+        self._buffers = KeptBuffers(self._learner)
+        self._statistics = ShardStatistics(self._learner)
+
+    def update(self, step: int, objective: Objective, batches: Iterator[Inputs]) -> Averages:
+        """Move the weights by the shards of a step.
+
+        Args:
+            step: of the run, from which dropout derives.
+            objective: what is learnt.
+            batches: the shards of the step, on the device.
+
+        Returns:
+            Losses, counts and the gradient's norm.
+        """
+        self._buffers.keep()
+        names, sums, statistics = self._differentiate(step, objective, batches)
+        figures = Averages()
+        figures.add_sums(names, sums)
+        trained = [optimizer for optimizer in self.optimizers if _has_gradients(optimizer)]
+        norm, is_finite = clip_gradients(
+            self._learner.parameters(),
+            self._config.optim.clip_norm,
+            scale=self.scaler.scale(torch.ones_like(self.skipped_in_a_row)),
+            is_finite=sums.isfinite().all(),
+        )
+        for optimizer in trained:
+            self.scaler.unscale_(optimizer)
+        self._statistics.apply(statistics, self._config.train.shards)
+        self._buffers.put_back_unless(is_finite)
+        self.is_whole = False  # until both optimisers have moved
+        for optimizer in trained:
+            self.scaler.step(optimizer)
+            optimizer.zero_grad(set_to_none=True)
+        self.scaler.update(None if self._precision.is_scaled else 1.0)
+        is_skipped = 1.0 - is_finite.float()
+        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * is_skipped
+        figures.add("gradient_norm", norm)
+        figures.add("skipped_steps", is_skipped)
+        return figures
+
+    def end(self) -> None:
+        """The step is whole: what it has changed stays."""
+        self._buffers.forget()
+        self.is_whole = True
+
+    def undo(self) -> None:
+        """Take back what a step that failed has changed; its weights have not moved."""
+        self._buffers.put_back()
+
+    def _differentiate(
+        self, step: int, objective: Objective, batches: Iterator[Inputs]
+    ) -> tuple[tuple[str, ...], Tensor, list[Tensor]]:
+        """Gradients of the shards; names and sums of their figures, sums of their statistics."""
+        names: tuple[str, ...] = ()
+        total, shards = TreeSum(), self._config.train.shards
+        for number, inputs in enumerate(batches):
+            torch.manual_seed(shard_seed(self._config.train.seed, step, number))
+            self._statistics.begin(number, shards)
+            with self._precision.autocast():
+                output = self._learner(objective, inputs)
+            self.scaler.scale(output.total / shards).backward()
+            names, sums = output_sums(output)
+            total.add([sums, *self._statistics.take()])
+        sums, *statistics = total.take()
+        return names, sums, statistics
+
+
+def _has_gradients(optimizer: Optimizer) -> bool:
+    return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
