@@ -120,34 +120,6 @@ void match(const py::dict& predictions, vlp::TensorView cu_targets, vlp::TensorV
 
 using OptionalView = std::optional<vlp::TensorView>;
 
-std::optional<vlp::PreparedView> prepared_view(const OptionalView& operand, const OptionalView& terms,
-                                               const OptionalView& centre) {
-  if (!operand || !terms || !centre) return std::nullopt;
-  return vlp::PreparedView{*operand, *terms, *centre};
-}
-
-void prepare_codes(vlp::TensorView codes, vlp::TensorView operand, vlp::TensorView terms,
-                   vlp::TensorView centre, int64_t threads) {
-  const py::gil_scoped_release without_gil;
-  vlp::prepare_codes(codes, {operand, terms, centre}, threads);
-}
-
-void ema_update(vlp::TensorView codes, vlp::TensorView sums, vlp::TensorView counts, double momentum,
-                const OptionalView& operand, const OptionalView& terms, const OptionalView& centre,
-                int64_t threads) {
-  const py::gil_scoped_release without_gil;
-  vlp::ema_update(codes, sums, counts, momentum, prepared_view(operand, terms, centre), threads);
-}
-
-void laplace_ema_update(vlp::TensorView codes, vlp::TensorView embed_avg, vlp::TensorView cluster_size,
-                        vlp::TensorView sums, vlp::TensorView counts, double momentum, double eps,
-                        const OptionalView& operand, const OptionalView& terms, const OptionalView& centre,
-                        int64_t threads) {
-  const py::gil_scoped_release without_gil;
-  vlp::laplace_ema_update(codes, embed_avg, cluster_size, sums, counts, momentum, eps,
-                          prepared_view(operand, terms, centre), threads);
-}
-
 #ifdef VLP_CUDA
 void assign_cuda(vlp::StreamView cost, const std::optional<vlp::TensorView>& num_rows,
                  vlp::TensorView column_of_row, vlp::TensorView status, bool maximize) {
@@ -161,12 +133,6 @@ void match_cuda(const py::dict& predictions, vlp::TensorView cu_targets, vlp::Te
   void* stream = predictions["logits"].cast<vlp::StreamView>().stream;
   const py::gil_scoped_release without_gil;
   vlp::match_cuda(in, cu_targets, {query_of_target, status}, longest, scratch, stream);
-}
-
-void nearest_code_cuda(const vlp::StreamView& x, const vlp::TensorView& codes, const vlp::TensorView& operand,
-                       const vlp::TensorView& terms, const vlp::TensorView& centre, const OptionalView& valid,
-                       int64_t excluded, const vlp::TensorView& indices, const vlp::TensorView& doubtful) {
-  vlp::nearest_code_cuda(x, codes, {operand, terms, centre}, valid, excluded, indices, doubtful);
 }
 
 void attention_cuda(const vlp::StreamView& q, const vlp::TensorView& k, const vlp::TensorView& v,
@@ -202,26 +168,6 @@ void sum_rows_cuda(const vlp::StreamView& x, int64_t num_codes, int64_t blocks,
                    const vlp::TensorView& ends, const vlp::TensorView& order, const vlp::TensorView& partial,
                    const vlp::TensorView& buffer) {
   vlp::sum_rows_cuda(x, {code_of, histogram, num_codes, blocks}, ends, order, partial, buffer);
-}
-
-void prepare_codes_cuda(const vlp::StreamView& codes, const vlp::TensorView& operand,
-                        const vlp::TensorView& terms, const vlp::TensorView& centre) {
-  vlp::prepare_codes_cuda(codes, {operand, terms, centre});
-}
-
-void ema_update_cuda(const vlp::StreamView& codes, const vlp::TensorView& sums, const vlp::TensorView& counts,
-                     double momentum, const OptionalView& operand, const OptionalView& terms,
-                     const OptionalView& centre) {
-  vlp::ema_update_cuda(codes, sums, counts, momentum, prepared_view(operand, terms, centre));
-}
-
-void laplace_ema_update_cuda(const vlp::StreamView& codes, const vlp::TensorView& embed_avg,
-                             const vlp::TensorView& cluster_size, const vlp::TensorView& sums,
-                             const vlp::TensorView& counts, double momentum, double eps,
-                             const OptionalView& operand, const OptionalView& terms,
-                             const OptionalView& centre, const vlp::TensorView& total) {
-  vlp::laplace_ema_update_cuda(codes, embed_avg, cluster_size, sums, counts, momentum, eps, total,
-                               prepared_view(operand, terms, centre));
 }
 #endif
 
@@ -275,22 +221,23 @@ PYBIND11_MODULE(_C, module) {
              "Write indices (R,) int64 of the codes (K, D) float32 nearest to rows x, or excluded.\n\n"
              "products (R, K) of the rows' operand, as of centre_rows with bounds, and of the codes', of its "
              "dtype;\n"
-             "terms (4, K) of PreparedCodes; valid (R,) bool or None; rounding of the factors beyond the\n"
+             "terms (4, K) of prepare_codes; valid (R,) bool or None; rounding of the factors beyond the\n"
              "operands', in parts of the product of their norms.");
   module.def("code_statistics", &vlp::code_statistics, py::arg("x"), py::arg("indices"), py::arg("num_codes"),
              py::arg("valid"), py::arg("check_finite"), py::arg("buffer"), py::arg("threads"), without_gil,
              "Write sums, counts and the number of rows that are not finite to buffer (K * D + K + 1,) "
              "float32.");
-  module.def("prepare_codes", &prepare_codes, py::arg("codes"), py::arg("operand"), py::arg("terms"),
-             py::arg("centre"), py::arg("threads"),
-             "Write operand (K, D) float32, bfloat16 or float16 and terms (4, K) of PreparedCodes.");
-  module.def("ema_update", &ema_update, py::arg("codes"), py::arg("sums"), py::arg("counts"),
-             py::arg("momentum"), py::arg("operand"), py::arg("terms"), py::arg("centre"), py::arg("threads"),
-             "Move codes towards the means of their rows, and prepare them, if there is an operand.");
-  module.def("laplace_ema_update", &laplace_ema_update, py::arg("codes"), py::arg("embed_avg"),
+  module.def(
+      "prepare_codes", &vlp::prepare_codes, py::arg("codes"), py::arg("operand"), py::arg("terms"),
+      py::arg("centre"), py::arg("threads"), without_gil,
+      "Write codes (K, D) minus centre (D,), float32, to operand (K, D) bfloat16 or float32; and terms\n"
+      "(4, K) float32: |d - c|^2 / 2, (|d|^2 - |c|^2) / 2, bounds of |d - c - operand| and |d - c|.");
+  module.def("ema_update", &vlp::ema_update, py::arg("codes"), py::arg("sums"), py::arg("counts"),
+             py::arg("momentum"), py::arg("threads"), without_gil,
+             "Move codes towards the means of their rows.");
+  module.def("laplace_ema_update", &vlp::laplace_ema_update, py::arg("codes"), py::arg("embed_avg"),
              py::arg("cluster_size"), py::arg("sums"), py::arg("counts"), py::arg("momentum"), py::arg("eps"),
-             py::arg("operand"), py::arg("terms"), py::arg("centre"), py::arg("threads"),
-             "Move averages of sums and counts, divide them, and prepare the codes, if there is an operand.");
+             py::arg("threads"), without_gil, "Move averages of sums and counts, and divide them.");
 #ifdef VLP_CUDA
   module.def("device_probe", &vlp::device_probe, py::arg("tensor"), py::call_guard<py::gil_scoped_release>(),
              "Launch an empty kernel on the tensor's device and current stream, or raise RuntimeError.");
@@ -305,14 +252,13 @@ PYBIND11_MODULE(_C, module) {
              "targets\n"
              "of an image; scratch (A, T, Q) float32 or None, for costs that do not fit in shared memory.");
   module.def(
-      "nearest_code_cuda", &nearest_code_cuda, py::arg("x"), py::arg("codes"), py::arg("operand"),
+      "nearest_code_cuda", &vlp::nearest_code_cuda, py::arg("x"), py::arg("codes"), py::arg("operand"),
       py::arg("terms"), py::arg("centre"), py::arg("valid"), py::arg("excluded"), py::arg("indices"),
       py::arg("doubtful"), without_gil,
       "Write indices (N,) int64 of the codes (K, D) float32 nearest to rows x (N, D), of 32 bits or less, "
       "any\n"
-      "strides, or excluded. operand (K, D) float16, terms and centre of PreparedCodes; doubtful (N + 1,) "
-      "int64,\n"
-      "the first of which is 0: its scratch.");
+      "strides, or excluded. operand (K, D) float16, terms and centre of prepare_codes_cuda; doubtful\n"
+      "(N + 1,) int64, the first of which is 0: its scratch.");
   module.def(
       "attention_cuda", &attention_cuda, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("cu_seqlens_q"),
       py::arg("cu_seqlens_k"), py::arg("order"), py::arg("max_seqlen_q"), py::arg("max_seqlen_k"),
@@ -350,16 +296,15 @@ PYBIND11_MODULE(_C, module) {
   module.def("add_rows_cuda", &vlp::add_rows_cuda, py::arg("x"), py::arg("valid"), py::arg("indices"),
              py::arg("num_codes"), py::arg("check_finite"), py::arg("buffer"), without_gil,
              "Add the statistics of rows to buffer (K * D + K + 1,) float32, in any order.");
-  module.def("prepare_codes_cuda", &prepare_codes_cuda, py::arg("codes"), py::arg("operand"),
+  module.def("prepare_codes_cuda", &vlp::prepare_codes_cuda, py::arg("codes"), py::arg("operand"),
              py::arg("terms"), py::arg("centre"), without_gil,
-             "The same as prepare_codes, on the current stream of a GPU.");
-  module.def("ema_update_cuda", &ema_update_cuda, py::arg("codes"), py::arg("sums"), py::arg("counts"),
-             py::arg("momentum"), py::arg("operand"), py::arg("terms"), py::arg("centre"), without_gil,
-             "The same as ema_update, on the current stream of a GPU.");
+             "The same as prepare_codes, on the current stream of a GPU; operand (K, D) float16.");
+  module.def("ema_update_cuda", &vlp::ema_update_cuda, py::arg("codes"), py::arg("sums"), py::arg("counts"),
+             py::arg("momentum"), without_gil, "The same as ema_update, on the current stream of a GPU.");
   module.def(
-      "laplace_ema_update_cuda", &laplace_ema_update_cuda, py::arg("codes"), py::arg("embed_avg"),
+      "laplace_ema_update_cuda", &vlp::laplace_ema_update_cuda, py::arg("codes"), py::arg("embed_avg"),
       py::arg("cluster_size"), py::arg("sums"), py::arg("counts"), py::arg("momentum"), py::arg("eps"),
-      py::arg("operand"), py::arg("terms"), py::arg("centre"), py::arg("total"), without_gil,
+      py::arg("total"), without_gil,
       "The same as laplace_ema_update, on the current stream of a GPU; total (1,) float32 is its scratch.");
 #endif
 }

@@ -37,6 +37,38 @@ struct RowBounds {
   }
 };
 
+// What is known of a code: sums over its numbers, of which its column of `terms` is made.
+struct CodeSums {
+  double shifted = 0;   // |d - c|^2
+  double bias = 0;      // |d|^2 - |c|^2
+  double residual = 0;  // |d - c - operand|^2
+
+  // operand: of `shift(code, centre)`, as it was rounded.
+  VLP_HOST_DEVICE static double shift(float code, float centre) {
+    return static_cast<double>(code) - static_cast<double>(centre);
+  }
+  VLP_HOST_DEVICE void add(float code, float centre, float operand) {
+    const double difference = shift(code, centre), lost = difference - static_cast<double>(operand);
+    shifted += difference * difference;
+    bias += difference * (static_cast<double>(code) + static_cast<double>(centre));
+    residual += lost * lost;
+  }
+  // Bounds stay bounds when they are rounded.
+  VLP_HOST_DEVICE float term(int32_t number) const {
+    constexpr double kUp = 1 + 0x1p-22;
+    switch (number) {
+      case 0:
+        return static_cast<float>(shifted / 2);
+      case 1:
+        return static_cast<float>(bias / 2);
+      case 2:
+        return static_cast<float>(sqrt(residual) * kUp);
+      default:
+        return static_cast<float>(sqrt(shifted) * kUp);
+    }
+  }
+};
+
 // |computed h.o - true x'.d'| of a row and any code.
 struct ProductError {
   float per_norm;      // times a bound of |d'|, terms[3]

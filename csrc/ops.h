@@ -29,16 +29,16 @@ void code_statistics(const TensorView& x, const TensorView& indices, int64_t num
                      const std::optional<TensorView>& valid, bool check_finite, const TensorView& buffer,
                      int64_t threads);
 
+// cpu/prepare_codes.cpp
+void prepare_codes(const TensorView& codes, const TensorView& operand, const TensorView& terms,
+                   const TensorView& centre, int64_t threads);
+
 // cpu/dictionary_update.cpp
-struct PreparedView {
-  TensorView operand, terms, centre;
-};
-void prepare_codes(const TensorView& codes, const PreparedView& prepared, int64_t threads);
 void ema_update(const TensorView& codes, const TensorView& sums, const TensorView& counts, double momentum,
-                const std::optional<PreparedView>& prepared, int64_t threads);
+                int64_t threads);
 void laplace_ema_update(const TensorView& codes, const TensorView& embed_avg, const TensorView& cluster_size,
                         const TensorView& sums, const TensorView& counts, double momentum, double eps,
-                        const std::optional<PreparedView>& prepared, int64_t threads);
+                        int64_t threads);
 
 #ifdef VLP_CUDA
 // cuda/device.cu
@@ -52,7 +52,10 @@ void match_cuda(const MatchInput& in, const TensorView& cu_targets, const Answer
                 const std::optional<TensorView>& scratch, void* stream);
 
 // cuda/dictionary.cu
-void nearest_code_cuda(const StreamView& x, const TensorView& codes, const PreparedView& prepared,
+void prepare_codes_cuda(const StreamView& codes, const TensorView& operand, const TensorView& terms,
+                        const TensorView& centre);
+void nearest_code_cuda(const StreamView& x, const TensorView& codes, const TensorView& operand,
+                       const TensorView& terms, const TensorView& centre,
                        const std::optional<TensorView>& valid, int64_t excluded, const TensorView& indices,
                        const TensorView& doubtful);
 
@@ -90,13 +93,11 @@ void sum_rows_cuda(const StreamView& x, const SortInput& in, const TensorView& e
                    const TensorView& partial, const TensorView& out);
 void add_rows_cuda(const StreamView& x, const std::optional<TensorView>& valid, const TensorView& indices,
                    int64_t num_codes, bool check_finite, const TensorView& out);
-void prepare_codes_cuda(const StreamView& codes, const PreparedView& prepared);
 void ema_update_cuda(const StreamView& codes, const TensorView& sums, const TensorView& counts,
-                     double momentum, const std::optional<PreparedView>& prepared);
+                     double momentum);
 void laplace_ema_update_cuda(const StreamView& codes, const TensorView& averages,
                              const TensorView& cluster_sizes, const TensorView& sums,
-                             const TensorView& counts, double momentum, double eps, const TensorView& total,
-                             const std::optional<PreparedView>& prepared);
+                             const TensorView& counts, double momentum, double eps, const TensorView& total);
 #endif
 
 }  // namespace vlp

@@ -8,10 +8,11 @@ attention_rows.py          tiles of packed rows
 attention_tiling.py        tiles by architecture and head width
 dictionary.py              nearest code: assign, then resolve what is in doubt
 dictionary_gather.py       the code of each row
+dictionary_prepare.py      codes around a centre, rounded, and what that loses
 dictionary_scores.py       scores and the bound of their error
 dictionary_sort.py         rows by code: a stable counting sort
 dictionary_statistics.py   sums and counts in a fixed order
-dictionary_update.py       prepared codes, two moving averages
+dictionary_update.py       two moving averages
 dropout.py                 which values are dropped
 launch.py                  GPU or interpreter
 norm.py                    residual, dropout and layer norm of whole rows

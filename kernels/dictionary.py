@@ -20,8 +20,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from vlp_fast.kernels.dictionary_prepare import prepare_codes
 from vlp_fast.kernels.dictionary_scores import row_norms, score_error, scores_of
-from vlp_fast.kernels.dictionary_update import prepare_codes
 from vlp_fast.kernels.launch import (
     architecture,
     bound,

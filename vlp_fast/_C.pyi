@@ -66,9 +66,6 @@ def ema_update(
     sums: Tensor,
     counts: Tensor,
     momentum: float,
-    operand: Tensor | None,
-    terms: Tensor | None,
-    centre: Tensor | None,
     threads: int,
 ) -> None: ...
 def laplace_ema_update(
@@ -79,9 +76,6 @@ def laplace_ema_update(
     counts: Tensor,
     momentum: float,
     eps: float,
-    operand: Tensor | None,
-    terms: Tensor | None,
-    centre: Tensor | None,
     threads: int,
 ) -> None: ...
 def assign_cuda(
@@ -180,9 +174,6 @@ def ema_update_cuda(
     sums: Tensor,
     counts: Tensor,
     momentum: float,
-    operand: Tensor | None,
-    terms: Tensor | None,
-    centre: Tensor | None,
 ) -> None: ...
 def laplace_ema_update_cuda(
     codes: Tensor,
@@ -192,8 +183,5 @@ def laplace_ema_update_cuda(
     counts: Tensor,
     momentum: float,
     eps: float,
-    operand: Tensor | None,
-    terms: Tensor | None,
-    centre: Tensor | None,
     total: Tensor,
 ) -> None: ...

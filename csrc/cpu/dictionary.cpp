@@ -47,7 +47,7 @@ VLP_VECTOR_CLONES RowBounds centre_row(const FloatRows& x, int64_t row, const fl
   return centre<SingleOperand>(x, row, around, values, operand);
 }
 
-// Codes, and their terms as of PreparedCodes.
+// Codes, and of their terms those that a search around their centre reads.
 struct Codes {
   const float *vectors, *bias, *residuals, *norms;
   int64_t count, width;
@@ -156,15 +156,6 @@ class Judge {
   std::vector<double> distances_;
 };
 
-template <typename Body>
-void dispatch_products(const char* function, const char* name, const TensorView& view, Body&& body) {
-  check_device(function, name, view, Device{kCPU, 0});
-  check_contiguous(function, name, view);
-  if (view.dtype == kBFloat16) return body(view.ptr<uint16_t>());
-  if (view.dtype == kFloat32) return body(view.ptr<float>());
-  fail(function, name + (" is " + to_string(view.dtype)) + ", expected bfloat16 or float32");
-}
-
 Codes codes_of(const char* function, const TensorView& codes, const TensorView& terms, int64_t width) {
   check_ndim(function, "codes", codes, 2);
   const int64_t count = codes.size(0);
@@ -196,7 +187,7 @@ void centre_rows(const TensorView& x, const TensorView& centre, const TensorView
   const float* around = whole_floats(function, "centre", centre, {rows.width});
   auto* const bounds_of = reinterpret_cast<RowBounds*>(whole_floats(function, "bounds", bounds, {count, 2}));
   check_shape(function, "operand", operand, {count, rows.width});
-  dispatch_products(function, "operand", operand, [&](auto* rounded) {
+  dispatch_operand(function, "operand", operand, [&](auto* rounded) {
     Shares shares(count, kRowsAtOnce);
     on_threads(worth_starting(threads, count * rows.width), [&] {
       std::vector<float> values(rows.width);
@@ -223,7 +214,7 @@ void decide_rows(const TensorView& products, const TensorView& bounds, const Ten
   check_shape(function, "indices", indices, {count});
   check_contiguous(function, "indices", indices);
   auto* const found = indices.ptr<int64_t>();
-  dispatch_products(function, "products", products, [&](const auto* scores) {
+  dispatch_operand(function, "products", products, [&](const auto* scores) {
     Shares shares(count, kRowsAtOnce);
     on_threads(worth_starting(threads, count * all.count), [&] {
       Judge judge(rows, all, accumulation);

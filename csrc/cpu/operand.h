@@ -3,7 +3,6 @@
 
 #include "any_float.h"
 #include "check.h"
-#include "dispatch.h"
 
 namespace vlp {
 
@@ -37,27 +36,14 @@ struct BrainOperand {
   VLP_HOST_DEVICE static float widen(uint16_t value) { return from_bits(static_cast<uint32_t>(value) << 16); }
 };
 
-struct HalfOperand {
-  using Stored = uint16_t;
-  static constexpr float kLargest = 65504;
-
-  // Up to kLargest. Below the normal numbers the sum with 1/2 rounds to what a subnormal number can hold.
-  VLP_HOST_DEVICE static uint16_t round(float value) {
-    const uint32_t sign = to_bits(value) >> 16 & 0x8000, rest = to_bits(value) & 0x7fffffff;
-    const uint32_t normal = (rest + 0xfff + ((rest >> 13) & 1) - 0x38000000) >> 13;
-    const uint32_t subnormal = to_bits(from_bits(rest) + 0.5f) - to_bits(0.5f);
-    return static_cast<uint16_t>(sign | (rest < 0x38800000 ? subnormal : normal));
-  }
-  VLP_HOST_DEVICE static float widen(uint16_t value) { return from_half(value); }
-};
-
-// Calls body(Type<Operand>{}) with the operand of a view's dtype.
+// Calls body(data) with a pointer to what an operand, or a product of two, is stored as.
 template <typename Body>
 void dispatch_operand(const char* function, const char* name, const TensorView& view, Body&& body) {
-  if (view.dtype == kFloat32) return body(Type<SingleOperand>{});
-  if (view.dtype == kBFloat16) return body(Type<BrainOperand>{});
-  if (view.dtype == kFloat16) return body(Type<HalfOperand>{});
-  fail(function, name + (" is " + to_string(view.dtype)) + ", expected float32, bfloat16 or float16");
+  check_device(function, name, view, Device{kCPU, 0});
+  check_contiguous(function, name, view);
+  if (view.dtype == kBFloat16) return body(view.ptr<uint16_t>());
+  if (view.dtype == kFloat32) return body(view.ptr<float>());
+  fail(function, name + (" is " + to_string(view.dtype)) + ", expected bfloat16 or float32");
 }
 
 }  // namespace vlp

@@ -33,24 +33,12 @@ float* statistics_of(const char* name, const TensorView& out, const Rows& rows, 
   return out.ptr<float>();
 }
 
-PreparedOutput prepared_of(const char* name, const std::optional<PreparedView>& in, int64_t codes,
-                           int64_t width, Device device) {
-  if (!in) return {};
-  const FloatKind kind = float_kind(name, "operand", in->operand);
-  check_matrix(name, "operand", in->operand, in->operand.dtype, {codes, width}, device);
-  check_matrix(name, "terms", in->terms, kFloat32, {4, codes}, device);
-  check_matrix(name, "centre", in->centre, kFloat32, {width}, device);
-  return {in->operand.ptr<void>(), kind, in->terms.ptr<float>(), in->centre.ptr<float>()};
-}
-
 template <typename Rule>
-void update(const char* name, const Rule& rule, const TensorView& codes,
-            const std::optional<PreparedView>& prepared, Device device, void* stream) {
+void update(const char* name, const Rule& rule, const TensorView& codes, Device device, void* stream) {
   const int64_t count = codes.size(0), width = codes.size(1);
-  const PreparedOutput out = prepared_of(name, prepared, count, width, device);
   const DeviceGuard guard(name, device.index);
   Launch{name, ceil_div(count, kUpdateWarps), kUpdateThreads, 0, stream}(
-      update_codes_kernel<Rule>, rule, static_cast<int32_t>(count), static_cast<int32_t>(width), out);
+      update_codes_kernel<Rule>, rule, static_cast<int32_t>(count), static_cast<int32_t>(width));
 }
 
 void check_codes(const char* name, const TensorView& codes, Device device) {
@@ -106,34 +94,26 @@ void add_rows_cuda(const StreamView& x, const std::optional<TensorView>& valid, 
       static_cast<int32_t>(num_codes), statistics);
 }
 
-void prepare_codes_cuda(const StreamView& codes, const PreparedView& prepared) {
-  constexpr const char* kName = "prepare_codes_cuda";
-  const Device device{kDevice, codes.view.device.index};
-  check_codes(kName, codes.view, device);
-  update(kName, AsTheyAre{codes.view.ptr<float>()}, codes.view, prepared, device, codes.stream);
-}
-
 void ema_update_cuda(const StreamView& codes, const TensorView& sums, const TensorView& counts,
-                     double momentum, const std::optional<PreparedView>& prepared) {
+                     double momentum) {
   constexpr const char* kName = "ema_update_cuda";
   const Device device{kDevice, codes.view.device.index};
-  const int64_t count = codes.view.size(0), width = codes.view.size(1);
   check_codes(kName, codes.view, device);
+  const int64_t count = codes.view.size(0), width = codes.view.size(1);
   check_matrix(kName, "sums", sums, kFloat32, {count, width}, device);
   check_matrix(kName, "counts", counts, kFloat32, {count}, device);
   const Paper rule{codes.view.ptr<float>(), sums.ptr<float>(), counts.ptr<float>(),
                    TowardsMean{static_cast<float>(momentum)}};
-  update(kName, rule, codes.view, prepared, device, codes.stream);
+  update(kName, rule, codes.view, device, codes.stream);
 }
 
 void laplace_ema_update_cuda(const StreamView& codes, const TensorView& averages,
                              const TensorView& cluster_sizes, const TensorView& sums,
-                             const TensorView& counts, double momentum, double eps, const TensorView& total,
-                             const std::optional<PreparedView>& prepared) {
+                             const TensorView& counts, double momentum, double eps, const TensorView& total) {
   constexpr const char* kName = "laplace_ema_update_cuda";
   const Device device{kDevice, codes.view.device.index};
-  const int64_t count = codes.view.size(0), width = codes.view.size(1);
   check_codes(kName, codes.view, device);
+  const int64_t count = codes.view.size(0), width = codes.view.size(1);
   check_matrix(kName, "embed_avg", averages, kFloat32, {count, width}, device);
   check_matrix(kName, "cluster_size", cluster_sizes, kFloat32, {count}, device);
   check_matrix(kName, "sums", sums, kFloat32, {count, width}, device);
@@ -149,7 +129,7 @@ void laplace_ema_update_cuda(const StreamView& codes, const TensorView& averages
         decay_sizes_kernel, cluster_sizes.ptr<float>(), counts.ptr<float>(), decay,
         static_cast<int32_t>(count), total.ptr<float>());
   }
-  update(kName, rule, codes.view, prepared, device, codes.stream);
+  update(kName, rule, codes.view, device, codes.stream);
 }
 
 }  // namespace vlp

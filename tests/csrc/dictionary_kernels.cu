@@ -1,4 +1,5 @@
 // Every kernel that dictionary.cu and dictionary_update.cu launch, and no code of the host.
+#include "cuda/prepare_codes.cuh"
 #include "cuda/resolve_rows.cuh"
 #include "cuda/sum_rows.cuh"
 #include "cuda/update_codes.cuh"
@@ -15,8 +16,7 @@ template __global__ void count_rows_kernel<false>(Rows, Sorting);
 template __global__ void count_rows_kernel<true>(Rows, Sorting);
 template __global__ void add_rows_kernel<false>(Rows, const int64_t*, int32_t, float*);
 template __global__ void add_rows_kernel<true>(Rows, const int64_t*, int32_t, float*);
-template __global__ void update_codes_kernel(AsTheyAre, int32_t, int32_t, PreparedOutput);
-template __global__ void update_codes_kernel(Paper, int32_t, int32_t, PreparedOutput);
-template __global__ void update_codes_kernel(Official, int32_t, int32_t, PreparedOutput);
+template __global__ void update_codes_kernel(Paper, int32_t, int32_t);
+template __global__ void update_codes_kernel(Official, int32_t, int32_t);
 
 }  // namespace vlp

@@ -18,7 +18,6 @@ namespace {
 
 using View = const TensorView&;
 using OptionalView = const std::optional<TensorView>&;
-using OptionalCodes = const std::optional<PreparedView>&;
 
 Status assign_one(const Matrix<double>&, int64_t, int64_t, int64_t*) { absent(); }
 void assign(View, OptionalView, const Answers&, bool, int64_t) { absent(); }
@@ -29,8 +28,8 @@ void multiply_rows(View, View, View, int64_t) { absent(); }
 void centre_rows(View, View, View, View, int64_t) { absent(); }
 void decide_rows(View, View, View, View, View, OptionalView, int64_t, double, View, int64_t) { absent(); }
 void code_statistics(View, View, int64_t, OptionalView, bool, View, int64_t) { absent(); }
-void prepare_codes(View, const PreparedView&, int64_t) { absent(); }
-void ema_update(View, View, View, double, OptionalCodes, int64_t) { absent(); }
-void laplace_ema_update(View, View, View, View, View, double, double, OptionalCodes, int64_t) { absent(); }
+void prepare_codes(View, View, View, View, int64_t) { absent(); }
+void ema_update(View, View, View, double, int64_t) { absent(); }
+void laplace_ema_update(View, View, View, View, View, double, double, int64_t) { absent(); }
 
 }  // namespace vlp

@@ -12,6 +12,7 @@ import triton
 from vlp_fast.kernels import (
     dictionary,
     dictionary_gather,
+    dictionary_prepare,
     dictionary_statistics,
     dictionary_update,
 )
@@ -37,6 +38,7 @@ def search_variants(arch: int) -> Iterator[DictionaryVariant]:
 def dictionary_variants() -> Iterator[DictionaryVariant]:
     """Programs of everything else that a dictionary does."""
     yield gather_variant()
+    yield prepare_variant()
     yield from update_variants()
     yield from statistics_variants()
 
@@ -48,14 +50,20 @@ def gather_variant() -> DictionaryVariant:
     return module.gather_kernel, "", {"out": "bf16"}, constants
 
 
-def update_variants() -> Iterator[DictionaryVariant]:
-    """Programs that write codes."""
-    module, types = dictionary_update, {"operand": "bf16"}
+def prepare_variant() -> DictionaryVariant:
+    """The program that rounds codes for the search."""
+    module = dictionary_prepare
     constants = {"DTYPE": triton.language.bfloat16, "BLOCK_D": module.BLOCK_D}
+    return module.prepare_kernel, "", {"operand": "bf16"}, constants
+
+
+def update_variants() -> Iterator[DictionaryVariant]:
+    """Programs that move codes."""
+    module = dictionary_update
+    constants = {"BLOCK_D": module.BLOCK_D}
     paper = {"averages_ptr": None, "sizes_ptr": None, "total_ptr": None}
-    yield module.prepare_kernel, "", types, constants
-    yield module.move_kernel, "paper", types, constants | paper
-    yield module.move_kernel, "official", types, constants
+    yield module.move_kernel, "paper", {}, constants | paper
+    yield module.move_kernel, "official", {}, constants
     yield module.sizes_kernel, "", {}, {"BLOCK": module.SIZES_BLOCK}
 
 

@@ -1,6 +1,5 @@
-"""Codes are written wherever they lie in memory, and rounded as torch rounds."""
+"""Codes are moved wherever they lie in memory."""
 
-import prepared_codes
 import pytest
 import torch
 from torch import Tensor
@@ -12,8 +11,6 @@ from vlp_fast.kernels import launch
 from vlp_fast.reference import dictionary as reference
 
 pytestmark = pytest.mark.skipif(not launch.IS_INTERPRETED, reason="tensors of the CPU")
-
-HALF = [torch.bfloat16, torch.float16]
 
 
 @pytest.fixture(autouse=True)
@@ -32,19 +29,6 @@ def scattered(tensor: Tensor) -> Tensor:
     view = wider.permute(*range(tensor.ndim)[::-1])[(slice(None, None, 2),) * tensor.ndim]
     view.copy_(tensor)
     return view
-
-
-@pytest.mark.parametrize("dtype", [*HALF, torch.float32])
-def test_operands_are_rounded_as_torch_rounds(dtype) -> None:
-    # Halves between neighbours go to the even one; what does not fit is clamped.
-    step = torch.finfo(dtype).eps
-    halves = 1 + step * torch.arange(0, 8).float() / 2
-    codes = torch.stack((halves, -halves, 3e38 * halves.sign(), 1e-3 * draw(8)))
-    centre = torch.zeros(8)
-    operand, terms = update.prepare_codes(codes, centre, dtype)
-    expected, expected_terms = prepared_codes.prepare_codes(codes, centre, dtype)
-    assert torch.equal(operand, expected)
-    torch.testing.assert_close(terms, expected_terms, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("is_official", [False, True])

@@ -161,7 +161,7 @@ def test_threads_change_no_bit_of_the_averages(is_official) -> None:
     assert torch.equal(*results)
 
 
-@pytest.mark.parametrize("dtype", [*DTYPES, torch.float16])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_rounding_is_pytorchs(dtype) -> None:
     exponents = torch.arange(-149.0, 128.0).exp2()
     values = torch.cat([exponents * factor for factor in (1, 1 + 2**-8, 1.9999, 1.00049)])
@@ -169,6 +169,11 @@ def test_rounding_is_pytorchs(dtype) -> None:
     largest = torch.finfo(dtype).max
     operand, _ = host.prepare_codes(values, torch.zeros(values.shape[1]), dtype)
     assert torch.equal(operand, values.clamp(-largest, largest).to(dtype))
+
+
+def test_codes_for_other_products_are_refused() -> None:
+    with pytest.raises(ValueError, match="prepare_codes: operand is float16, expected bfloat16 or"):
+        host.prepare_codes(draw(3, 4), draw(4, seed=1), torch.float16)
 
 
 def test_rows_of_any_dtype_are_centred_alike(extension: ModuleType) -> None:

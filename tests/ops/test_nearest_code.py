@@ -1,7 +1,5 @@
 """The search for the nearest code, on every backend, against brute force in float64."""
 
-from collections.abc import Callable
-
 import prepared_codes
 import pytest
 import torch
@@ -202,25 +200,38 @@ def test_autocast_does_not_round() -> None:
     assert torch.equal(indices, brute_force(x, codes))
 
 
-def preparing(backend: str) -> Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]:
-    """How a backend prepares codes."""
+def prepare(
+    backend: str, codes: Tensor, centre: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Codes as a backend prepares them for products in a dtype."""
+    if backend == "cuda":
+        return dictionary_device.prepare_codes(codes, centre)
     if backend == "triton":
-        from vlp_fast.kernels import dictionary_update as module
+        from vlp_fast.kernels import dictionary_prepare as module
     else:
-        modules = {"cpp": dictionary_host, "cuda": dictionary_device}
-        module = modules.get(backend, prepared_codes)
-    return module.prepare_codes
+        module = dictionary_host if backend == "cpp" else prepared_codes
+    return module.prepare_codes(codes, centre, dtype)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, *HALF_DTYPES])
+# Of backends that do not take products in any dtype.
+PRODUCTS = {"cpp": [torch.float32, torch.bfloat16], "cuda": [torch.float16]}
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (37, 130)])
 @pytest.mark.parametrize("scale", [1.0, 1e5, 1e-7])
-def test_bounds_of_prepared_codes_hold(dictionary_backend, dtype, shape, scale) -> None:
+def test_codes_are_rounded_and_bounds_hold(dictionary_backend, shape, scale) -> None:
     codes, centre = scale * draw(*shape), scale * draw(shape[1], seed=1)
-    operand, terms = preparing(dictionary_backend)(codes, centre, dtype)
-    assert (operand.dtype, terms.dtype, terms.shape) == (dtype, torch.float32, (4, shape[0]))
-    assert operand.isfinite().all()
-    shifted = codes.double() - centre.double()
+    for dtype in PRODUCTS.get(dictionary_backend, [torch.float32, *HALF_DTYPES]):
+        operand, terms = prepare(dictionary_backend, codes, centre, dtype)
+        check_prepared(codes, centre, operand, terms, dtype)
+
+
+def check_prepared(
+    codes: Tensor, centre: Tensor, operand: Tensor, terms: Tensor, dtype: torch.dtype
+) -> None:
+    shifted, largest = codes.double() - centre.double(), torch.finfo(dtype).max
+    assert torch.equal(operand, shifted.clamp(-largest, largest).float().to(dtype))
+    assert (operand.dtype, terms.dtype, terms.shape) == (dtype, torch.float32, (4, len(codes)))
     residual = (shifted - operand.double()).norm(dim=1)
     assert (terms[2] >= residual).all()
     assert (terms[3] >= shifted.norm(dim=1)).all()

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from vlp_fast import native
-from vlp_fast.ops.dictionary_host import UNPREPARED
 
 # Rows of a block that counts and sorts them, and how many blocks there are at most: their number
 # times K counters are added up.
@@ -23,7 +22,7 @@ def nearest_code(x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int) 
     """Index of the nearest code; rows in doubt are listed and looked at again on the device."""
     codes = codes.float().contiguous()
     centre = codes.mean(0)
-    operand, terms = prepare_codes(codes, centre, torch.float16)
+    operand, terms = prepare_codes(codes, centre)
     indices = x.new_empty(x.shape[0], dtype=torch.int64)
     doubtful = x.new_empty(x.shape[0] + 1, dtype=torch.int64)
     doubtful[:1].zero_()
@@ -33,9 +32,9 @@ def nearest_code(x: Tensor, codes: Tensor, valid: Tensor | None, excluded: int) 
     return indices
 
 
-def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Codes around a centre, rounded, and norms that bound what is lost, as on the host."""
-    operand = codes.new_empty(codes.shape, dtype=dtype)
+def prepare_codes(codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes around a centre in float16, and norms that bound what is lost, as on the host."""
+    operand = codes.new_empty(codes.shape, dtype=torch.float16)
     terms = codes.new_empty((4, codes.shape[0]), dtype=torch.float32)
     native.required().prepare_codes_cuda(
         codes.float().contiguous(), operand, terms, centre.float().contiguous()
@@ -85,15 +84,10 @@ def _add(
     return buffer
 
 
-def ema_update(
-    codes: Tensor,
-    sums: Tensor,
-    counts: Tensor,
-    momentum: float,
-) -> None:
+def ema_update(codes: Tensor, sums: Tensor, counts: Tensor, momentum: float) -> None:
     """Eq. 4, in place."""
     statistics = sums.contiguous(), counts.contiguous()
-    native.required().ema_update_cuda(codes, *statistics, momentum, *UNPREPARED)
+    native.required().ema_update_cuda(codes, *statistics, momentum)
 
 
 def laplace_ema_update(
@@ -114,6 +108,5 @@ def laplace_ema_update(
         counts.contiguous(),
         momentum,
         eps,
-        *UNPREPARED,
         codes.new_empty(1),
     )

@@ -20,8 +20,6 @@ MOST_NUMBERS = 2**22
 FEWEST_ROWS = 128
 # Of both factors together, where PyTorch may round them to bfloat16 for a float32 product.
 _ROUNDED_FACTORS = 2.0**-6
-# Operand, terms and centre: the native updates can prepare codes in the pass that moves them.
-UNPREPARED = (None, None, None)
 
 
 def operand_dtype() -> torch.dtype:
@@ -75,7 +73,7 @@ def prepare_codes(codes: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Te
         codes: (K, D).
         centre: (D,), c. The search is right for any; differences from the codes' mean are small,
             and so is their rounding.
-        dtype: that products are taken in.
+        dtype: that products are taken in, bfloat16 or float32.
 
     Returns:
         operand: (K, D) of this dtype: the codes minus the centre, rounded.
@@ -107,7 +105,7 @@ def code_statistics(
 def ema_update(codes: Tensor, sums: Tensor, counts: Tensor, momentum: float) -> None:
     """Eq. 4, in place."""
     statistics = sums.contiguous(), counts.contiguous()
-    native.required().ema_update(codes, *statistics, momentum, *UNPREPARED, _threads())
+    native.required().ema_update(codes, *statistics, momentum, _threads())
 
 
 def laplace_ema_update(
@@ -128,7 +126,6 @@ def laplace_ema_update(
         counts.contiguous(),
         momentum,
         eps,
-        *UNPREPARED,
         _threads(),
     )
 
