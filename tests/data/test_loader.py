@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,8 +150,7 @@ def steps_of(
             load=images_of(dataset, cache=cache).load,
             collate=collate,
             num_workers=workers,
-            start_step=start,
-            end_step=9,
+            steps=range(start, 9),
         )
     )
 
@@ -179,22 +178,20 @@ def test_steps_are_the_same_with_any_workers_and_from_any_start(
         assert all(same(a, b) for a, b in zip(expected[start:], found, strict=True))
 
 
-def test_ranks_share_each_global_batch(dataset: Dataset) -> None:
-    def load(rank: int, world_size: int) -> list[list[int]]:
+def test_any_steps_in_any_number(dataset: Dataset) -> None:
+    def load(steps: Sequence[int], workers: int) -> list[tuple[int, list[int]]]:
         loader = Loader(
             order=SampleOrder(12, 4, 1),
             load=images_of(dataset).load,
             collate=collate,
-            num_workers=0,
-            start_step=0,
-            end_step=6,
-            rank=rank,
-            world_size=world_size,
+            num_workers=workers,
+            steps=steps,
         )
-        return [batch[2] for _, batch in loader]
+        return [(step, batch[2]) for step, batch in loader]
 
-    parts = zip(load(0, 2), load(1, 2), strict=True)
-    assert [first + second for first, second in parts] == load(0, 1)
+    whole = load(range(8), 0)
+    for workers in (0, 2):
+        assert load((2, 3, 6, 7), workers) == [whole[step] for step in (2, 3, 6, 7)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -218,8 +215,7 @@ def test_bugs_are_not_disguised(dataset: Dataset, workers: int) -> None:
         load=images_of(dataset).load,
         collate=fail,
         num_workers=workers,
-        start_step=0,
-        end_step=3,
+        steps=range(3),
     )
     with pytest.raises(ZeroDivisionError, match="step 0"):
         list(loader)
@@ -234,8 +230,7 @@ def test_workers_have_one_thread(dataset: Dataset) -> None:
         load=images_of(dataset).load,
         collate=count,
         num_workers=2,
-        start_step=0,
-        end_step=3,
+        steps=range(3),
     )
     assert [threads for _, threads in loader] == [1, 1, 1]
     assert len(loader) == 3
@@ -267,7 +262,7 @@ signals = []
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
 loader = Loader(
     order=EvaluationOrder(range(10**6), 1), load=load,
-    collate=lambda examples, epoch, step: step, num_workers=2, start_step=0, end_step=10**6,
+    collate=lambda examples, epoch, step: step, num_workers=2, steps=range(0, 10**6),
 )
 more = 20
 steps = iter(loader)  # alive, with its workers, until Python ends
@@ -343,8 +338,7 @@ def test_a_tree_on_disk_is_loaded_whole(
         load=ImageLoader(dataset=dataset, shorter=(10,), longer=20, seed=0).load,
         collate=collate,
         num_workers=0,
-        start_step=0,
-        end_step=3,
+        steps=range(3),
     )
     steps = list(loader)
     assert [batch[2] for _, batch in steps] == [[0, 1], [2, 3], [4]]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlp_fast.data.order import EvaluationOrder, SampleOrder, rank_share
+from vlp_fast.data.order import EvaluationOrder, SampleOrder
 
 
 def aspects_of(count: int) -> np.ndarray:
@@ -28,28 +28,6 @@ def test_an_epoch_shows_every_sample_at_most_once(
         shown = [i for _, indices in steps for i in indices]
         assert len(shown) == len(set(shown)) == samples // batch * batch
         assert set(shown) <= set(range(samples))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 500), st.sampled_from([1, 2, 3, 4, 6, 12]), st.booleans())
-def test_any_world_size_sees_the_same_global_batches(
-    step: int, world: int, is_grouped: bool
-) -> None:
-    aspects = aspects_of(100) if is_grouped else None
-    whole = SampleOrder(100, 12, 5, aspects=aspects).batch(step)[1]
-    # Each rank has an order of its own, and asks for nothing but this step.
-    shares = [
-        rank_share(SampleOrder(100, 12, 5, aspects=aspects).batch(step)[1], rank, world)
-        for rank in range(world)
-    ]
-    assert [i for share in shares for i in share] == whole
-    assert {len(share) for share in shares} == {12 // world}
-
-
-def test_uneven_shares_leave_nothing_out() -> None:
-    shares = [rank_share(list(range(10)), rank, 4) for rank in range(4)]
-    assert [i for share in shares for i in share] == list(range(10))
-    assert {len(share) for share in shares} == {2, 3}
 
 
 def test_steps_do_not_depend_on_what_was_asked_before() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlp_fast.data.order import SampleOrder, rank_share
+from vlp_fast.data.order import SampleOrder
 from vlp_fast.tasks.pretraining.curriculum import Curriculum, CurriculumOrder
 
 SOURCES = [0] * 40 + [1] * 60 + [2] * 20
@@ -62,14 +62,11 @@ def test_each_epoch_draws_another_part_and_all_come_equally_often() -> None:
     assert all(150 < n < 250 for n in counts.values())
 
 
-def test_steps_are_functions_of_their_number_at_any_world_size() -> None:
+def test_steps_are_functions_of_their_number() -> None:
     forwards = [order().batch(step) for step in range(40)]
     one = order()
     assert [one.batch(step) for step in reversed(range(40))] == forwards[::-1]
     assert [e for e, _ in forwards] == [step // 15 for step in range(40)]
-    for world in (1, 2, 5):
-        shares = [rank_share(order().batch(17)[1], rank, world) for rank in range(world)]
-        assert [i for share in shares for i in share] == forwards[17][1]
 
 
 def test_equal_weights_are_the_order_without_weights() -> None:

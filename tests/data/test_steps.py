@@ -14,8 +14,7 @@ def test_what_is_loaded_is_told_epoch_and_step() -> None:
         collate=lambda examples, epoch, step: examples,
         reader=read_image,
         num_workers=0,
-        start_step=1,
-        end_step=3,
+        steps=range(1, 3),
         device=torch.device("cpu"),
     )
     assert list(steps) == [(1, [(2, 0, 1), (3, 0, 1)]), (2, [(4, 0, 2)])]

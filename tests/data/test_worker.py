@@ -87,8 +87,7 @@ def steps_of(collate: Collate, *, steps: int = 6, workers: int = 2) -> Iterator[
         load=lambda index, epoch, step: index,  # type: ignore[arg-type, return-value]
         collate=collate,
         num_workers=workers,
-        start_step=0,
-        end_step=steps,
+        steps=range(steps),
     )
     return iter(loader)
 
@@ -205,7 +204,7 @@ def collate(examples, epoch, step):
 
 loader = Loader(
     order=EvaluationOrder(range(8), 1), load=lambda index, epoch, step: index, collate=collate,
-    num_workers=2, start_step=0, end_step=8,
+    num_workers=2, steps=range(0, 8),
 )
 kept = []
 try:

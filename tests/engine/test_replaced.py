@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,38 +21,36 @@ Make = Callable[..., RunConfig]
 DATA = DataConfig(root=(Path("a b"), Path("c")))
 
 
-def batch(samples: int, replaced: int) -> Any:
-    return SimpleNamespace(image_ids=tuple(range(samples)), problems=("x",) * replaced)
-
-
 def after(*batches: tuple[int, int]) -> Replaced:
     counts = Replaced()
     for samples, replaced in batches:
-        counts = counts.after(batch(samples, replaced))
+        counts = counts.after(samples, replaced)
     return counts
 
 
 def test_a_share_and_eight_for_chance() -> None:
-    assert after((10, 8)).checked(DATA, 1) == Replaced(shown=10, count=8, in_a_row=0)
-    assert after((5000, 13)).checked(DATA, 1)
+    assert after((10, 8)) == Replaced(shown=10, count=8, in_a_row=0)
+    after((10, 8)).check(DATA, 1)
+    after((5000, 13)).check(DATA, 1)
     with pytest.raises(InputError, match="after step 7: 9 of 10 samples were replaced") as refused:
-        after((10, 9)).checked(DATA, 7)
+        after((10, 9)).check(DATA, 7)
     assert "`vlp-fast data check 'a b' c`" in str(refused.value)
     assert "--data.max-replaced (0.001)" in str(refused.value)
     with pytest.raises(InputError, match="14 of 5,000"):
-        after((5000, 14)).checked(DATA, 1)
-    assert after((5000, 58)).checked(replace(DATA, max_replaced=0.01), 1)
+        after((5000, 14)).check(DATA, 1)
+    after((5000, 58)).check(replace(DATA, max_replaced=0.01), 1)
 
 
 def test_sixty_four_in_a_row() -> None:
     """Late in a run, when the share allows more."""
     late = (10**6, 0), (32, 32)
-    assert after(*late).checked(DATA, 1).in_a_row == 32
+    after(*late).check(DATA, 1)
+    assert after(*late).in_a_row == 32
     with pytest.raises(InputError, match="the last 64 samples were replaced"):
-        after(*late, (32, 32)).checked(DATA, 1)
-    assert after(*late, (32, 31), (32, 32)).checked(DATA, 1).in_a_row == 32
+        after(*late, (32, 32)).check(DATA, 1)
+    after(*late, (32, 31), (32, 32)).check(DATA, 1)
     with pytest.raises(InputError, match="the last 64 samples"):
-        after((64, 64)).checked(replace(DATA, max_replaced=1.0), 1)
+        after((64, 64)).check(replace(DATA, max_replaced=1.0), 1)
 
 
 def test_chance_alone_stops_one_run_in_twenty_thousand() -> None:

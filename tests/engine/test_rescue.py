@@ -102,16 +102,16 @@ def test_a_mistake_keeps_its_traceback_and_the_steps_before_it(micro: Make, tmp_
 def test_a_killed_worker_costs_no_step(micro: Make, tmp_path: Path) -> None:
     run = micro("e2e_vlp_tiny", tmp_path / "run", steps=9, batch_size=2)
     run = replace(run, data=replace(run.data, num_workers=1))
-    follow = Trainer._next
+    follow = Trainer._shards
 
     def deadly(self: Trainer, batches: Any) -> Any:
         if self.step == 3:
             for worker in multiprocessing.active_children():
                 worker.kill()
-        return follow(self, batches)
+        yield from follow(self, batches)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_next", deadly)
+        patch.setattr(Trainer, "_shards", deadly)
         with pytest.raises(InputError, match="a loading process was killed by SIGKILL"):
             train(run)
     assert steps(run.directory)[-1] in (3, 4, 5)  # two batches may have been on their way

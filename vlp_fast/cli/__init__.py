@@ -33,7 +33,7 @@ from vlp_fast.cli.output import (
     system_line,
 )
 from vlp_fast.data.printable import printable
-from vlp_fast.errors import InputError
+from vlp_fast.errors import InputError, ToldElsewhere
 from vlp_fast.threads import wait_passively
 
 COMMANDS = {
@@ -73,6 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
         code = _run(words)
         sys.stdout.flush()  # what cannot be written is noticed here, not when Python ends
         return code
+    except ToldElsewhere:
+        return 2
     except InputError as error:
         complain(printable(error))
         return 2

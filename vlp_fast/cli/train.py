@@ -6,6 +6,7 @@ from dataclasses import replace
 from textwrap import fill
 from typing import Any
 
+from vlp_fast.engine.launch import is_first, is_launched, launch
 from vlp_fast.errors import InputError
 from vlp_fast.recipes import RECIPES, recipe
 
@@ -32,13 +33,16 @@ def run(words: list[str]) -> int:
             "lists them"
         )
     asked = _asked(words)
-    _look_first(asked)
+    if is_first():
+        _look_first(asked)
+    if asked.train.processes > 1 and not is_launched():
+        return launch(asked.train.processes, ["train", *words])
     from vlp_fast.engine.picture import try_report
     from vlp_fast.engine.restore import restore_experiment
     from vlp_fast.engine.trainer import train
 
     train(asked)
-    if asked.train.picture:
+    if asked.train.picture and is_first():
         try_report(lambda: restore_experiment(asked))
     return 0
 

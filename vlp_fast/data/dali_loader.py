@@ -12,7 +12,7 @@ same operators again, so no image ever depends on what shares its batch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -23,7 +23,7 @@ from torch import Tensor
 from vlp_fast.data.ahead import ahead
 from vlp_fast.data.dali_pipeline import DaliPipeline, OutOfOrder
 from vlp_fast.data.encoded import EncodedBatch
-from vlp_fast.data.order import Order, rank_share
+from vlp_fast.data.order import Order
 from vlp_fast.data.parts import changed, parts_of
 from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.errors import InputError
@@ -37,11 +37,11 @@ ROUNDS = 64
 
 
 class DaliLoader(Generic[T]):
-    """Iterates over (step, collated examples) for the steps of a range, with decoded images.
+    """Iterates over (step, collated examples) for given steps, with decoded images.
 
     Args:
-        order, load, collate, start_step, end_step, rank, world_size: as of `Loader`; what `collate`
-            gives holds an `EncodedBatch` where the images belong.
+        order, load, collate, steps: as of `Loader`; what `collate` gives holds an `EncodedBatch`
+            where the images belong.
         doubt: is told of a file that DALI refuses; `load` then gives it decoded, or another one.
         threads: that decode.
         device: where the images are wanted.
@@ -56,17 +56,13 @@ class DaliLoader(Generic[T]):
         doubt: Callable[[PictureFile], None],
         threads: int,
         device: torch.device,
-        start_step: int,
-        end_step: int,
-        rank: int = 0,
-        world_size: int = 1,
+        steps: Sequence[int],
     ) -> None:
-        self._steps = range(start_step, end_step)
+        self._steps = steps
         self._order = order
         self._load = load
         self._collate = collate
         self._doubt = doubt
-        self._share = rank, world_size
         self._device = device
         self._main = DaliPipeline(threads=threads, device=device)
         self._threads = threads
@@ -110,7 +106,7 @@ class DaliLoader(Generic[T]):
 
     def _collated(self, step: int) -> T:
         epoch, batch = self._order.batch(step)
-        examples = [self._load(index, epoch, step) for index in rank_share(batch, *self._share)]
+        examples = [self._load(index, epoch, step) for index in batch]
         inputs = self._collate(examples, epoch, step)
         if self._device.type == "cuda":
             inputs = changed(inputs, Tensor, Tensor.pin_memory)

@@ -1,36 +1,33 @@
 """Steps from worker processes: one item of the loader is one whole step, loaded and collated.
 
-The loader has no state. It shows the steps of a range, and step n is the same wherever the range
-begins and however many workers there are, as long as `load` and `collate` are pure functions.
+The loader has no state. It shows given steps, and step n is the same whatever comes before it and
+however many workers there are, as long as `load` and `collate` are pure functions.
 Worker i of n loads every n-th step, so their answers are taken in turn and nothing is put in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Generic, TypeVar
 
 from vlp_fast.data.ahead import ahead
 from vlp_fast.data.examples import Example
-from vlp_fast.data.order import Order, rank_share
+from vlp_fast.data.order import Order
 from vlp_fast.data.worker import CAN_FORK, Worker, answers
 
 T = TypeVar("T")
 
 
 class Loader(Generic[T]):
-    """Iterates over (step, collated examples) for the steps of a range.
+    """Iterates over (step, collated examples) for given steps.
 
     Args:
         order: which samples a step shows.
         load: `load(index, epoch, step)` gives one example.
         collate: `collate(examples, epoch, step)` gives what a step needs.
         num_workers: loading processes, each with one thread; 0, or without fork, loads in this one.
-        start_step: first global step.
-        end_step: one past the last.
-        rank: of this process among those that share a batch.
-        world_size: number of those.
+        steps: their numbers, ascending.
         pin_memory: let a thread move batches to page-locked memory by their `pin_memory()`.
     """
 
@@ -41,17 +38,13 @@ class Loader(Generic[T]):
         load: Callable[[int, int, int], Example],
         collate: Callable[[list[Example], int, int], T],
         num_workers: int,
-        start_step: int,
-        end_step: int,
-        rank: int = 0,
-        world_size: int = 1,
+        steps: Sequence[int],
         pin_memory: bool = False,
     ) -> None:
-        self._steps = range(start_step, end_step)
+        self._steps = steps
         self._order = order
         self._load = load
         self._collate = collate
-        self._share = rank, world_size
         self._num_workers = min(num_workers, len(self._steps)) if CAN_FORK else 0
         self._pin_memory = pin_memory
 
@@ -79,7 +72,7 @@ class Loader(Generic[T]):
 
     def _load_step(self, step: int) -> T:
         epoch, batch = self._order.batch(step)
-        examples = [self._load(index, epoch, step) for index in rank_share(batch, *self._share)]
+        examples = [self._load(index, epoch, step) for index in batch]
         return self._collate(examples, epoch, step)
 
 

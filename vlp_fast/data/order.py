@@ -1,8 +1,7 @@
 """Which samples a step shows: pure functions of (seed, step), without any state.
 
-The order of an epoch is one permutation cut into global batches; a rank takes its slice of each.
-Resuming needs the number of the next step and nothing else, and the global batches are the same
-at any world size.
+The order of an epoch is one permutation cut into batches. Resuming needs the number of the next
+step and nothing else, and whoever shows a step, on whatever process, shows the same samples.
 
 Images of similar aspect are brought together to save padding: the permutation is cut into windows
 of a few dozen batches, each window sorted by aspect and cut into batches, and the batches of the
@@ -27,16 +26,7 @@ class Order(Protocol):
     """What a loader asks: the samples of a step."""
 
     def batch(self, step: int) -> tuple[int, list[int]]:
-        """Return the epoch of a global step, and the indices of its global batch."""
-
-
-def rank_share(batch: list[int], rank: int, world_size: int) -> list[int]:
-    """Return the contiguous part of a global batch that one of `world_size` processes shows.
-
-    Shares differ by one sample where `world_size` does not divide the batch.
-    """
-    size = len(batch)
-    return batch[size * rank // world_size : size * (rank + 1) // world_size]
+        """Return the epoch of a step, and the indices of its batch."""
 
 
 class SampleOrder:
@@ -47,7 +37,7 @@ class SampleOrder:
 
     Args:
         num_samples: samples in the data set.
-        batch_size: samples of one step over all ranks.
+        batch_size: samples of one step.
         seed: of the run.
         aspects: (num_samples,) width / height; None for no grouping.
         window: batches that are sorted by aspect together.
@@ -114,7 +104,7 @@ class SampleOrder:
         return self.epoch_length // self.batch_size
 
     def batch(self, step: int) -> tuple[int, list[int]]:
-        """Return the epoch of a global step, and the indices of its global batch."""
+        """Return the epoch of a step, and the indices of its batch."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch_size
         return epoch, self.epoch(epoch)[start : start + self.batch_size].tolist()
@@ -189,7 +179,7 @@ class EvaluationOrder:
 
     Args:
         samples: numbers of the samples.
-        batch_size: samples of one step over all ranks.
+        batch_size: samples of one step.
         aspects: of each of them, width / height, by which they are sorted: a training step shows
             images of similar aspect, and padding that a CNN never met moves its features at the
             border (docs/measurements.md). None for the order as given.

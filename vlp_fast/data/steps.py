@@ -1,8 +1,8 @@
-"""The steps of a range, whoever decodes their pictures."""
+"""Given steps, whoever decodes their pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -21,14 +21,13 @@ def steps_of(
     collate: Callable[[list[Any], int, int], T],
     reader: object,
     num_workers: int,
-    start_step: int,
-    end_step: int,
+    steps: Sequence[int],
     device: torch.device,
 ) -> Iterator[tuple[int, T]]:
-    """Iterate over (step, collated examples) for the steps of a range.
+    """Iterate over (step, collated examples) for given steps.
 
     Args:
-        order, load, collate, start_step, end_step: as of `Loader`.
+        order, load, collate, steps: as of `Loader`.
         reader: that `load` opens files with; DALI decodes what an `EncodedReader` leaves encoded.
         num_workers: loading processes, or DALI's threads.
         device: that the steps are for.
@@ -42,8 +41,7 @@ def steps_of(
             load=load,
             collate=collate,
             num_workers=num_workers,
-            start_step=start_step,
-            end_step=end_step,
+            steps=steps,
             pin_memory=device.type == "cuda",
         )
         return iter(loader)
@@ -56,6 +54,5 @@ def steps_of(
         doubt=reader.doubted.add,
         threads=max(num_workers, 1),
         device=device,
-        start_step=start_step,
-        end_step=end_step,
+        steps=steps,
     ).ahead()

@@ -1,5 +1,6 @@
 """Time: configuration, phases, optimisers, steps, evaluation, checkpoints. Any task's.
 
+agreement.py         whether all processes hold the same weights
 bad_samples.py       what was replaced, told and written down
 checkpoint.py        written whole or not at all
 clock.py             how fast a run is
@@ -11,6 +12,7 @@ failure.py           failures of a step that have a remedy
 folder_lock.py       one process a run folder
 glyphs.py            fonts that have a caption's characters
 kept_buffers.py      buffers as they were before a step that failed
+launch.py            the processes of a run on this machine
 notes.py             what to know about the data before a run
 optim.py             two optimisers, schedules, clipping
 optimizer_state.py   their state as named tensors, and back
@@ -18,13 +20,19 @@ phases.py            a run as a list of phases
 picture.py           report.png
 precision.py         device and number format
 progress.py          display and metrics.jsonl
+record.py            what a run shows and writes while it trains
 recorded_run.py      from run.json to the configuration
+reduction.py         gradients and sums of shards become those of the step
 replaced.py          too much that was replaced stops a run
 restore.py           from a configuration back to the trained model
 run_folder.py        run.json, vocab.txt
 same_data.py         a run goes on with its own data
+shares.py            which shards a process computes
+shown.py             samples that all processes have shown
 stop.py              Ctrl-C: finish the step, save, stop
 trainer.py           train(run)
 tree_sum.py          sums that do not depend on who added what
 updater.py           from the shards of a batch to weights that have moved
+vote.py              all processes stop after the same step
+world.py             the processes that train one run together
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from vlp_fast.engine.world import ALONE, World
 from vlp_fast.tasks.inputs import Inputs
 
 
@@ -28,13 +29,19 @@ class Clock:
         self._filled += filled
         self._padded += padded
 
-    def figures(self) -> dict[str, float]:
-        """Samples a second, and in percent: time waited for data, pixels that are padding."""
+    def figures(self, world: World = ALONE) -> dict[str, float]:
+        """Of all processes, which call this together.
+
+        Samples a second, and in percent: time that the slowest waited for data, pixels that are
+        padding.
+        """
         seconds = max(time.monotonic() - self._began, 1e-9)
+        counts = world.all_values((self._samples, self.waited, self._filled, self._padded))
+        samples, waited, filled, padded = zip(*counts, strict=True)
         figures = {
-            "images_per_second": self._samples / seconds,
-            "data_wait_percent": 100 * self.waited / seconds,
+            "images_per_second": sum(samples) / seconds,
+            "data_wait_percent": 100 * max(waited) / seconds,
         }
-        if self._padded:
-            figures["padding_percent"] = 100 * (1 - self._filled / self._padded)
+        if sum(padded):
+            figures["padding_percent"] = 100 * (1 - sum(filled) / sum(padded))
         return figures

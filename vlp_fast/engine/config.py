@@ -74,6 +74,12 @@ class TrainConfig:
     shards: int = 1
     """Shards of an optimiser step, one behind another or shared by several processes, whose number
     divides it. Losses and statistics are means over them; the dictionary moves once a step."""
+    processes: int = 1
+    """Processes on this machine that share the shards of a step, each with a GPU of its own where
+    there are any; of several machines, `torchrun -m vlp_fast train` starts them."""
+    reduction: Literal["fast", "exact"] = "fast"
+    """How gradients of shards are added up. Exact: the same bits for any number of processes that
+    is a power of two, with the memory of a few more gradients. Fast: while they are computed."""
     epochs: float = 1.0
     """Passes over the images; `--steps` overrides."""
     seed: int = 0
@@ -102,7 +108,9 @@ class TrainConfig:
         check(self, POSITIVE, "epochs")
         check(self, SEEDS, "seed")
         check(self, NOT_NEGATIVE, "evaluate_every", "checkpoint_every")
-        check(self, AT_LEAST_ONE, "batch_size", "shards", "log_every", "keep_checkpoints")
+        check(
+            self, AT_LEAST_ONE, "batch_size", "shards", "processes", "log_every", "keep_checkpoints"
+        )
         check(self, AT_LEAST_ONE, "held_out_images")
 
 

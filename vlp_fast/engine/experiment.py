@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,8 @@ from vlp_fast.engine.notes import split_notes
 from vlp_fast.engine.phases import Phase, plan_phases
 from vlp_fast.engine.precision import Precision, choose_precision
 from vlp_fast.engine.same_data import identify
+from vlp_fast.engine.shares import ShardShare
+from vlp_fast.engine.world import ALONE, World
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.config import RunLength, TaskSetup
 from vlp_fast.tasks.held_out import HeldOut
@@ -33,6 +35,7 @@ class Experiment:
         task: what is learnt, with its data; its learner is on the device.
         phases: the run's, one behind another.
         precision: device and number format.
+        world: the processes that train together.
         identity: what a checkpoint keeps of the data, to be compared with theirs later.
         notes: what a person should know about the data, one line each.
     """
@@ -41,6 +44,7 @@ class Experiment:
     task: Task
     phases: tuple[Phase, ...]
     precision: Precision
+    world: World
     identity: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -83,19 +87,18 @@ class Experiment:
         return next((phase for phase in self.phases if step < phase.end), self.phases[-1])
 
     def batches(self, start: int, end: int) -> Iterator[tuple[int, Inputs]]:
-        """The shards of the optimiser steps [start, end), with their numbers."""
+        """This process's shards of the optimiser steps [start, end), with their numbers."""
         shards = self.run.train.shards
-        return self._batches(
-            lambda shard: self.phase(shard // shards).objective, start * shards, end * shards
-        )
+        mine = ShardShare(range(start, end), shards, self.world)
+        return self._batches(lambda shard: self.phase(shard // shards).objective, mine)
 
     def first_batches(self, objective: Objective, count: int) -> Iterator[Inputs]:
         """The first shards of training as an objective makes them, on the device."""
-        for _, inputs in self._batches(lambda _: objective, 0, count):
+        for _, inputs in self._batches(lambda _: objective, range(count)):
             yield inputs.to(self.precision.device)
 
     def _batches(
-        self, objective: Callable[[int], Objective], start: int, end: int
+        self, objective: Callable[[int], Objective], numbers: Sequence[int]
     ) -> Iterator[tuple[int, Inputs]]:
         dataset = self.task.train
 
@@ -108,8 +111,7 @@ class Experiment:
             collate=collate,
             reader=self.task.reader,
             num_workers=self.run.data.num_workers,
-            start_step=start,
-            end_step=end,
+            steps=numbers,
             device=self.precision.device,
         )
 
@@ -123,7 +125,7 @@ class Experiment:
         )
 
 
-def build_experiment(run: RunConfig) -> Experiment:
+def build_experiment(run: RunConfig, world: World = ALONE) -> Experiment:
     """Let the task read its data and build its model, and plan the phases.
 
     Raises:
@@ -148,6 +150,7 @@ def build_experiment(run: RunConfig) -> Experiment:
         task=task,
         phases=phases,
         precision=precision,
+        world=world,
         identity=identify(
             task.train_as_read,
             task.held_out,

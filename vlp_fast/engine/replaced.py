@@ -21,7 +21,6 @@ from typing import Any
 from vlp_fast.data.config import DataConfig
 from vlp_fast.engine.bad_samples import check_command
 from vlp_fast.errors import InputError
-from vlp_fast.tasks.inputs import Inputs
 
 CHANCE = 8
 """Replaced samples that are allowed beyond the share."""
@@ -42,9 +41,8 @@ class Replaced:
     count: int = 0
     in_a_row: int = 0
 
-    def after(self, inputs: Inputs) -> Replaced:
-        """The counts with one more shard."""
-        samples, replaced = len(inputs.image_ids), len(inputs.problems)
+    def after(self, samples: int, replaced: int) -> Replaced:
+        """The counts with one more shard of so many samples."""
         return Replaced(
             shown=self.shown + samples,
             count=self.count + replaced,
@@ -63,8 +61,8 @@ class Replaced:
             return Replaced()
         return Replaced(**{name: state[name] for name in names})
 
-    def checked(self, data: DataConfig, step: int) -> Replaced:
-        """The same counts.
+    def check(self, data: DataConfig, step: int) -> None:
+        """Refuse to go on where too much was replaced.
 
         Args:
             data: the run's, which says how large a share is allowed.
@@ -75,7 +73,7 @@ class Replaced:
         """
         is_too_many = self.count > data.max_replaced * self.shown + CHANCE
         if not is_too_many and self.in_a_row < IN_A_ROW:
-            return self
+            return
         what = f"{self.count:,} of {self.shown:,}" if is_too_many else f"the last {self.in_a_row:,}"
         raise InputError(
             f"after step {step}: {what} samples were replaced, since their pictures are broken; "

@@ -8,18 +8,25 @@ signal was heard, and ends the process where a second one finds nobody to end it
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
+
+from vlp_fast.engine.vote import Vote
+from vlp_fast.engine.world import ALONE, World
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 HEARD = b"\nvlp-fast: stopping after this step, which is saved; a second signal stops at once\n"
+ECHO = 5.0
+"""Seconds in which a second signal is the first one, on another way."""
 GRACE = 2.0
 """Seconds for the end that a second signal asks for."""
 INTERRUPTED = 130
@@ -35,18 +42,30 @@ class StopRequest:
 
     A SIGHUP that the process ignores, as `nohup` has it, stays ignored.
 
+    Where several processes train together, all of them stop after the same step, whichever heard
+    the signal; one that comes twice at once, from a scheduler and from `torchrun`, counts once.
+
+    Args:
+        world: the processes.
+
     Attributes:
         is_asked: whether a signal came.
+        is_agreed: whether all processes stop, after the same step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, world: World = ALONE) -> None:
         self.is_asked = False
+        self._vote = Vote(world)
+        self._echo = ECHO if world.count > 1 else 0.0
+        self._is_said = world.is_first
+        self.is_agreed = False
+        self._asked_at = 0.0
         self._is_heard_at_once = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._listener = _Listener()
+            self._listener = _Listener(self._echo, is_said=self._is_said)
             for number in SIGNALS:
                 if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._note)
@@ -68,7 +87,8 @@ class StopRequest:
         """
         self._is_heard_at_once = True
         try:
-            self.check()
+            if self.is_asked:
+                raise Stopped
             yield
         finally:
             self._is_heard_at_once = False
@@ -79,13 +99,16 @@ class StopRequest:
         Raises:
             Stopped: if one did.
         """
-        if self.is_asked:
+        if self._vote.cast(self.is_asked):
+            self.is_agreed = True
             raise Stopped
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
-            raise KeyboardInterrupt
-        self.is_asked = True
+            if time.monotonic() - self._asked_at > self._echo:
+                raise KeyboardInterrupt
+            return
+        self.is_asked, self._asked_at = True, time.monotonic()
         if self._is_heard_at_once:
             raise Stopped
 
@@ -93,7 +116,8 @@ class StopRequest:
 class _Listener:
     """A thread that the system tells of every signal, whatever the main thread does."""
 
-    def __init__(self) -> None:
+    def __init__(self, echo: float, *, is_said: bool) -> None:
+        self._echo, self._is_said = echo, is_said
         self._bell, self._button = socket.socketpair()
         self._button.setblocking(False)
         self._is_over = threading.Event()
@@ -110,10 +134,13 @@ class _Listener:
         self._button.close()
 
     def _listen(self) -> None:
-        count = 0
+        count, heard_at = 0, -math.inf
         while number := self._bell.recv(1)[0]:
-            count += number in SIGNALS
-            if number in SIGNALS and count == 1:
+            is_echo = time.monotonic() - heard_at < self._echo
+            if number not in SIGNALS or is_echo:
+                continue
+            count, heard_at = count + 1, time.monotonic()
+            if count == 1 and self._is_said:
                 _write(2, HEARD)
             elif count > 1 and not self._is_over.wait(GRACE):
                 if os.isatty(1):

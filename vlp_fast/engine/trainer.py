@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from vlp_fast.engine.bad_samples import BadSamples
+from vlp_fast.engine.agreement import check_agreement
 from vlp_fast.engine.checkpoint import (
     load_checkpoint,
     newest_checkpoint,
@@ -32,32 +33,36 @@ from vlp_fast.engine.failure import explained
 from vlp_fast.engine.folder_lock import FolderLock
 from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
 from vlp_fast.engine.phases import Phase
-from vlp_fast.engine.progress import Display, Journal
+from vlp_fast.engine.record import NoRecord, Record
 from vlp_fast.engine.replaced import Replaced
-from vlp_fast.engine.run_folder import check_same_run, open_run_folder
+from vlp_fast.engine.run_folder import check_same_run
 from vlp_fast.engine.same_data import check_same_data
+from vlp_fast.engine.shown import Shown
 from vlp_fast.engine.stop import Stopped, StopRequest
 from vlp_fast.engine.updater import Updater, shard_seed
+from vlp_fast.engine.world import together, world_of
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.inputs import Inputs
-from vlp_fast.tasks.task import Figures
 
 
 def train(run: RunConfig) -> Path:
     """Train from the newest checkpoint, or from scratch, to the end; returns the run folder.
 
+    Started by `torchrun`, this process is one of several that share the steps.
+
     Raises:
         InputError: whatever is wrong with data, settings or folder, in one line.
     """
-    torch.manual_seed(run.train.seed)
-    with FolderLock(run.directory):  # before anything of the folder is read
-        trainer = Trainer(build_experiment(run))
-        try:
-            with trainer.stop:
-                trainer.run()
-        finally:
-            trainer.display.close()
+    with world_of(run.train.shards) as world, ExitStack() as at_end:
+        torch.manual_seed(run.train.seed)
+        with together(world):
+            if world.is_first:  # before anything of the folder is read
+                at_end.enter_context(FolderLock(run.directory))
+            trainer = Trainer(build_experiment(run, world))
+        at_end.callback(trainer.record.close)
+        with trainer.stop:
+            trainer.run()
     return run.directory
 
 
@@ -67,7 +72,8 @@ class Trainer:
     Attributes:
         experiment: task, data and phases.
         step: optimiser steps done.
-        display: what the person sees.
+        updater: what moves the weights.
+        record: what is shown and written.
         stop: whether the person wants it to stop.
     """
 
@@ -77,25 +83,22 @@ class Trainer:
         self.experiment = experiment
         self.config = experiment.run
         self.learner = experiment.learner
+        self.world = experiment.world
         self.step = 0
         self.updater = Updater(experiment)
-        self._notes = [*experiment.notes]
-        check_same_run(self.config, self._notes.append)
-        self._replaced = Replaced()
-        self._resume()
+        notes = [*experiment.notes]
+        check_same_run(self.config, notes.append)
+        self._shown = Shown(self.world, self._resumed(notes.append))
         # Only now: a checkpoint of another model must leave the folder's run.json as it is.
-        open_run_folder(experiment.run, experiment.task.tokenizer)
-        self.display = Display(total=experiment.total_steps, start=self.step)
-        path = self.config.directory / "metrics.jsonl"
-        self.journal = Journal(path, start_step=self.step, say=self._notes.append)
+        is_first = self.world.is_first
+        self.record = Record(experiment, self.step, notes) if is_first else NoRecord()
+        self._evaluated_at = self.world.first_value(self.record.evaluated_at)
         self._averages = Averages()
         self._clock = Clock()
-        self._evaluated_at = self.journal.last_step("held_out")
-        self._frozen: tuple[int, bool] | None = None
-        self._bad_samples = BadSamples(self.config, self.display.say)
+        self._phase: Phase | None = None
         self._began_at = self._saved_at = self.step
         self._is_worth_saving = True
-        self.stop = StopRequest()
+        self.stop = StopRequest(self.world)
 
     def run(self) -> None:
         """Every step that is left, then the last evaluation and checkpoint.
@@ -119,7 +122,7 @@ class Trainer:
 
     def _train(self) -> None:
         total = self.experiment.total_steps
-        self._introduce()
+        self.record.open()
         next(self.experiment.held_out().collated())  # broken ones show now, not after the training
         self.learner.train()
         self._evaluate_if_due()  # a run that was stopped in an evaluation does it now
@@ -128,8 +131,10 @@ class Trainer:
             self._prepare()
             self._advance(batches)
             self.step += 1
+            if self.world.count == 1:
+                self._settle()
             self.stop.check()
-            self.display.step(self.step)
+            self.record.step(self.step)
             self._write_what_is_due()
         self._save()  # first, so that trouble with the held-out images costs nothing
         self._evaluate()
@@ -159,30 +164,16 @@ class Trainer:
         # What fails here follows from the first failure, and that one is told.
         with contextlib.suppress(Exception):
             self.updater.undo()
+            # Where one of several processes failed, the others are not there to be asked.
+            is_common = self.world.count == 1 or self.stop.is_agreed
             with contextlib.suppress(Exception):
-                if self._averages:
+                if self._averages and is_common:
                     self._log()
-            if self._is_worth_saving:
-                self._save()
-                self.display.say(f"saved step {self.step}")
-
-    def _introduce(self) -> None:
-        experiment, say = self.experiment, self.display.say
-        parameters = sum(p.numel() for p in self.learner.parameters())
-        precision = experiment.precision
-        say(
-            f"{self.config.name}: {parameters / 1e6:.2f} M parameters, "
-            f"{len(experiment.task.train)} {experiment.task.samples} for training, "
-            f"{len(experiment.task.held_out)} held out, "
-            f"{precision.device.type} in {str(precision.dtype).removeprefix('torch.')}"
-        )
-        images = self.config.train.batch_size * self.config.train.shards
-        say(
-            f"{images} {experiment.task.samples} a step, {experiment.steps_per_epoch:.0f} steps an "
-            f"epoch, steps {self.step} to {experiment.total_steps}, in {self.config.directory}"
-        )
-        for note in self._notes:
-            say(f"note: {note}")
+            if self._is_worth_saving and self.world.is_first:
+                self._write_checkpoint()
+                self.record.say(f"saved step {self.step}")
+            if is_common:
+                self.world.all_values(None)  # whoever ends first ends the others
 
     def _prepare(self) -> None:
         """Everything about the coming step that derives from its number."""
@@ -195,7 +186,7 @@ class Trainer:
                 batches = partial(experiment.first_batches, objective)
                 line = objective.begin(self.learner, batches, experiment.precision)
             if line:
-                self.display.say(line)
+                self.record.say(line)
         self._freeze(phase)
         scale = learning_rate_scale(
             step - phase.schedule_start,
@@ -208,50 +199,54 @@ class Trainer:
         )
 
     def _freeze(self, phase: Phase) -> None:
+        if phase is self._phase:
+            return
+        self._phase = phase
+        self.updater.end_phase()
         backbone = self.learner.model.backbone
         frozen = backbone.num_stages if phase.frozen_stages is None else phase.frozen_stages
-        if (frozen, phase.keeps_statistics) != self._frozen:
-            backbone.freeze(frozen)
-            backbone.freeze_statistics(phase.keeps_statistics)
-            self._frozen = frozen, phase.keeps_statistics
-
-    def _next(self, batches: Iterator[tuple[int, Inputs]]) -> Inputs:
-        began = time.monotonic()
-        _, inputs = next(batches)
-        self._clock.waited += time.monotonic() - began
-        self._report(inputs.problems)
-        return inputs.to(self.experiment.precision.device)
-
-    def _report(self, problems: Iterable[str]) -> None:
-        """Say once, and write down, that an image was replaced."""
-        self._bad_samples.tell(problems, self.step)
+        backbone.freeze(frozen)
+        backbone.freeze_statistics(phase.keeps_statistics)
 
     def _advance(self, batches: Iterator[tuple[int, Inputs]]) -> None:
         """One optimiser step; one that fails enters no figure and no count."""
-        objective, replaced = self.experiment.phase(self.step).objective, self._replaced
-
-        def shards() -> Iterator[Inputs]:
-            nonlocal replaced
-            for _ in range(self.config.train.shards):
-                inputs = self._next(batches)
-                replaced = replaced.after(inputs).checked(self.config.data, self.step)
-                self._clock.count(inputs)
-                yield inputs
-
-        figures = self.updater.update(self.step, objective, shards())
+        self._shown.drop_step()
+        objective = self.experiment.phase(self.step).objective
+        figures = self.updater.update(self.step, objective, self._shards(batches))
         self._averages.add_all(figures)
-        self._replaced = replaced
+        self._shown.end_step()
         self.updater.end()
 
+    def _shards(self, batches: Iterator[tuple[int, Inputs]]) -> Iterator[Inputs]:
+        """This process's shards of a step, on the device."""
+        for _ in self.world.share_of(self.config.train.shards):
+            began = time.monotonic()
+            _, inputs = next(batches)
+            self._clock.waited += time.monotonic() - began
+            self._clock.count(inputs)
+            self._shown.add(inputs)
+            yield inputs.to(self.experiment.precision.device)
+
+    def _settle(self) -> None:
+        """Tell of replaced samples, and stop where they are too many."""
+        self._report(self._shown.settle(self.config.data, self.step))
+
+    def _report(self, problems: Iterable[str]) -> None:
+        self.record.replaced(problems, self.step)
+
     def _log(self) -> None:
-        shown = self._averages.means() | self._clock.figures()
+        with together(self.world):
+            self._log_together()
+
+    def _log_together(self) -> None:
+        self._settle()
+        shown = self._averages.means() | self._clock.figures(self.world)
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
         shown["lr"] = self.updater.optimizers[0].param_groups[0]["lr"]
         shown |= self.experiment.phase(self.step - 1).objective.watched(self.learner)
         self._averages, self._clock = Averages(), Clock()
         try:
-            self.journal.write(step=self.step, kind="train", **shown)
-            self.display.log(self.step, shown)
+            self.record.log(self.step, shown)
         finally:
             self._check(shown["loss"])
 
@@ -279,21 +274,26 @@ class Trainer:
             figures = evaluate(self.experiment, self._report)
             parts = evaluate_parts(self.experiment)
         held_out = self.experiment.held_out()
-        self._show("held_out", held_out.described(), figures)
+        self.record.held_out("held_out", self.step, held_out.described(), figures)
         for of, found in parts:
-            self._show("held_out_part", of, found)
+            self.record.held_out("held_out_part", self.step, of, found)
         if self.step == self.experiment.total_steps:
             for line in self.experiment.task.remarks(figures, held_out):
-                self.display.say(f"note: {line}")
-
-    def _show(self, kind: str, of: str, figures: Figures) -> None:
-        self.journal.write(step=self.step, kind=kind, of=of, **figures)
-        text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        self.display.say(f"held out, step {self.step} ({of}): {text}")
+                self.record.say(f"note: {line}")
 
     def _save(self) -> None:
+        check_agreement(self.world, self.learner, self.step)
+        if self.world.is_first:
+            self._write_checkpoint()
+        self._saved_at = self.step
+
+    def _write_checkpoint(self) -> None:
         scaler = self.updater.scaler.state_dict() if self.experiment.precision.is_scaled else {}
-        extra = {"scaler": scaler, "recipe": self.config.name, "replaced": self._replaced.state()}
+        extra = {
+            "scaler": scaler,
+            "recipe": self.config.name,
+            "replaced": self._shown.replaced.state(),
+        }
         extra |= self.experiment.identity
         save_checkpoint(
             self.config.directory,
@@ -304,19 +304,22 @@ class Trainer:
             # Where the latest steps were skipped, older checkpoints may be the last good ones.
             keep=self.config.train.keep_checkpoints + int(self.updater.skipped_in_a_row),
         )
-        self._saved_at = self.step
 
-    def _resume(self) -> None:
+    def _resumed(self, say: Callable[[str], object]) -> Replaced:
+        """Go on from the newest checkpoint, if there is one; what had been replaced by then."""
         folder, is_wanted = self.config.directory, self.config.resume == "auto"
-        found = newest_checkpoint(folder, self._notes.append) if is_wanted else None
+        found = None
+        if is_wanted and self.world.is_first:
+            found = newest_checkpoint(folder, say)
+        found = self.world.first_value(found)
         if found is not None:
-            self._restore(found)
-        else:
-            self._refuse_frozen_noise()
+            return self._restored(found, say)
+        self._refuse_frozen_noise()
+        return Replaced()
 
-    def _restore(self, found: Path) -> None:
+    def _restored(self, found: Path, say: Callable[[str], object]) -> Replaced:
         experiment, roots = self.experiment, self.config.data.root
-        check_same_data(found, read_state(found), experiment.identity, roots, self._notes.append)
+        check_same_data(found, read_state(found), experiment.identity, roots, say)
         state = load_checkpoint(found, self.learner, self.updater.optimizers)
         try:
             # A scale of another number format than fp16 is none: fp16 then starts from its own.
@@ -327,12 +330,15 @@ class Trainer:
                 f"{found}: its loss scaling is unreadable ({type(error).__name__}); delete it, and "
                 "the same command goes on from the checkpoint before"
             ) from None
-        self.step, self._replaced = state["step"], Replaced.restored(state.get("replaced"))
+        self.step = state["step"]
         if self.step > self.experiment.total_steps:
             raise InputError(
                 f"{found}: is beyond the {self.experiment.total_steps} steps asked for; raise "
                 "--steps or give another --run-dir"
             )
+        replaced = Replaced.restored(state.get("replaced"))
+        replaced.check(self.config.data, self.step)
+        return replaced
 
     def _refuse_frozen_noise(self) -> None:
         """A CNN that is frozen and random, for a while or in part, passes on noise."""

@@ -15,10 +15,11 @@ from torch.optim import Optimizer
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.kept_buffers import KeptBuffers
 from vlp_fast.engine.optim import build_optimizers, clip_gradients
-from vlp_fast.engine.tree_sum import TreeSum
+from vlp_fast.engine.reduction import Reduction
 from vlp_fast.layers.shard_statistics import ShardStatistics
 from vlp_fast.tasks.averages import Averages, output_sums
 from vlp_fast.tasks.inputs import Inputs
+from vlp_fast.tasks.step import StepOutput
 from vlp_fast.tasks.task import Objective
 
 
@@ -52,8 +53,19 @@ class Updater:
         self.scaler = self._precision.scaler()
         self.is_whole = True
         self.skipped_in_a_row = torch.zeros((), device=self._precision.device)
+        self._world = experiment.world
+        self._reduction = Reduction(
+            self._learner,
+            self._world,
+            self._config.train.shards,
+            is_exact=self._config.train.reduction == "exact",
+        )
         self._buffers = KeptBuffers(self._learner)
         self._statistics = ShardStatistics(self._learner)
+
+    def end_phase(self) -> None:
+        """Other parameters are trained from here on: whoever freezes some does so after this."""
+        self._reduction.end_phase()
 
     def update(self, step: int, objective: Objective, batches: Iterator[Inputs]) -> Averages:
         """Move the weights by the shards of a step.
@@ -61,7 +73,7 @@ class Updater:
         Args:
             step: of the run, from which dropout derives.
             objective: what is learnt.
-            batches: the shards of the step, on the device.
+            batches: this process's shards of the step, on the device.
 
         Returns:
             Losses, counts and the gradient's norm.
@@ -106,17 +118,33 @@ class Updater:
     ) -> tuple[tuple[str, ...], Tensor, list[Tensor]]:
         """Gradients of the shards; names and sums of their figures, sums of their statistics."""
         names: tuple[str, ...] = ()
-        total, shards = TreeSum(), self._config.train.shards
-        for number, inputs in enumerate(batches):
-            torch.manual_seed(shard_seed(self._config.train.seed, step, number))
-            self._statistics.begin(number, shards)
-            with self._precision.autocast():
-                output = self._learner(objective, inputs)
-            self.scaler.scale(output.total / shards).backward()
+        mine = self._world.share_of(self._config.train.shards)
+        for number, inputs in zip(mine, batches, strict=True):
+            if not self._reduction.is_begun:
+                self._shard(step, number, objective, inputs, is_last=True)
+                self._reduction.begin_phase()
+                self._buffers.put_back()
+                self._learner.train()
+                self._buffers.keep()
+            output, statistics = self._shard(
+                step, number, objective, inputs, is_last=number == mine[-1]
+            )
             names, sums = output_sums(output)
-            total.add([sums, *self._statistics.take()])
-        sums, *statistics = total.take()
+            self._reduction.add([sums, *statistics])
+        sums, *statistics = self._reduction.take()
         return names, sums, statistics
+
+    def _shard(
+        self, step: int, number: int, objective: Objective, inputs: Inputs, *, is_last: bool
+    ) -> tuple[StepOutput, list[Tensor]]:
+        """Gradients of a shard; what it gives and what it would change."""
+        torch.manual_seed(shard_seed(self._config.train.seed, step, number))
+        self._statistics.begin(number, self._config.train.shards)
+        with self._reduction.shard(is_last=is_last) as learner:
+            with self._precision.autocast():
+                output: StepOutput = learner(objective, inputs)
+            self.scaler.scale(output.total * self._reduction.factor).backward()
+        return output, self._statistics.take()
 
 
 def _has_gradients(optimizer: Optimizer) -> bool:

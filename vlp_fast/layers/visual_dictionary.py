@@ -177,7 +177,13 @@ class VisualDictionary(DictionaryState):
         return super().train(mode)
 
     def initialise_from(
-        self, x: Tensor, *, rows_per_step: float | None = None, seed: int = 0, iterations: int = 10
+        self,
+        x: Tensor,
+        *,
+        rows_per_step: float | None = None,
+        seed: int = 0,
+        iterations: int = 10,
+        is_shared: bool = False,
     ) -> None:
         """Starts the codes from data: k-means over the rows of all processes, fresh statistics.
 
@@ -192,14 +198,16 @@ class VisualDictionary(DictionaryState):
                 step). If x has as many, None.
             seed: same rows and seed, same codes.
             iterations: of Lloyd's algorithm.
+            is_shared: x holds the rows of all processes already, and is the same on each.
 
         Raises:
             ValueError: for fewer finite rows than codes, or rows of another width.
         """
         self.finish_update()
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            rows = self._rows(x.detach().float())
             codes, counts = kmeans(
-                self.processes.gather_rows(self._rows(x.detach().float())),
+                rows if is_shared else self.processes.gather_rows(rows),
                 self.num_codes,
                 seed=seed,
                 iterations=iterations,

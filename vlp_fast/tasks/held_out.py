@@ -104,8 +104,7 @@ class HeldOut:
             load=task.held_out_examples.load,
             collate=collate,
             num_workers=0,
-            start_step=0,
-            end_step=order.steps_per_epoch,
+            steps=range(order.steps_per_epoch),
         )
         for _, inputs in loader:
             yield inputs

@@ -23,15 +23,17 @@ def start_codebook(
     runtime: Runtime,
     *,
     wanted: int,
+    shards: int,
     seed: int,
 ) -> str:
     """Fill the dictionary from features of the first batches; returns a line about it.
 
     Args:
         model: in training mode.
-        batches: of images with their grids and sizes, on the device.
+        batches: of images with their grids and sizes, on the device; every process has all of them.
         runtime: where to compute.
         wanted: how many features.
+        shards: batches whose features move the codes at once.
         seed: of k-means.
 
     Raises:
@@ -46,12 +48,12 @@ def start_codebook(
             break
     model.train()
     rows = torch.cat(features)
-    per_step = len(rows) / len(features) * model.dictionary.processes.count
+    per_step = len(rows) / len(features) * shards
     rows = rows[:wanted]
     finite = rows[rows.isfinite().all(dim=1)]
     lost = len(rows) - len(finite)
     _check(len(finite), lost, model.config.num_codes)
-    model.dictionary.initialise_from(finite, rows_per_step=per_step, seed=seed)
+    model.dictionary.initialise_from(finite, rows_per_step=per_step, seed=seed, is_shared=True)
     without = f", without {lost} that are not finite" if lost else ""
     return (
         f"dictionary: {model.config.num_codes} codes from k-means over {len(finite)} features"

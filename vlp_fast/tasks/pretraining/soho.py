@@ -167,8 +167,16 @@ class SohoPretraining(Pretraining):
             return None
         wanted = self.settings.codebook_samples
         first = batches(-(-wanted // self.setup.length.batch_size))
-        seed = self.setup.seed
-        return start_codebook(self.model, first, runtime, wanted=wanted, seed=seed)
+        # The published rule moves the codes with each shard.
+        is_published = self.model.dictionary.semantics == "official"
+        return start_codebook(
+            self.model,
+            first,
+            runtime,
+            wanted=wanted,
+            shards=1 if is_published else self.setup.length.shards,
+            seed=self.setup.seed,
+        )
 
     def watched(self, learner: Learner) -> Figures:
         """Perplexity of the dictionary's use."""

@@ -1,0 +1,119 @@
+"""What a run shows and writes while it trains: by its first process, on behalf of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vlp_fast.engine.bad_samples import BadSamples
+from vlp_fast.engine.experiment import Experiment
+from vlp_fast.engine.progress import Display, Journal
+from vlp_fast.engine.run_folder import open_run_folder
+from vlp_fast.tasks.task import Figures
+
+
+class Record:
+    """The display, metrics.jsonl and bad_samples.jsonl of a run.
+
+    Args:
+        experiment: whose run folder is opened.
+        start: the step that the run goes on from.
+        notes: what to know before it, one line each.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+
+    def __init__(self, experiment: Experiment, start: int, notes: list[str]) -> None:
+        run = experiment.run
+        open_run_folder(run, experiment.task.tokenizer)
+        self._display = Display(total=experiment.total_steps, start=start)
+        path = run.directory / "metrics.jsonl"
+        notes = [*notes]
+        self._journal = Journal(path, start_step=start, say=notes.append)
+        self._bad_samples = BadSamples(run, self.say)
+        self._opening = [*_introduction(experiment, start), *(f"note: {note}" for note in notes)]
+
+    @property
+    def evaluated_at(self) -> int:
+        """The last step with held-out figures; -1 if there is none."""
+        return self._journal.last_step("held_out")
+
+    def open(self) -> None:
+        """Say what the run is."""
+        for line in self._opening:
+            self.say(line)
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        self._display.say(text)
+
+    def step(self, step: int) -> None:
+        """Another step is done."""
+        self._display.step(step)
+
+    def log(self, step: int, figures: Figures) -> None:
+        """Figures of training."""
+        self._journal.write(step=step, kind="train", **figures)
+        self._display.log(step, figures)
+
+    def held_out(self, kind: str, step: int, of: str, figures: Figures) -> None:
+        """Held-out figures, and what they are of."""
+        self._journal.write(step=step, kind=kind, of=of, **figures)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self.say(f"held out, step {step} ({of}): {text}")
+
+    def replaced(self, problems: Iterable[str], step: int) -> None:
+        """Say once, and write down, that samples were replaced."""
+        self._bad_samples.tell(problems, step)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._display.close()
+
+
+class NoRecord(Record):
+    """Of the other processes, which show and write nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def evaluated_at(self) -> int:
+        """Nothing was written."""
+        return -1
+
+    def open(self) -> None:
+        """Nothing is said."""
+
+    def say(self, text: str) -> None:
+        """Nothing is shown."""
+
+    def step(self, step: int) -> None:
+        """Nothing is shown."""
+
+    def log(self, step: int, figures: Figures) -> None:
+        """Nothing is written."""
+
+    def held_out(self, kind: str, step: int, of: str, figures: Figures) -> None:
+        """Nothing is written."""
+
+    def replaced(self, problems: Iterable[str], step: int) -> None:
+        """Nothing is written."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def _introduction(experiment: Experiment, start: int) -> tuple[str, str]:
+    run, task, precision = experiment.run, experiment.task, experiment.precision
+    parameters = sum(p.numel() for p in experiment.learner.parameters())
+    count = experiment.world.count
+    where = precision.device.type if count == 1 else f"{count} x {precision.device.type}"
+    return (
+        f"{run.name}: {parameters / 1e6:.2f} M parameters, "
+        f"{len(task.train)} {task.samples} for training, {len(task.held_out)} held out, "
+        f"{where} in {str(precision.dtype).removeprefix('torch.')}",
+        f"{run.train.batch_size * run.train.shards} {task.samples} a step, "
+        f"{experiment.steps_per_epoch:.0f} steps an epoch, steps {start} to "
+        f"{experiment.total_steps}, in {run.directory}",
+    )

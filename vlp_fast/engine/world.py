@@ -1,0 +1,125 @@
+"""The processes that train one run together, and what they tell one another besides tensors.
+
+`torchrun` starts them and says in the environment which is which; alone, a process is a world of
+one. Values of the host go over a group of their own, by gloo, whatever the gradients go over: no
+word about a signal or an error waits for a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from vlp_fast.errors import InputError, ToldElsewhere
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for another: longer than reading data or an evaluation takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """This process among those that train together.
+
+    Attributes:
+        rank: of this process.
+        count: of all of them.
+        host: the group for values of the host; None if there is one process.
+    """
+
+    rank: int = 0
+    count: int = 1
+    host: Any = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process speaks and writes for all."""
+        return self.rank == 0
+
+    def share_of(self, count: int) -> range:
+        """This process's part of so many things, of which all processes have equally many."""
+        return range(count * self.rank // self.count, count * (self.rank + 1) // self.count)
+
+    def all_values(self, value: T) -> list[T]:
+        """A value of each process, in the order of their ranks, on all of them."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value, group=self.host)
+        return values
+
+    def first_value(self, value: T) -> T:
+        """The value of the first process, on all of them."""
+        if self.count == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0, group=self.host)
+        return values[0]
+
+
+ALONE = World()
+
+
+@contextlib.contextmanager
+def world_of(shards: int) -> Iterator[World]:
+    """The world that the environment describes, until the end of the context.
+
+    Args:
+        shards: of a step, which the processes share evenly.
+
+    Raises:
+        InputError: if they cannot, or torch cannot bring them together.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield World()
+        return
+    if shards % count:
+        raise InputError(
+            f"{count} processes cannot share {shards} shards a step evenly; give --train.shards "
+            f"a multiple of {count} and --train.batch-size accordingly"
+        )
+    is_gpu = torch.cuda.is_available()
+    if is_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if is_gpu else "gloo", timeout=PATIENCE)
+    try:
+        host = dist.new_group(backend="gloo", timeout=PATIENCE)
+        world = World(rank=dist.get_rank(), count=count, host=host)
+        world.all_values(None)  # a group connects at its first use, while all are there
+        yield world
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def together(world: World) -> Iterator[None]:
+    """What is wrong for one process within this context is wrong for all of them.
+
+    Raises:
+        InputError: on the first process, what the first that failed was told.
+        ToldElsewhere: on the others.
+    """
+    error: InputError | None = None
+    try:
+        yield
+    except InputError as caught:
+        error = caught
+    errors = world.all_values(None if error is None else str(error))
+    failed = [(rank, text) for rank, text in enumerate(errors) if text is not None]
+    if not failed:
+        return
+    rank, text = failed[0]
+    if world.count == 1 and error is not None:
+        raise error
+    if world.is_first:
+        raise InputError(text if rank == 0 else f"process {rank} of {world.count}: {text}")
+    raise ToldElsewhere(text)
