@@ -234,15 +234,17 @@ def rows_anew(compiler: Compiler, known: list[Row]) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Write the table; what compilers that are not here made stays in it."""
+    """Write the table, or nothing where a compiler or the disassembler is not found."""
     known, rows = read_rows(TABLE), []
     with tempfile.TemporaryDirectory() as name:
         found = {compiler.version.split()[0]: compiler for compiler in compilers(Path(name))}
+        missing = [kind for kind in FLAGS if kind not in found]
+        if find_cuobjdump() is None:
+            missing.append("cuobjdump")
+        if missing:
+            sys.exit(f"not found: {', '.join(missing)}; run it in the environment of `make tables`")
         for kind in FLAGS:
-            if kind in found:
-                rows += rows_anew(found[kind], known)
-            else:
-                rows += [row for row in known if row["compiler"].startswith(f"{kind} ")]
+            rows += rows_anew(found[kind], known)
     write_rows(TABLE, rows)
 
 

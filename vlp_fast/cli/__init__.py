@@ -33,6 +33,7 @@ from vlp_fast.cli.output import (
     system_line,
 )
 from vlp_fast.data.printable import printable
+from vlp_fast.engine.launch import is_first
 from vlp_fast.errors import InputError, ToldElsewhere
 from vlp_fast.threads import wait_passively
 
@@ -80,7 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         way_on = "; the same command goes on from the newest checkpoint, if one was written"
-        complain(f"stopped{way_on if words[:1] == ['train'] else ''}")
+        if is_first():
+            complain(f"stopped{way_on if words[:1] == ['train'] else ''}")
         return 130
     except OSError as error:
         return _refused(error, is_run=words[:1] == ["train"])

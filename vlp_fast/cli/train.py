@@ -6,7 +6,7 @@ from dataclasses import replace
 from textwrap import fill
 from typing import Any
 
-from vlp_fast.engine.launch import is_first, is_launched, launch
+from vlp_fast.engine.launch import check_shares, is_first, is_launched, launch
 from vlp_fast.errors import InputError
 from vlp_fast.recipes import RECIPES, recipe
 
@@ -36,6 +36,7 @@ def run(words: list[str]) -> int:
     if is_first():
         _look_first(asked)
     if asked.train.processes > 1 and not is_launched():
+        check_shares(asked.train.shards, asked.train.processes)
         return launch(asked.train.processes, ["train", *words])
     from vlp_fast.engine.picture import try_report
     from vlp_fast.engine.restore import restore_experiment

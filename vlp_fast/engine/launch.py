@@ -1,10 +1,12 @@
-"""Starting the processes of a run on this machine, by torchrun; torch-free until then."""
+"""Starting the processes of a run on this machine, as torchrun does; torch-free until then."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+
+from vlp_fast.errors import InputError
 
 
 def is_first() -> bool:
@@ -17,16 +19,59 @@ def is_launched() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
+def check_shares(shards: int, processes: int) -> None:
+    """Refuse shards that so many processes cannot share evenly.
+
+    Raises:
+        InputError: if they cannot.
+    """
+    if shards % processes:
+        raise InputError(
+            f"{processes} processes cannot share the {shards} shards of a step evenly; give "
+            f"--train.shards a multiple of {processes}, and --train.batch-size accordingly"
+        )
+
+
 def launch(processes: int, words: Sequence[str]) -> int:
-    """Become a torchrun that runs this command in so many processes.
+    """Run a command in so many processes, and wait for their end.
 
     Args:
         processes: how many.
         words: of the command, behind `vlp-fast`.
+
+    Returns:
+        The exit code of the process that failed first, 0 if none did; 128 and its number, if a
+        signal came, which the processes have been told of.
     """
+    import logging
+
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     # Torch 2.11 shares a store between the processes and torchrun; one that is started anew reads
     # the addresses of those that are gone (pytorch 135712).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun would, with a warning
-    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    os.execv(sys.executable, [sys.executable, "-m", *torchrun, "-m", "vlp_fast", *words])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
+    logging.disable(logging.ERROR)  # of torchrun's part: the processes speak for themselves
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id="vlp_fast",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "vlp_fast", *words)
+    except ChildFailedError as error:
+        return _code(error.get_first_failure()[1].exitcode)
+    except SignalException as error:
+        return 128 + int(error.sigval)
+    return 0
+
+
+def _code(exitcode: int) -> int:
+    """As a shell has it: 128 and the number of a signal that ended a process."""
+    return exitcode if exitcode >= 0 else 128 - exitcode

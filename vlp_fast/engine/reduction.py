@@ -8,6 +8,7 @@ of two gives the same bits.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -80,6 +81,8 @@ class Reduction:
             parameter.requires_grad_(bool(used))
         self._trained = [p for p in candidates if p.requires_grad]
         if self._is_wrapped:
+            # Of a convolution of one pixel, a gradient in channels-last has strides of its own.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             self._module = DistributedDataParallel(
                 self._learner, broadcast_buffers=False, gradient_as_bucket_view=True
             )

@@ -40,7 +40,7 @@ from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.engine.shown import Shown
 from vlp_fast.engine.stop import Stopped, StopRequest
 from vlp_fast.engine.updater import Updater, shard_seed
-from vlp_fast.engine.world import together, world_of
+from vlp_fast.engine.world import together, told_of_loss, world_of
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.inputs import Inputs
@@ -54,7 +54,7 @@ def train(run: RunConfig) -> Path:
     Raises:
         InputError: whatever is wrong with data, settings or folder, in one line.
     """
-    with world_of(run.train.shards) as world, ExitStack() as at_end:
+    with world_of(run.train.shards) as world, told_of_loss(world), ExitStack() as at_end:
         torch.manual_seed(run.train.seed)
         with together(world):
             if world.is_first:  # before anything of the folder is read

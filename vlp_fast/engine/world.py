@@ -17,12 +17,17 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from vlp_fast.engine.launch import check_shares
 from vlp_fast.errors import InputError, ToldElsewhere
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for another: longer than reading data or an evaluation takes."""
+
+
+LOSS = ("closed by peer", "reset by peer", "Broken pipe")
+"""How gloo says that another process is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +87,7 @@ def world_of(shards: int) -> Iterator[World]:
     if count == 1:
         yield World()
         return
-    if shards % count:
-        raise InputError(
-            f"{count} processes cannot share {shards} shards a step evenly; give --train.shards "
-            f"a multiple of {count} and --train.batch-size accordingly"
-        )
+    check_shares(shards, count)
     is_gpu = torch.cuda.is_available()
     if is_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -98,6 +99,31 @@ def world_of(shards: int) -> Iterator[World]:
         yield world
     finally:
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def told_of_loss(world: World) -> Iterator[None]:
+    """Where another process has ended, what it had to say is what matters.
+
+    Raises:
+        InputError: on the first process, in place of an error of the network.
+        ToldElsewhere: on the others.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if world.count == 1 or not is_loss(error):
+            raise
+        kind = InputError if world.is_first else ToldElsewhere
+        raise kind(
+            "another process of this run has ended; the same command goes on from the newest "
+            "checkpoint, if one was written"
+        ) from None
+
+
+def is_loss(error: RuntimeError) -> bool:
+    """Whether an error is that of a process whose peer is gone."""
+    return isinstance(error, dist.DistError) or any(words in str(error) for words in LOSS)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,202 @@
+"""A run of several processes is the run of one: the same bits, files and lines."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.dist, pytest.mark.xdist_group("processes")]
+
+OPTIONS = """
+--train.batch-size 2 --train.shards 4 --train.log-every 1 --train.checkpoint-every 3
+--train.keep-checkpoints 9 --train.held-out-images 4 --train.no-picture --train.device cpu
+--train.precision fp32 --model.dropout 0.1 --optim.freeze-backbone 0.3 --task.tagging-steps 2
+--data.num-workers 0
+"""
+COMMON = OPTIONS.split()
+EXHAUSTIVE = pytest.mark.exhaustive
+SYSTEMS = {"soho_tiny": ["--task.codebook-samples", "150"], "e2e_vlp_tiny": []}
+STEPS = 6
+
+Train = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def command(name: str, root: Path, folder: Path, processes: int, *more: str) -> list[str]:
+    words = [*SYSTEMS[name], *COMMON, "--train.processes", str(processes), *more]
+    run = ["--data.root", str(root), "--run-dir", str(folder), "--steps", str(STEPS)]
+    return [sys.executable, "-m", "vlp_fast", "train", name, *run, *words]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def train(small_world: Path) -> Train:
+    def run(name: str, folder: Path, processes: int, *more: str) -> Any:
+        words = command(name, small_world, folder, processes, *more)
+        return subprocess.run(
+            words, capture_output=True, text=True, timeout=300, env=environment(), check=False
+        )
+
+    return run
+
+
+def digests(folder: Path, step: int = STEPS) -> list[str]:
+    files = sorted((folder / f"checkpoint-{step:08d}").glob("*.safetensors"))
+    assert len(files) == 2
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The journal without what tells of time."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    timed = ("images_per_second", "data_wait_percent")
+    return [{name: x for name, x in row.items() if name not in timed} for row in lines]
+
+
+@pytest.fixture(scope="module")
+def alone(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run folder of a single process."""
+
+    @cache
+    def run(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("alone") / "run"
+        done = train(name, folder, 1, "--train.reduction", "exact")
+        assert done.returncode == 0, done.stderr
+        return folder
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "processes"),
+    [
+        ("soho_tiny", 4),
+        ("e2e_vlp_tiny", 2),
+        pytest.param("soho_tiny", 2, marks=EXHAUSTIVE),
+        pytest.param("e2e_vlp_tiny", 4, marks=EXHAUSTIVE),
+    ],
+)
+def test_exact_sums_are_the_same_bits(
+    alone: Callable[[str], Path], train: Train, tmp_path: Path, name: str, processes: int
+) -> None:
+    one = alone(name)
+    done = train(name, tmp_path / "run", processes, "--train.reduction", "exact")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for step in (3, STEPS):
+        assert digests(tmp_path / "run", step) == digests(one, step)
+    assert rows(tmp_path / "run") == rows(one)
+    kept = sorted(path.name for path in one.iterdir())
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == kept
+    assert done.stdout.count(f"step {STEPS}/") == 1
+    assert f"{processes} x cpu" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["soho_tiny", pytest.param("e2e_vlp_tiny", marks=EXHAUSTIVE)])
+def test_fast_sums_differ_by_rounding(
+    alone: Callable[[str], Path], name: str, train: Train, tmp_path: Path
+) -> None:
+    one = alone(name)
+    done = train(name, tmp_path / "run", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for mine, theirs in zip(rows(tmp_path / "run")[:2], rows(one)[:2], strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert mine["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["e2e_vlp_tiny", pytest.param("soho_tiny", marks=EXHAUSTIVE)])
+def test_a_run_goes_on_with_another_number_of_processes(
+    alone: Callable[[str], Path], name: str, train: Train, tmp_path: Path
+) -> None:
+    one = alone(name)
+    folder = shutil.copytree(one, tmp_path / "run")
+    shutil.rmtree(folder / f"checkpoint-{STEPS:08d}")
+    done = train(name, folder, 2, "--train.reduction", "exact")
+    assert done.returncode == 0, done.stderr
+    assert digests(folder) == digests(one)
+    assert rows(folder) == rows(one)
+
+
+@pytest.mark.parametrize("name", ["soho_tiny", pytest.param("e2e_vlp_tiny", marks=EXHAUSTIVE)])
+def test_a_signal_to_any_process_stops_all_after_one_step(
+    alone: Callable[[str], Path], name: str, small_world: Path, tmp_path: Path
+) -> None:
+    one = alone(name)
+    folder = tmp_path / "run"
+    words = command(name, small_world, folder, 2, "--train.reduction", "exact")
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.startswith("step 1/"):
+                break
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        last = max(map(int, children))
+        os.kill(last, signal.SIGTERM)
+        out, errors = run.communicate(timeout=120)
+    assert run.returncode not in (0, None)
+    assert "Traceback" not in errors, errors
+    saved = sorted(int(path.name[-8:]) for path in folder.glob("checkpoint-*"))
+    assert saved, out
+    words = [*words[: words.index("--train.processes")], "--train.processes", "1"]
+    again = subprocess.run(
+        [*words, "--train.reduction", "exact"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment(),
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    assert f"steps {saved[-1]} to {STEPS}" in again.stdout
+    assert digests(folder) == digests(one)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--train.shards", "3"], "2 processes cannot share the 3 shards of a step evenly"),
+        (["--data.shorter", "-1"], "--data.shorter"),
+        (["--train.shards", "6", "--train.reduction", "exact"], "6 shards a step are no power"),
+        (["--optim.lr", "1e30"], "lower --optim.lr"),
+    ],
+)
+def test_what_is_wrong_is_told_once(
+    train: Train, tmp_path: Path, more: list[str], said: str
+) -> None:
+    done = train("soho_tiny", tmp_path / "run", 2, *more)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("vlp-fast: ") == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert said in done.stderr
+
+
+def test_a_killed_process_ends_the_others(small_world: Path, tmp_path: Path) -> None:
+    words = command("e2e_vlp_tiny", small_world, tmp_path / "run", 2)
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.startswith("step 1/"):
+                break
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        os.kill(max(map(int, children)), signal.SIGKILL)
+        began = time.monotonic()
+        run.communicate(timeout=60)
+    assert run.returncode not in (0, None)
+    assert time.monotonic() - began < 40
