@@ -4,9 +4,11 @@ import hashlib
 import io
 import json
 import re
+import ssl
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from email.message import Message
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,8 +18,9 @@ import pytest
 
 from vlp_fast.cli import main
 from vlp_fast.data.fetch.catalogue import SOURCES, Catalogue, Source, SourceFile, read_catalogue
-from vlp_fast.data.fetch.download import DownloadFailed, Expected, download
+from vlp_fast.data.fetch.download import download
 from vlp_fast.data.fetch.fetched import fetch
+from vlp_fast.data.fetch.part_file import DownloadFailed, Expected
 from vlp_fast.errors import InputError
 
 CONTENT = bytes(range(256)) * 5000
@@ -115,6 +118,10 @@ def test_a_file_comes_whole(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "a.zip").read_bytes() == CONTENT and left(tmp_path) == ["a.zip"]
 
 
+def killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_broken_connections_are_resumed(server: Server, tmp_path: Path) -> None:
     server.breaks = [1000, 0, 0, 300_000, 7]
     waits: list[float] = []
@@ -210,6 +217,11 @@ def test_redirections_are_followed_but_not_anywhere(server: Server, tmp_path: Pa
         "file:///etc/passwd",
         "http:///x",
         "http://[x",
+        "http://visualgenome%2Eorg/x",
+        "https://s3.example/sfr%2Dvision-language-research/x",
+        "http://host/a b",
+        "http://host/é",
+        "http://host:port/x",
     ],
 )
 def test_dead_hosts_are_never_asked(address: str) -> None:
@@ -270,9 +282,6 @@ def test_an_interrupted_unpacking_does_not_download_again(
     server.contents["/p.zip"] = zip_of(train__1=b"a")
     file = SourceFile(name="p.zip", addresses=(f"{server.url}/p.zip",), unpack=True)
 
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         patch.setattr("vlp_fast.data.fetch.fetched.unpack", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -283,6 +292,8 @@ def test_an_interrupted_unpacking_does_not_download_again(
 
 def test_a_damaged_archive_is_brought_again(server: Server, tmp_path: Path) -> None:
     file = SourceFile(name="p.zip", addresses=(f"{server.url}/a.zip",), unpack=True)
+    whole = zip_of(train__1=b"a" * 1000)
+    server.contents["/a.zip"] = whole.replace(b"aaa", b"aba")
     with pytest.raises(InputError, match="cannot be unpacked"):
         fetch(catalogue_of(file), "small", tmp_path / "out")
     assert left(tmp_path / "out") == ["fetched.json"]
@@ -336,3 +347,114 @@ def test_refusals_are_one_line(
 
 def test_the_catalogue_is_installed() -> None:
     assert SOURCES.is_file()
+
+
+def test_what_has_come_whole_is_not_asked_for_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of 19 GB is hashed for a minute; who stops then has it all the same."""
+    with monkeypatch.context() as patch:
+        patch.setattr("vlp_fast.data.fetch.part_file.sha256_of", killed)
+        with pytest.raises(KeyboardInterrupt):
+            bring(server, tmp_path / "a.zip")
+    assert bring(server, tmp_path / "a.zip", Expected(sha256=SHA)) == SHA
+    assert len(server.asked) == 1 and left(tmp_path) == ["a.zip"]
+
+
+def test_a_file_that_is_there_is_taken_if_it_is_the_one(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(CONTENT)
+    wanted = SourceFile(name="a.zip", addresses=(f"{server.url}/a.zip",), sha256=SHA.upper())
+    said: list[str] = []
+    fetch(catalogue_of(wanted), "small", tmp_path, say=said.append)
+    assert not server.asked and "as it should be; it was there already" in said[-1]
+    other = SourceFile(name="a.zip", addresses=wanted.addresses, sha256="0" * 64)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"is there already, and has SHA-256 .* delete or"):
+            fetch(catalogue_of(other), "small", tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT and not server.asked
+
+
+def test_a_disk_too_small_for_the_pictures_costs_no_download(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.contents["/p.zip"] = zip_of(train__1=bytes(3000))
+    file = SourceFile(name="p.zip", addresses=(f"{server.url}/p.zip",), unpack=True)
+    with monkeypatch.context() as patch:
+        usage = type("Usage", (), {"free": 2999})
+        patch.setattr("vlp_fast.data.fetch.unpack.shutil.disk_usage", lambda path: usage)
+        with pytest.raises(InputError, match=r"No space left .* for 3,000 bytes .* free some") as e:
+            fetch(catalogue_of(file), "small", tmp_path)
+    assert "trust" not in str(e.value)
+    assert left(tmp_path) == ["fetched.json", "p.zip"]
+    (tmp_path / "train").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match="have one name"):
+        fetch(catalogue_of(file), "small", tmp_path)
+    (tmp_path / "train").unlink()
+    fetch(catalogue_of(file), "small", tmp_path)
+    assert len(server.asked) == 1 and left(tmp_path) == ["fetched.json", "train"]
+
+
+def test_waiting_is_told(server: Server, tmp_path: Path) -> None:
+    server.breaks = [1000]
+    said: list[str] = []
+    bring(server, tmp_path / "a.zip", said=said)
+    assert any("connection breaks" in line and "again in 2 s" in line for line in said)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no end", zip_of(a=b"a")[:-30]])
+def test_what_is_no_zip_file_is_not_kept(server: Server, tmp_path: Path, content: bytes) -> None:
+    server.contents["/a.zip"] = content
+    file = SourceFile(name="a.zip", addresses=(f"{server.url}/a.zip",))
+    with pytest.raises(DownloadFailed, match=r"is empty|serves no zip file, or not all"):
+        fetch(catalogue_of(file), "small", tmp_path)
+    assert left(tmp_path) == []
+
+
+class Broken:
+    """An answer whose connection fails as TLS fails: by an error that is none of a connection."""
+
+    status = 200
+
+    def __init__(self) -> None:
+        self.headers = Message()
+        self.headers["Content-Length"] = "100"
+
+    def __enter__(self) -> "Broken":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self, size: int) -> bytes:
+        raise ssl.SSLEOFError(8, "UNEXPECTED_EOF_WHILE_READING")
+
+
+@pytest.mark.parametrize("when", ["while it opens", "while it is read"])
+def test_the_networks_refusals_are_not_the_disks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    class Opener:
+        def open(self, request: object, timeout: float) -> Broken:
+            if when == "while it opens":
+                raise ssl.SSLEOFError(8, "UNEXPECTED_EOF_WHILE_READING")
+            return Broken()
+
+    monkeypatch.setattr("vlp_fast.data.fetch.download._opener", lambda check: Opener())
+    file = SourceFile(name="a.zip", addresses=("https://host.example/a.zip",))
+    with pytest.raises(DownloadFailed, match=r"connection breaks .*UNEXPECTED_EOF"):
+        fetch(catalogue_of(file), "small", tmp_path, wait=lambda seconds: None)
+
+
+def test_a_part_of_unknown_length_that_breaks_is_not_the_whole(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Handler.send_header
+
+    def unsaid(self: Handler, name: str, value: str) -> None:
+        hides = name == "Content-Range"
+        send(self, name, value.partition("/")[0] + "/*" if hides else value)
+
+    monkeypatch.setattr(Handler, "send_header", unsaid)
+    server.breaks = [1000, 500]
+    bring(server, tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
