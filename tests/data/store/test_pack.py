@@ -4,10 +4,12 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,6 +240,68 @@ def test_a_failed_packing_says_why_and_goes_on(
     assert not (out / "shard-000002.tar").exists() and not list(out.glob(".*.partial"))
     pack(small_world, out, shard_bytes=CUT)
     assert files(out) == files(packed)
+
+
+def test_the_same_command_mends_what_was_lost_or_changed(
+    small_world: Path, packed: Path, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(small_world, source)
+    again = lambda: pack(source, out, shard_bytes=CUT)
+    again()
+    whole = files(out)
+    assert not again().is_new
+    (out / "shard-000001.tar").unlink()
+    (out / "shard-000003.tar").write_bytes(b"cut")
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("shard-00000[024].tar")}
+    assert again().is_new and files(out) == whole
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    (out / INDEX).write_bytes(b"damaged")
+    assert again().is_new and files(out) == whole
+    shutil.copy(packed / INDEX, out / INDEX)
+    path = source / "annotations/captions_world.json"
+    path = path if path.exists() else next((source / "annotations").glob("*.json"))
+    path.write_text(path.read_text() + "\n")
+    assert again().is_new
+    assert (out / "annotations" / path.name).read_text() == path.read_text()
+    assert not again().is_new
+
+
+def test_shards_that_were_moved_away_are_not_packed_again(
+    small_world: Path, packed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(packed, out)
+    for shard in out.glob("*.tar"):
+        shard.unlink()
+    (out / "shards.url").write_text("memory://elsewhere")
+    assert not pack(small_world, out, shard_bytes=CUT).is_new
+    assert not list(out.glob("*.tar"))
+
+
+def test_a_large_picture_is_packed_in_parts(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with (tmp_path / "in/a.jpg").open("wb") as large:
+        large.truncate(300_000_000)
+    tracemalloc.start()
+    pack(tmp_path / "in", tmp_path / "out")
+    assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    tracemalloc.stop()
+    with tarfile.open(tmp_path / "out/shard-000000.tar") as tar:
+        assert [member.size for member in tar] == [300_000_000]
+
+
+def test_what_a_packed_folder_has_for_itself_is_not_copied(
+    tmp_path: Path, write_image: Callable
+) -> None:
+    write_image(tmp_path / "in/a.png")
+    for name in ("packing.json", "shards.url"):
+        (tmp_path / "in" / name).write_text("{}")
+    said: list[str] = []
+    for is_new in (True, False):
+        assert pack(tmp_path / "in", tmp_path / "out", say=said.append).is_new is is_new
+    assert sum("stays where it is" in line for line in said) == 4
+    assert PackedPictures(tmp_path / "out").find("a.png") is not None
 
 
 def test_links_are_followed_once(tmp_path: Path, write_image: Callable) -> None:
