@@ -14,7 +14,7 @@ from vlp_fast.data.fingerprint import fingerprint
 from vlp_fast.data.mixture import mix
 from vlp_fast.data.record_table import RecordTable
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sources import json_files, load_dataset, load_datasets
+from vlp_fast.data.sources import json_files, json_stream, load_dataset, load_datasets
 from vlp_fast.data.store import dataset_cache
 from vlp_fast.data.store.pack import pack
 from vlp_fast.errors import InputError
@@ -40,7 +40,14 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
         counts[path.name] += 1
         return parse(data, path, line)
 
+    entries = json_stream._entries
+
+    def counted_entries(path: Path, file: Any) -> Any:
+        counts[path.name] += 1
+        return entries(path, file)
+
     monkeypatch.setattr(json_files, "_parsed", counted)
+    monkeypatch.setattr(json_stream, "_entries", counted_entries)
     yield counts
 
 
@@ -132,6 +139,31 @@ def test_whatever_changes_is_read_anew(coco_folder: Path, what: str, tmp_path: P
     dataset_cache.entry_path(coco_folder)  # and as if nothing had been kept:
     os.environ["XDG_CACHE_HOME"] = str(tmp_path / "another")
     assert_same(after, load())
+
+
+def test_what_changes_while_it_is_read_is_read_anew(
+    coco_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read is of the time before, whatever the file is when all of it was read."""
+    path = coco_folder / "annotations/captions_train2017.json"
+    saw = json_files.saw_file
+
+    def changes(seen: Path, content: bytes) -> None:
+        if seen == path:
+            edited(path)
+            path.write_text(path.read_text() + " ")
+        saw(seen, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(json_files, "saw_file", changes)
+        before = load_dataset(coco_folder, "train")
+    assert not any("caption 9" in text for text in before.captions())
+    assert any("caption 9" in text for text in load_dataset(coco_folder, "train").captions())
+
+
+def test_settings_that_there_are_not_are_refused(coco_folder: Path) -> None:
+    with pytest.raises(TypeError, match=r"received \{'layouts'\}, expected of layout, karp"):
+        load_dataset(coco_folder, "train", layouts="coco")  # type: ignore[call-arg]
 
 
 def test_a_copy_with_another_time_serves(coco_folder: Path, parsed: Counter[str]) -> None:

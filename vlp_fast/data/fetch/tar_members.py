@@ -53,7 +53,7 @@ def _members(
         if member is None:
             stream.drain()
             return
-        tar.members.clear()  # Python keeps them all
+        tar.members.clear()  # type: ignore[attr-defined]  # Python keeps them all
         yield member, tar.extractfile(member) if member.isreg() else None
 
 

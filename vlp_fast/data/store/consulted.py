@@ -14,6 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+DIGEST_BYTES = 16
 FileMark = list[int] | None
 """Size in bytes and time of change in ns; None where there is no such file."""
 
@@ -95,10 +96,18 @@ def saw_file(path: object, content: bytes | None = None) -> None:
     if noted is None or not isinstance(path, Path):
         return
     absolute = absolute_name(path)
-    noted.files[absolute] = _mark(path)
+    # As it was when it was first looked at: whoever changes it after that has not been read.
+    noted.files.setdefault(absolute, _mark(path))
     if content is not None:
-        noted.digests[absolute] = digest_of(content)
-        noted.read += len(content)
+        saw_digest(path, digest_of(content), len(content))
+
+
+def saw_digest(path: Path, digest: str, size: int) -> None:
+    """Note what `digest_of` is of a file that was read to its end, of `size` bytes."""
+    noted = _LISTENER.get()
+    if noted is not None:
+        noted.digests[absolute_name(path)] = digest
+        noted.read += size
 
 
 def saw_folder(path: Path, names: Iterable[str]) -> None:
@@ -118,7 +127,7 @@ def absolute_name(path: Path) -> str:
 
 def digest_of(content: bytes) -> str:
     """Of all bytes of a file."""
-    return blake2b(content, digest_size=16).hexdigest()
+    return blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def _mark(path: Path) -> FileMark:
