@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from vlp_fast.data.printable import printable
 from vlp_fast.data.sources.folders import opened_file
 from vlp_fast.data.sources.report import DataReport
-from vlp_fast.data.store.consulted import saw_file
+from vlp_fast.data.store.consulted import new_digest, saw_digest, saw_file
 from vlp_fast.errors import InputError
 
 V = TypeVar("V")
@@ -75,9 +75,12 @@ def read_json_lines(path: Path, report: DataReport) -> Iterator[JsonFile]:
             holds none.
     """
     is_empty = True
+    digest, size = new_digest(), 0
     try:
         with opened_file(path) as lines:
             for number, line in enumerate(lines, 1):
+                digest.update(line)
+                size += len(line)
                 if not line.strip():
                     report.count("blank lines passed over", f"line {number} of {path.name}")
                     continue
@@ -87,6 +90,7 @@ def read_json_lines(path: Path, report: DataReport) -> Iterator[JsonFile]:
         raise unreadable(path, error) from None
     if is_empty:
         raise _empty(path)
+    saw_digest(path, digest.hexdigest(), size)
 
 
 def table(file: JsonFile, key: str | None, *, of: Entry | None = None) -> list[Entry]:

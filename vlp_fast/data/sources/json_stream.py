@@ -8,13 +8,12 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator
-from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
 from vlp_fast.data.sources.folders import opened_file
 from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json, table, unreadable
-from vlp_fast.data.store.consulted import DIGEST_BYTES, saw_digest
+from vlp_fast.data.store.consulted import new_digest, saw_digest
 
 BLOCK = 2**22
 """Bytes that are read at once; an entry has some ten thousand."""
@@ -72,7 +71,7 @@ class _Text:
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
         self._parse = json.JSONDecoder().raw_decode
         self._text, self._place = "", 0
-        self.digest = blake2b(digest_size=DIGEST_BYTES)
+        self.digest = new_digest()
         self.size = 0
 
     def next(self) -> str:

@@ -14,7 +14,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-DIGEST_BYTES = 16
 FileMark = list[int] | None
 """Size in bytes and time of change in ns; None where there is no such file."""
 
@@ -127,7 +126,14 @@ def absolute_name(path: Path) -> str:
 
 def digest_of(content: bytes) -> str:
     """Of all bytes of a file."""
-    return blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
+    digest = new_digest()
+    digest.update(content)
+    return digest.hexdigest()
+
+
+def new_digest() -> blake2b:
+    """What `digest_of` makes of all bytes, to be told them in parts."""
+    return blake2b(digest_size=16)
 
 
 def _mark(path: Path) -> FileMark:
