@@ -242,6 +242,19 @@ def test_a_failed_packing_says_why_and_goes_on(
     assert files(out) == files(packed)
 
 
+def test_a_full_disk_is_not_called_the_sources(
+    small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(old: Path, new: Path) -> None:
+        raise OSError(28, os.strerror(28), str(old), None, str(new))
+
+    monkeypatch.setattr("vlp_fast.data.store.pack.shutil.copy2", full)
+    with pytest.raises(InputError, match="No space left on device; free some") as caught:
+        pack(small_world, tmp_path / "out")
+    assert str(tmp_path / "out") in str(caught.value)
+    assert str(small_world) not in str(caught.value)
+
+
 def test_the_same_command_mends_what_was_lost_or_changed(
     small_world: Path, packed: Path, tmp_path: Path
 ) -> None:

@@ -25,9 +25,7 @@ zipped.py         annotation files in zip files
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -45,7 +43,7 @@ from vlp_fast.data.sources.karpathy_file import other_files
 from vlp_fast.data.sources.visual_genome import load_visual_genome
 from vlp_fast.data.sources.whose import described
 from vlp_fast.data.store.consulted import noting
-from vlp_fast.data.store.dataset_cache import entry_path, keep, kept
+from vlp_fast.data.store.dataset_cache import entry_path, keep, kept, uncollected
 from vlp_fast.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -124,7 +122,7 @@ def load_datasets(
     found = {split: kept(path, root) for split, path in entries.items()}
     missing = [split for split, dataset in found.items() if dataset is None]
     if missing:
-        with noting() as noted, _uncollected():
+        with noting() as noted, uncollected():
             read = _read(root, missing, how)
         for split, dataset in zip(missing, read, strict=True):
             found[split] = replace(dataset, records=dataset.table)
@@ -166,18 +164,6 @@ def find_layout(
     if layout != "auto":
         return layout
     return "karpathy" if karpathy_file else _detect(root)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Of millions of new objects none is garbage, and looking for it takes half of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _detect(root: Path) -> Layout:

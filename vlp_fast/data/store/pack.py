@@ -81,9 +81,10 @@ def pack(
         for rows in out.glob(".shard-*.rows"):
             rows.unlink()
     except OSError as error:
+        where = error.filename2 or error.filename or out  # of a copy, the first is its source
         raise InputError(
-            f"{printable(error.filename or out)}: {error.strerror or error}; free some space or "
-            "repair it, and the same command goes on"
+            f"{printable(where)}: {error.strerror or error}; free some space or repair it, and the "
+            "same command goes on"
         ) from None
     index, names = read_index(out / INDEX)
     broken = int((index.width == 0).sum())
