@@ -184,3 +184,6 @@ def test_what_is_no_zip_file_is_not_kept(server: Server, tmp_path: Path, content
     with pytest.raises(DownloadFailed, match=r"is empty|serves no zip file, or not all"):
         fetch(catalogue_of(file), "small", tmp_path)
     assert left(tmp_path) == []
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(InputError, match=r"is there already, and is (empty|no zip file, or not)"):
+        fetch(catalogue_of(file), "small", tmp_path)

@@ -112,16 +112,23 @@ def _there(file: SourceFile, out: Path, say: Callable[[str], object]) -> str:
     if not path.is_file():
         return ""
     found = sha256_of(path)
-    wrong = Expected(size=file.size, sha256=file.sha256).wrong(path, found)
+    expected = Expected(size=file.size, sha256=file.sha256)
+    wrong = expected.wrong(path, found)
+    if not wrong and _is_cut(path, expected):
+        wrong = "is no zip file, or not all of one"
     if wrong:
         raise InputError(f"{printable(path)}: is there already, and {wrong}; delete or move it")
     say(f"{_line(file, path, found)}; it was there already")
     return found
 
 
+def _is_cut(path: Path, expected: Expected) -> bool:
+    """Where no SHA-256 tells, whether a zip file is none, or did not come to its end."""
+    return not expected.sha256 and path.suffix == ".zip" and not is_zipfile(path)
+
+
 def _check_kind(path: Path, expected: Expected, address: str) -> None:
-    """Where no SHA-256 says so, whether a zip file is one, and came to its end."""
-    if not expected.sha256 and path.suffix == ".zip" and not is_zipfile(path):
+    if _is_cut(path, expected):
         path.unlink()
         raise DownloadFailed(
             f"{printable(address)}: serves no zip file, or not all of it; nothing of it was kept"
