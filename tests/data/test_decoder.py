@@ -59,7 +59,7 @@ def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_cache_is_of_no_use_to_dali() -> None:
-    with pytest.raises(ValueError, match=r"cache = True with decoder = 'dali'"):
+    with pytest.raises(ValueError, match=r"cache = True with decoder = 'dali'.*data.no-cache"):
         DataConfig(decoder="dali", cache=True)
 
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image, ImageFile, ImageOps
 
-from vlp_fast.data.broken_image import BrokenImage
+from vlp_fast.data.broken_image import BrokenImage, TooLargeImage
+from vlp_fast.data.encoded import EncodedReader
 from vlp_fast.data.header import read_size
 from vlp_fast.data.images import Picture, read_image
 from vlp_fast.data.upright import upright_boxes
@@ -83,6 +84,35 @@ def test_other_formats_are_not_opened_under_any_name(tmp_path: Path, kind: str) 
     for read in (read_image, read_size):
         with pytest.raises(BrokenImage, match=r"image\.jpg: is not an image that can be read"):
             read(path)
+
+
+def test_more_pixels_than_pillow_opens_are_told_in_our_words(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    Image.fromarray(GRADIENT).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", 30_000, 30_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    for read in (read_image, read_size, EncodedReader()):
+        with pytest.raises(TooLargeImage) as caught:
+            read(path)
+        assert str(caught.value) == (
+            f"{path}: the header declares 900000000 pixels, more than the 64000000 allowed; shrink "
+            "it or raise --data.max-pixels N"
+        )
+
+
+def test_a_file_of_many_bytes_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "image.jpg"
+    path.write_bytes(jpeg_bytes(Image.fromarray(GRADIENT)))
+    with path.open("r+b") as file:
+        file.truncate(2**30 + 1)
+    tracemalloc.start()
+    for read in (read_image, read_size, EncodedReader()):
+        with pytest.raises(TooLargeImage, match=r"has 1,073,741,825 bytes, more than the 1,073,7"):
+            read(path)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
 
 
 def test_jpeg_is_close_to_what_was_stored_and_wrong_suffixes_do_not_matter(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from vlp_fast.checks import AT_LEAST_ONE, check
 
@@ -15,9 +18,9 @@ class Pack:
     The same command goes on where an earlier one ended. Train with --data.root OUT as before.
     """
 
-    source: Path
+    source: Annotated[Path, tyro.conf.arg(metavar="SRC")]
     """The data set's folder, in any layout."""
-    out: Path
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     """The folder to make."""
     shard_mib: int = 1024
     """Size of a tar file in MiB, at most; of pictures, without the rest."""
@@ -60,9 +63,9 @@ class Fetch:
     The same command goes on where an earlier one ended.
     """
 
-    name: str
+    name: Annotated[str, tyro.conf.arg(metavar="NAME")]
     """Which: coco, karpathy, visual_genome, vqa."""
-    out: Path
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     """The folder to put it into."""
     place: str = ""
     """An address below which all files are, such as a mirror's, in place of the known ones."""
@@ -73,6 +76,7 @@ class Fetch:
 def fetch(config: Fetch) -> None:
     """Fetch, and say what is there now."""
     from vlp_fast.data.fetch.catalogue import SOURCES, read_catalogue
+    from vlp_fast.data.fetch.fetched import DONE
     from vlp_fast.data.fetch.fetched import fetch as fetched
     from vlp_fast.data.printable import printable
     from vlp_fast.engine.folder_lock import FolderLock
@@ -86,4 +90,10 @@ def fetch(config: Fetch) -> None:
             place=config.place,
             say=lambda line: print(printable(line), flush=True),
         )
-    print(f"{count} files of {config.name} brought to {printable(config.out)}")
+    if count:
+        print(f"{count} files of {config.name} brought to {printable(config.out)}")
+    else:
+        print(
+            f"{config.name} is in {printable(config.out)} already; what was deleted since comes "
+            f"again once {printable(config.out / DONE)} is deleted"
+        )

@@ -101,7 +101,7 @@ class DataConfig:
         if self.cache and self.decoder == "dali":
             raise ValueError(
                 "DataConfig: received cache = True with decoder = 'dali', which keeps nothing "
-                "decoded; expected one of the two"
+                "decoded; expected one of the two, such as --data.no-cache"
             )
         for name in ("shorter", "shorter_held_out"):
             if getattr(self, name) == ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import threading
 import warnings
@@ -14,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from vlp_fast.data.broken_image import BrokenImage, TooLargeImage, is_out_of_memory
-from vlp_fast.data.picture_file import PictureFile
+from vlp_fast.data.picture_file import LARGEST, PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.data.upright import UPRIGHT, Raster
 
@@ -25,23 +26,21 @@ No other format is tried, whatever a file is called: a file of EPS would start G
 of ICO has another size than its header says.
 """
 MAX_PIXELS = 64_000_000
+_PIXELS = re.compile(r"^\D*(\d+).*$", re.DOTALL)
+"""Pillow has a limit of its own, 179 million pixels, which it tells before ours is looked at."""
 _ORIENTATION_TAG = 0x0112
 _WIDTH_TAG, _LENGTH_TAG = 0x0100, 0x0101
 
 
-class ManyPixels(ValueError):
-    """A header declares more pixels than are decoded."""
-
-
-TOO_LARGE = (ManyPixels, Image.DecompressionBombError)
-"""Pillow has a limit of its own, 179 million pixels, which it tells before ours is looked at."""
+class TooMuch(ValueError):
+    """A file that has more bytes than are read, or declares more pixels than are decoded."""
 
 
 def read_header(image: Image.Image, max_pixels: int) -> Raster:
     """What an opened image says of its raster.
 
     Raises:
-        ManyPixels: if it declares more than `max_pixels`.
+        TooMuch: if it declares more than `max_pixels`.
     """
     _check_pixels(image, max_pixels)
     return _raster(image)
@@ -88,7 +87,7 @@ def opened(
 ) -> Iterator[tuple[Image.Image, BinaryIO]]:
     """The image of a file with its header read, and the file; what fails is `BrokenImage`."""
     try:
-        _check_regular(path)
+        _check_file(path)
         _raise_limit(max_pixels)
         with path.open("rb") as file, _FILTERS.lock, warnings.catch_warnings():
             # Pillow's own, lower alarm about large images; `max_pixels` replaces it.
@@ -98,15 +97,23 @@ def opened(
     except Exception as error:  # Pillow's decoders raise whatever the damage makes them stumble on
         if is_out_of_memory(error):
             raise
-        kind = TooLargeImage if isinstance(error, TOO_LARGE) else BrokenImage
+        if isinstance(error, Image.DecompressionBombError):
+            error = _many_pixels(_PIXELS.sub(r"\1", str(error)), max_pixels)
+        kind = TooLargeImage if isinstance(error, TooMuch) else BrokenImage
         raise kind(printable(f"{path}: {_reason(error)}")) from None
 
 
-def _check_regular(path: PictureFile) -> None:
+def _check_file(path: PictureFile) -> None:
     """Before a file is opened: a pipe would be waited for, a device may have no end."""
-    mode = path.stat().st_mode
+    state = path.stat()
+    mode = state.st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder says so itself
         raise ValueError("is a pipe or a device, not a file; put the image itself there")
+    if state.st_size > LARGEST:
+        raise TooMuch(
+            f"has {state.st_size:,} bytes, more than the {LARGEST:,} that are read of a picture; "
+            "put the image itself there"
+        )
 
 
 def _raise_limit(max_pixels: int) -> None:
@@ -117,10 +124,14 @@ def _raise_limit(max_pixels: int) -> None:
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
-        raise ManyPixels(
-            f"the header declares {image.width}x{image.height} pixels, more than the "
-            f"{max_pixels} allowed; shrink it or raise --data.max-pixels N"
-        )
+        raise _many_pixels(f"{image.width}x{image.height}", max_pixels)
+
+
+def _many_pixels(declared: str, max_pixels: int) -> TooMuch:
+    return TooMuch(
+        f"the header declares {declared} pixels, more than the {max_pixels} allowed; shrink it or "
+        "raise --data.max-pixels N"
+    )
 
 
 def _raster(image: Image.Image) -> Raster:

@@ -6,6 +6,9 @@ from typing import BinaryIO, Literal, Protocol
 
 import numpy as np
 
+LARGEST = 2**30
+"""Bytes of a picture; `header.opened` refuses files of more, whose bytes nobody should hold."""
+
 
 class FileState(Protocol):
     """What is asked of a file before it is opened."""
@@ -41,6 +44,6 @@ class PictureFile(Protocol):
 
 
 def content(file: BinaryIO) -> np.ndarray:
-    """All bytes of an opened file from its beginning, (N,) uint8, writable."""
+    """All bytes of an opened file from its beginning, (N,) uint8, writable, N <= LARGEST."""
     file.seek(0)
-    return np.frombuffer(bytearray(file.read()), dtype=np.uint8)
+    return np.frombuffer(bytearray(file.read(LARGEST)), dtype=np.uint8)

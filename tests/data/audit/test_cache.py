@@ -119,6 +119,8 @@ def with_files(text: str, edit: Callable[[Any], Any]) -> str:
         lambda text: with_files(text, lambda row: None),
         lambda text: with_files(text, lambda row: [*row[:3], 7, *row[4:]]),
         lambda text: with_files(text, lambda row: [*row[:4], "high", *row[5:]]),
+        lambda text: with_files(text, lambda row: [*row[:4], -row[4], *row[5:]]),
+        lambda text: with_files(text, lambda row: [*row[:6], 9]),
     ],
 )
 def test_a_damaged_cache_is_ignored(world: Path, damage: Callable[[str], str]) -> None:

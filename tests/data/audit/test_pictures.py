@@ -37,6 +37,16 @@ def huge(path: Path) -> None:
     path.write_bytes(hard_images()["huge.jpg"])
 
 
+def long(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(2**30 + 1)
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def as_jpeg(path: Path) -> None:
     image = Image.open(path).convert("RGB")
     image.save(path, "JPEG")
@@ -75,7 +85,9 @@ def test_a_healthy_world_is_ready(world: Path, look: Look) -> None:
         (cut, "replaced", "image files cannot be decoded to their end"),
         (empty, "replaced", "image files are empty"),
         (text, "replaced", "image files cannot be opened"),
-        (huge, "replaced", "image files declare too many pixels"),
+        (huge, "replaced", "image files are too large, or declare too many pixels"),
+        (long, "replaced", "image files are too large, or declare too many pixels"),
+        (pipe, "replaced", "image files cannot be opened"),
         (as_jpeg, "told", "image files are of another format than they are called"),
         (turned, "told", "image files are stored turned or mirrored (EXIF)"),
     ],
@@ -117,7 +129,10 @@ def test_a_size_limit(world: Path, look: Look) -> None:
     areas = sorted({width * height for width, height in sizes})
     found = look(world, max_pixels=areas[-1] - 1)
     large = found.findings[0]
-    assert (large.level, large.what) == ("replaced", "image files declare too many pixels")
+    assert (large.level, large.what) == (
+        "replaced",
+        "image files are too large, or declare too many pixels",
+    )
     pictures = [name for name in large.examples if name.startswith("images/")]
     assert len(pictures) == sum(width * height == areas[-1] for width, height in sizes)
 

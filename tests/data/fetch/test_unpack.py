@@ -1,8 +1,12 @@
 """Archives that would write elsewhere, or too much."""
 
+import errno
+import gzip
 import io
+import random
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -112,3 +116,72 @@ def test_good_archives_are_unpacked_over_what_is_there(tmp_path: Path) -> None:
     assert (tmp_path / "good/mine.txt").read_text() == "mine"
     assert (tmp_path / "b/c/d").read_bytes() == b"x"
     assert unpack(tarred(tmp_path / "a.tgz", "e"), tmp_path) == 2
+
+
+def bomb(path: Path, kind: str) -> Path:
+    """A few kilobytes that become 200 MB of one header, or of folders."""
+    with gzip.open(path, "wb") as out:
+        if kind == "folders":
+            folder = tarfile.TarInfo("a/")
+            folder.type = tarfile.DIRTYPE
+            for _ in range(2000):
+                out.write(folder.tobuf() * 5)
+            return path
+        header = tarfile.TarInfo("x")
+        header.type = tarfile.GNUTYPE_LONGNAME if kind == "name" else tarfile.XHDTYPE
+        header.size = 200_000_000
+        out.write(header.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(200):
+            out.write(bytes(1_000_000))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["name", "pax", "folders"])
+def test_headers_of_tar_files_are_bounded(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlp_fast.data.fetch.unpack.MOST", 1000)
+    (tmp_path / "in").mkdir()
+    path = bomb(tmp_path / "in/a.tgz", kind)
+    tracemalloc.start()
+    refused(path, r"headers has more than|files and folders")
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", ""])
+def test_damage_of_compressed_tar_files_is_no_refusal_of_the_disk(
+    tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in/a.tar"
+    with tarfile.open(path, f"w:{kind}") as archive:  # type: ignore[call-overload]
+        info = tarfile.TarInfo("deep/" * 30 + "noise")
+        info.size = 300_000
+        archive.addfile(info, io.BytesIO(random.Random(0).randbytes(info.size)))
+    (tmp_path / "good").mkdir()
+    assert unpack(path, tmp_path / "good") == 1
+    content = bytearray(path.read_bytes())
+    for place in range(100_000, 100_020):
+        content[place] ^= 255
+    path.write_bytes(content if kind else content[:200_000])
+    refused(path, "cannot be unpacked|another size")
+
+
+def test_a_folder_may_be_a_link_to_another_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "good").symlink_to(tmp_path / "other")
+    replace = Path.replace
+
+    def within_one_disk(self: Path, target: Path) -> Path:
+        if self.resolve().parent.parent != target.resolve().parent.parent and (
+            ".unpacking" in str(self)
+        ):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", within_one_disk)
+    assert unpack(zipped(tmp_path / "a.zip"), tmp_path) == 1
+    assert (tmp_path / "other/first.txt").read_bytes() == b"good"

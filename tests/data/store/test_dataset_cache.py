@@ -14,9 +14,14 @@ from vlp_fast.data.fingerprint import fingerprint
 from vlp_fast.data.mixture import mix
 from vlp_fast.data.record_table import RecordTable
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sources import json_files, load_dataset, load_datasets
+from vlp_fast.data.samples import Hypothesis, Question, Sample, Statement
+from vlp_fast.data.sources import json_files, json_stream, load_dataset, load_datasets
+from vlp_fast.data.sources.nlvr2 import load_nlvr2
+from vlp_fast.data.sources.snli_ve import load_snli_ve
+from vlp_fast.data.sources.vqa import load_vqa
 from vlp_fast.data.store import dataset_cache
 from vlp_fast.data.store.pack import pack
+from vlp_fast.data.store.sample_rows import rows_of, samples_of
 from vlp_fast.errors import InputError
 
 SPLITS = ("train", "val")
@@ -40,7 +45,14 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
         counts[path.name] += 1
         return parse(data, path, line)
 
+    entries = json_stream._entries
+
+    def counted_entries(path: Path, file: Any) -> Any:
+        counts[path.name] += 1
+        return entries(path, file)
+
     monkeypatch.setattr(json_files, "_parsed", counted)
+    monkeypatch.setattr(json_stream, "_entries", counted_entries)
     yield counts
 
 
@@ -74,6 +86,77 @@ def test_cocos_files_too(coco_folder: Path, parsed: Counter[str]) -> None:
     for one, two in zip(first, load_datasets(coco_folder, SPLITS, needs_boxes=True), strict=True):
         assert fingerprint(one) == fingerprint(two) and two.needs_boxes
     assert not parsed
+
+
+DOWNSTREAM: dict[str, Callable[[Path], Dataset]] = {
+    "vqa": lambda root: load_vqa(root, "train+val", missing_images="error"),
+    "minival": lambda root: load_vqa(root, "minival", missing_images="error"),
+    "test": lambda root: load_vqa(root, "test", missing_images="error"),
+    "nlvr2": lambda root: load_nlvr2(root, "dev", missing_images="error"),
+    "snli_ve": lambda root: load_snli_ve(root, "dev", missing_images="error"),
+}
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("task", DOWNSTREAM)
+def test_questions_and_statements_too(
+    small_world: Path, tmp_path: Path, parsed: Counter[str], task: str, is_packed: bool
+) -> None:
+    root = small_world
+    if is_packed:
+        root = tmp_path / "packed"
+        pack(small_world, root)
+    first = DOWNSTREAM[task](root)
+    assert parsed
+    parsed.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vlp_fast.data.sources.image_files.read_size", None)  # never called
+        second = DOWNSTREAM[task](root)
+    assert not parsed and first.samples
+    assert_same(first, second)
+    assert first.samples == second.samples
+    assert first.keys() == second.keys() and first.units() == second.units()
+
+
+@pytest.mark.parametrize(
+    "name, old, new",
+    [
+        ("v2_mscoco_val2014_annotations.json", '"yes"', '"yep"'),
+        ("snli_ve_dev.jsonl", '"sentence2": "', '"sentence2": "no '),
+    ],
+)
+def test_another_answer_is_read_anew(copied_world: Path, name: str, old: str, new: str) -> None:
+    path = copied_world / name
+    task = DOWNSTREAM["snli_ve"]
+    if "v2" in name:
+        task = lambda root: load_vqa(root, "val", missing_images="error")
+    before = task(copied_world)
+    state = path.stat()
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert task(copied_world).samples != before.samples
+    assert path.stat().st_mtime_ns != state.st_mtime_ns
+
+
+def test_a_copy_of_statements_with_another_time_serves(
+    copied_world: Path, parsed: Counter[str]
+) -> None:
+    before = DOWNSTREAM["snli_ve"](copied_world)
+    parsed.clear()
+    os.utime(copied_world / "snli_ve_dev.jsonl", (1, 1))
+    assert DOWNSTREAM["snli_ve"](copied_world).samples == before.samples and not parsed
+
+
+def test_samples_come_back_as_they_were() -> None:
+    samples: list[Sample] = [
+        Question(key=7, images=(0,), text="é\ud800", scores=(("a", 0.1), ("b", 1 / 3))),
+        Question(key="7", images=(1,), text="", answers=("yes",) * 10, majority="yes"),
+        Statement(key="a-0-1", images=(1, 2), text="x", label=None, group="a-0"),
+        Statement(key="a-0-2", images=(1, 2), text="x", label=True, group="a-0"),
+        Hypothesis(key="q", images=(3,), text="t", label="neutral", premise="p"),
+    ]
+    assert list(samples_of(rows_of(samples))) == samples
+    assert samples_of(rows_of([])) == ()
 
 
 def test_packed_pictures_are_found_again(
@@ -132,6 +215,31 @@ def test_whatever_changes_is_read_anew(coco_folder: Path, what: str, tmp_path: P
     dataset_cache.entry_path(coco_folder)  # and as if nothing had been kept:
     os.environ["XDG_CACHE_HOME"] = str(tmp_path / "another")
     assert_same(after, load())
+
+
+def test_what_changes_while_it_is_read_is_read_anew(
+    coco_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read is of the time before, whatever the file is when all of it was read."""
+    path = coco_folder / "annotations/captions_train2017.json"
+    saw = json_files.saw_file
+
+    def changes(seen: Path, content: bytes) -> None:
+        if seen == path:
+            edited(path)
+            path.write_text(path.read_text() + " ")
+        saw(seen, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(json_files, "saw_file", changes)
+        before = load_dataset(coco_folder, "train")
+    assert not any("caption 9" in text for text in before.captions())
+    assert any("caption 9" in text for text in load_dataset(coco_folder, "train").captions())
+
+
+def test_settings_that_there_are_not_are_refused(coco_folder: Path) -> None:
+    with pytest.raises(TypeError, match=r"received \{'layouts'\}, expected of layout, karp"):
+        load_dataset(coco_folder, "train", layouts="coco")  # type: ignore[call-arg]
 
 
 def test_a_copy_with_another_time_serves(coco_folder: Path, parsed: Counter[str]) -> None:

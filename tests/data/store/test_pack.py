@@ -1,13 +1,12 @@
-"""A packed data set is the unpacked one, however often packing was interrupted."""
+"""A packed data set is the unpacked one."""
 
 import hashlib
 import json
 import multiprocessing
 import os
-import subprocess
-import sys
 import tarfile
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from hard_images import BROKEN, hard_images
+from packed_files import CUT, files
 
 from vlp_fast.cli import main
 from vlp_fast.data.broken_image import BrokenImage
@@ -27,30 +27,9 @@ from vlp_fast.data.sources import load_dataset
 from vlp_fast.data.sources.image_files import ImageFiles
 from vlp_fast.data.sources.nlvr2 import load_nlvr2
 from vlp_fast.data.sources.vqa import load_vqa
-from vlp_fast.data.store import pack as module
 from vlp_fast.data.store.pack import pack
 from vlp_fast.data.store.packed import PackedPicture, PackedPictures
 from vlp_fast.data.store.shard_index import INDEX, read_index
-from vlp_fast.errors import InputError
-
-CUT = 40_000
-"""Bytes of a shard: some pictures of the small world."""
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-@pytest.fixture(scope="module")
-def packed(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("packed") / "world"
-    done = pack(small_world, out, shard_bytes=CUT)
-    assert done.is_new and done.shards > 3 and not done.broken
-    return out
 
 
 def test_tar_reads_what_was_packed(small_world: Path, packed: Path) -> None:
@@ -186,58 +165,29 @@ def test_workers_change_nothing(small_world: Path, packed: Path, tmp_path: Path)
     assert files(tmp_path / "out") == files(packed)
 
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from vlp_fast.data.store import pack as module
-tell = module._Packer._tell
-left = [int(sys.argv[3])]
-def killed(self, size):
-    left[0] -= 1
-    if left[0] == 0:
-        os.kill(os.getpid(), 9)
-    tell(self, size)
-module._Packer._tell = killed
-module.pack(Path(sys.argv[1]), Path(sys.argv[2]), shard_bytes=40_000, workers=1)
-"""
+def test_a_large_picture_is_packed_in_parts(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with (tmp_path / "in/a.jpg").open("wb") as large:
+        large.truncate(300_000_000)
+    tracemalloc.start()
+    pack(tmp_path / "in", tmp_path / "out")
+    assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    tracemalloc.stop()
+    with tarfile.open(tmp_path / "out/shard-000000.tar") as tar:
+        assert [member.size for member in tar] == [300_000_000]
 
 
-@pytest.mark.parametrize("after", [1, 9, 31])
-def test_a_killed_packing_goes_on(
-    small_world: Path, packed: Path, tmp_path: Path, after: int
+def test_what_a_packed_folder_has_for_itself_is_not_copied(
+    tmp_path: Path, write_image: Callable
 ) -> None:
-    out = tmp_path / "out"
-    words = [sys.executable, "-c", KILLED, str(small_world), str(out), str(after)]
-    assert subprocess.run(words, check=False).returncode == -9
-    whole = {path: path.stat().st_mtime_ns for path in out.glob("*.tar")}
-    assert not (out / INDEX).exists() and len(whole) < len(list(packed.glob("*.tar")))
-    assert whole or after < 31
-    for path in whole:
-        assert path.read_bytes() == (packed / path.name).read_bytes()
-    assert pack(small_world, out, shard_bytes=CUT).is_new
-    assert files(out) == files(packed)
-    assert {path: path.stat().st_mtime_ns for path in whole} == whole
-    assert not pack(small_world, out, shard_bytes=CUT).is_new
-
-
-def test_a_failed_packing_says_why_and_goes_on(
-    small_world: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    whole = module.write_shard
-
-    def full(path: Path, source: Path, names: object, number: int, tell: object) -> object:
-        if number == 2:
-            raise OSError(28, os.strerror(28), str(path))
-        return whole(path, source, names, number, tell)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "write_shard", full)
-        with pytest.raises(InputError, match="No space left on device; free some space"):
-            pack(small_world, out, shard_bytes=CUT)
-    assert not (out / "shard-000002.tar").exists() and not list(out.glob(".*.partial"))
-    pack(small_world, out, shard_bytes=CUT)
-    assert files(out) == files(packed)
+    write_image(tmp_path / "in/a.png")
+    for name in ("packing.json", "shards.url"):
+        (tmp_path / "in" / name).write_text("{}")
+    said: list[str] = []
+    for is_new in (True, False):
+        assert pack(tmp_path / "in", tmp_path / "out", say=said.append).is_new is is_new
+    assert sum("stays where it is" in line for line in said) == 4
+    assert PackedPictures(tmp_path / "out").find("a.png") is not None
 
 
 def test_links_are_followed_once(tmp_path: Path, write_image: Callable) -> None:

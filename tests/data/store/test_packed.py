@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.data.images import read_image
 from vlp_fast.data.sources import load_dataset
+from vlp_fast.data.store import shard
 from vlp_fast.data.store.pack import pack
 from vlp_fast.data.store.packed import ELSEWHERE, PackedPictures
 from vlp_fast.data.store.shard_index import INDEX, ShardIndex, read_index
@@ -33,13 +35,106 @@ def test_a_missing_shard_is_told_at_once(packed: Path) -> None:
         load_dataset(packed, "train")
 
 
-def test_a_shard_that_is_cut_is_a_broken_picture(packed: Path) -> None:
-    shard = packed / "shard-000000.tar"
-    shard.write_bytes(shard.read_bytes()[:700])
+def test_a_shard_that_is_cut_is_told_at_once_or_is_a_broken_picture(packed: Path) -> None:
+    cut = packed / "shard-000000.tar"
     picture = PackedPictures(packed).find(first_name(packed))
     assert picture is not None
+    cut.write_bytes(cut.read_bytes()[:700])
     with pytest.raises(BrokenImage, match="ends before this picture"):
         read_image(picture)
+    with pytest.raises(InputError, match=r"has 700 bytes, and the index is of a shard of \d"):
+        load_dataset(packed, "train")
+
+
+def test_other_bytes_than_were_packed_are_no_picture(packed: Path) -> None:
+    """Another picture in its place would be learnt from without a word."""
+    index, _ = read_index(packed / INDEX)
+    one, other = (
+        next(n for n in range(len(index)) if index.shard[n] == number) for number in (0, 1)
+    )
+    shards = [packed / f"shard-00000{n}.tar" for n in (0, 1)]
+    first, second = (bytearray(path.read_bytes()) for path in shards)
+    size = min(int(index.size[one]), int(index.size[other]))
+    place = int(index.offset[one])
+    first[place : place + size] = second[index.offset[other] :][:size]
+    shards[0].write_bytes(first)
+    picture = PackedPictures(packed).find(index.names[one])
+    assert picture is not None
+    with pytest.raises(BrokenImage, match=r"other bytes here than were packed; copy or pack"):
+        read_image(picture)
+
+
+def test_an_index_of_another_packing_is_told(packed: Path, small_world: Path) -> None:
+    pack(small_world, packed.with_name("other"), shard_bytes=50_000)
+    shutil.copy(packed.with_name("other") / INDEX, packed / INDEX)
+    with pytest.raises(InputError, match=r"shards are not there|the index is of a shard of"):
+        load_dataset(packed, "train")
+
+
+UNSOUND: dict[str, dict[str, object]] = {
+    "a shard too many": {"shard": np.array([7], dtype=np.int32)},
+    "none": {"shard": np.array([-1], dtype=np.int32)},
+    "before the file": {"offset": np.array([-512])},
+    "a length short": {"size": np.zeros(0, dtype=np.int64)},
+    "fractions": {"width": np.array([1.5])},
+    "half a hash": {"sha256": np.zeros((1, 16), dtype=np.uint8)},
+    "names elsewhere": {"names": Texts(np.zeros(3, dtype=np.uint8), np.array([0, 9]))},
+    "names backwards": {"names": Texts(np.zeros(3, dtype=np.uint8), np.array([3, 0]))},
+    "shards elsewhere": {},
+}
+
+
+@pytest.mark.parametrize("what", UNSOUND)
+def test_an_index_that_leads_elsewhere_is_refused(tmp_path: Path, what: str) -> None:
+    one = np.ones(1, dtype=np.int64)
+    columns: dict[str, object] = {
+        "names": Texts.of(["a.jpg"]),
+        **dict.fromkeys(("offset", "size", "width", "height", "orientation"), one),
+        "shard": 0 * one,
+        "sha256": np.zeros((1, 32), dtype=np.uint8),
+    }
+    ShardIndex(**columns).write(tmp_path / INDEX, ["a.tar"])  # type: ignore[arg-type]
+    read_index(tmp_path / INDEX)
+    shards = ["../a.tar" if what == "shards elsewhere" else "a.tar"]
+    ShardIndex(**columns | UNSOUND[what]).write(tmp_path / INDEX, shards)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="is of no shards; pack the data set again"):
+        read_index(tmp_path / INDEX)
+
+
+def test_more_shards_than_a_process_may_have_files(packed: Path) -> None:
+    resource = pytest.importorskip("resource")
+    index, names = read_index(packed / INDEX)
+    pictures = PackedPictures(packed)
+    reading = [pictures.find(index.names[row]) for row in range(len(index))]
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(int(path.name) for path in Path("/dev/fd").iterdir()) + 1
+    shard._opened.cache_clear()
+    few = lru_cache(maxsize=3)(shard._Opened)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shard, "_opened", few)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 8, before[1]))
+        try:
+            for picture in [*reading, *reading[::-1]]:
+                assert picture is not None and picture.open().read()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(names) > 8
+    assert shard.MOST_OPEN < 1024 // 2 and shard._opened.cache_info().maxsize == shard.MOST_OPEN
+
+
+def test_a_server_that_sends_the_whole_file_is_told(packed: Path) -> None:
+    memory = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
+
+    def whole(self: object, path: str, start: int, end: int) -> bytes:
+        return bytes(end + 1)
+
+    (packed / ELSEWHERE).write_text("memory://shards")
+    picture = PackedPictures(packed).find(first_name(packed))
+    assert picture is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "cat_file", whole)
+        with pytest.raises(BrokenImage, match="HTTP Range"):
+            read_image(picture)
 
 
 @pytest.mark.parametrize("place", [9, 300, -40, None])
@@ -67,10 +162,10 @@ def test_shards_may_be_behind_a_url(packed: Path, tmp_path: Path, kind: str) -> 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     url = f"file://{elsewhere}" if kind == "file" else "memory://shards/of/world"
-    for shard in packed.glob("*.tar"):
-        with fsspec.open(f"{url}/{shard.name}", "wb") as file:
-            file.write(shard.read_bytes())
-        shard.unlink()
+    for path in packed.glob("*.tar"):
+        with fsspec.open(f"{url}/{path.name}", "wb") as file:
+            file.write(path.read_bytes())
+        path.unlink()
     (packed / ELSEWHERE).write_text(f"{url}/\n")
     picture = PackedPictures(packed).find(first_name(packed))
     assert picture is not None and str(picture).startswith(url)
@@ -109,7 +204,8 @@ def test_an_index_of_120_000_pictures_is_read_in_a_second(tmp_path: Path) -> Non
         sha256=np.zeros((count, 32), dtype=np.uint8),
     )
     index.write(tmp_path / INDEX, ["shard-000000.tar"])
-    (tmp_path / "shard-000000.tar").touch()
+    with (tmp_path / "shard-000000.tar").open("wb") as shard_file:
+        shard_file.truncate(*index.shard_sizes(1))
     start = time.process_time()
     pictures = PackedPictures(tmp_path)
     assert len(pictures.names("train2017")) == count

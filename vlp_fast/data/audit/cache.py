@@ -21,6 +21,7 @@ from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
 from vlp_fast.data.store.packed import PackedPicture
 from vlp_fast.data.store.shard import LocalShard
+from vlp_fast.data.upright import UPRIGHT
 from vlp_fast.whole_file import write_whole
 
 NAME = ".vlp_fast_check.json"
@@ -200,4 +201,9 @@ def _decoders() -> str:
 
 def _is_sound(look: Look) -> bool:
     numbers = (look.height, look.width, look.orientation)
-    return all(type(n) is int for n in numbers) and type(look.sha256) is type(look.format) is str
+    texts = (look.sha256, look.format)
+    return (
+        all(type(number) is int and number > 0 for number in numbers)
+        and look.orientation in UPRIGHT
+        and all(type(text) is str and text for text in texts)
+    )

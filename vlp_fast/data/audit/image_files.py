@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from stat import S_ISREG
 from typing import BinaryIO
 
 from vlp_fast.data.audit.cache import Look, LookCache, State, state_of
@@ -73,7 +74,8 @@ def look_at(path: PictureFile, max_pixels: int) -> Look:
         InputError: if there is no memory to decode it.
     """
     try:
-        if path.stat().st_size == 0:
+        state = path.stat()
+        if S_ISREG(state.st_mode) and state.st_size == 0:
             return Look(kind="empty", problem="has no content")
         with opened(path, max_pixels) as (image, file):
             raster = read_header(image, max_pixels)

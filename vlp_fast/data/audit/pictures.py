@@ -20,8 +20,8 @@ BROKEN = {
     "unreadable": ("image files cannot be opened", "download them again, or make them readable"),
     "empty": ("image files are empty", "download them again"),
     "too large": (
-        "image files declare too many pixels",
-        "shrink them, or raise --max-pixels here and --data.max-pixels in training",
+        "image files are too large, or declare too many pixels",
+        "shrink them; of pixels more are allowed by --max-pixels here, --data.max-pixels in a run",
     ),
     "damaged": ("image files cannot be decoded to their end", "download them again"),
 }

@@ -108,7 +108,10 @@ def _finding(finding: Finding, width: int) -> Iterator[str]:
 
 
 def _examples(finding: Finding) -> str:
-    shown = [name[:WIDEST] for name in finding.examples[:EXAMPLES]]
+    shown = [
+        name if len(name) <= WIDEST else f"{name[: WIDEST - 3]}..."
+        for name in finding.examples[:EXAMPLES]
+    ]
     return ", ".join(shown) + (", ..." if finding.count > len(shown) else "")
 
 

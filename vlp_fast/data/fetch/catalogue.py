@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 
 SOURCES = Path(__file__).with_name("sources.toml")
+_SAFE = re.compile("[!-~]+")
+"""ASCII without blanks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +86,18 @@ class Catalogue:
         """
         try:
             parts = urlsplit(address)
-            host = (parts.hostname or "").lower().rstrip(".")
+            host = unquote(parts.hostname or "").lower().rstrip(".")
+            is_whole = parts.port != 0  # one that is no number raises
         except ValueError:
-            parts, host = urlsplit(""), ""
-        if parts.scheme not in ("http", "https") or not host:
+            parts, host, is_whole = urlsplit(""), "", False
+        if parts.scheme not in ("http", "https") or not host or not is_whole:
             raise InputError(f"{printable(address)}: is no address of http or https")
-        buckets = {*host.split("."), *parts.path.split("/")}
+        if not _SAFE.fullmatch(address):
+            raise InputError(
+                f"{printable(address)}: holds a character that no address may hold; write blanks "
+                "as %20, and others in the same way"
+            )
+        buckets = {*host.split("."), *unquote(parts.path).split("/")}
         for dead, why in self.dead.items():
             if host == dead or host.endswith(f".{dead}") or dead in buckets:
                 raise InputError(f"{printable(address)}: is not asked, for {dead} {why}")

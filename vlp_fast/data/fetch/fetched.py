@@ -6,12 +6,14 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import is_zipfile
 
 from vlp_fast.data.fetch.catalogue import Catalogue, Source, SourceFile
-from vlp_fast.data.fetch.download import DownloadFailed, Expected, download
-from vlp_fast.data.fetch.unpack import unpack
+from vlp_fast.data.fetch.download import download
+from vlp_fast.data.fetch.part_file import DownloadFailed, Expected, sha256_of
+from vlp_fast.data.fetch.unpack import BadArchive, unpack, unpacked_size
 from vlp_fast.data.printable import printable
-from vlp_fast.data.store.meter import shown_bytes
+from vlp_fast.data.store.meter import Meter, shown_bytes
 from vlp_fast.errors import InputError
 from vlp_fast.whole_file import write_json
 
@@ -52,8 +54,9 @@ def fetch(
         done = _Done(out)
         wanted = [file for file in source.files if not done.has(file)]
         for file in wanted:
-            if file.name not in done.brought:
-                found = _brought(catalogue, file, addresses[file.name], out, say, wait)
+            if not done.has_brought(file):
+                found = _there(file, out, say)
+                found = found or _brought(catalogue, file, addresses[file.name], out, say, wait)
                 done.note(file, found)
             if file.unpack:
                 _unpacked(file, out, done, say)
@@ -93,22 +96,57 @@ def _brought(
             found = download(
                 address, path, expected, check=catalogue.refuse_dead, say=say, wait=wait
             )
+            _check_kind(path, expected, address)
             break
         except DownloadFailed as error:
             if place == len(addresses):
                 raise
             say(f"{error}; the next address is tried")
-    state = "as it should be" if file.sha256 else "what it should be is unknown: told, not checked"
-    say(f"{file.name}: {shown_bytes(path.stat().st_size)}, SHA-256 {found}, {state}")
+    say(_line(file, path, found))
     return found
+
+
+def _there(file: SourceFile, out: Path, say: Callable[[str], object]) -> str:
+    """The SHA-256 of a file that somebody put there, or that came before a kill; "" of none."""
+    path = out / file.name
+    if not path.is_file():
+        return ""
+    found = sha256_of(path)
+    expected = Expected(size=file.size, sha256=file.sha256)
+    wrong = expected.wrong(path, found)
+    if not wrong and _is_cut(path, expected):
+        wrong = "is no zip file, or not all of one"
+    if wrong:
+        raise InputError(f"{printable(path)}: is there already, and {wrong}; delete or move it")
+    say(f"{_line(file, path, found)}; it was there already")
+    return found
+
+
+def _is_cut(path: Path, expected: Expected) -> bool:
+    """Where no SHA-256 tells, whether a zip file is none, or did not come to its end."""
+    return not expected.sha256 and path.suffix == ".zip" and not is_zipfile(path)
+
+
+def _check_kind(path: Path, expected: Expected, address: str) -> None:
+    if _is_cut(path, expected):
+        path.unlink()
+        raise DownloadFailed(
+            f"{printable(address)}: serves no zip file, or not all of it; nothing of it was kept"
+        )
+
+
+def _line(file: SourceFile, path: Path, found: str) -> str:
+    state = "as it should be" if file.sha256 else "what it should be is unknown: told, not checked"
+    return f"{file.name}: {shown_bytes(path.stat().st_size)}, SHA-256 {found}, {state}"
 
 
 def _unpacked(file: SourceFile, out: Path, done: _Done, say: Callable[[str], object]) -> None:
     """Unpack an archive in place of itself; one that is damaged is to be brought again."""
     path = out / file.name
+    meter = Meter(f"{file.name}, unpacked", unpacked_size(path), say)
     try:
-        count = unpack(path, out)
-    except InputError:
+        count = unpack(path, out, tell=meter.add)
+    except BadArchive:
         done.forget(file)
         path.unlink(missing_ok=True)
         raise
@@ -132,12 +170,17 @@ class _Done:
         self.brought = {
             name: found
             for name, found in brought.items()
-            if name in self._unpacked or (out / name).exists()
+            if isinstance(found, str) and (name in self._unpacked or (out / name).exists())
         }
 
     def has(self, file: SourceFile) -> bool:
         """Whether nothing is left to be done for a file."""
-        return file.name in (self._unpacked if file.unpack else self.brought)
+        return self.has_brought(file) and (not file.unpack or file.name in self._unpacked)
+
+    def has_brought(self, file: SourceFile) -> bool:
+        """Whether it came, with the content that is listed now."""
+        found = self.brought.get(file.name, "")
+        return bool(found) and file.sha256.lower() in ("", found)
 
     def note(self, file: SourceFile, found: str, *, is_unpacked: bool = False) -> None:
         """Note what was done."""

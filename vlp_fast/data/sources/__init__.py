@@ -8,6 +8,7 @@ folders.py        folders and files that may not be there
 image_files.py    where the images are
 instances.py      COCO's boxes, from one file or several
 json_files.py     JSON checked where it is read
+json_stream.py    lists of objects, one at a time
 karpathy.py       Karpathy's splits
 karpathy_file.py  which file is Karpathy's
 nlvr2.py          statements about two pictures
@@ -24,12 +25,10 @@ zipped.py         annotation files in zip files
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from vlp_fast.data.config import Layout
 from vlp_fast.data.given_paths import check_root
@@ -44,38 +43,50 @@ from vlp_fast.data.sources.karpathy_file import other_files
 from vlp_fast.data.sources.visual_genome import load_visual_genome
 from vlp_fast.data.sources.whose import described
 from vlp_fast.data.store.consulted import noting
-from vlp_fast.data.store.dataset_cache import entry_path, keep, kept
+from vlp_fast.data.store.dataset_cache import entry_path, keep, kept, uncollected
 from vlp_fast.errors import InputError
 
 SPLITS = ("train", "val", "test")
 
 
+class Reading(TypedDict, total=False):
+    """How a folder is read.
+
+    Attributes:
+        layout: "auto" looks at the files: the drawn world, Karpathy, COCO, Visual Genome, in this
+            order. Name one where a folder holds several.
+        karpathy_file: Karpathy's file, which decides the layout; None looks for it in the root.
+        missing_images: "error", or "drop" to leave out images without a file.
+        objects_vocabulary: Visual Genome's class names, if not `objects_vocab.txt` in the root.
+        attributes_vocabulary: its attribute names, if not `attributes_vocab.txt` in the root.
+    """
+
+    layout: Layout
+    karpathy_file: Path | None
+    missing_images: str
+    objects_vocabulary: Path | None
+    attributes_vocabulary: Path | None
+
+
+USUAL = Reading(
+    layout="auto",
+    karpathy_file=None,
+    missing_images="error",
+    objects_vocabulary=None,
+    attributes_vocabulary=None,
+)
+"""Where nothing else is said."""
+
+
 def load_dataset(
-    root: Path,
-    split: str,
-    *,
-    layout: Layout = "auto",
-    karpathy_file: Path | None = None,
-    needs_boxes: bool = False,
-    missing_images: str = "error",
-    objects_vocabulary: Path | None = None,
-    attributes_vocabulary: Path | None = None,
+    root: Path, split: str, *, needs_boxes: bool = False, **reading: Unpack[Reading]
 ) -> Dataset:
     """Read one split of a data set: as `load_datasets`, of one.
 
     Example: `load_dataset(Path("coco"), "train")` reads `coco/dataset_coco.json` if it is there,
     else `coco/annotations/captions_train2017.json`; boxes come from `instances_*.json`.
     """
-    (dataset,) = load_datasets(
-        root,
-        (split,),
-        layout=layout,
-        karpathy_file=karpathy_file,
-        needs_boxes=needs_boxes,
-        missing_images=missing_images,
-        objects_vocabulary=objects_vocabulary,
-        attributes_vocabulary=attributes_vocabulary,
-    )
+    (dataset,) = load_datasets(root, (split,), needs_boxes=needs_boxes, **reading)
     return dataset
 
 
@@ -83,12 +94,8 @@ def load_datasets(
     root: Path,
     splits: Sequence[str],
     *,
-    layout: Layout = "auto",
-    karpathy_file: Path | None = None,
     needs_boxes: bool = False,
-    missing_images: str = "error",
-    objects_vocabulary: Path | None = None,
-    attributes_vocabulary: Path | None = None,
+    **reading: Unpack[Reading],
 ) -> list[Dataset]:
     """Read splits of a data set, each annotation file once for all; large ones only the first time.
 
@@ -97,13 +104,8 @@ def load_datasets(
     Args:
         root: folder of the data set.
         splits: "train", "val" or "test" each.
-        layout: "auto" looks at the files: the drawn world, Karpathy, COCO, Visual Genome, in this
-            order. Name one where a folder holds several.
-        karpathy_file: Karpathy's file, which decides the layout; None looks for it in the root.
         needs_boxes: whether a data set without boxes is an error.
-        missing_images: "error", or "drop" to leave out images without a file.
-        objects_vocabulary: Visual Genome's class names, if not `objects_vocab.txt` in the root.
-        attributes_vocabulary: its attribute names, if not `attributes_vocab.txt` in the root.
+        reading: how the folder is read, where it is not as `USUAL`.
 
     Raises:
         InputError: if the folder is missing, has another layout, has damaged files, no caption,
@@ -113,19 +115,15 @@ def load_datasets(
     for split in splits:
         if split not in SPLITS:
             raise InputError(f"split '{split}' is unknown; choose one of {', '.join(SPLITS)}")
-    asked: dict[str, Any] = {
-        "layout": layout,
-        "karpathy_file": karpathy_file,
-        "missing_images": missing_images,
-        "objects_vocabulary": objects_vocabulary,
-        "attributes_vocabulary": attributes_vocabulary,
-    }
-    entries = {split: entry_path(root, split=split, **asked) for split in splits}
+    if unknown := set(reading) - set(USUAL):
+        raise TypeError(f"load_datasets: received {unknown}, expected of {', '.join(USUAL)}")
+    how = Reading(**{**USUAL, **reading})
+    entries = {split: entry_path(root, split=split, **how) for split in splits}
     found = {split: kept(path, root) for split, path in entries.items()}
     missing = [split for split, dataset in found.items() if dataset is None]
     if missing:
-        with noting() as noted, _uncollected():
-            read = _read(root, missing, **asked)
+        with noting() as noted, uncollected():
+            read = _read(root, missing, how)
         for split, dataset in zip(missing, read, strict=True):
             found[split] = replace(dataset, records=dataset.table)
             keep(entries[split], dataset, root, noted)
@@ -133,16 +131,9 @@ def load_datasets(
     return [_checked(replace(d, needs_boxes=needs_boxes), root) for d in datasets if d is not None]
 
 
-def _read(
-    root: Path,
-    splits: Sequence[str],
-    *,
-    layout: Layout,
-    karpathy_file: Path | None,
-    missing_images: str,
-    objects_vocabulary: Path | None,
-    attributes_vocabulary: Path | None,
-) -> list[Dataset]:
+def _read(root: Path, splits: Sequence[str], how: Reading) -> list[Dataset]:
+    layout, karpathy_file = how["layout"], how["karpathy_file"]
+    missing_images = how["missing_images"]
     notes = _passed_over(root) if layout == "auto" and not karpathy_file else ()
     layout = find_layout(root, layout=layout, karpathy_file=karpathy_file)
     if layout == "visual_genome":
@@ -150,8 +141,8 @@ def _read(
             root,
             splits,
             missing_images=missing_images,
-            objects_vocabulary=objects_vocabulary,
-            attributes_vocabulary=attributes_vocabulary,
+            objects_vocabulary=how["objects_vocabulary"],
+            attributes_vocabulary=how["attributes_vocabulary"],
         )
     elif layout == "coco":
         datasets = [load_coco(root, split, missing_images=missing_images) for split in splits]
@@ -173,18 +164,6 @@ def find_layout(
     if layout != "auto":
         return layout
     return "karpathy" if karpathy_file else _detect(root)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Of millions of new objects none is garbage, and looking for it takes half of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _detect(root: Path) -> Layout:

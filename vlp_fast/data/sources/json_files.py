@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from vlp_fast.data.printable import printable
 from vlp_fast.data.sources.folders import opened_file
 from vlp_fast.data.sources.report import DataReport
-from vlp_fast.data.store.consulted import saw_file
+from vlp_fast.data.store.consulted import new_digest, saw_digest, saw_file
 from vlp_fast.errors import InputError
 
 V = TypeVar("V")
@@ -36,11 +36,13 @@ class JsonFile:
         path: where it is.
         content: the document; kept at hand so that an error can say which entry it is about.
         line: number of the line that holds it, from 1; None where it is the whole file.
+        index: its place in the list that the file is, from 0; None where it is the whole file.
     """
 
     path: Path
     content: Any
     line: int | None = None
+    index: int | None = None
 
 
 def read_json(path: Path) -> JsonFile:
@@ -53,7 +55,7 @@ def read_json(path: Path) -> JsonFile:
         with opened_file(path) as file:
             data = file.read()
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     saw_file(path, data)
     return JsonFile(path, _parsed(data, path, None))
 
@@ -73,18 +75,22 @@ def read_json_lines(path: Path, report: DataReport) -> Iterator[JsonFile]:
             holds none.
     """
     is_empty = True
+    digest, size = new_digest(), 0
     try:
         with opened_file(path) as lines:
             for number, line in enumerate(lines, 1):
+                digest.update(line)
+                size += len(line)
                 if not line.strip():
                     report.count("blank lines passed over", f"line {number} of {path.name}")
                     continue
                 is_empty = False
                 yield _line(line, path, number)
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if is_empty:
         raise _empty(path)
+    saw_digest(path, digest.hexdigest(), size)
 
 
 def table(file: JsonFile, key: str | None, *, of: Entry | None = None) -> list[Entry]:
@@ -209,6 +215,11 @@ def shown(thing: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def unreadable(path: Path, error: OSError) -> InputError:
+    """What is told where the system refuses a file."""
+    return InputError(f"{printable(path)}: {error.strerror}; download or repair it")
+
+
 def _parsed(data: bytes, path: Path, line: int | None) -> Any:
     """A document; of a file that holds several, the one of a line."""
     where = printable(path) if line is None else f"{printable(path)}, line {line}"
@@ -243,10 +254,6 @@ def _line(data: bytes, path: Path, number: int) -> JsonFile:
     return JsonFile(path, content, number)
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{printable(path)}: {error.strerror}; download or repair it")
-
-
 def _empty(path: Path) -> InputError:
     return InputError(f"{printable(path)}: is empty; download it again")
 
@@ -273,6 +280,8 @@ def _place(entry: Entry, file: JsonFile) -> str:
     """Number of an entry, or of the one that holds it, in its list (looked up only for errors)."""
     if file.line is not None:
         return f"line {file.line}"
+    if file.index is not None:
+        return f"entry {file.index} of the list"
     content = file.content
     lists = content.items() if isinstance(content, dict) else [(None, content)]
     for key, rows in lists:

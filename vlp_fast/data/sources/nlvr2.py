@@ -6,6 +6,7 @@ test1 is the public test set (test-P). The balanced and unbalanced subsets are s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from vlp_fast.data.records import Dataset
@@ -15,6 +16,7 @@ from vlp_fast.data.sources.json_files import Entry, JsonFile, read_json_lines, s
 from vlp_fast.data.sources.pictures import Shown, gather, id_of_name
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.data.sources.whose import refuse_foreign
+from vlp_fast.data.store.dataset_cache import kept_or_read
 from vlp_fast.errors import InputError
 
 SPLITS = {
@@ -45,10 +47,16 @@ def load_nlvr2(root: Path, split: str, *, missing_images: str) -> Dataset:
     Raises:
         InputError: if the file is missing or damaged, or pictures are missing.
     """
-    split, report = official_split(split), DataReport()
-    root = _home(root, split)
-    asked = _asked(root, split, report)
-    return gather(f"NLVR2 {split}", root, asked, missing_images=missing_images, report=report)
+    split = official_split(split)
+    home = _home(root, split)
+
+    def read() -> Dataset:
+        report = DataReport()
+        asked = _asked(home, split, report)
+        return gather(f"NLVR2 {split}", home, asked, missing_images=missing_images, report=report)
+
+    how = {"missing_images": missing_images}
+    return replace(kept_or_read(home, read, task="NLVR2", split=split, **how), needs_boxes=False)
 
 
 def official_split(split: str) -> str:

@@ -8,6 +8,7 @@ model that reads it does another task. The files were published with the picture
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from vlp_fast.data.records import Dataset
@@ -17,6 +18,7 @@ from vlp_fast.data.sources.json_files import JsonFile, read_json_lines, shown, t
 from vlp_fast.data.sources.pictures import PICTURE_FOLDERS, Shown, gather, id_of_name
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.data.sources.whose import refuse_foreign
+from vlp_fast.data.store.dataset_cache import kept_or_read
 from vlp_fast.errors import InputError
 
 SPLITS = {"train": "train", "dev": "dev", "val": "dev", "test": "test"}
@@ -38,9 +40,15 @@ def load_snli_ve(root: Path, split: str, *, missing_images: str) -> Dataset:
     Raises:
         InputError: if the file is missing or damaged, or pictures are missing.
     """
-    split, report = official_split(split), DataReport()
-    asked = _asked(root, split, report)
-    return gather(f"SNLI-VE {split}", root, asked, missing_images=missing_images, report=report)
+    split = official_split(split)
+
+    def read() -> Dataset:
+        report = DataReport()
+        asked = _asked(root, split, report)
+        return gather(f"SNLI-VE {split}", root, asked, missing_images=missing_images, report=report)
+
+    how = {"missing_images": missing_images}
+    return replace(kept_or_read(root, read, task="SNLI-VE", split=split, **how), needs_boxes=False)
 
 
 def official_split(split: str) -> str:

@@ -11,7 +11,7 @@ hash of its id. About half of the images are COCO's too, and `coco_id` says whic
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from vlp_fast.data.sources.json_files import (
     text,
     whole,
 )
+from vlp_fast.data.sources.json_stream import read_entries
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.data.store.consulted import saw_file
 from vlp_fast.errors import InputError
@@ -81,7 +82,7 @@ def load_visual_genome(
     objects_vocabulary: Path | None = None,
     attributes_vocabulary: Path | None = None,
 ) -> list[Dataset]:
-    """Read splits, each file once; of the large ones no two are in memory at a time.
+    """Read splits, each file once; of the large ones an entry at a time.
 
     Args:
         root: holds `image_data.json`, `objects.json`, `region_descriptions.json`, optionally
@@ -97,11 +98,11 @@ def load_visual_genome(
     classes = read_names(objects_vocabulary or annotation_file(root, "objects_vocab.txt"))
     attributes = read_names(attributes_vocabulary or annotation_file(root, "attributes_vocab.txt"))
     parts = _parts(read_json(annotation_file(root, "image_data.json")), splits)
-    captions = _all_captions(read_json(annotation_file(root, "region_descriptions.json")), parts)
+    captions = _all_captions(annotation_file(root, "region_descriptions.json"), parts)
     of_object: dict[int, int] = {}
     if is_file(annotation_file(root, "attributes.json")):
         of_object = attributes_by_object(annotation_file(root, "attributes.json"), attributes)
-    boxes = _all_boxes(read_json(annotation_file(root, "objects.json")), parts, classes, of_object)
+    boxes = _all_boxes(annotation_file(root, "objects.json"), parts, classes, of_object)
     datasets = []
     for part, own_captions, own_boxes in zip(parts, captions, boxes, strict=True):
         records = _records(root, part, own_captions, own_boxes, missing_images)
@@ -149,9 +150,8 @@ def read_names(path: Path) -> NameList:
 def attributes_by_object(path: Path, names: NameList) -> dict[int, int]:
     """Return the attribute of each object id of an `attributes.json`, where it has a known one."""
     found: dict[int, int] = {}
-    file = read_json(path)
-    for image in table(file, None):
-        for thing in table(file, "attributes", of=image):
+    for file in read_entries(path):
+        for thing in table(file, "attributes", of=file.content):
             attribute = names.first(thing.get("attributes"))
             if attribute >= 0:
                 found.setdefault(identity(thing, "object_id", file), attribute)
@@ -166,14 +166,25 @@ def _parts(file: JsonFile, splits: Sequence[str]) -> list[_Part]:
     return parts
 
 
-def _all_captions(file: JsonFile, parts: Sequence[_Part]) -> list[Captions]:
-    return [_captions(file, part.images, part.report) for part in parts]
+def _all_captions(path: Path, parts: Sequence[_Part]) -> list[Captions]:
+    """The region descriptions of each image id, in order and without repetitions, by part."""
+    captions: list[Captions] = [{} for _ in parts]
+    for file in read_entries(path):
+        for part, own in zip(parts, captions, strict=True):
+            _add_captions(file, part, own)
+    return captions
 
 
 def _all_boxes(
-    file: JsonFile, parts: Sequence[_Part], classes: NameList, of_object: Mapping[int, int]
+    path: Path, parts: Sequence[_Part], classes: NameList, of_object: Mapping[int, int]
 ) -> list[BoxTable]:
-    return [_boxes(file, part.images, classes, of_object, part.report) for part in parts]
+    """Objects with their attributes, by part."""
+    objects = [_Objects(part, path, classes, of_object) for part in parts]
+    for file in read_entries(path):
+        image_id = identity(file.content, "image_id", file)
+        for own in objects:
+            own.add(image_id, file)
+    return [own.boxes for own in objects]
 
 
 def _records(
@@ -216,57 +227,56 @@ def _split_of(image_id: int) -> str:
     return {0: "val", 1: "test"}.get(place, "train")
 
 
-def _captions(file: JsonFile, images: Collection[int], report: DataReport) -> Captions:
-    """Return the region descriptions of each image id, in order and without repetitions."""
-    captions: Captions = {}
-    for image in table(file, None):
-        for region in table(file, "regions", of=image):
-            image_id = identity(region, "image_id", file)
-            if image_id not in images:
-                continue
-            which = f"region {region.get('region_id')}"
-            phrase = clean_caption(text(region, "phrase", file), report, which)
-            if phrase:
-                captions.setdefault(image_id, {})[phrase] = None
-    return captions
-
-
-def _boxes(
-    file: JsonFile,
-    images: Images,
-    classes: NameList,
-    of_object: Mapping[int, int],
-    report: DataReport,
-) -> BoxTable:
-    """Objects with their attributes, also by the ids that were merged into them."""
-    boxes = BoxTable(report, [file.path])
-    seen: set[int] = set()
-    for image in table(file, None):
-        image_id = identity(image, "image_id", file)
-        if image_id not in images:
+def _add_captions(file: JsonFile, part: _Part, captions: Captions) -> None:
+    for region in table(file, "regions", of=file.content):
+        image_id = identity(region, "image_id", file)
+        if image_id not in part.images:
             continue
-        for thing in table(file, "objects", of=image):
+        which = f"region {region.get('region_id')}"
+        phrase = clean_caption(text(region, "phrase", file), part.report, which)
+        if phrase:
+            captions.setdefault(image_id, {})[phrase] = None
+
+
+class _Objects:
+    """Boxes of a part; with their attributes also by the ids that were merged into them."""
+
+    def __init__(
+        self, part: _Part, path: Path, classes: NameList, of_object: Mapping[int, int]
+    ) -> None:
+        self.boxes = BoxTable(part.report, [path])
+        self._images, self._classes, self._of_object = part.images, classes, of_object
+        self._seen: set[int] = set()
+
+    def add(self, image_id: int, file: JsonFile) -> None:
+        """Those of an image, if it is of the part."""
+        if image_id not in self._images:
+            return
+        size = self._images[image_id][1]
+        for thing in table(file, "objects", of=file.content):
             own_id = identity(thing, "object_id", file)
             which = f"object {own_id} of {file.path.name}"
-            label = classes.first(thing.get("names"))
-            if own_id in seen:
-                boxes.drop("boxes with an id seen before dropped", which)
+            label = self._classes.first(thing.get("names"))
+            if own_id in self._seen:
+                self.boxes.drop("boxes with an id seen before dropped", which)
             elif label < 0:
-                boxes.drop("boxes of names outside the vocabulary dropped", which)
+                self.boxes.drop("boxes of names outside the vocabulary dropped", which)
             else:
-                merged = thing.get("merged_object_ids")
-                ids = [own_id, *(merged if isinstance(merged, list) else ())]
-                known = (of_object[i] for i in map(whole, ids) if i is not None and i in of_object)
-                boxes.add(
+                self.boxes.add(
                     image_id,
                     [thing.get(key) for key in ("x", "y", "w", "h")],
-                    images[image_id][1],
+                    size,
                     label=label,
-                    attribute=next(known, -1),
+                    attribute=self._attribute(own_id, thing),
                     which=which,
                 )
-            seen.add(own_id)
-    return boxes
+            self._seen.add(own_id)
+
+    def _attribute(self, own_id: int, thing: Entry) -> int:
+        merged = thing.get("merged_object_ids")
+        ids = [own_id, *(merged if isinstance(merged, list) else ())]
+        known = map(self._of_object.get, map(whole, ids))  # type: ignore[arg-type]
+        return next((found for found in known if found is not None), -1)
 
 
 def _places(image_id: int, image: Entry) -> tuple[tuple[str, ...], str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from vlp_fast.data.given_paths import check_root
@@ -19,6 +20,8 @@ from vlp_fast.data.sources.report import DataReport
 from vlp_fast.data.sources.vqa_lxmert import read_lxmert
 from vlp_fast.data.sources.vqa_official import FILES, question_file, read_official
 from vlp_fast.data.sources.whose import holds_statements, refuse_foreign
+from vlp_fast.data.store.consulted import absolute_name
+from vlp_fast.data.store.dataset_cache import kept_or_read
 from vlp_fast.errors import InputError
 
 SPLITS = {
@@ -61,10 +64,15 @@ def load_vqa(root: Path, split: str, *, missing_images: str, path: Path | None =
         InputError: if a file is missing or damaged, or pictures are missing.
     """
     check_root(root)
-    report = DataReport()
-    name = f"VQA {split}"
-    asked = read_lxmert(path, report) if path else _asked(root, split, report)
-    return gather(name, root, asked, missing_images=missing_images, report=report)
+
+    def read() -> Dataset:
+        report = DataReport()
+        asked = read_lxmert(path, report) if path else _asked(root, split, report)
+        name = f"VQA {split}"
+        return gather(name, root, asked, missing_images=missing_images, report=report)
+
+    how = {"missing_images": missing_images, "path": path and absolute_name(path)}
+    return replace(kept_or_read(root, read, task="VQA", split=split, **how), needs_boxes=False)
 
 
 def read_questions(root: Path, split: str) -> tuple[list[Question], tuple[str, ...]]:

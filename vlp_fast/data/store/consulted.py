@@ -95,10 +95,18 @@ def saw_file(path: object, content: bytes | None = None) -> None:
     if noted is None or not isinstance(path, Path):
         return
     absolute = absolute_name(path)
-    noted.files[absolute] = _mark(path)
+    # As it was when it was first looked at: whoever changes it after that has not been read.
+    noted.files.setdefault(absolute, _mark(path))
     if content is not None:
-        noted.digests[absolute] = digest_of(content)
-        noted.read += len(content)
+        saw_digest(path, digest_of(content), len(content))
+
+
+def saw_digest(path: Path, digest: str, size: int) -> None:
+    """Note what `digest_of` is of a file that was read to its end, of `size` bytes."""
+    noted = _LISTENER.get()
+    if noted is not None:
+        noted.digests[absolute_name(path)] = digest
+        noted.read += size
 
 
 def saw_folder(path: Path, names: Iterable[str]) -> None:
@@ -118,7 +126,14 @@ def absolute_name(path: Path) -> str:
 
 def digest_of(content: bytes) -> str:
     """Of all bytes of a file."""
-    return blake2b(content, digest_size=16).hexdigest()
+    digest = new_digest()
+    digest.update(content)
+    return digest.hexdigest()
+
+
+def new_digest() -> blake2b:
+    """What `digest_of` makes of all bytes, to be told them in parts."""
+    return blake2b(digest_size=16)
 
 
 def _mark(path: Path) -> FileMark:

@@ -8,10 +8,12 @@ Small data sets are not kept: reading them takes no longer.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import time
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -24,8 +26,9 @@ from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.record_table import Columns, RecordTable
 from vlp_fast.data.records import Dataset, LeftOut
 from vlp_fast.data.store.array_file import DamagedFile, read_arrays, write_arrays
-from vlp_fast.data.store.consulted import Consulted, absolute_name
+from vlp_fast.data.store.consulted import Consulted, absolute_name, noting
 from vlp_fast.data.store.packed import PackedPicture, PackedPictures
+from vlp_fast.data.store.sample_rows import rows_of, samples_of
 from vlp_fast.data.store.stored_files import StoredFiles
 from vlp_fast.data.store.texts import Texts
 
@@ -50,6 +53,37 @@ def entry_path(root: Path, **asked: object) -> Path:
     return _folder() / f"{key}.annotations"
 
 
+def kept_or_read(root: Path, read: Callable[[], Dataset], **asked: object) -> Dataset:
+    """Return a data set of a folder, read only if it is not kept, and then kept.
+
+    Args:
+        root: its folder.
+        read: reads it.
+        asked: what decides what is read.
+    """
+    path = entry_path(root, **asked)
+    with uncollected():
+        found = kept(path, root)
+    if found is None:
+        with noting() as noted, uncollected():
+            dataset = read()
+        found = replace(dataset, records=dataset.table)
+        keep(path, found, root, noted)
+    return found
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Of millions of new objects none is garbage, and looking for it takes half of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def kept(path: Path, root: Path) -> Dataset | None:
     """Return a data set as it was read before; None where that is not known or no longer true."""
     try:
@@ -67,7 +101,7 @@ def kept(path: Path, root: Path) -> Dataset | None:
 
 def keep(path: Path, dataset: Dataset, root: Path, noted: Consulted) -> None:
     """Keep a data set that was just read, if it is large; a full disk is no reason to stop."""
-    if noted.read < SMALLEST or dataset.describes or dataset.samples:
+    if noted.read < SMALLEST or dataset.describes:
         return
     table = dataset.table.solid()
     arrays = {name: getattr(table.columns, name) for name in _ARRAYS}
@@ -75,6 +109,7 @@ def keep(path: Path, dataset: Dataset, root: Path, noted: Consulted) -> None:
     is_packed = np.array([isinstance(file, PackedPicture) for file in table.files], dtype=bool)
     arrays |= {"letters": table.columns.captions.letters, "starts": table.columns.captions.starts}
     arrays |= {"name_letters": names.letters, "name_starts": names.starts, "is_packed": is_packed}
+    arrays["samples"] = rows_of(dataset.samples)
     words: dict[str, Any] = {word: getattr(dataset, word) for word in WORDS}
     words["left_out"] = [asdict(one) for one in dataset.left_out]
     words |= {"code": _code(), "consulted": noted.words(), "end": table.columns.captions.end}
@@ -92,7 +127,9 @@ def _dataset(arrays: dict[str, np.ndarray], words: dict[str, Any], root: Path) -
     said = {word: words[word] for word in WORDS}
     said |= {word: tuple(said[word]) for word in WORDS if isinstance(said[word], list)}
     left_out = (LeftOut(**one | {"examples": tuple(one["examples"])}) for one in words["left_out"])
-    return Dataset(records=RecordTable(columns, files), left_out=tuple(left_out), **said)
+    samples = samples_of(arrays["samples"])
+    records = RecordTable(columns, files)
+    return Dataset(records=records, samples=samples, left_out=tuple(left_out), **said)
 
 
 def _stored_name(file: PictureFile, root: Path) -> str:
@@ -112,7 +149,8 @@ def _code() -> str:
     """Digest of the code that reads annotation files and keeps what they say."""
     digest = blake2b(__version__.encode(), digest_size=16)
     data = Path(__file__).parents[1]
-    for path in sorted([*data.glob("record*.py"), *data.glob("sources/*.py"), Path(__file__)]):
+    patterns = ("record*.py", "sample*.py", "sources/*.py", "store/*.py")
+    for path in sorted(path for pattern in patterns for path in data.glob(pattern)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -18,14 +18,13 @@ from threading import Event
 from vlp_fast.data.given_paths import lies_in
 from vlp_fast.data.printable import printable
 from vlp_fast.data.store.meter import Meter
-from vlp_fast.data.store.packing_plan import PackingPlan, plan_packing
+from vlp_fast.data.store.packed import ELSEWHERE
+from vlp_fast.data.store.packing_plan import PLAN, PackingPlan, plan_packing
 from vlp_fast.data.store.shard_file import write_shard
 from vlp_fast.data.store.shard_index import INDEX, ShardIndex, joined, read_index
 from vlp_fast.errors import InputError
 from vlp_fast.whole_file import write_json, write_whole
 
-PLAN = "packing.json"
-"""Of a folder that is packed, or being packed: the digest of what goes into it."""
 Say = Callable[[str], object]
 
 
@@ -75,17 +74,17 @@ def pack(
         )
     plan = plan_packing(source, shard_bytes)
     for name in plan.left:
-        say(f"{printable(name)} is an archive and stays where it is")
+        say(f"{printable(name)} stays where it is: an archive, or part of a packed data set")
     try:
-        is_new = _begin(out, plan)
-        if is_new:
-            _Packer(source, out, plan, say).pack(workers)
+        _begin(out, plan)
+        is_new = _Packer(source, out, plan, say).pack(workers)
         for rows in out.glob(".shard-*.rows"):
             rows.unlink()
     except OSError as error:
+        where = error.filename2 or error.filename or out  # of a copy, the first is its source
         raise InputError(
-            f"{printable(error.filename or out)}: {error.strerror or error}; free some space or "
-            "repair it, and the same command goes on"
+            f"{printable(where)}: {error.strerror or error}; free some space or repair it, and the "
+            "same command goes on"
         ) from None
     index, names = read_index(out / INDEX)
     broken = int((index.width == 0).sum())
@@ -98,36 +97,42 @@ class _Packer:
 
     def __init__(self, source: Path, out: Path, plan: PackingPlan, say: Say) -> None:
         self._source, self._out, self._plan = source, out, plan
-        self._meter = Meter("packing", plan.total, say)
+        self._names = [plan.shard_name(number) for number in range(len(plan.shards))]
+        self._done = self._finished()
+        before = sum(int(rows.size.sum()) for rows in self._done.values())
+        self._meter = Meter("packing", plan.total, say, done=before)
         self._stop = Event()
 
-    def pack(self, workers: int) -> None:
-        """Write what is not there yet: shards, copies, and at last the index."""
-        self._copy()
+    def pack(self, workers: int) -> bool:
+        """Write what is not there yet: shards, copies, and at last the index.
+
+        Returns:
+            Whether there was anything.
+        """
+        copied = self._copy()
         numbers = range(len(self._plan.shards))
+        if len(self._done) == len(numbers) and (self._out / INDEX).exists():
+            return copied > 0
         executor = ThreadPoolExecutor(workers)
         try:
             parts = list(executor.map(self._shard, numbers))
         finally:
             self._stop.set()  # of an error or Ctrl-C: what is being written is given up
             executor.shutdown(cancel_futures=True)
-        joined(parts).write(
-            self._out / INDEX, [self._plan.shard_name(number) for number in numbers]
-        )
+        joined(parts).write(self._out / INDEX, self._names)
+        return True
 
     def _shard(self, number: int) -> ShardIndex:
         """Rows of a shard, which is written if it is not there."""
-        path, rows = self._out / self._plan.shard_name(number), self._rows(number)
-        done = _finished(path, rows)
-        if done is not None:
-            self._meter.add(int(done.size.sum()))
-            return done
+        if number in self._done:
+            return self._done[number]
+        path, rows = self._out / self._names[number], self._rows(number)
         made: list[ShardIndex] = []
         names = self._plan.shards[number]
 
         def write(unnamed: Path) -> None:
             made.append(write_shard(unnamed, self._source, names, number, self._tell))
-            made[0].write(rows, [path.name])  # before the shard has its name
+            made[0].write(rows, self._names)  # before the shard has its name
 
         write_whole(path, write)
         return made[0]
@@ -138,22 +143,40 @@ class _Packer:
         self._meter.add(size)
 
     def _rows(self, number: int) -> Path:
-        return self._out / f".{self._plan.shard_name(number)}.rows"
+        return self._out / f".{self._names[number]}.rows"
 
-    def _copy(self) -> None:
+    def _finished(self) -> dict[int, ShardIndex]:
+        """Rows of the shards that earlier calls wrote, and that are as they were."""
+        known = _read(self._out / INDEX)
+        is_elsewhere = known is not None and (self._out / ELSEWHERE).exists()
+        done = {}
+        for number, names in enumerate(self._plan.shards):
+            rows = known.of_shard(number) if known else _read(self._rows(number))
+            path = self._out / self._names[number]
+            if rows is None or tuple(rows.names) != names:
+                continue
+            if is_elsewhere or _size(path) == rows.shard_sizes(number + 1)[number]:
+                done[number] = rows
+        return done
+
+    def _copy(self) -> int:
+        """Copy what is no picture and not there as it is; return how much that was."""
+        copied = 0
         for name in self._plan.copied:
             old, new = self._source / name, self._out / name
             if new.exists() and _state(new) == _state(old):
                 continue
             new.parent.mkdir(parents=True, exist_ok=True)
             write_whole(new, partial(shutil.copy2, old))
+            copied += 1
+        return copied
 
 
-def _begin(out: Path, plan: PackingPlan) -> bool:
-    """Whether anything is to be done in a folder, which then says what it is for."""
+def _begin(out: Path, plan: PackingPlan) -> None:
+    """Let a folder say what it is for."""
     out.mkdir(parents=True, exist_ok=True)
     if not (out / PLAN).exists():
-        if any(out.iterdir()):
+        if any(not path.name.startswith(".") for path in out.iterdir()):
             raise InputError(f"{printable(out)}: is not empty; give a folder that is to be made")
         write_json(out / PLAN, {"digest": plan.digest})
     if _digest(out / PLAN) != plan.digest:
@@ -161,7 +184,6 @@ def _begin(out: Path, plan: PackingPlan) -> bool:
             f"{printable(out)}: was packed from other files, or in shards of another size; delete "
             "it or give another folder"
         )
-    return not (out / INDEX).exists()
 
 
 def _digest(path: Path) -> object:
@@ -172,14 +194,16 @@ def _digest(path: Path) -> object:
     return said.get("digest") if isinstance(said, dict) else None
 
 
-def _finished(path: Path, rows: Path) -> ShardIndex | None:
-    """Rows of a shard that an earlier call wrote; None if it did not."""
-    if not path.exists():
-        return None
+def _read(path: Path) -> ShardIndex | None:
+    """An index, if it is there and whole."""
     try:
-        return read_index(rows)[0]
+        return read_index(path)[0]
     except (FileNotFoundError, InputError):
         return None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -5,6 +5,7 @@ A name that a folder holds too is the folder's: what was put there later counts.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import stat
 from collections.abc import Mapping
@@ -37,12 +38,14 @@ class PackedPicture:
         parent: the shard.
         offset: byte at which it begins.
         size: bytes.
+        sha256: of its bytes, when it was packed.
         full_name: with folders, relative to the data set's.
     """
 
     parent: Shard
     offset: int
     size: int
+    sha256: bytes
     full_name: str
 
     def __str__(self) -> str:
@@ -58,14 +61,18 @@ class PackedPicture:
         return State(stat.S_IFREG, self.size)
 
     def open(self, mode: Literal["rb"] = "rb", /) -> BinaryIO:
-        """Read it whole, in one request.
+        """Read it whole, in one request; 0.13 ms of 160 kB are its hash.
 
         Raises:
-            OSError: if the shard cannot be read or ends early.
+            OSError: if the shard cannot be read, ends early or has changed since it was packed.
         """
         data = self.parent.read(self.offset, self.size)
         if len(data) < self.size:
             raise OSError(f"{self.parent} ends before this picture; copy or pack it again")
+        if hashlib.sha256(data).digest() != self.sha256:
+            raise OSError(
+                f"{self.parent} has other bytes here than were packed; copy or pack it again"
+            )
         return io.BytesIO(data)
 
 
@@ -76,7 +83,7 @@ class PackedPictures:
         root: folder of the data set, or of one that was packed with the folder around it.
 
     Raises:
-        InputError: if the index is damaged, or a shard is not there.
+        InputError: if the index is damaged, or a shard is not there or of another length.
     """
 
     def __init__(self, root: Path) -> None:
@@ -92,7 +99,8 @@ class PackedPictures:
                 raise InputError(
                     f"{printable(folder / INDEX)}: {error.strerror}; make it readable"
                 ) from None
-            self._shards, self._inside = _shards(folder, names), inside
+            self._shards = _shards(folder, names, self._index.shard_sizes(len(names)))
+            self._inside = inside
             return
 
     def names(self, folder: str) -> frozenset[str]:
@@ -109,6 +117,7 @@ class PackedPictures:
             self._shards[self._index.shard[row]],
             int(self._index.offset[row]),
             int(self._index.size[row]),
+            self._index.sha256[row].tobytes(),
             full_name,
         )
 
@@ -133,21 +142,32 @@ class PackedPictures:
         return folders
 
 
-def _shards(root: Path, names: list[str]) -> list[Shard]:
+def _shards(root: Path, names: list[str], sizes: list[int]) -> list[Shard]:
     try:
         url = (root / ELSEWHERE).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        missing = [name for name in names if not (root / name).is_file()]
-        if missing:
-            raise InputError(
-                f"{printable(root)}: {len(missing)} of {len(names)} shards are not there, the "
-                f"first is {printable(missing[0])}; copy them here, or write the URL below which "
-                f"they are into {printable(root / ELSEWHERE)}"
-            ) from None
-        return [LocalShard(root / name) for name in names]
+        return _local_shards(root, names, sizes)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not UTF-8 text"
         raise InputError(
             f"{printable(root / ELSEWHERE)}: {reason}; write one URL into it"
         ) from None
     return [remote_shard(url, name) for name in names]
+
+
+def _local_shards(root: Path, names: list[str], sizes: list[int]) -> list[Shard]:
+    missing = [name for name in names if not (root / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{printable(root)}: {len(missing)} of {len(names)} shards are not there, the first is "
+            f"{printable(missing[0])}; copy them here, write the URL below which they are into "
+            f"{printable(root / ELSEWHERE)}, or give the command that packed them again"
+        )
+    for name, size in zip(names, sizes, strict=True):
+        found = (root / name).stat().st_size
+        if found != size:
+            raise InputError(
+                f"{printable(root / name)}: has {found:,} bytes, and the index is of a shard of "
+                f"{size:,}; copy both again, or give the command that packed them again"
+            )
+    return [LocalShard(root / name) for name in names]

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.printable import printable
 from vlp_fast.data.sources.zipped import LARGEST_ZIP
+from vlp_fast.data.store.packed import ELSEWHERE
 from vlp_fast.data.store.shard_index import INDEX
 from vlp_fast.errors import InputError
 
@@ -22,6 +23,10 @@ PICTURES = frozenset(
 """How the names of pictures end, in whatever case."""
 LEFT = frozenset([".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".part"])
 """Ends of the names of archives, which are neither packed nor copied."""
+PLAN = "packing.json"
+"""Of a folder that is packed, or being packed: the digest of what goes into it."""
+OWN = frozenset([PLAN, ELSEWHERE])
+"""Names that a packed folder has for itself."""
 Found = tuple[str, os.stat_result]
 """A file's name and state."""
 
@@ -34,7 +39,7 @@ class PackingPlan:
         shards: names of the pictures of each.
         total: bytes of all pictures together.
         copied: names of what goes along as it is.
-        left: names of archives, which stay where they are.
+        left: names of archives, and of what is a packed folder's own; these stay where they are.
         digest: of every picture's name, size and time of change, and of where shards are cut.
     """
 
@@ -120,7 +125,7 @@ def _ending(name: str) -> str:
 
 def _is_left(name: str, state: os.stat_result) -> bool:
     ending = _ending(name)
-    return ending in LEFT or (ending == ".zip" and state.st_size > LARGEST_ZIP)
+    return name in OWN or ending in LEFT or (ending == ".zip" and state.st_size > LARGEST_ZIP)
 
 
 def _cut(pictures: Sequence[Found], shard_bytes: int) -> tuple[tuple[str, ...], ...]:

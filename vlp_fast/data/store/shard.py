@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
+
+MOST_OPEN = 256
+"""Shards that stay open; a process may usually have 1,024 files."""
 
 
 class Shard(Protocol):
@@ -33,7 +36,8 @@ class LocalShard:
     def read(self, offset: int, size: int) -> bytes:
         """As `Shard`."""
         if hasattr(os, "pread"):
-            return os.pread(_descriptor(self.path), size, offset)
+            opened = _opened(self.path)  # held, so nobody closes it meanwhile
+            return os.pread(opened.descriptor, size, offset)
         with self.path.open("rb") as file:  # Windows
             file.seek(offset)
             return file.read(size)
@@ -60,6 +64,11 @@ class RemoteShard:
             raise
         except Exception as error:  # each kind of storage has errors of its own
             raise OSError(errno.EIO, f"{type(error).__name__}: {error}", self.url) from None
+        if len(data) > size:
+            raise OSError(
+                f"{self.url} sends more than the part that was asked for; serve it by what can "
+                "send parts of files (HTTP Range), or copy it here"
+            )
         return data
 
 
@@ -87,7 +96,18 @@ def remote_shard(folder: str, name: str) -> RemoteShard:
     return RemoteShard(url)
 
 
-@cache
-def _descriptor(path: Path) -> int:
+class _Opened:
+    """A descriptor that is closed when nobody holds this any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+@lru_cache(maxsize=MOST_OPEN)
+def _opened(path: Path) -> _Opened:
     """A file that stays open: opening one asks the server of a network file system each time."""
-    return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    return _Opened(path)

@@ -6,10 +6,13 @@ name and bytes differs between them: no times, no owners, so equal pictures make
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -20,6 +23,7 @@ from vlp_fast.data.store.texts import Texts
 from vlp_fast.data.upright import Raster
 
 BLOCK = tarfile.BLOCKSIZE
+PART = 2**20
 END = bytes(2 * BLOCK)
 """What every tar ends with."""
 
@@ -31,7 +35,7 @@ def write_shard(
     number: int,
     tell: Callable[[int], object] = lambda size: None,
 ) -> ShardIndex:
-    """Write one tar file, a picture in memory at a time.
+    """Write one tar file, of no picture more than a part in memory.
 
     Args:
         path: of the tar file.
@@ -49,15 +53,15 @@ def write_shard(
     offsets, sizes, rasters, digests = [], [], [], bytearray()
     with path.open("wb") as tar:
         for name in names:
-            data = (source / name).read_bytes()
-            tar.write(_member(name, len(data)))
-            offsets.append(tar.tell())
-            sizes.append(len(data))
+            with (source / name).open("rb") as picture:
+                size = os.fstat(picture.fileno()).st_size
+                tar.write(_member(name, size))
+                offsets.append(tar.tell())
+                digests += _copy(picture, tar, size)
+            sizes.append(size)
             rasters.append(_raster(source / name))
-            digests += hashlib.sha256(data).digest()
-            tar.write(data)
-            tar.write(bytes(-len(data) % BLOCK))
-            tell(len(data))
+            tar.write(bytes(-size % BLOCK))
+            tell(size)
         tar.write(END)
     return ShardIndex(
         names=Texts.of(names),
@@ -69,6 +73,19 @@ def write_shard(
         orientation=np.array([raster.orientation for raster in rasters], dtype=np.uint8),
         sha256=np.frombuffer(digests, dtype=np.uint8).reshape(-1, 32),
     )
+
+
+def _copy(picture: BinaryIO, tar: BinaryIO, size: int) -> bytes:
+    """Copy a picture of that size; return its SHA-256."""
+    digest = hashlib.sha256()
+    left = size
+    while block := picture.read(PART):
+        left -= len(block)
+        digest.update(block)
+        tar.write(block)
+    if left:
+        raise OSError(errno.EIO, "has changed while it was read", picture.name)
+    return digest.digest()
 
 
 def _member(name: str, size: int) -> bytes:

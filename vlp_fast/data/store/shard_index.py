@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tarfile import BLOCKSIZE
 
 import numpy as np
 
@@ -45,6 +46,18 @@ class ShardIndex:
     def __len__(self) -> int:
         return len(self.names)
 
+    def shard_sizes(self, count: int) -> list[int]:
+        """Bytes of each of `count` tar files, of which none has anything behind its pictures."""
+        ends = np.zeros(count, dtype=np.int64)
+        np.maximum.at(ends, self.shard, self.offset + self.size)
+        return [int(end + -end % BLOCKSIZE + 2 * BLOCKSIZE) for end in ends]
+
+    def of_shard(self, number: int) -> ShardIndex:
+        """The rows of one shard."""
+        rows = np.flatnonzero(self.shard == number)
+        columns = {column: getattr(self, column)[rows] for column in _COLUMNS}
+        return ShardIndex(names=Texts.of(self.names[row] for row in rows.tolist()), **columns)
+
     def write(self, path: Path, shards: Sequence[str]) -> None:
         """Write a file; `shards` are the names of the tar files."""
         arrays = {field: getattr(self, field) for field in _COLUMNS}
@@ -70,7 +83,10 @@ def read_index(path: Path) -> tuple[ShardIndex, list[str]]:
             names=Texts(arrays["letters"], arrays["starts"]),
             **{column: arrays[column] for column in _COLUMNS},
         )
-        return index, list(map(str, words["shards"]))
+        shards = words["shards"]
+        if not _is_sound(index, shards):
+            raise DamagedFile(f"{path}: is of no shards")
+        return index, shards
     except (DamagedFile, KeyError) as error:
         raise InputError(
             f"{printable(error)}; pack the data set again with `vlp-fast data pack`"
@@ -82,4 +98,20 @@ def joined(parts: Sequence[ShardIndex]) -> ShardIndex:
     return ShardIndex(
         names=Texts.of(name for part in parts for name in part.names),
         **{column: np.concatenate([getattr(p, column) for p in parts]) for column in _COLUMNS},
+    )
+
+
+def _is_sound(index: ShardIndex, shards: object) -> bool:
+    """Whether all rows lie in shards, and these in the folder, whoever wrote the file."""
+    if not isinstance(shards, list) or not all(isinstance(name, str) for name in shards):
+        return False
+    columns = [getattr(index, column) for column in _COLUMNS]
+    shapes = [(len(index), 32) if column is index.sha256 else (len(index),) for column in columns]
+    return (
+        all(Path(name).name == name and name != ".." for name in shards)
+        and index.names.is_sound()
+        and all(column.dtype.kind in "iu" for column in columns)
+        and [column.shape for column in columns] == shapes
+        and all((column >= 0).all() for column in columns)
+        and bool((index.shard < len(shards)).all())
     )

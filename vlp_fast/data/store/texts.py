@@ -52,6 +52,19 @@ class Texts(Sequence[str]):
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    def is_sound(self) -> bool:
+        """Whether both arrays are of one another, wherever they are from."""
+        kinds = (self.letters.dtype == np.uint8, self.starts.dtype == np.int64)
+        if (
+            not all(kinds)
+            or self.letters.ndim != 1
+            or self.starts.ndim != 1
+            or not len(self.starts)
+        ):
+            return False
+        ends = (int(self.starts[0]), int(self.starts[-1]))
+        return ends == (0, len(self.letters)) and bool((np.diff(self.starts) >= 0).all())
+
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
