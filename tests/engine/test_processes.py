@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -200,3 +202,38 @@ def test_a_killed_process_ends_the_others(small_world: Path, tmp_path: Path) -> 
         run.communicate(timeout=60)
     assert run.returncode not in (0, None)
     assert time.monotonic() - began < 40
+
+
+@pytest.mark.parametrize("way", ["standalone", pytest.param("port", marks=EXHAUSTIVE)])
+def test_torchrun_starts_killed_processes_anew(
+    alone: Callable[[str], Path], small_world: Path, tmp_path: Path, way: str
+) -> None:
+    """As torchrun does by itself, and with the bits of the run that nobody disturbed."""
+    folder = tmp_path / "run"
+    words = command("e2e_vlp_tiny", small_world, folder, 2, "--train.reduction", "exact")
+    where = ["--standalone"] if way == "standalone" else ["--master-port", str(_free_port())]
+    torchrun = ["torch.distributed.run", *where, "--nproc-per-node", "2", "--max-restarts", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", *torchrun, *words[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.startswith("step 4/"):
+                break
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        os.kill(max(map(int, children)), signal.SIGKILL)
+        out, errors = run.communicate(timeout=200)
+    assert run.returncode == 0, errors
+    assert re.search("steps [345] to 6", out), out  # what the first process could save counts
+    assert digests(folder) == digests(alone("e2e_vlp_tiny"))
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port: int = free.getsockname()[1]
+        return port

@@ -20,6 +20,7 @@ is not there.
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -64,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        2 for wrong input and for what the system refuses, 130 after Ctrl-C, 141 where the reader
-        of a run has left, else the command's exit code.
+        2 for wrong input and for what the system refuses, 130 after Ctrl-C and 143 after SIGTERM,
+        141 where the reader of a run has left, else the command's exit code.
     """
     words = sys.argv[1:] if arguments is None else arguments
     prepare_output()
@@ -79,11 +80,11 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         complain(printable(error))
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         way_on = "; the same command goes on from the newest checkpoint, if one was written"
         if is_first():
             complain(f"stopped{way_on if words[:1] == ['train'] else ''}")
-        return 130
+        return 128 + getattr(stopped, "number", signal.SIGINT)
     except OSError as error:
         return _refused(error, is_run=words[:1] == ["train"])
 

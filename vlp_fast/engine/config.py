@@ -97,6 +97,9 @@ class TrainConfig:
     """Steps between two checkpoints; 0: only at the end."""
     keep_checkpoints: int = 2
     """How many of the newest checkpoints stay."""
+    watchdog_minutes: float = 30.0
+    """Minutes without a step after which a process prints what its threads are doing, and ends; 0:
+    never."""
     held_out_images: int = 512
     """Held-out samples an evaluation looks at, at most: chosen by a hash of their ids, so that they
     are spread over the split, the same ones in every run, and fewer are a part of more."""
@@ -107,7 +110,7 @@ class TrainConfig:
         """Raises ValueError for numbers that no run can have."""
         check(self, POSITIVE, "epochs")
         check(self, SEEDS, "seed")
-        check(self, NOT_NEGATIVE, "evaluate_every", "checkpoint_every")
+        check(self, NOT_NEGATIVE, "evaluate_every", "checkpoint_every", "watchdog_minutes")
         check(
             self, AT_LEAST_ONE, "batch_size", "shards", "processes", "log_every", "keep_checkpoints"
         )

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: finish the step, save, and only then stop.
+"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1: finish the step, save, and only then stop.
 
 Python runs a signal's handler in the main thread, and only when that comes back from PyTorch: on a
 CPU the gradients of a large batch take minutes. So a thread listens, too. It says at once that the
@@ -22,7 +22,9 @@ from vlp_fast.engine.vote import Vote
 from vlp_fast.engine.world import ALONE, World
 
 SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
 )
 HEARD = b"\nvlp-fast: stopping after this step, which is saved; a second signal stops at once\n"
 ECHO = 5.0
@@ -34,7 +36,15 @@ SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody asked for the end, and the state after the last whole step is there to be saved."""
+    """Somebody asked for the end, and the state after the last whole step is there to be saved.
+
+    Attributes:
+        number: of the signal; SIGTERM where another process has heard it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class StopRequest:
@@ -60,6 +70,7 @@ class StopRequest:
         self._is_said = world.is_first
         self.is_agreed = False
         self._asked_at = 0.0
+        self._number = int(signal.SIGTERM)
         self._is_heard_at_once = False
         self._before: dict[int, Any] = {}
 
@@ -88,7 +99,7 @@ class StopRequest:
         self._is_heard_at_once = True
         try:
             if self.is_asked:
-                raise Stopped
+                raise Stopped(self._number)
             yield
         finally:
             self._is_heard_at_once = False
@@ -101,7 +112,7 @@ class StopRequest:
         """
         if self._vote.cast(self.is_asked):
             self.is_agreed = True
-            raise Stopped
+            raise Stopped(self._number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
@@ -109,8 +120,9 @@ class StopRequest:
                 raise KeyboardInterrupt
             return
         self.is_asked, self._asked_at = True, time.monotonic()
+        self._number = number
         if self._is_heard_at_once:
-            raise Stopped
+            raise Stopped(number)
 
 
 class _Listener:

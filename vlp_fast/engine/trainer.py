@@ -40,6 +40,7 @@ from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.engine.shown import Shown
 from vlp_fast.engine.stop import Stopped, StopRequest
 from vlp_fast.engine.updater import Updater, shard_seed
+from vlp_fast.engine.watchdog import Watchdog
 from vlp_fast.engine.world import together, told_of_loss, world_of
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.averages import Averages
@@ -75,6 +76,7 @@ class Trainer:
         updater: what moves the weights.
         record: what is shown and written.
         stop: whether the person wants it to stop.
+        watchdog: ends it where it hangs.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -99,6 +101,7 @@ class Trainer:
         self._began_at = self._saved_at = self.step
         self._is_worth_saving = True
         self.stop = StopRequest(self.world)
+        self.watchdog = Watchdog(self.config.train.watchdog_minutes)
 
     def run(self) -> None:
         """Every step that is left, then the last evaluation and checkpoint.
@@ -114,6 +117,7 @@ class Trainer:
         try:
             self._train()
         except (Exception, Stopped) as error:
+            self.watchdog.leave()
             self._rescue()
             reason = explained(error, self.step)
             if reason is error:
@@ -127,6 +131,7 @@ class Trainer:
         self.learner.train()
         self._evaluate_if_due()  # a run that was stopped in an evaluation does it now
         batches = self.experiment.batches(self.step, total)
+        self.watchdog.visit()
         while self.step < total:
             self._prepare()
             self._advance(batches)
@@ -136,6 +141,8 @@ class Trainer:
             self.stop.check()
             self.record.step(self.step)
             self._write_what_is_due()
+            self.watchdog.visit()
+        self.watchdog.leave()
         self._save()  # first, so that trouble with the held-out images costs nothing
         self._evaluate()
 
@@ -181,7 +188,7 @@ class Trainer:
         phase = self.experiment.phase(step)
         torch.manual_seed(shard_seed(self.config.train.seed, step, 0))
         if phase.begins and step == phase.start:
-            with self.stop.heard_at_once():
+            with self.watchdog.off_duty(), self.stop.heard_at_once():
                 experiment, objective = self.experiment, phase.objective
                 batches = partial(experiment.first_batches, objective)
                 line = objective.begin(self.learner, batches, experiment.precision)
@@ -270,7 +277,7 @@ class Trainer:
         if self._evaluated_at == self.step:
             return
         self._evaluated_at = self.step
-        with self.stop.heard_at_once():
+        with self.watchdog.off_duty(), self.stop.heard_at_once():
             figures = evaluate(self.experiment, self._report)
             parts = evaluate_parts(self.experiment)
         held_out = self.experiment.held_out()

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from vlp_fast.engine.launch import check_shares
 from vlp_fast.errors import InputError, ToldElsewhere
@@ -91,7 +92,9 @@ def world_of(shards: int) -> Iterator[World]:
     is_gpu = torch.cuda.is_available()
     if is_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if is_gpu else "gloo", timeout=PATIENCE)
+    rank, store = int(os.environ["RANK"]), _store(count)
+    backend = "nccl" if is_gpu else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
     try:
         host = dist.new_group(backend="gloo", timeout=PATIENCE)
         world = World(rank=dist.get_rank(), count=count, host=host)
@@ -99,6 +102,26 @@ def world_of(shards: int) -> Iterator[World]:
         yield world
     finally:
         dist.destroy_process_group()
+
+
+def _store(count: int) -> Store | None:
+    """Where the processes find one another; None for torch's own way.
+
+    Torchrun starts processes anew on the same store, where torch 2.11 finds the addresses of those
+    that are gone. On one machine all processes count the attempts alike, and each has its own part.
+    """
+    environment = os.environ
+    if environment.get("GROUP_WORLD_SIZE") != "1":
+        return None
+    is_there = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = TCPStore(
+        environment["MASTER_ADDR"],
+        int(environment["MASTER_PORT"]),
+        count,
+        is_master=not is_there and environment["RANK"] == "0",
+        timeout=PATIENCE,
+    )
+    return PrefixStore(f"attempt-{environment['TORCHELASTIC_RESTART_COUNT']}", store)
 
 
 @contextlib.contextmanager
