@@ -29,6 +29,7 @@ run_folder.py        run.json, vocab.txt
 same_data.py         a run goes on with its own data
 shares.py            which shards a process computes
 shown.py             samples that all processes have shown
+step_profile.py      where the time of some steps went
 stop.py              Ctrl-C: finish the step, save, stop
 trainer.py           train(run)
 tree_sum.py          sums that do not depend on who added what

@@ -100,6 +100,8 @@ class TrainConfig:
     watchdog_minutes: float = 30.0
     """Minutes without a step after which a process prints what its threads are doing, and ends; 0:
     never."""
+    profile: str = ""
+    """Steps to watch, as in 10:20: a table of where their time went, and a trace, in the folder."""
     held_out_images: int = 512
     """Held-out samples an evaluation looks at, at most: chosen by a hash of their ids, so that they
     are spread over the split, the same ones in every run, and fewer are a part of more."""
@@ -115,6 +117,17 @@ class TrainConfig:
             self, AT_LEAST_ONE, "batch_size", "shards", "processes", "log_every", "keep_checkpoints"
         )
         check(self, AT_LEAST_ONE, "held_out_images")
+        _ = self.profiled_steps
+
+    @property
+    def profiled_steps(self) -> range:
+        """Those of `profile`: of "10:20" the steps after the 10th, up to the 20th."""
+        first, _, last = (self.profile or "0:0").partition(":")
+        if not (first.isdigit() and last.isdigit()) or int(first) > int(last):
+            raise ValueError(
+                f"TrainConfig: received profile = {self.profile!r}, expected steps as in '10:20'"
+            )
+        return range(int(first), int(last))
 
 
 @dataclass(frozen=True, kw_only=True)

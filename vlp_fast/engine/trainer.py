@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch.profiler import record_function
 
 from vlp_fast.engine.agreement import check_agreement
 from vlp_fast.engine.checkpoint import (
@@ -38,6 +39,7 @@ from vlp_fast.engine.replaced import Replaced
 from vlp_fast.engine.run_folder import check_same_run
 from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.engine.shown import Shown
+from vlp_fast.engine.step_profile import StepProfile
 from vlp_fast.engine.stop import Stopped, StopRequest
 from vlp_fast.engine.updater import Updater, shard_seed
 from vlp_fast.engine.watchdog import Watchdog
@@ -100,6 +102,8 @@ class Trainer:
         self._phase: Phase | None = None
         self._began_at = self._saved_at = self.step
         self._is_worth_saving = True
+        watched = self.config.train.profiled_steps if is_first else range(0)
+        self._profile = StepProfile(watched, self.config.directory, self.record.say)
         self.stop = StopRequest(self.world)
         self.watchdog = Watchdog(self.config.train.watchdog_minutes)
 
@@ -133,9 +137,11 @@ class Trainer:
         batches = self.experiment.batches(self.step, total)
         self.watchdog.visit()
         while self.step < total:
+            self._profile.begin(self.step)
             self._prepare()
             self._advance(batches)
             self.step += 1
+            self._profile.end(self.step)
             if self.world.count == 1:
                 self._settle()
             self.stop.check()
@@ -143,6 +149,7 @@ class Trainer:
             self._write_what_is_due()
             self.watchdog.visit()
         self.watchdog.leave()
+        self._profile.close()
         self._save()  # first, so that trouble with the held-out images costs nothing
         self._evaluate()
 
@@ -228,7 +235,8 @@ class Trainer:
         """This process's shards of a step, on the device."""
         for _ in self.world.share_of(self.config.train.shards):
             began = time.monotonic()
-            _, inputs = next(batches)
+            with record_function("data"):
+                _, inputs = next(batches)
             self._clock.waited += time.monotonic() - began
             self._clock.count(inputs)
             self._shown.add(inputs)

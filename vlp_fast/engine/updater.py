@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.profiler import record_function
 
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.kept_buffers import KeptBuffers
@@ -82,6 +83,16 @@ class Updater:
         names, sums, statistics = self._differentiate(step, objective, batches)
         figures = Averages()
         figures.add_sums(names, sums)
+        with record_function("optimisers"):
+            norm, is_finite = self._move(sums, statistics)
+        is_skipped = 1.0 - is_finite.float()
+        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * is_skipped
+        figures.add("gradient_norm", norm)
+        figures.add("skipped_steps", is_skipped)
+        return figures
+
+    def _move(self, sums: Tensor, statistics: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Weights and state by gradients and sums; their norm, and whether all is finite."""
         trained = [optimizer for optimizer in self.optimizers if _has_gradients(optimizer)]
         norm, is_finite = clip_gradients(
             self._learner.parameters(),
@@ -98,11 +109,7 @@ class Updater:
             self.scaler.step(optimizer)
             optimizer.zero_grad(set_to_none=True)
         self.scaler.update(None if self._precision.is_scaled else 1.0)
-        is_skipped = 1.0 - is_finite.float()
-        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * is_skipped
-        figures.add("gradient_norm", norm)
-        figures.add("skipped_steps", is_skipped)
-        return figures
+        return norm, is_finite
 
     def end(self) -> None:
         """The step is whole: what it has changed stays."""
@@ -131,7 +138,8 @@ class Updater:
             )
             names, sums = output_sums(output)
             self._reduction.add([sums, *statistics])
-        sums, *statistics = self._reduction.take()
+        with record_function("sums over processes"):
+            sums, *statistics = self._reduction.take()
         return names, sums, statistics
 
     def _shard(
@@ -141,9 +149,10 @@ class Updater:
         torch.manual_seed(shard_seed(self._config.train.seed, step, number))
         self._statistics.begin(number, self._config.train.shards)
         with self._reduction.shard(is_last=is_last) as learner:
-            with self._precision.autocast():
+            with record_function("forward"), self._precision.autocast():
                 output: StepOutput = learner(objective, inputs)
-            self.scaler.scale(output.total * self._reduction.factor).backward()
+            with record_function("backward"):
+                self.scaler.scale(output.total * self._reduction.factor).backward()
         return output, self._statistics.take()
 
 

@@ -1,0 +1,42 @@
+"""`--train.profile 2:4` watches two steps and changes none."""
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vlp_fast.engine.config import RunConfig, TrainConfig
+from vlp_fast.engine.progress import read_journal
+from vlp_fast.engine.trainer import train
+
+Make = Callable[..., RunConfig]
+
+
+def test_where_the_time_of_two_steps_went(
+    micro: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = micro("e2e_vlp_tiny", tmp_path / "plain", steps=5)
+    train(plain)
+    capsys.readouterr()
+    watched = replace(plain, run_dir=tmp_path / "run", train=replace(plain.train, profile="2:4"))
+    train(watched)
+    assert "steps 2 to 4: " in capsys.readouterr().out
+    words = (tmp_path / "run/profile.txt").read_text()
+    stages = dict(line.split()[:2] for line in words.splitlines()[1:4])
+    assert list(stages) == ["data", "forward", "backward"]
+    assert all(float(time) > 0 for time in stages.values())
+    assert "addmm" in words
+    with gzip.open(tmp_path / "run/profile.json.gz") as file:
+        events = json.load(file)["traceEvents"]
+    assert sum(event.get("name") == "backward" for event in events) >= 2
+    losses = [row["loss"] for row in read_journal(tmp_path / "run/metrics.jsonl")]
+    assert losses == [row["loss"] for row in read_journal(tmp_path / "plain/metrics.jsonl")]
+
+
+@pytest.mark.parametrize("text", ["5", "5:", ":5", "8:2", "a:b", "-1:2"])
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected steps as in '10:20'"):
+        TrainConfig(profile=text)

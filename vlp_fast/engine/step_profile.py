@@ -1,0 +1,68 @@
+"""Where the time of some steps went: a trace to look at, and a table to read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+TRACE, TABLE = "profile.json.gz", "profile.txt"
+ROWS = 40
+STAGES = ("data", "forward", "backward", "sums over processes", "optimisers")
+"""What the trainer calls the parts of a step."""
+
+
+class StepProfile:
+    """Watches steps of a run, and writes into its folder what they did.
+
+    Args:
+        steps: [first, one past the last), counted as the log does; empty for none.
+        folder: where the two files go.
+        say: gets a line when they are written.
+    """
+
+    def __init__(self, steps: range, folder: Path, say: Callable[[str], object]) -> None:
+        self._steps = steps
+        self._folder = folder
+        self._say = say
+        self._running: profile | None = None
+
+    def begin(self, step: int) -> None:
+        """A step begins, after so many."""
+        if self._running is None and step in self._steps:
+            activities = [ProfilerActivity.CPU]
+            if torch.cuda.is_available():
+                activities.append(ProfilerActivity.CUDA)
+            # Kineto tells a machine without a GPU of an error that is none.
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+            self._running = profile(activities=activities, acc_events=True)
+            self._running.start()
+
+    def end(self, step: int) -> None:
+        """A step is done, which makes so many."""
+        if self._running is not None and step not in self._steps:
+            self.close()
+
+    def close(self) -> None:
+        """Write what was watched, if anything was."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.stop()
+        running.export_chrome_trace(str(self._folder / TRACE))
+        by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        events = running.key_averages()
+        times = {event.key: event.cpu_time_total / 1000 for event in events}
+        stages = "".join(
+            f"{name:24s}{times.get(name, 0.0) / len(self._steps):10.1f} ms a step\n"
+            for name in STAGES
+        )
+        table = events.table(by, row_limit=ROWS)
+        (self._folder / TABLE).write_text(f"on the host:\n{stages}\n{table}")
+        self._say(
+            f"steps {self._steps.start} to {self._steps.stop}: {self._folder / TABLE}, and "
+            f"{self._folder / TRACE} for https://ui.perfetto.dev"
+        )
