@@ -31,6 +31,7 @@ shares.py            which shards a process computes
 shown.py             samples that all processes have shown
 step_profile.py      where the time of some steps went
 stop.py              Ctrl-C: finish the step, save, stop
+tensorboard.py       the figures of metrics.jsonl for TensorBoard
 trainer.py           train(run)
 tree_sum.py          sums that do not depend on who added what
 updater.py           from the shards of a batch to weights that have moved

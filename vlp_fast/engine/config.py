@@ -100,6 +100,8 @@ class TrainConfig:
     watchdog_minutes: float = 30.0
     """Minutes without a step after which a process prints what its threads are doing, and ends; 0:
     never."""
+    tensorboard: bool = False
+    """Write the figures of metrics.jsonl for TensorBoard too (needs the extra `log`)."""
     profile: str = ""
     """Steps to watch, as in 10:20: a table of where their time went, and a trace, in the folder."""
     held_out_images: int = 512

@@ -8,6 +8,7 @@ from vlp_fast.engine.bad_samples import BadSamples
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.progress import Display, Journal
 from vlp_fast.engine.run_folder import open_run_folder
+from vlp_fast.engine.tensorboard import TensorBoard
 from vlp_fast.tasks.task import Figures
 
 
@@ -30,6 +31,7 @@ class Record:
         path = run.directory / "metrics.jsonl"
         notes = [*notes]
         self._journal = Journal(path, start_step=start, say=notes.append)
+        self._board = TensorBoard(run.directory, start) if run.train.tensorboard else None
         self._bad_samples = BadSamples(run, self.say)
         self._opening = [*_introduction(experiment, start), *(f"note: {note}" for note in notes)]
 
@@ -54,11 +56,15 @@ class Record:
     def log(self, step: int, figures: Figures) -> None:
         """Figures of training."""
         self._journal.write(step=step, kind="train", **figures)
+        if self._board:
+            self._board.write(step, "train", figures)
         self._display.log(step, figures)
 
     def held_out(self, kind: str, step: int, of: str, figures: Figures) -> None:
         """Held-out figures, and what they are of."""
         self._journal.write(step=step, kind=kind, of=of, **figures)
+        if self._board:
+            self._board.write(step, kind, figures)
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.say(f"held out, step {step} ({of}): {text}")
 
@@ -69,6 +75,8 @@ class Record:
     def close(self) -> None:
         """Leave the terminal as it was."""
         self._display.close()
+        if self._board:
+            self._board.close()
 
 
 class NoRecord(Record):
