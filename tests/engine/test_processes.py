@@ -1,7 +1,5 @@
 """A run of several processes is the run of one: the same bits, files and lines."""
 
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -16,31 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from process_runs import STEPS, command, digests, environment, rows
 
 pytestmark = [pytest.mark.dist, pytest.mark.xdist_group("processes")]
 
-OPTIONS = """
---train.batch-size 2 --train.shards 4 --train.log-every 1 --train.checkpoint-every 3
---train.keep-checkpoints 9 --train.held-out-images 4 --train.no-picture --train.device cpu
---train.precision fp32 --model.dropout 0.1 --optim.freeze-backbone 0.3 --task.tagging-steps 2
---data.num-workers 0
-"""
-COMMON = OPTIONS.split()
 EXHAUSTIVE = pytest.mark.exhaustive
-SYSTEMS = {"soho_tiny": ["--task.codebook-samples", "150"], "e2e_vlp_tiny": []}
-STEPS = 6
 
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def command(name: str, root: Path, folder: Path, processes: int, *more: str) -> list[str]:
-    words = [*SYSTEMS[name], *COMMON, "--train.processes", str(processes), *more]
-    run = ["--data.root", str(root), "--run-dir", str(folder), "--steps", str(STEPS)]
-    return [sys.executable, "-m", "vlp_fast", "train", name, *run, *words]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +32,6 @@ def train(small_world: Path) -> Train:
         )
 
     return run
-
-
-def digests(folder: Path, step: int = STEPS) -> list[str]:
-    files = sorted((folder / f"checkpoint-{step:08d}").glob("*.safetensors"))
-    assert len(files) == 2
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-
-
-def rows(folder: Path) -> list[dict[str, Any]]:
-    """The journal without what tells of time."""
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    timed = ("images_per_second", "data_wait_percent")
-    return [{name: x for name, x in row.items() if name not in timed} for row in lines]
 
 
 @pytest.fixture(scope="module")

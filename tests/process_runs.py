@@ -1,0 +1,44 @@
+"""Runs of one or several processes by the command line, and what is compared of them."""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+OPTIONS = """
+--train.batch-size 2 --train.shards 4 --train.log-every 1 --train.checkpoint-every 3
+--train.keep-checkpoints 9 --train.held-out-images 4 --train.no-picture --train.device cpu
+--train.precision fp32 --model.dropout 0.1 --optim.freeze-backbone 0.3 --task.tagging-steps 2
+--data.num-workers 0
+"""
+COMMON = OPTIONS.split()
+SYSTEMS = {"soho_tiny": ["--task.codebook-samples", "150"], "e2e_vlp_tiny": []}
+STEPS = 6
+
+
+def command(name: str, root: Path, folder: Path, processes: int, *more: str) -> list[str]:
+    """`vlp-fast train` of a recipe in so many processes."""
+    words = [*SYSTEMS[name], *COMMON, "--train.processes", str(processes), *more]
+    run = ["--data.root", str(root), "--run-dir", str(folder), "--steps", str(STEPS)]
+    return [sys.executable, "-m", "vlp_fast", "train", name, *run, *words]
+
+
+def environment() -> dict[str, str]:
+    """One thread a process, as comparisons of bits need."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def digests(folder: Path, step: int = STEPS) -> list[str]:
+    """Of weights and optimisers at a step."""
+    files = sorted((folder / f"checkpoint-{step:08d}").glob("*.safetensors"))
+    assert len(files) == 2
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The journal without what tells of time."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    timed = ("images_per_second", "data_wait_percent")
+    return [{name: x for name, x in row.items() if name not in timed} for row in lines]
