@@ -32,6 +32,7 @@ def test_processes_divide_the_shards_of_each_step(
 
 def test_it_is_a_sequence() -> None:
     share: Sequence[int] = ShardShare(range(2, 4), 4, World(rank=1, count=2))
-    assert (len(share), share[0], share[3], share[1:3]) == (4, 10, 15, [11, 14])
-    with pytest.raises(IndexError):
-        share[4]
+    assert (len(share), share[0], share[3], share[-1], share[1:3]) == (4, 10, 15, 15, [11, 14])
+    for place in (4, -5):
+        with pytest.raises(IndexError):
+            share[place]

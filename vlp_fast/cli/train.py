@@ -11,13 +11,14 @@ from vlp_fast.errors import InputError
 from vlp_fast.recipes import RECIPES, recipe
 
 USAGE = """usage: vlp-fast train RECIPE --data.root PATH [--data.root PATH ...] [--init WEIGHTS ...]
-       [--run-dir DIR] [--steps N] [--resume auto|never] [--section.field value ...]
+       [--run-dir DIR] [--steps N] [--resume auto|never] [--dry-run] [--section.field value ...]
 
 RECIPE is one of those below, or FILE.py:FUNCTION for one of your own. A new run starts from the
 weights that --init gives (an earlier run, a ResNet, a BERT, a DETR): recipes vqa_*, nlvr2_* and
 ve_* fine-tune what others have pre-trained. `vlp-fast train RECIPE --help` lists every setting.
 The same command goes on from the newest checkpoint of the run folder (--resume auto); with
---resume never it refuses a folder that holds checkpoints. Sizes of the vocabulary, the classes and
+--resume never it refuses a folder that holds checkpoints. --dry-run reads the data, builds the
+model, says what the run would be, and trains nothing. Sizes of the vocabulary, the classes and
 the attributes come from the data and are no options.
 """
 
@@ -32,9 +33,13 @@ def run(words: list[str]) -> int:
             f"RECIPE comes first: `vlp-fast train RECIPE {words[0]} ...`; `vlp-fast recipes` "
             "lists them"
         )
+    is_dry = "--dry-run" in words
+    words = [word for word in words if word != "--dry-run"]
     asked = _asked(words)
     if is_first():
         _look_first(asked)
+    if is_dry:
+        return _dry_run(asked, words[0])
     if asked.train.processes > 1 and not is_launched():
         check_shares(asked.train.shards, asked.train.processes)
         return launch(asked.train.processes, ["train", *words])
@@ -45,6 +50,16 @@ def run(words: list[str]) -> int:
     train(asked)
     if asked.train.picture and is_first():
         try_report(lambda: restore_experiment(asked))
+    return 0
+
+
+def _dry_run(asked: Any, name: str) -> int:
+    from vlp_fast.data.printable import printable
+    from vlp_fast.engine.dry_run import dry_run
+
+    check_shares(asked.train.shards, asked.train.processes)
+    for line in dry_run(asked, recipe(name)):
+        print(printable(line))
     return 0
 
 

@@ -6,6 +6,7 @@ checkpoint.py        written whole or not at all
 clock.py             how fast a run is
 config.py            RunConfig and its sections
 divergence.py        a run that learns nothing any more stops
+dry_run.py           what a run would be
 evaluator.py         held-out figures
 experiment.py        from a configuration to the objects of a run
 failure.py           failures of a step that have a remedy

@@ -35,7 +35,7 @@ class ShardShare(Sequence[int]):
     def __getitem__(self, place: int | slice) -> int | Sequence[int]:
         if isinstance(place, slice):
             return [self[i] for i in range(*place.indices(len(self)))]
-        if not 0 <= place < len(self):
+        if not -len(self) <= place < len(self):
             raise IndexError(place)
-        step, part = divmod(place, len(self._mine))
+        step, part = divmod(place % len(self), len(self._mine))
         return self._first + step * self._shards + self._mine[part]

@@ -1,0 +1,130 @@
+"""What a run would be, before a GPU is booked: `vlp-fast train RECIPE ... --dry-run`.
+
+Data are read and the model is built, nothing is trained or written. Numbers of bytes are counted
+from the tensors that there are; activations, which a step needs besides, are not estimated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.experiment import Experiment, build_experiment
+from vlp_fast.engine.optim import build_optimizers
+from vlp_fast.engine.shares import ShardShare
+from vlp_fast.engine.world import World
+from vlp_fast.layers.shard_statistics import ShardStatistics
+
+MIB = 2**20
+
+
+def dry_run(run: RunConfig, recipe: RunConfig) -> Iterator[str]:
+    """Lines about a run.
+
+    Args:
+        run: what is asked for.
+        recipe: the configuration that it was made from.
+
+    Raises:
+        InputError: what training would refuse about data and settings.
+    """
+    experiment = build_experiment(run)
+    experiment.task.held_out_examples.look(experiment.held_out().indices)
+    yield from _settings(run, recipe)
+    yield from _data(experiment)
+    yield from _phases(experiment)
+    yield from _memory(experiment)
+    yield from _processes(experiment)
+
+
+def _settings(run: RunConfig, recipe: RunConfig) -> Iterator[str]:
+    yield f"recipe {run.name}"
+    asked, usual = (dict(_flat(dataclasses.asdict(config))) for config in (run, recipe))
+    for name, value in asked.items():
+        if name in usual and usual[name] != value:
+            yield f"  {name}: {_shown(value)}, in the recipe {_shown(usual[name])}"
+
+
+def _data(experiment: Experiment) -> Iterator[str]:
+    task = experiment.task
+    yield f"data: {len(task.train)} {task.samples} for training, {len(task.held_out)} held out"
+    yield from (f"  {note}" for note in experiment.notes)
+    for loaded in task.loaded:
+        yield f"  {loaded}"
+
+
+def _phases(experiment: Experiment) -> Iterator[str]:
+    train = experiment.run.train
+    yield (
+        f"steps: {experiment.total_steps}, of {train.shards} shards of {train.batch_size} "
+        f"{experiment.task.samples}; {experiment.steps_per_epoch:.1f} an epoch"
+    )
+    for phase in experiment.phases:
+        backbone = experiment.learner.model.backbone
+        frozen = backbone.num_stages if phase.frozen_stages is None else phase.frozen_stages
+        what = type(phase.objective).__name__
+        yield f"  {phase.start} to {phase.end}: {what}, {frozen} stages of the CNN frozen"
+
+
+def _memory(experiment: Experiment) -> Iterator[str]:
+    learner = experiment.learner
+    others, backbone = (
+        [p for group in optimizer.param_groups for p in group["params"]]
+        for optimizer in build_optimizers(learner, experiment.run.optim)
+    )
+    weights, buffers = _bytes(list(learner.parameters())), _bytes(list(learner.buffers()))
+    of_cnn = 1 if experiment.run.optim.backbone_optimizer == "sgd" else 2
+    state = 2 * _bytes(others) + of_cnn * _bytes(backbone)
+    count = sum(p.numel() for p in learner.parameters())
+    yield (
+        f"parameters: {count / 1e6:.2f} M, of which the CNN's "
+        f"{sum(p.numel() for p in backbone) / 1e6:.2f} M"
+    )
+    yield (
+        f"memory of a process without activations: {(2 * weights + 2 * buffers + state) / MIB:.0f} "
+        f"MiB (weights {weights / MIB:.0f}, gradients {weights / MIB:.0f}, optimisers "
+        f"{state / MIB:.0f}, buffers twice {2 * buffers / MIB:.0f})"
+    )
+    yield f"a checkpoint: {(weights + buffers + state) / MIB:.0f} MiB"
+
+
+def _processes(experiment: Experiment) -> Iterator[str]:
+    run = experiment.run
+    count, shards = run.train.processes, run.train.shards
+    order = experiment.task.order(experiment.order)
+    for rank in dict.fromkeys((0, count - 1)):
+        share = ShardShare(range(1), shards, World(rank=rank, count=count))
+        shown = [str(order.batch(number)[1][:3])[1:-1] for number in (share[0], share[-1])]
+        yield (
+            f"process {rank} of {count}: shards {share[0]} to {share[-1]} of the first step, with "
+            f"samples {shown[0]}, ... to {shown[1]}, ..."
+        )
+    if count > 1:
+        statistics = ShardStatistics(experiment.learner)
+        gradients = _bytes([p for p in experiment.learner.parameters() if p.requires_grad])
+        yield (
+            f"added up between processes at each step: gradients {gradients / MIB:.1f} MiB, "
+            f"statistics {statistics.bytes_of_a_step() / MIB:.1f} MiB"
+        )
+
+
+def _bytes(tensors: list[Tensor]) -> int:
+    return sum(x.numel() * x.element_size() for x in tensors)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
