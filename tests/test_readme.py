@@ -276,7 +276,7 @@ def test_commands_flags_and_links_exist(page: str) -> None:
     assert set(re.findall(r"(?:^|`)vlp-fast (\w+)", text, re.M)) <= set(COMMANDS)
     asked = set(re.findall(r"vlp-fast train ([\w.:]+)", text))
     assert asked <= {*RECIPES, "RECIPE", *own_recipes(text)}
-    settings = all_settings() | own_settings(text) | {"section.field", "dry_run"}
+    settings = all_settings() | own_settings(text) | {"section.field"}
     flags = {flag.replace("-", "_").replace(".no_", ".") for flag in flags_of(text)}
     assert flags <= settings, f"no such setting: {sorted(flags - settings)}"
     folder = ROOT if page == "README.md" else ROOT / "docs"
