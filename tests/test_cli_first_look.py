@@ -165,3 +165,12 @@ def test_the_folder_of_another_recipe_names_both(
             f"{runs['vqa']}: holds a run of recipe vqa_soho_tiny, and asked is {recipe}; give "
             "another --run-dir, or the recipe that it began with"
         )
+
+
+@pytest.mark.usefixtures("nothing_is_built")
+def test_a_begun_folder_is_refused_before_anything_is_built(
+    runs: dict[str, Path], small_world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["vqa_soho_tiny", "--data.root", str(small_world), "--run-dir", str(runs["vqa"])]
+    assert main(["train", *words, "--resume", "never"]) == 2
+    assert "holds checkpoints of an earlier run" in capsys.readouterr().err

@@ -83,10 +83,11 @@ def _look_first(asked: Any) -> None:
     from vlp_fast.cli.recorded import look_first
     from vlp_fast.data.given_paths import check_file
     from vlp_fast.engine.folder_lock import FolderLock
-    from vlp_fast.engine.recorded_run import check_same_recipe
+    from vlp_fast.engine.recorded_run import check_not_begun, check_same_recipe
     from vlp_fast.weights.published import check_weights
 
     with FolderLock(asked.directory):
+        check_not_begun(asked)
         is_begun = any(asked.directory.glob("checkpoint-*"))
     if is_begun and asked.resume == "auto":
         check_same_recipe(asked)

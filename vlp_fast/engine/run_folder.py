@@ -17,7 +17,7 @@ from vlp_fast import __version__
 from vlp_fast.data.tokenizer import Tokenizer
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
-from vlp_fast.engine.recorded_run import check_same_recipe, kind_names
+from vlp_fast.engine.recorded_run import check_not_begun, check_same_recipe, kind_names
 from vlp_fast.errors import InputError
 from vlp_fast.whole_file import write_json, write_whole
 
@@ -46,11 +46,7 @@ def open_run_folder(run: RunConfig, tokenizer: Tokenizer) -> None:
     folder = run.directory
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if run.resume == "never" and complete_checkpoints(folder):
-            raise InputError(
-                f"{folder}: holds checkpoints of an earlier run; give another --run-dir, delete "
-                "it, or go on with --resume auto"
-            )
+        check_not_begun(run)
         write_whole(folder / "vocab.txt", tokenizer.save)
         write_json(folder / "run.json", _description(run))
     except OSError as error:
