@@ -5,7 +5,7 @@ definition (PyTorch 2.11), and queries that see no key become NaN under a causal
 left to the definition. The log-sum-exp is the same, so that forward and backward may be of either.
 """
 
-from collections.abc import Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -18,22 +18,66 @@ _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
 
-class Run(NamedTuple):
-    """Sequences of one length, one behind the other."""
+class Rows(NamedTuple):
+    """Of sequences of one length, one behind the other."""
 
-    queries: slice
-    keys: slice
+    start: int
     number: int
+    """Sequences."""
+    length: int
+
+    @property
+    def stop(self) -> int:
+        """First row behind them."""
+        return self.start + self.number * self.length
+
+    def heads(self, x: Tensor) -> Tensor:
+        """View these rows of (T, N, E) as (number, N, length, E)."""
+        row, head, column = x.stride()
+        shape = (self.number, x.shape[1], self.length, x.shape[2])
+        strides = (self.length * row, head, row, column)
+        # One operation where slicing, splitting and transposing are three, of each operand and run.
+        return x.as_strided(shape, strides, x.storage_offset() + self.start * row)
+
+    def sums(self, lse: Tensor) -> Tensor:
+        """View these rows' numbers, of (N, T), as (number, N, length)."""
+        head, row = lse.stride()
+        shape, strides = (self.number, len(lse), self.length), (self.length * row, head, row)
+        return lse.as_strided(shape, strides, lse.storage_offset() + self.start * row)
+
+
+class Run(NamedTuple):
+    """Neighbours with the same numbers of queries and of keys."""
+
+    queries: Rows
+    keys: Rows
 
     def mask(self, causal: bool, dtype: torch.dtype) -> dict[str, Any]:
         """Options of the kernel, whose own causal mask begins with the first key."""
-        num_queries, num_keys = (
-            (x.stop - x.start) // self.number for x in (self.queries, self.keys)
-        )
+        num_queries, num_keys = self.queries.length, self.keys.length
         if not causal or num_queries == num_keys:
             return {"is_causal": causal}
         hidden = torch.full((num_queries, num_keys), -torch.inf, dtype=dtype, device="cpu")
         return {"is_causal": False, "attn_mask": hidden.triu(1 + num_keys - num_queries)}
+
+
+class Plan(NamedTuple):
+    """What is computed at a time."""
+
+    runs: tuple[Run, ...]
+    """Without those that have no queries or no keys."""
+    is_whole: bool
+    """No row of queries or of keys is in none of them."""
+    sees_none: bool
+    """Some query sees no key if the mask is causal."""
+    is_on_host: bool = True
+
+    def computes(self, causal: bool, seed: Tensor | None) -> bool:
+        """Tell whether the kernel does."""
+        return self.is_on_host and seed is None and not (causal and self.sees_none)
+
+
+ON_A_DEVICE = Plan((), is_whole=False, sees_none=False, is_on_host=False)
 
 
 def attention(
@@ -51,23 +95,21 @@ def attention(
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Output (Tq, N, E), and log-sum-exp of each row (N, Tq), +inf where it sees no key."""
-    sequences = (cu_seqlens_q, cu_seqlens_k)
-    if not _is_computed(q, *sequences, causal, seed):
-        lengths = (max_seqlen_q, max_seqlen_k)
-        options = (*sequences, order, *lengths, causal, scale, dropout_p, seed)
-        return reference.attention(q, k, v, *options)
-    reference.check_sequences(cu_seqlens_q, max_seqlen_q, len(q))
-    reference.check_sequences(cu_seqlens_k, max_seqlen_k, len(k))
-    runs = _runs(*sequences)
-    lse = q.new_full((q.shape[1], q.shape[0]), torch.inf, dtype=torch.float32)
-    result = q.new_empty(q.shape)
-    _clear_gaps(result, [run.queries for run in runs])
-    for run in runs:
-        rows = (run.queries, run.keys, run.keys)
-        heads = (_heads(x, at, run.number) for x, at in zip((q, k, v), rows, strict=True))
-        out, sums = _forward(*heads, 0.0, **run.mask(causal, q.dtype), scale=scale)
-        result[run.queries] = out.transpose(1, 2).flatten(0, 1)
-        lse[:, run.queries] = sums.transpose(0, 1).flatten(1)
+    plan = _plan(q, k, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k)
+    if not plan.computes(causal, seed):
+        options = (order, max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
+        return reference.attention(q, k, v, cu_seqlens_q, cu_seqlens_k, *options)
+    operands = _columns_side_by_side(q, k, v)
+    if len(plan.runs) == 1 and plan.is_whole:
+        out, sums = _attend(plan.runs[0], *operands, causal, scale)
+        return out.transpose(1, 2).reshape(q.shape), sums.transpose(0, 1).flatten(1).contiguous()
+    result = torch.empty_like(q, memory_format=torch.contiguous_format)
+    lse = q.new_full((q.shape[1], len(q)), torch.inf, dtype=torch.float32)
+    _clear_gaps(plan, result)
+    for run in plan.runs:
+        out, sums = _attend(run, *operands, causal, scale)
+        run.queries.heads(result).copy_(out)
+        run.queries.sums(lse).copy_(sums)
     return result, lse
 
 
@@ -92,58 +134,70 @@ def attention_backward(
     grad_v: Tensor,
 ) -> None:
     """Write the gradients of q, k and v."""
-    sequences, found = (cu_seqlens_q, cu_seqlens_k), (grad_q, grad_k, grad_v)
-    if q.dtype != torch.float32 or not _is_computed(q, *sequences, causal, seed):
+    plan = _plan(q, k, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k)
+    if q.dtype != torch.float32 or not plan.computes(causal, seed):
         options = (order, max_seqlen_q, max_seqlen_k, causal, scale, dropout_p, seed)
-        inputs = (grad, q, k, v, out, lse, *sequences)
-        reference.attention_backward(*inputs, *options, *found)
+        inputs = (grad, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k)
+        reference.attention_backward(*inputs, *options, grad_q, grad_k, grad_v)
         return
-    runs = _runs(*sequences)
-    places = [(run.queries, run.keys, run.keys) for run in runs]
-    for x, rows in zip(found, zip(*places, strict=True) if runs else ((),) * 3, strict=True):
-        _clear_gaps(x, rows)
-    for run, written in zip(runs, places, strict=True):
-        read = (run.queries, *written, run.queries)
-        heads = (
-            _heads(x, rows, run.number) for x, rows in zip((grad, q, k, v, out), read, strict=True)
-        )
-        sums = lse[:, run.queries].unflatten(1, (run.number, -1)).transpose(0, 1)
-        parts = _backward(*heads, sums, 0.0, **run.mask(causal, q.dtype), scale=scale)
-        for x, rows, part in zip(found, written, parts, strict=True):
-            x[rows] = part.transpose(1, 2).flatten(0, 1)
+    grad, q, k, v = _columns_side_by_side(grad, q, k, v)
+    _clear_gaps(plan, grad_q, grad_k, grad_v)
+    for run in plan.runs:
+        of_queries, of_keys = run.queries.heads, run.keys.heads
+        operands = (of_queries(grad), of_queries(q), of_keys(k), of_keys(v), of_queries(out))
+        mask = run.mask(causal, q.dtype)
+        found = _backward(*operands, run.queries.sums(lse), 0.0, **mask, scale=scale)
+        places = (of_queries(grad_q), of_keys(grad_k), of_keys(grad_v))
+        for place, part in zip(places, found, strict=True):
+            place.copy_(part)
 
 
-def _is_computed(
-    q: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, causal: bool, seed: Tensor | None
-) -> bool:
-    if q.device.type != "cpu" or seed is not None:
-        return False
-    return not causal or bool((cu_seqlens_q.diff() <= cu_seqlens_k.diff()).all())
-
-
-def _runs(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor) -> list[Run]:
-    """Neighbours of the same lengths; those without queries or keys are left out."""
-    lengths = torch.stack([cu_seqlens_q.diff(), cu_seqlens_k.diff()], 1).tolist()
-    query = key = 0
-    found = []
-    for (num_queries, num_keys), alike in groupby(map(tuple, lengths)):
-        count = len(list(alike))
-        queries = slice(query, query + count * num_queries)
-        keys = slice(key, key + count * num_keys)
-        query, key = queries.stop, keys.stop
-        if num_queries and num_keys:
-            found.append(Run(queries, keys, count))
+def _attend(
+    run: Run, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Output (number, N, length, E) and log-sum-exps (number, N, length) of a run."""
+    operands = (run.queries.heads(q), run.keys.heads(k), run.keys.heads(v))
+    found: tuple[Tensor, Tensor] = _forward(
+        *operands, 0.0, **run.mask(causal, q.dtype), scale=scale
+    )
     return found
 
 
-def _heads(x: Tensor, rows: slice, count: int) -> Tensor:
-    """Rows (count * L, N, E) as (count, N, L, E), columns side by side."""
-    x = x if x.stride(-1) == 1 else x.contiguous()
-    heads: Tensor = x[rows].unflatten(0, (count, -1)).transpose(1, 2)
-    return heads
+def _plan(
+    q: Tensor, k: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, max_q: int, max_k: int
+) -> Plan:
+    if q.device.type != "cpu":
+        return ON_A_DEVICE
+    bounds_q, bounds_k = tuple(cu_seqlens_q.tolist()), tuple(cu_seqlens_k.tolist())
+    return _plan_on_host(bounds_q, bounds_k, max_q, max_k, len(q), len(k))
 
 
-def _clear_gaps(x: Tensor, places: Sequence[slice]) -> None:
+# Layers share a packing, and so does the backward pass: five pairs are in use in a step of E2E-VLP.
+@lru_cache(maxsize=16)
+def _plan_on_host(
+    bounds_q: tuple[int, ...], bounds_k: tuple[int, ...], max_q: int, max_k: int, nq: int, nk: int
+) -> Plan:
+    lengths_q = reference.lengths_of(bounds_q, max_q, nq)
+    lengths_k = reference.lengths_of(bounds_k, max_k, nk)
+    query = key = 0
+    runs = []
+    for (num_queries, num_keys), alike in groupby(zip(lengths_q, lengths_k, strict=True)):
+        number = len(list(alike))
+        run = Run(Rows(query, number, num_queries), Rows(key, number, num_keys))
+        query, key = run.queries.stop, run.keys.stop
+        if num_queries and num_keys:
+            runs.append(run)
+    rows = sum(x.number * x.length for run in runs for x in run)
+    sees_none = any(i > j for i, j in zip(lengths_q, lengths_k, strict=True))
+    return Plan(tuple(runs), rows == nq + nk, sees_none)
+
+
+def _columns_side_by_side(*operands: Tensor) -> list[Tensor]:
+    return [x if x.stride(-1) == 1 else x.contiguous() for x in operands]
+
+
+def _clear_gaps(plan: Plan, *written: Tensor) -> None:
     """Zeros, if there are rows that nothing will be written to."""
-    if sum(rows.stop - rows.start for rows in places) < len(x):
-        x.zero_()
+    if not plan.is_whole:
+        for x in written:
+            x.zero_()

@@ -146,13 +146,21 @@ def attention_backward(
     grad_v.copy_(_unpad(of_v, keys, v.dtype))
 
 
-def check_sequences(cu_seqlens: Tensor, length: int, rows: int) -> None:
-    """Refuse bounds on a CPU that are not those of `rows` rows in sequences up to `length`.
+def lengths_of(bounds: tuple[int, ...], longest: int, rows: int) -> tuple[int, ...]:
+    """Lengths of sequences, from bounds that are those of `rows` rows in sequences up to `longest`.
 
     Raises:
-        ValueError: so.
+        ValueError: they are not.
     """
-    _sequences(cu_seqlens, length, rows)
+    lengths = tuple(stop - start for start, stop in pairwise(bounds))
+    found = max(lengths, default=0)
+    if found > longest or bounds[0] != 0 or bounds[-1] != rows or min(lengths, default=0) < 0:
+        raise ValueError(
+            f"attention: received {rows} rows with cu_seqlens from {bounds[0]} to {bounds[-1]} and "
+            f"longest sequence {found}, expected cu_seqlens that rises from 0 to the number of "
+            f"rows, and no sequence longer than max_seqlen {longest}"
+        )
+    return lengths
 
 
 def _sequences(cu_seqlens: Tensor, length: int, rows: int) -> Sequences:
@@ -165,14 +173,7 @@ def _sequences(cu_seqlens: Tensor, length: int, rows: int) -> Sequences:
 @lru_cache(maxsize=16)
 def _sequences_on_host(bounds: tuple[int, ...], length: int, rows: int) -> Sequences:
     # Values, so only where reading them costs nothing: on a GPU this would be a wait.
-    lengths = tuple(stop - start for start, stop in pairwise(bounds))
-    longest = max(lengths, default=0)
-    if longest > length or bounds[0] != 0 or bounds[-1] != rows or min(lengths, default=0) < 0:
-        raise ValueError(
-            f"attention: received {rows} rows with cu_seqlens from {bounds[0]} to {bounds[-1]} and "
-            f"longest sequence {longest}, expected cu_seqlens that rises from 0 to the number of "
-            f"rows, and no sequence longer than max_seqlen {length}"
-        )
+    lengths = lengths_of(bounds, length, rows)
     return _located(torch.tensor(bounds, device="cpu"), length, rows, lengths)
 
 
