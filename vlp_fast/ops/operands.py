@@ -10,11 +10,11 @@ def check_devices(function: str, *tensors: Tensor | None) -> None:
     Raises:
         ValueError: so.
     """
-    devices = {str(tensor.device): None for tensor in tensors if tensor is not None}
+    devices = dict.fromkeys([tensor.device for tensor in tensors if tensor is not None])
     if len(devices) > 1:
         raise ValueError(
-            f"{function}: received tensors on {', '.join(devices)}, expected one device; move them"
-            " there by .to(device)"
+            f"{function}: received tensors on {', '.join(map(str, devices))}, expected one device; "
+            "move them there by .to(device)"
         )
 
 
