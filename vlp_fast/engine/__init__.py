@@ -3,6 +3,7 @@
 agreement.py         whether all processes hold the same weights
 bad_samples.py       what was replaced, told and written down
 checkpoint.py        written whole or not at all
+checkpoint_writer.py  a thread that writes them
 clock.py             how fast a run is
 config.py            RunConfig and its sections
 divergence.py        a run that learns nothing any more stops
@@ -30,6 +31,7 @@ run_folder.py        run.json, vocab.txt
 same_data.py         a run goes on with its own data
 shares.py            which shards a process computes
 shown.py             samples that all processes have shown
+snapshot.py          model and optimisers at one moment, in memory of the host
 step_profile.py      where the time of some steps went
 stop.py              Ctrl-C: finish the step, save, stop
 tensorboard.py       the figures of metrics.jsonl for TensorBoard

@@ -19,12 +19,8 @@ import torch
 from torch.profiler import record_function
 
 from vlp_fast.engine.agreement import check_agreement
-from vlp_fast.engine.checkpoint import (
-    load_checkpoint,
-    newest_checkpoint,
-    read_state,
-    save_checkpoint,
-)
+from vlp_fast.engine.checkpoint import load_checkpoint, newest_checkpoint, read_state
+from vlp_fast.engine.checkpoint_writer import CheckpointWriter
 from vlp_fast.engine.clock import Clock
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.divergence import divergence
@@ -90,6 +86,7 @@ class Trainer:
         self.world = experiment.world
         self.step = 0
         self.updater = Updater(experiment)
+        self._writer = CheckpointWriter(self.config.directory)
         notes = [*experiment.notes]
         check_same_run(self.config, notes.append)
         self._shown = Shown(self.world, self._resumed(notes.append))
@@ -127,6 +124,8 @@ class Trainer:
             if reason is error:
                 raise
             raise reason from None
+        finally:
+            self._writer.wait()  # within the lock of the folder
 
     def _train(self) -> None:
         total = self.experiment.total_steps
@@ -152,6 +151,8 @@ class Trainer:
         self._profile.close()
         self._save()  # first, so that trouble with the held-out images costs nothing
         self._evaluate()
+        with together(self.world):
+            self._writer.join()
 
     def _write_what_is_due(self) -> None:
         """A line, a checkpoint, an evaluation, each after as many steps as the settings say."""
@@ -173,6 +174,7 @@ class Trainer:
 
     def _rescue(self) -> None:
         """Save the state after the last whole step, if there is a new one; never raises."""
+        self._await_writer()
         if not self._is_worth_saving or self.step == self._saved_at or not self.updater.is_whole:
             return
         # What fails here follows from the first failure, and that one is told.
@@ -185,9 +187,19 @@ class Trainer:
                     self._log()
             if self._is_worth_saving and self.world.is_first:
                 self._write_checkpoint()
+                self._writer.join()
                 self.record.say(f"saved step {self.step}")
             if is_common:
                 self.world.all_values(None)  # whoever ends first ends the others
+
+    def _await_writer(self) -> None:
+        """Wait for the checkpoint that is being written; one that failed is told, and made anew."""
+        try:
+            self._writer.join()
+        except Exception as error:
+            self._saved_at = self._began_at
+            with contextlib.suppress(Exception):
+                self.record.say(str(error))
 
     def _prepare(self) -> None:
         """Everything about the coming step that derives from its number."""
@@ -254,6 +266,7 @@ class Trainer:
             self._log_together()
 
     def _log_together(self) -> None:
+        self._writer.check()
         self._settle()
         shown = self._averages.means() | self._clock.figures(self.world)
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
@@ -298,8 +311,9 @@ class Trainer:
 
     def _save(self) -> None:
         check_agreement(self.world, self.learner, self.step)
-        if self.world.is_first:
-            self._write_checkpoint()
+        with together(self.world):
+            if self.world.is_first:
+                self._write_checkpoint()
         self._saved_at = self.step
 
     def _write_checkpoint(self) -> None:
@@ -310,8 +324,7 @@ class Trainer:
             "replaced": self._shown.replaced.state(),
         }
         extra |= self.experiment.identity
-        save_checkpoint(
-            self.config.directory,
+        self._writer.save(
             self.step,
             self.learner,
             self.updater.optimizers,
