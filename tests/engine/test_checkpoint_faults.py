@@ -1,79 +1,19 @@
 """Whatever call to the system fails or is the last one, the newest checkpoint is whole."""
 
-import contextlib
-import errno
-import io
-import os
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from system_faults import FULL, IO, READ_ONLY, Faults, Killed
 from torch import nn
 
-from vlp_fast.engine import checkpoint as module
 from vlp_fast.engine.checkpoint import load_model, newest_checkpoint
 from vlp_fast.engine.checkpoint_writer import CheckpointWriter
 from vlp_fast.errors import InputError
-
-CALLS = ("open", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir", "scandir", "truncate")
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it, and no call is made after it."""
-
-
-class Faults:
-    """Counts calls to the system, and spoils the one of a number, or all from there on.
-
-    Args:
-        number: which.
-        error: what it raises.
-        is_lasting: whether the later ones do, too.
-    """
-
-    def __init__(self, number: int, error: BaseException, *, is_lasting: bool) -> None:
-        self.count = 0
-        self._number, self._error, self._is_lasting = number, error, is_lasting
-
-    @contextlib.contextmanager
-    def injected(self) -> Iterator[None]:
-        with pytest.MonkeyPatch.context() as patch:
-            save_file = module.save_file
-            patch.setattr(os, "fsync", lambda descriptor: None)
-            for name in CALLS:
-                patch.setattr(os, name, self._spoilt(getattr(os, name)))
-            patch.setattr(io, "open", self._spoilt(io.open))
-            patch.setattr(module, "save_file", self._spoilt(save_file, _write_half(save_file)))
-            yield
-
-    def _spoilt(
-        self, call: Callable[..., Any], half: Callable[..., Any] = lambda *_, **__: None
-    ) -> Callable[..., Any]:
-        def counted(*words: Any, **named: Any) -> Any:
-            self.count += 1
-            passed = self.count - 1 - self._number
-            if passed == 0:
-                half(*words, **named)
-            if passed == 0 or (passed > 0 and self._is_lasting):
-                raise self._error
-            return call(*words, **named)
-
-        return counted
-
-
-def _write_half(save_file: Callable[..., None]) -> Callable[..., None]:
-    def write(values: Any, path: Path) -> None:
-        save_file(values, path)
-        with path.open("r+b") as file:
-            file.truncate(path.stat().st_size // 2)
-
-    return write
 
 
 def save(folder: Path, step: int, keep: int = 1) -> None:
@@ -107,9 +47,6 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-IO = OSError(errno.EIO, os.strerror(errno.EIO))
-FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS))
 KINDS = [(IO, False), (FULL, True), (READ_ONLY, True), (Killed(), True)]
 
 
@@ -178,7 +115,7 @@ def test_a_file_under_our_name_is_no_obstacle(tmp_path: Path) -> None:
 SAVER = """
 import os, random, signal, sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = sys.argv[3:]
 from test_checkpoint_faults import save, step_on_disk
 
 folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
@@ -203,7 +140,7 @@ print(least)
 @pytest.mark.dist
 @pytest.mark.parametrize("rounds", [5, pytest.param(200, marks=pytest.mark.exhaustive)])
 def test_a_kill_at_any_time_costs_no_checkpoint_that_was_there(tmp_path: Path, rounds: int) -> None:
-    words = [str(tmp_path / "run"), str(rounds), str(Path(__file__).parent)]
+    words = [str(tmp_path / "run"), str(rounds), *map(str, Path(__file__).parents[:2])]
     done = subprocess.run(
         [sys.executable, "-c", SAVER, *words], capture_output=True, text=True, timeout=600
     )

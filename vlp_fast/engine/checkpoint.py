@@ -77,14 +77,14 @@ def save_checkpoint(folder: Path, step: int, snapshot: Snapshot, *, keep: int) -
         older = [path for path in complete_checkpoints(folder) if step_of(path) < step]
         for path in older[: max(len(older) - keep + 1, 0)]:
             with contextlib.suppress(OSError):
-                _remove(path)
+                remove(path)
     return final
 
 
 def _write(final: Path, step: int, snapshot: Snapshot) -> None:
     partial = final.with_name(PARTIAL)
-    _clear(partial)
-    _clear(final.with_name(OLD))
+    clear(partial)
+    clear(final.with_name(OLD))
     if is_intact(final):
         return  # of this very run, which would have gone on from a newer one
     partial.mkdir(parents=True)
@@ -96,21 +96,21 @@ def _write(final: Path, step: int, snapshot: Snapshot) -> None:
     write_json(
         partial / "state.json", {"step": step, "files": files, **snapshot.state}
     )  # which flushes the folder, too
-    _remove(final)  # a damaged one
+    remove(final)  # a damaged one
     partial.rename(final)
     sync(final.parent)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Delete a checkpoint so that a kill leaves no half of it under its name."""
     if path.is_dir():
         old = path.with_name(OLD)
-        _clear(old)
+        clear(old)
         path.rename(old)
-        _clear(old)
+        clear(old)
 
 
-def _clear(path: Path) -> None:
+def clear(path: Path) -> None:
     """Delete what lies under a name of our own."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)

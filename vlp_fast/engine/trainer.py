@@ -19,6 +19,7 @@ import torch
 from torch.profiler import record_function
 
 from vlp_fast.engine.agreement import check_agreement
+from vlp_fast.engine.best import Best
 from vlp_fast.engine.checkpoint import load_checkpoint, newest_checkpoint, read_state
 from vlp_fast.engine.checkpoint_writer import CheckpointWriter
 from vlp_fast.engine.clock import Clock
@@ -28,6 +29,7 @@ from vlp_fast.engine.evaluator import evaluate, evaluate_parts
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.failure import explained
 from vlp_fast.engine.folder_lock import FolderLock
+from vlp_fast.engine.frozen_noise import refuse_frozen_noise
 from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
 from vlp_fast.engine.phases import Phase
 from vlp_fast.engine.record import NoRecord, Record
@@ -43,6 +45,7 @@ from vlp_fast.engine.world import together, told_of_loss, world_of
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.inputs import Inputs
+from vlp_fast.tasks.task import Figures
 
 
 def train(run: RunConfig) -> Path:
@@ -87,6 +90,7 @@ class Trainer:
         self.step = 0
         self.updater = Updater(experiment)
         self._writer = CheckpointWriter(self.config.directory)
+        self._best = Best(self.config.directory, self.config.train.keep_best)
         notes = [*experiment.notes]
         check_same_run(self.config, notes.append)
         self._shown = Shown(self.world, self._resumed(notes.append))
@@ -301,6 +305,7 @@ class Trainer:
         with self.watchdog.off_duty(), self.stop.heard_at_once():
             figures = evaluate(self.experiment, self._report)
             parts = evaluate_parts(self.experiment)
+        self._keep_best(figures)  # before it is written down that this step was evaluated
         held_out = self.experiment.held_out()
         self.record.held_out("held_out", self.step, held_out.described(), figures)
         for of, found in parts:
@@ -309,7 +314,22 @@ class Trainer:
             for line in self.experiment.task.remarks(figures, held_out):
                 self.record.say(f"note: {line}")
 
+    def _keep_best(self, figures: Figures) -> None:
+        with together(self.world):
+            is_best = self.world.is_first and self._best.is_beaten_by(self.step, figures)
+        if not self.world.first_value(is_best):
+            return
+        if self._averages:  # a line before each checkpoint
+            self._log()
+        self._save()
+        with together(self.world):
+            self._writer.join()
+            if self.world.is_first:
+                self._best.keep(self.step, figures)
+
     def _save(self) -> None:
+        if self._saved_at == self.step:
+            return
         check_agreement(self.world, self.learner, self.step)
         with together(self.world):
             if self.world.is_first:
@@ -342,7 +362,7 @@ class Trainer:
         found = self.world.first_value(found)
         if found is not None:
             return self._restored(found, say)
-        self._refuse_frozen_noise()
+        refuse_frozen_noise(self.experiment)
         return Replaced()
 
     def _restored(self, found: Path, say: Callable[[str], object]) -> Replaced:
@@ -367,19 +387,3 @@ class Trainer:
         replaced = Replaced.restored(state.get("replaced"))
         replaced.check(self.config.data, self.step)
         return replaced
-
-    def _refuse_frozen_noise(self) -> None:
-        """A CNN that is frozen and random, for a while or in part, passes on noise."""
-        config = self.config
-        backbone = config.model.backbone
-        given = (name for loaded in self.experiment.task.loaded for name in loaded.loaded)
-        if any(name.startswith("backbone.") for name in given):
-            return
-        starts_frozen = self.experiment.phase(0).frozen_stages is None
-        if backbone.norm == "frozen" or backbone.freeze_stages > 0 or starts_frozen:
-            raise InputError(
-                f"{config.name} starts with a frozen CNN (in whole or in part), which needs "
-                "weights: give a torchvision ResNet's state dict with --init, or "
-                "train it from scratch by --model.backbone.norm batch "
-                "--model.backbone.freeze-stages 0 --optim.freeze-backbone 0"
-            )
