@@ -57,7 +57,7 @@ class HostMemory:
             extra: further json values.
         """
         tensors, numbers = flatten(optimizers, model)
-        # keep_vars would be a parameter; tied weights come twice, and the format refuses one memory
+        # Tied weights are two copies: the file format refuses names that share memory.
         now = {MODEL: model.state_dict(), OPTIMIZER: tensors}
         with torch.no_grad():
             files = {name: self._copies(name, values) for name, values in now.items()}
