@@ -26,6 +26,7 @@ from vlp_fast.engine.checkpoint import (
     read_state,
     save_checkpoint,
 )
+from vlp_fast.engine.snapshot import HostMemory
 from vlp_fast.errors import InputError
 from vlp_fast.weights import checkpoints
 
@@ -69,7 +70,7 @@ def ready(seed: int) -> tuple[Net, list[Optimizer]]:
 
 def save(folder: Path, step: int, seed: int = 0, keep: int = 2) -> Path:
     extra = {"n": 0.1 + step, "scaler": {}}
-    return save_checkpoint(folder, step, *ready(seed), extra=extra, keep=keep)
+    return save_checkpoint(folder, step, HostMemory().take(*ready(seed), extra), keep=keep)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -83,7 +84,8 @@ def assert_same(a: nn.Module, b: nn.Module) -> None:
 
 def test_round_trip_goes_on_bit_for_bit(tmp_path: Path) -> None:
     model, optimizers = trained(seed=1)
-    path = save_checkpoint(tmp_path, 7, model, optimizers, extra={"scaler": {}}, keep=1)
+    snapshot = HostMemory().take(model, optimizers, {"scaler": {}})
+    path = save_checkpoint(tmp_path, 7, snapshot, keep=1)
     again, others = trained(seed=2, steps=5)
     state = load_checkpoint(path, again, others)
     assert (state["step"], state["scaler"]) == (7, {})

@@ -8,11 +8,13 @@ import pytest
 from torch import nn
 
 from vlp_fast.engine.checkpoint import complete_checkpoints, newest_checkpoint, save_checkpoint
+from vlp_fast.engine.snapshot import HostMemory
 from vlp_fast.errors import InputError
 
 
 def save(folder: Path, step: int, keep: int = 2) -> Path:
-    return save_checkpoint(folder, step, nn.Linear(2, 2), [], extra={"scaler": {}}, keep=keep)
+    snapshot = HostMemory().take(nn.Linear(2, 2), [], {"scaler": {}})
+    return save_checkpoint(folder, step, snapshot, keep=keep)
 
 
 @pytest.mark.parametrize("what", ["", "checkpoint-00000002", "checkpoint-00000002/state.json"])

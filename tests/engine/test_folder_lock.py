@@ -56,17 +56,25 @@ def test_the_lock_is_there_before_the_folder_is_read_and_until_the_end(
     held: list[str] = []
     monkeypatch.setattr(FolderLock, "__enter__", lambda self: held.append("on"))
     monkeypatch.setattr(FolderLock, "__exit__", lambda *_: held.append("off"))
-    for name in ("build_experiment", "newest_checkpoint", "save_checkpoint", "evaluate"):
-        function = getattr(sys.modules["vlp_fast.engine.trainer"], name)
+    places = {"build_experiment": "trainer", "newest_checkpoint": "trainer", "evaluate": "trainer"}
+    for name, place in {**places, "save_checkpoint": "checkpoint_writer"}.items():
+        module = sys.modules[f"vlp_fast.engine.{place}"]
+        function = getattr(module, name)
 
         def noted(*words: object, name: str = name, function: Callable = function, **named: object):
-            held.append(name)
-            return function(*words, **named)
+            held.append(f"{name} begins")
+            result = function(*words, **named)
+            held.append(f"{name} ends")
+            return result
 
-        monkeypatch.setattr(f"vlp_fast.engine.trainer.{name}", noted)
+        monkeypatch.setattr(module, name, noted)
     train(run)
-    expected = ["on", "build_experiment", "newest_checkpoint", "save_checkpoint", "evaluate", "off"]
-    assert held == expected
+    assert (held[0], held[-1]) == ("on", "off")
+    ends = {
+        f"{name} {what}" for name in [*places, "save_checkpoint"] for what in ("begins", "ends")
+    }
+    assert sorted(held[1:-1]) == sorted(ends)
+    assert held.index("newest_checkpoint ends") < held.index("save_checkpoint begins")
 
 
 def test_where_there_are_no_locks_a_run_does_without(

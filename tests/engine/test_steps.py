@@ -71,10 +71,10 @@ def test_a_nan_in_one_half_moves_neither_weights_nor_momenta(kind: str, poison: 
     )
     optimizers = optimizers_of(model, config)
     step(model, optimizers)
-    before = copy.deepcopy((model.state_dict(), flatten(optimizers)))
+    before = copy.deepcopy((model.state_dict(), flatten(optimizers, model)))
     step(model, optimizers, poison=poison)
     states = [*before[0].items(), *before[1][0].items()]
-    after = model.state_dict() | flatten(optimizers)[0]
+    after = model.state_dict() | flatten(optimizers, model)[0]
     assert len(states) == len(after) > 9
     for name, value in states:
         assert torch.equal(value, after[name]), name
@@ -118,11 +118,11 @@ def test_restored_state_lies_as_its_parameter_and_settings_are_this_runs(kind: s
     config = OptimConfig(backbone_optimizer=kind)  # type: ignore[arg-type]
     optimizers = optimizers_of(model, config)
     step(model, optimizers)
-    tensors, numbers = flatten(optimizers)
+    tensors, numbers = flatten(optimizers, model)
     other = copy.deepcopy(model)
     changed = OptimConfig(backbone_optimizer=kind, weight_decay=0.5)  # type: ignore[arg-type]
     restored = optimizers_of(other, changed)
-    restore(restored, tensors, numbers)
+    restore(restored, other, tensors, numbers)
     assert isinstance(restored[1], SGD if kind == "sgd" else AdamW)
     assert restored[0].param_groups[0]["weight_decay"] == 0.5
     for was, now in zip(optimizers, restored, strict=True):

@@ -12,6 +12,7 @@ from tiny_soho import PAPER
 from torch import nn
 
 from vlp_fast.engine.checkpoint import save_checkpoint
+from vlp_fast.engine.snapshot import HostMemory
 from vlp_fast.errors import InputError
 from vlp_fast.models.model import VisionLanguageModel
 from vlp_fast.weights.load import load_weights
@@ -36,7 +37,7 @@ def run(folder: Path, *steps: int) -> dict[int, VisionLanguageModel]:
     for step in steps:
         models[step] = E2E.build()
         extra = {"scaler": {}, "classes": CLASSES, "attributes": ATTRIBUTES}
-        save_checkpoint(folder, step, Learner(models[step]), [], extra=extra, keep=9)
+        save_checkpoint(folder, step, HostMemory().take(Learner(models[step]), [], extra), keep=9)
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS))
     config = {"num_heads": E2E.num_heads, "norm_first": False, "activation": "relu"}
     (folder / "run.json").write_text(json.dumps({"config": {"model": config}}))

@@ -2,7 +2,9 @@
 
 agreement.py         whether all processes hold the same weights
 bad_samples.py       what was replaced, told and written down
+best.py              the best checkpoint by a held-out figure
 checkpoint.py        written whole or not at all
+checkpoint_writer.py  a thread that writes them
 clock.py             how fast a run is
 config.py            RunConfig and its sections
 divergence.py        a run that learns nothing any more stops
@@ -11,6 +13,7 @@ evaluator.py         held-out figures
 experiment.py        from a configuration to the objects of a run
 failure.py           failures of a step that have a remedy
 folder_lock.py       one process a run folder
+frozen_noise.py      a CNN that is frozen and random is refused
 glyphs.py            fonts that have a caption's characters
 kept_buffers.py      buffers as they were before a step that failed
 launch.py            the processes of a run on this machine
@@ -30,6 +33,7 @@ run_folder.py        run.json, vocab.txt
 same_data.py         a run goes on with its own data
 shares.py            which shards a process computes
 shown.py             samples that all processes have shown
+snapshot.py          model and optimisers at one moment, in memory of the host
 step_profile.py      where the time of some steps went
 stop.py              Ctrl-C: finish the step, save, stop
 tensorboard.py       the figures of metrics.jsonl for TensorBoard

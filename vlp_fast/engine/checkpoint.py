@@ -14,10 +14,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from vlp_fast.engine.optimizer_state import flatten, restore
+from vlp_fast.engine.optimizer_state import restore
+from vlp_fast.engine.snapshot import Snapshot
 from vlp_fast.errors import InputError
 from vlp_fast.weights.checkpoints import (
     FILES,
@@ -48,15 +49,7 @@ UNFIT = (OSError, SafetensorError, RuntimeError, LookupError, ValueError, TypeEr
 """What goes wrong while state that is of other optimisers, or nonsense, is put back."""
 
 
-def save_checkpoint(
-    folder: Path,
-    step: int,
-    model: nn.Module,
-    optimizers: list[Optimizer],
-    *,
-    extra: State,
-    keep: int,
-) -> Path:
+def save_checkpoint(folder: Path, step: int, snapshot: Snapshot, *, keep: int) -> Path:
     """Write one checkpoint atomically and delete the oldest beyond `keep`.
 
     Newer ones are left alone and do not count: a run that goes on from an older checkpoint has
@@ -65,9 +58,7 @@ def save_checkpoint(
     Args:
         folder: the run folder.
         step: optimiser steps done.
-        model: its state_dict is written to model.safetensors.
-        optimizers: their tensors go to optimizer.safetensors, their numbers to state.json.
-        extra: further json values; "scaler" is a dict.
+        snapshot: what it holds; its json values have a dict "scaler".
         keep: how many checkpoints stay, this one included.
 
     Raises:
@@ -75,7 +66,7 @@ def save_checkpoint(
     """
     final = folder / checkpoint_name(step)
     try:
-        _write(final, step, model, optimizers, extra)
+        _write(final, step, snapshot)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(folder / PARTIAL, ignore_errors=True)
         raise InputError(
@@ -86,46 +77,45 @@ def save_checkpoint(
         older = [path for path in complete_checkpoints(folder) if step_of(path) < step]
         for path in older[: max(len(older) - keep + 1, 0)]:
             with contextlib.suppress(OSError):
-                _remove(path)
+                remove(path)
     return final
 
 
-def _write(
-    final: Path, step: int, model: nn.Module, optimizers: list[Optimizer], extra: State
-) -> None:
+def _write(final: Path, step: int, snapshot: Snapshot) -> None:
     partial = final.with_name(PARTIAL)
-    _clear(partial)
-    _clear(final.with_name(OLD))
+    clear(partial)
+    clear(final.with_name(OLD))
     if is_intact(final):
         return  # of this very run, which would have gone on from a newer one
     partial.mkdir(parents=True)
-    tensors, numbers = flatten(optimizers)
-    for name, values in ((MODEL, _detached(model.state_dict())), (OPTIMIZER, tensors)):
+    snapshot.wait()
+    for name, values in snapshot.files.items():
         save_file(values, partial / name)
         sync(partial / name)
     files = {name: [(partial / name).stat().st_size, checksum_of(partial / name)] for name in FILES}
-    state = {"step": step, "files": files, "optimizers": numbers, **extra}
-    write_json(partial / "state.json", state)  # which flushes the folder, too
-    _remove(final)  # a damaged one
+    write_json(
+        partial / "state.json", {"step": step, "files": files, **snapshot.state}
+    )  # which flushes the folder, too
+    remove(final)  # a damaged one
     partial.rename(final)
     sync(final.parent)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Delete a checkpoint so that a kill leaves no half of it under its name."""
     if path.is_dir():
         old = path.with_name(OLD)
-        _clear(old)
+        clear(old)
         path.rename(old)
-        _clear(old)
+        clear(old)
 
 
-def _clear(path: Path) -> None:
+def clear(path: Path) -> None:
     """Delete what lies under a name of our own."""
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizers: list[Optimizer]) -> State:
@@ -137,7 +127,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizers: list[Optimizer]) -
     state = read_state(path)
     load_model(path, model)
     try:
-        restore(optimizers, load_file(path / OPTIMIZER), state["optimizers"])
+        restore(optimizers, model, load_file(path / OPTIMIZER), state["optimizers"])
     except UNFIT as error:
         raise InputError(
             f"{path}: holds other optimisers ({_line(error)}); give another --run-dir"
@@ -167,8 +157,3 @@ def _line(error: Exception) -> str:
     """The line of an error that says most: torch names the first difference in the second."""
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[:2][-1].strip().split(", ", maxsplit=1)[0][:120]
-
-
-def _detached(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    # clone: tied weights share memory, which the file format refuses
-    return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}

@@ -97,6 +97,10 @@ class TrainConfig:
     """Steps between two checkpoints; 0: only at the end."""
     keep_checkpoints: int = 2
     """How many of the newest checkpoints stay."""
+    keep_best: str = ""
+    """A held-out figure by which the best checkpoint stays, too, as the run folder `best` in that
+    of the run. Higher is better but for `loss` and what ends in `_loss`; a minus before the name
+    of another (`--train.keep-best=-itm`) makes it lower. Each new best state is saved."""
     watchdog_minutes: float = 30.0
     """Minutes without a step after which a process prints what its threads are doing, and ends; 0:
     never."""

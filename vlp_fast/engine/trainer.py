@@ -19,12 +19,9 @@ import torch
 from torch.profiler import record_function
 
 from vlp_fast.engine.agreement import check_agreement
-from vlp_fast.engine.checkpoint import (
-    load_checkpoint,
-    newest_checkpoint,
-    read_state,
-    save_checkpoint,
-)
+from vlp_fast.engine.best import Best
+from vlp_fast.engine.checkpoint import load_checkpoint, newest_checkpoint, read_state
+from vlp_fast.engine.checkpoint_writer import CheckpointWriter
 from vlp_fast.engine.clock import Clock
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.divergence import divergence
@@ -32,6 +29,7 @@ from vlp_fast.engine.evaluator import evaluate, evaluate_parts
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.failure import explained
 from vlp_fast.engine.folder_lock import FolderLock
+from vlp_fast.engine.frozen_noise import refuse_frozen_noise
 from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
 from vlp_fast.engine.phases import Phase
 from vlp_fast.engine.record import NoRecord, Record
@@ -47,6 +45,7 @@ from vlp_fast.engine.world import together, told_of_loss, world_of
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.inputs import Inputs
+from vlp_fast.tasks.task import Figures
 
 
 def train(run: RunConfig) -> Path:
@@ -90,6 +89,8 @@ class Trainer:
         self.world = experiment.world
         self.step = 0
         self.updater = Updater(experiment)
+        self._writer = CheckpointWriter(self.config.directory)
+        self._best = Best(self.config.directory, self.config.train.keep_best)
         notes = [*experiment.notes]
         check_same_run(self.config, notes.append)
         self._shown = Shown(self.world, self._resumed(notes.append))
@@ -127,6 +128,8 @@ class Trainer:
             if reason is error:
                 raise
             raise reason from None
+        finally:
+            self._writer.wait()  # within the lock of the folder
 
     def _train(self) -> None:
         total = self.experiment.total_steps
@@ -152,6 +155,8 @@ class Trainer:
         self._profile.close()
         self._save()  # first, so that trouble with the held-out images costs nothing
         self._evaluate()
+        with together(self.world):
+            self._writer.join()
 
     def _write_what_is_due(self) -> None:
         """A line, a checkpoint, an evaluation, each after as many steps as the settings say."""
@@ -173,6 +178,7 @@ class Trainer:
 
     def _rescue(self) -> None:
         """Save the state after the last whole step, if there is a new one; never raises."""
+        self._await_writer()
         if not self._is_worth_saving or self.step == self._saved_at or not self.updater.is_whole:
             return
         # What fails here follows from the first failure, and that one is told.
@@ -185,9 +191,19 @@ class Trainer:
                     self._log()
             if self._is_worth_saving and self.world.is_first:
                 self._write_checkpoint()
+                self._writer.join()
                 self.record.say(f"saved step {self.step}")
             if is_common:
                 self.world.all_values(None)  # whoever ends first ends the others
+
+    def _await_writer(self) -> None:
+        """Wait for the checkpoint that is being written; one that failed is told, and made anew."""
+        try:
+            self._writer.join()
+        except Exception as error:
+            self._saved_at = self._began_at
+            with contextlib.suppress(Exception):
+                self.record.say(str(error))
 
     def _prepare(self) -> None:
         """Everything about the coming step that derives from its number."""
@@ -254,6 +270,7 @@ class Trainer:
             self._log_together()
 
     def _log_together(self) -> None:
+        self._writer.check()
         self._settle()
         shown = self._averages.means() | self._clock.figures(self.world)
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
@@ -288,6 +305,7 @@ class Trainer:
         with self.watchdog.off_duty(), self.stop.heard_at_once():
             figures = evaluate(self.experiment, self._report)
             parts = evaluate_parts(self.experiment)
+        self._keep_best(figures)  # before it is written down that this step was evaluated
         held_out = self.experiment.held_out()
         self.record.held_out("held_out", self.step, held_out.described(), figures)
         for of, found in parts:
@@ -296,10 +314,26 @@ class Trainer:
             for line in self.experiment.task.remarks(figures, held_out):
                 self.record.say(f"note: {line}")
 
+    def _keep_best(self, figures: Figures) -> None:
+        with together(self.world):
+            is_best = self.world.is_first and self._best.is_beaten_by(self.step, figures)
+        if not self.world.first_value(is_best):
+            return
+        if self._averages:  # a line before each checkpoint
+            self._log()
+        self._save()
+        with together(self.world):
+            self._writer.join()
+            if self.world.is_first:
+                self._best.keep(self.step, figures)
+
     def _save(self) -> None:
+        if self._saved_at == self.step:
+            return
         check_agreement(self.world, self.learner, self.step)
-        if self.world.is_first:
-            self._write_checkpoint()
+        with together(self.world):
+            if self.world.is_first:
+                self._write_checkpoint()
         self._saved_at = self.step
 
     def _write_checkpoint(self) -> None:
@@ -310,8 +344,7 @@ class Trainer:
             "replaced": self._shown.replaced.state(),
         }
         extra |= self.experiment.identity
-        save_checkpoint(
-            self.config.directory,
+        self._writer.save(
             self.step,
             self.learner,
             self.updater.optimizers,
@@ -329,7 +362,7 @@ class Trainer:
         found = self.world.first_value(found)
         if found is not None:
             return self._restored(found, say)
-        self._refuse_frozen_noise()
+        refuse_frozen_noise(self.experiment)
         return Replaced()
 
     def _restored(self, found: Path, say: Callable[[str], object]) -> Replaced:
@@ -354,19 +387,3 @@ class Trainer:
         replaced = Replaced.restored(state.get("replaced"))
         replaced.check(self.config.data, self.step)
         return replaced
-
-    def _refuse_frozen_noise(self) -> None:
-        """A CNN that is frozen and random, for a while or in part, passes on noise."""
-        config = self.config
-        backbone = config.model.backbone
-        given = (name for loaded in self.experiment.task.loaded for name in loaded.loaded)
-        if any(name.startswith("backbone.") for name in given):
-            return
-        starts_frozen = self.experiment.phase(0).frozen_stages is None
-        if backbone.norm == "frozen" or backbone.freeze_stages > 0 or starts_frozen:
-            raise InputError(
-                f"{config.name} starts with a frozen CNN (in whole or in part), which needs "
-                "weights: give a torchvision ResNet's state dict with --init, or "
-                "train it from scratch by --model.backbone.norm batch "
-                "--model.backbone.freeze-stages 0 --optim.freeze-backbone 0"
-            )
