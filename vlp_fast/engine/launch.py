@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -62,6 +63,7 @@ def launch(processes: int, words: Sequence[str]) -> int:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
+        signals_to_handle=",".join(_passed_on()),
     )
     try:
         elastic_launch(config, sys.executable)("-m", "vlp_fast", *words)
@@ -70,6 +72,18 @@ def launch(processes: int, words: Sequence[str]) -> int:
     except SignalException as error:
         return 128 + int(error.sigval)
     return 0
+
+
+def _passed_on() -> list[str]:
+    """Signals that the processes are told of; torchrun would die of SIGUSR1 and leave them behind.
+
+    A hangup that is ignored, as `nohup` has it, stays ignored: the processes, which ignore it too,
+    would be killed half a minute after it.
+    """
+    names = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1"]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        names.remove("SIGHUP")
+    return [name for name in names if hasattr(signal, name)]
 
 
 def _code(exitcode: int) -> int:

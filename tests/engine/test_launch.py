@@ -1,0 +1,51 @@
+"""Signals to the launcher: the processes hear of them, and none is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.dist, pytest.mark.xdist_group("processes")]
+
+PROCESS = """#!/bin/sh
+trap 'exit 7' USR1
+echo $$
+for i in $(seq 300); do
+    [ -e "$GO_ON" ] && exit 0
+    sleep 0.1
+done
+"""
+LAUNCHER = """
+import sys
+from vlp_fast.engine.launch import launch
+
+sys.executable = sys.argv[1]  # what is started in place of a run
+sys.exit(launch(1, []))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP])
+def test_a_signal_to_the_launcher(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGUSR1 is passed on; a hangup that `nohup` has ignored ends nothing."""
+    program, go_on = tmp_path / "process", tmp_path / "go_on"
+    program.write_text(PROCESS)
+    program.chmod(0o700)
+    with subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, str(program)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "GO_ON": str(go_on)},
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    ) as launcher:
+        assert launcher.stdout is not None
+        process = int(launcher.stdout.readline())
+        launcher.send_signal(number)
+        if number == signal.SIGHUP:
+            go_on.touch()
+        launcher.communicate(timeout=60)
+    assert launcher.returncode == (0 if number == signal.SIGHUP else 128 + number)
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
