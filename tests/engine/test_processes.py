@@ -154,6 +154,14 @@ def test_what_is_wrong_is_told_once(
     assert said in done.stderr
 
 
+def test_what_the_first_alone_finds_is_told_once(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "run" / "metrics.jsonl").mkdir(parents=True)  # where no file can be written
+    done = train("e2e_vlp_tiny", tmp_path / "run", 2)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "metrics.jsonl: cannot be written" in done.stderr
+
+
 def test_a_killed_process_ends_the_others(small_world: Path, tmp_path: Path) -> None:
     words = command("e2e_vlp_tiny", small_world, tmp_path / "run", 2)
     with subprocess.Popen(

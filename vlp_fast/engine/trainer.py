@@ -56,7 +56,7 @@ def train(run: RunConfig) -> Path:
     Raises:
         InputError: whatever is wrong with data, settings or folder, in one line.
     """
-    with world_of(run.train.shards) as world, told_of_loss(world), ExitStack() as at_end:
+    with world_of(run.train) as world, told_of_loss(world), ExitStack() as at_end:
         torch.manual_seed(run.train.seed)
         with together(world):
             if world.is_first:  # before anything of the folder is read

@@ -12,20 +12,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
+from vlp_fast.engine.config import TrainConfig
 from vlp_fast.engine.launch import check_shares
 from vlp_fast.errors import InputError, ToldElsewhere
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(minutes=10)
-"""How long a process waits for another: longer than reading data or an evaluation takes."""
-
+"""How long a process waits for another, beyond what the watchdog grants to a step."""
 
 LOSS = ("closed by peer", "reset by peer", "Broken pipe")
 """How gloo says that another process is gone."""
@@ -55,48 +55,66 @@ class World:
         return range(count * self.rank // self.count, count * (self.rank + 1) // self.count)
 
     def all_values(self, value: T) -> list[T]:
-        """A value of each process, in the order of their ranks, on all of them."""
-        if self.count == 1:
-            return [value]
-        values: list[Any] = [None] * self.count
-        dist.all_gather_object(values, value, group=self.host)
-        return values
+        """A value of each process, in the order of their ranks, on all of them.
+
+        Raises:
+            InputError: if one of them is at the end of `together` instead, as that describes.
+        """
+        return [value] if self.count == 1 else self._gather(None, value)
 
     def first_value(self, value: T) -> T:
-        """The value of the first process, on all of them."""
-        if self.count == 1:
-            return value
-        values = [value]
-        dist.broadcast_object_list(values, src=0, group=self.host)
-        return values[0]
+        """The value of the first process, on all of them; raises as `all_values` does."""
+        return self.all_values(value)[0]
+
+    def fail(self, error: InputError) -> NoReturn:
+        """Tell all that this process cannot go on, wherever they ask for values next."""
+        if self.count > 1:
+            self._gather(str(error), None)
+        raise error
+
+    def _gather(self, error: str | None, value: Any) -> list[Any]:
+        # Always the same exchange: one that failed may meet others that ask for something else.
+        said: list[Any] = [None] * self.count
+        dist.all_gather_object(said, (error, value), group=self.host)
+        for rank, (text, _) in enumerate(said):
+            if text is not None and self.is_first:
+                raise ToldTogether(text if rank == 0 else f"process {rank} of {self.count}: {text}")
+            if text is not None:
+                raise ToldElsewhere(text)
+        return [value for _, value in said]
+
+
+class ToldTogether(InputError):
+    """On the first process, what is wrong for one of them: all of them know."""
 
 
 ALONE = World()
 
 
 @contextlib.contextmanager
-def world_of(shards: int) -> Iterator[World]:
+def world_of(train: TrainConfig) -> Iterator[World]:
     """The world that the environment describes, until the end of the context.
 
     Args:
-        shards: of a step, which the processes share evenly.
+        train: the run's; the processes share its shards evenly, on its device.
 
     Raises:
-        InputError: if they cannot, or torch cannot bring them together.
+        InputError: if they cannot, or have no GPU each.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield World()
         return
-    check_shares(shards, count)
-    is_gpu = torch.cuda.is_available()
+    check_shares(train.shards, count)
+    is_gpu = train.device != "cpu" and torch.cuda.is_available()
     if is_gpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    rank, store = int(os.environ["RANK"]), _store(count)
+        _take_gpu()
+    timeout = patience(train)
+    rank, store = int(os.environ["RANK"]), _store(count, timeout)
     backend = "nccl" if is_gpu else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
     try:
-        host = dist.new_group(backend="gloo", timeout=PATIENCE)
+        host = dist.new_group(backend="gloo", timeout=timeout)
         world = World(rank=dist.get_rank(), count=count, host=host)
         world.all_values(None)  # a group connects at its first use, while all are there
         yield world
@@ -104,7 +122,25 @@ def world_of(shards: int) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def _store(count: int) -> Store | None:
+def patience(train: TrainConfig) -> timedelta:
+    """How long a process waits for another: where one hangs, its watchdog speaks before."""
+    return PATIENCE + timedelta(minutes=train.watchdog_minutes)
+
+
+def _take_gpu() -> None:
+    """Each process of a machine has a GPU of its own."""
+    environment, there = os.environ, torch.cuda.device_count()
+    wanted = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    if wanted > there:
+        kind = InputError if environment["RANK"] == "0" else ToldElsewhere
+        raise kind(
+            f"{wanted} processes on a machine where torch sees {there} GPUs, and each takes one; "
+            "start fewer, or give --train.device cpu"
+        )
+    torch.cuda.set_device(int(environment.get("LOCAL_RANK", "0")))
+
+
+def _store(count: int, timeout: timedelta) -> Store | None:
     """Where the processes find one another; None for torch's own way.
 
     Torchrun starts processes anew on the same store, where torch 2.11 finds the addresses of those
@@ -119,7 +155,7 @@ def _store(count: int) -> Store | None:
         int(environment["MASTER_PORT"]),
         count,
         is_master=not is_there and environment["RANK"] == "0",
-        timeout=PATIENCE,
+        timeout=timeout,
     )
     return PrefixStore(f"attempt-{environment['TORCHELASTIC_RESTART_COUNT']}", store)
 
@@ -157,18 +193,10 @@ def together(world: World) -> Iterator[None]:
         InputError: on the first process, what the first that failed was told.
         ToldElsewhere: on the others.
     """
-    error: InputError | None = None
     try:
         yield
-    except InputError as caught:
-        error = caught
-    errors = world.all_values(None if error is None else str(error))
-    failed = [(rank, text) for rank, text in enumerate(errors) if text is not None]
-    if not failed:
-        return
-    rank, text = failed[0]
-    if world.count == 1 and error is not None:
-        raise error
-    if world.is_first:
-        raise InputError(text if rank == 0 else f"process {rank} of {world.count}: {text}")
-    raise ToldElsewhere(text)
+    except (ToldTogether, ToldElsewhere):
+        raise
+    except InputError as error:
+        world.fail(error)
+    world.all_values(None)
