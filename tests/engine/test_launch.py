@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from vlp_fast.engine.launch import check_launched
+from vlp_fast.errors import InputError
+
 pytestmark = [pytest.mark.dist, pytest.mark.xdist_group("processes")]
 
 PROCESS = """#!/bin/sh
@@ -49,3 +52,14 @@ def test_a_signal_to_the_launcher(tmp_path: Path, number: signal.Signals) -> Non
     assert launcher.returncode == (0 if number == signal.SIGHUP else 128 + number)
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+def test_processes_that_somebody_else_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    check_launched(2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_launched(2)  # by ourselves
+    check_launched(1)
+    monkeypatch.setenv("WORLD_SIZE", "1")  # as some containers have it
+    with pytest.raises(InputError, match="has started 1; leave the option out"):
+        check_launched(2)

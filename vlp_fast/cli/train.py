@@ -6,7 +6,7 @@ from dataclasses import replace
 from textwrap import fill
 from typing import Any
 
-from vlp_fast.engine.launch import check_shares, is_first, is_launched, launch
+from vlp_fast.engine.launch import check_launched, check_shares, is_first, is_launched, launch
 from vlp_fast.errors import InputError
 from vlp_fast.recipes import RECIPES, recipe
 
@@ -37,6 +37,7 @@ def run(words: list[str]) -> int:
     words = [word for word in words if word != "--dry-run"]
     asked = _asked(words)
     if is_first():
+        check_launched(asked.train.processes)
         _look_first(asked)
     if is_dry:
         return _dry_run(asked, words[0])

@@ -1,11 +1,35 @@
-"""Whether all processes hold the same weights: nothing else would tell that they do not."""
+"""Whether all processes began with the same and hold the same weights: nothing else would tell."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.world import World
+from vlp_fast.errors import InputError
+
+
+def check_same_start(experiment: Experiment) -> None:
+    """Compare what the processes, perhaps of several machines, have read and chosen.
+
+    Raises:
+        InputError: on one that differs from the first.
+    """
+    precision = experiment.precision
+    mine = {
+        **experiment.identity,
+        "number of steps": experiment.total_steps,
+        "device": precision.device.type,
+        "precision": str(precision.dtype).removeprefix("torch."),
+    }
+    first = experiment.world.first_value(mine)
+    others = [name for name, value in mine.items() if value != first[name]]
+    if others:
+        raise InputError(
+            f"has other {', '.join(others)} than process 0; give all machines the same files, "
+            "packages and kind of GPU, or say --data.decoder and --train.precision"
+        )
 
 
 def fingerprint(module: nn.Module) -> int:

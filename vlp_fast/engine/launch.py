@@ -20,6 +20,20 @@ def is_launched() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
+def check_launched(processes: int) -> None:
+    """Refuse to start so many processes where others have been started already.
+
+    Raises:
+        InputError: if this is one of another number than is asked for.
+    """
+    started = int(os.environ.get("WORLD_SIZE", processes))
+    if processes > 1 and started != processes:
+        raise InputError(
+            f"--train.processes {processes}: torchrun, or whoever has set WORLD_SIZE in the "
+            f"environment, has started {started}; leave the option out, or unset WORLD_SIZE"
+        )
+
+
 def check_shares(shards: int, processes: int) -> None:
     """Refuse shards that so many processes cannot share evenly.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch.profiler import record_function
 
-from vlp_fast.engine.agreement import check_agreement
+from vlp_fast.engine.agreement import check_agreement, check_same_start
 from vlp_fast.engine.best import Best
 from vlp_fast.engine.checkpoint import load_checkpoint, newest_checkpoint, read_state
 from vlp_fast.engine.checkpoint_writer import CheckpointWriter
@@ -81,6 +81,7 @@ class Trainer:
     """
 
     def __init__(self, experiment: Experiment) -> None:
+        check_same_start(experiment)
         experiment.task.examples.look()
         experiment.task.held_out_examples.look(experiment.held_out().indices)
         self.experiment = experiment
