@@ -1,5 +1,6 @@
 """Processes that cannot go on tell the others, wherever these are, and none is waited for."""
 
+import signal
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -15,9 +16,10 @@ from vlp_fast.errors import InputError
 pytestmark = [pytest.mark.dist, pytest.mark.xdist_group("processes")]
 
 PROGRAM = """
-import os, sys, torch
+import os, signal, sys, torch
 from vlp_fast.engine import world as module
 from vlp_fast.engine.config import TrainConfig
+from vlp_fast.engine.stop import Stopped, StopRequest
 from vlp_fast.errors import InputError
 
 folder, rank, port = sys.argv[1:]
@@ -45,6 +47,14 @@ with module.world_of(TrainConfig(shards=2, device="cpu", watchdog_minutes=0)) as
                 found.append((type(error).__name__, str(error)))
     found.append(world.all_values(10 + world.rank))
     found.append(world.first_value(world.rank))
+    with StopRequest(world) as stop:
+        if rank == "1":
+            os.kill(os.getpid(), signal.SIGUSR1)
+        stop.check()
+        try:
+            stop.check()
+        except Stopped as stopped:
+            found.append(stopped.number)
 torch.save(found, f"{folder}/{rank}.pt")
 """
 
@@ -58,8 +68,9 @@ def test_one_that_fails_meets_the_others_wherever_they_are(tmp_path: Path) -> No
     assert first == [(told, "is broken")] * 4 + [(told, "process 1 of 2: is broken")] * 4 + [
         [10, 11],
         0,
+        signal.SIGUSR1,
     ]
-    assert second == [("ToldElsewhere", "is broken")] * 8 + [[10, 11], 0]
+    assert second == [("ToldElsewhere", "is broken")] * 8 + [[10, 11], 0, signal.SIGUSR1]
 
 
 def test_a_watchdog_speaks_before_others_lose_patience() -> None:

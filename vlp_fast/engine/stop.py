@@ -39,7 +39,7 @@ class Stopped(KeyboardInterrupt):
     """Somebody asked for the end, and the state after the last whole step is there to be saved.
 
     Attributes:
-        number: of the signal; SIGTERM where another process has heard it.
+        number: of the signal, whichever process has heard it.
     """
 
     def __init__(self, number: int) -> None:
@@ -110,9 +110,9 @@ class StopRequest:
         Raises:
             Stopped: if one did.
         """
-        if self._vote.cast(self.is_asked):
+        if number := self._vote.cast(self._number if self.is_asked else 0):
             self.is_agreed = True
-            raise Stopped(self._number)
+            raise Stopped(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:

@@ -12,7 +12,7 @@ from vlp_fast.engine.world import World
 
 
 class Vote:
-    """Asks all processes a yes or no at each step, and reads the answer at the next.
+    """Asks all processes for a signal at each step, and reads the answer at the next.
 
     So nobody waits: the answer has travelled while a step was computed.
 
@@ -24,19 +24,23 @@ class Vote:
         self._world = world
         self._asked: tuple[Any, Tensor] | None = None
 
-    def cast(self, is_yes: bool) -> bool:
-        """Whether any process said yes, here or at the call before; all must call equally often."""
+    def cast(self, number: int) -> int:
+        """The largest number that any process gave at the call before; alone, this one.
+
+        Args:
+            number: of the signal that this process was sent; 0 for none. All call equally often.
+        """
         if self._world.count == 1:
-            return is_yes
+            return number
         answer = self._read()
-        box = torch.tensor([is_yes], dtype=torch.int32)
+        box = torch.tensor([number], dtype=torch.int32)
         work = dist.all_reduce(box, dist.ReduceOp.MAX, group=self._world.host, async_op=True)
         self._asked = work, box
         return answer
 
-    def _read(self) -> bool:
+    def _read(self) -> int:
         if self._asked is None:
-            return False
+            return 0
         (work, box), self._asked = self._asked, None
         work.wait()
-        return bool(box)
+        return int(box)
