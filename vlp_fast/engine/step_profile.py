@@ -29,9 +29,11 @@ class StepProfile:
         self._folder = folder
         self._say = say
         self._running: profile | None = None
+        self._watched = 0
 
     def begin(self, step: int) -> None:
         """A step begins, after so many."""
+        self._watched += step in self._steps
         if self._running is None and step in self._steps:
             activities = [ProfilerActivity.CPU]
             if torch.cuda.is_available():
@@ -57,8 +59,7 @@ class StepProfile:
         events = running.key_averages()
         times = {event.key: event.cpu_time_total / 1000 for event in events}
         stages = "".join(
-            f"{name:24s}{times.get(name, 0.0) / len(self._steps):10.1f} ms a step\n"
-            for name in STAGES
+            f"{name:24s}{times.get(name, 0.0) / self._watched:10.1f} ms a step\n" for name in STAGES
         )
         table = events.table(by, row_limit=ROWS)
         (self._folder / TABLE).write_text(f"on the host:\n{stages}\n{table}")

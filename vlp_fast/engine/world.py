@@ -27,7 +27,7 @@ T = TypeVar("T")
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for another, beyond what the watchdog grants to a step."""
 
-LOSS = ("closed by peer", "reset by peer", "Broken pipe")
+LOSS = ("closed by peer", "reset by peer", "Broken pipe", "Timed out waiting")
 """How gloo says that another process is gone."""
 
 
