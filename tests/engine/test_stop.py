@@ -126,14 +126,14 @@ def test_a_full_disk_while_a_line_is_written_is_one_line(
     path.unlink(missing_ok=True)
     path.symlink_to("/dev/full")
     with pytest.raises(InputError, match=rf"{name}: cannot be written \(No space left"):
-        trainer._report(["a picture is broken"])
+        trainer.record.replaced(["a picture is broken"], trainer.step)
         trainer.run()
 
 
 def test_a_broken_image_is_said_once_whatever_replaces_it(micro: Make, tmp_path: Path) -> None:
     run = micro("e2e_vlp_tiny", tmp_path / "run")
     trainer = Trainer(build_experiment(run))
-    trainer._report(f"a.png: broken; {other}.png is shown instead" for other in "bcd")
-    trainer._report(["e.png: broken; b.png is shown instead", "f.png", "g.png", "g.png"])
+    trainer.record.replaced(f"a.png: broken; {other}.png is shown instead" for other in "bcd", trainer.step)
+    trainer.record.replaced(["e.png: broken; b.png is shown instead", "f.png", "g.png", "g.png"], trainer.step)
     rows = (run.directory / "bad_samples.jsonl").read_text().splitlines()
     assert [json.loads(row)["problem"][:5] for row in rows] == ["a.png", "e.png", "f.png", "g.png"]

@@ -28,14 +28,3 @@ def test_a_loss_that_nothing_had_is_not_there() -> None:
     assert averages.means() == {"loss": 1.0, "itm": 1.0}
     averages.add_output(output(3.0, 2))
     assert averages.means() == {"loss": 2.5, "itm": 1.0, "mlm": 3.0, "mlm_accuracy": 0.5}
-
-
-def test_a_copy_is_added_to_alone() -> None:
-    averages = Averages()
-    assert not averages
-    averages.add_output(output(3.0, 2))
-    assert averages
-    copied = averages.copy()
-    copied.add_output(output(9.0, 2))
-    assert averages.means()["mlm"] == 3.0
-    assert copied.means()["mlm"] == 6.0

@@ -13,7 +13,6 @@ from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
 from vlp_fast.models.config import ModelConfig
 from vlp_fast.tasks.config import TaskConfig
-from vlp_fast.weights.checkpoints import complete_checkpoints
 
 BASES: dict[str, type[Any]] = {"model": ModelConfig, "task": TaskConfig}
 """Sections of a run whose kind run.json names: a class below one of these."""
@@ -25,7 +24,11 @@ def check_not_begun(run: RunConfig) -> None:
     Raises:
         InputError: if there are any.
     """
-    if run.resume == "never" and complete_checkpoints(run.directory):
+    if run.resume != "never":
+        return
+    from vlp_fast.weights.checkpoints import complete_checkpoints  # which imports NumPy
+
+    if complete_checkpoints(run.directory):
         raise InputError(
             f"{run.directory}: holds checkpoints of an earlier run; give another --run-dir, delete "
             "it, or go on with --resume auto"

@@ -68,6 +68,7 @@ class StopRequest:
         self._vote = Vote(world)
         self._echo = ECHO if world.count > 1 else 0.0
         self._is_said = world.is_first
+        self._is_alone = world.count == 1
         self.is_agreed = False
         self._asked_at = 0.0
         self._number = int(signal.SIGTERM)
@@ -93,12 +94,14 @@ class StopRequest:
     def heard_at_once(self) -> Iterator[None]:
         """Within this context nothing is begun that must be finished: the first signal ends it.
 
+        Of several processes none may leave alone: there, whoever is within calls `check`.
+
         Raises:
             Stopped: at a signal, and if one came before.
         """
-        self._is_heard_at_once = True
+        self._is_heard_at_once = self._is_alone
         try:
-            if self.is_asked:
+            if self.is_asked and self._is_alone:
                 raise Stopped(self._number)
             yield
         finally:

@@ -45,7 +45,7 @@ from vlp_fast.engine.world import together, told_of_loss, world_of
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.inputs import Inputs
-from vlp_fast.tasks.task import Figures
+from vlp_fast.tasks.task import Figures, Objective
 
 
 def train(run: RunConfig) -> Path:
@@ -214,7 +214,7 @@ class Trainer:
         if phase.begins and step == phase.start:
             with self.watchdog.off_duty(), self.stop.heard_at_once():
                 experiment, objective = self.experiment, phase.objective
-                batches = partial(experiment.first_batches, objective)
+                batches = partial(self._first_batches, objective)
                 line = objective.begin(self.learner, batches, experiment.precision)
             if line:
                 self.record.say(line)
@@ -228,6 +228,12 @@ class Trainer:
         set_learning_rates(
             self.updater.optimizers, scale, config=optim, backbone_scale=phase.backbone_scale
         )
+
+    def _first_batches(self, objective: Objective, count: int) -> Iterator[Inputs]:
+        """What an objective begins with, on all processes: all may stop after each batch."""
+        for inputs in self.experiment.first_batches(objective, count):
+            self.stop.check()
+            yield inputs
 
     def _freeze(self, phase: Phase) -> None:
         if phase is self._phase:
@@ -261,10 +267,12 @@ class Trainer:
 
     def _settle(self) -> None:
         """Tell of replaced samples, and stop where they are too many."""
-        self._report(self._shown.settle(self.config.data, self.step))
+        self.record.replaced(self._shown.settle(self.config.data, self.step), self.step)
 
-    def _report(self, problems: Iterable[str]) -> None:
+    def _evaluated(self, problems: Iterable[str]) -> None:
+        """Called for each batch that all processes evaluate: all may stop here."""
         self.record.replaced(problems, self.step)
+        self.stop.check()
 
     def _log(self) -> None:
         with together(self.world):
@@ -304,7 +312,7 @@ class Trainer:
             return
         self._evaluated_at = self.step
         with self.watchdog.off_duty(), self.stop.heard_at_once():
-            figures = evaluate(self.experiment, self._report)
+            figures = evaluate(self.experiment, self._evaluated)
             parts = evaluate_parts(self.experiment)
         self._keep_best(figures)  # before it is written down that this step was evaluated
         held_out = self.experiment.held_out()
