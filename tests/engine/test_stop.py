@@ -133,7 +133,8 @@ def test_a_full_disk_while_a_line_is_written_is_one_line(
 def test_a_broken_image_is_said_once_whatever_replaces_it(micro: Make, tmp_path: Path) -> None:
     run = micro("e2e_vlp_tiny", tmp_path / "run")
     trainer = Trainer(build_experiment(run))
-    trainer.record.replaced(f"a.png: broken; {other}.png is shown instead" for other in "bcd", trainer.step)
-    trainer.record.replaced(["e.png: broken; b.png is shown instead", "f.png", "g.png", "g.png"], trainer.step)
+    record = trainer.record
+    record.replaced([f"a.png: broken; {other}.png is shown instead" for other in "bcd"], 0)
+    record.replaced(["e.png: broken; b.png is shown instead", "f.png", "g.png", "g.png"], 0)
     rows = (run.directory / "bad_samples.jsonl").read_text().splitlines()
     assert [json.loads(row)["problem"][:5] for row in rows] == ["a.png", "e.png", "f.png", "g.png"]
