@@ -185,3 +185,26 @@ def test_a_folder_may_be_a_link_to_another_disk(
     monkeypatch.setattr(Path, "replace", within_one_disk)
     assert unpack(zipped(tmp_path / "a.zip"), tmp_path) == 1
     assert (tmp_path / "other/first.txt").read_bytes() == b"good"
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_mistake_is_not_taken_for_damage(tmp_path: Path, kind: str) -> None:
+    """Or whoever fetched the archive would delete it."""
+    archive = (zipped if kind == "zip" else tarred)(tmp_path / "a", "b")
+
+    def mistaken(size: int) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    (tmp_path / "out").mkdir()
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        unpack(archive, tmp_path / "out", tell=mistaken)
+
+
+def test_an_encrypted_member_is_one_line(tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    archive = zipped(place / "a", "b")
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1
+    archive.write_bytes(content)
+    refused(archive, "first.txt is encrypted")

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from vlp_fast.data.archive_damage import TAR_DAMAGE, ZIP_DAMAGE
+from vlp_fast.data.archive_damage import TAR_DAMAGE, ZIP_DAMAGE, check_readable
 from vlp_fast.data.fetch.tar_members import Refused, opened_tar
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
@@ -139,6 +139,7 @@ def _zip_members(archive: Path) -> Iterator[Member]:
             if info.is_dir():
                 yield name, 0, None
             else:
+                check_readable(info)
                 with zipped.open(info) as file:
                     yield name, info.file_size, file
 

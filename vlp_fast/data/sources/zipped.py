@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from vlp_fast.data.archive_damage import ZIP_DAMAGE
+from vlp_fast.data.archive_damage import ZIP_DAMAGE, check_readable
 from vlp_fast.data.printable import printable
 from vlp_fast.data.store.consulted import saw_file
 from vlp_fast.errors import InputError
@@ -57,9 +57,10 @@ def opened_member(path: Path, member: str) -> Iterator[IO[bytes]]:
         InputError: if it is damaged, encrypted or too large, also while it is read.
     """
     with _told(path, member), zipfile.ZipFile(path) as archive:
-        size = archive.getinfo(member).file_size
-        if size > LARGEST_FILE:
-            raise zipfile.BadZipFile(f"would have {size:,} bytes")
+        info = archive.getinfo(member)
+        if info.file_size > LARGEST_FILE:
+            raise zipfile.BadZipFile(f"would have {info.file_size:,} bytes")
+        check_readable(info)
         file = archive.open(member)
     with file:  # which holds the archive open; what is done with the content is not told of here
         yield io.BufferedReader(_Member(file, path, member))
