@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,3 +43,13 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     timed = ("images_per_second", "data_wait_percent")
     return [{name: x for name, x in row.items() if name not in timed} for row in lines]
+
+
+def last_child(run: "subprocess.Popen[str]", step: int) -> int:
+    """The process that a launcher started last, once the run has logged a step."""
+    assert run.stdout is not None
+    for line in run.stdout:
+        if line.startswith(f"step {step}/"):
+            break
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    return max(map(int, children))
