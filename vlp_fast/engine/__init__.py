@@ -15,6 +15,7 @@ failure.py           failures of a step that have a remedy
 folder_lock.py       one process a run folder
 frozen_noise.py      a CNN that is frozen and random is refused
 glyphs.py            fonts that have a caption's characters
+keeper.py            the checkpoints of a run, and going on from them
 kept_buffers.py      buffers as they were before a step that failed
 launch.py            the processes of a run on this machine
 notes.py             what to know about the data before a run

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,7 @@ from pathlib import Path
 import torch
 from torch.profiler import record_function
 
-from vlp_fast.engine.agreement import check_agreement, check_same_start
-from vlp_fast.engine.best import Best
-from vlp_fast.engine.checkpoint import load_checkpoint, newest_checkpoint, read_state
-from vlp_fast.engine.checkpoint_writer import CheckpointWriter
+from vlp_fast.engine.agreement import check_same_start
 from vlp_fast.engine.clock import Clock
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.divergence import divergence
@@ -29,13 +26,11 @@ from vlp_fast.engine.evaluator import evaluate, evaluate_parts
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.failure import explained
 from vlp_fast.engine.folder_lock import FolderLock
-from vlp_fast.engine.frozen_noise import refuse_frozen_noise
+from vlp_fast.engine.keeper import Keeper
 from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
 from vlp_fast.engine.phases import Phase
 from vlp_fast.engine.record import NoRecord, Record
-from vlp_fast.engine.replaced import Replaced
 from vlp_fast.engine.run_folder import check_same_run
-from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.engine.shown import Shown
 from vlp_fast.engine.step_profile import StepProfile
 from vlp_fast.engine.stop import Stopped, StopRequest
@@ -75,6 +70,7 @@ class Trainer:
         experiment: task, data and phases.
         step: optimiser steps done.
         updater: what moves the weights.
+        keeper: what keeps them.
         record: what is shown and written.
         stop: whether the person wants it to stop.
         watchdog: ends it where it hangs.
@@ -88,13 +84,12 @@ class Trainer:
         self.config = experiment.run
         self.learner = experiment.learner
         self.world = experiment.world
-        self.step = 0
         self.updater = Updater(experiment)
-        self._writer = CheckpointWriter(self.config.directory)
-        self._best = Best(self.config.directory, self.config.train.keep_best)
+        self.keeper = Keeper(experiment, self.updater)
         notes = [*experiment.notes]
         check_same_run(self.config, notes.append)
-        self._shown = Shown(self.world, self._resumed(notes.append))
+        self._shown = Shown(self.world, self.keeper.resume(notes.append))
+        self.step = self._began_at = self.keeper.step
         # Only now: a checkpoint of another model must leave the folder's run.json as it is.
         is_first = self.world.is_first
         self.record = Record(experiment, self.step, notes) if is_first else NoRecord()
@@ -102,7 +97,6 @@ class Trainer:
         self._averages = Averages()
         self._clock = Clock()
         self._phase: Phase | None = None
-        self._began_at = self._saved_at = self.step
         self._is_worth_saving = True
         watched = self.config.train.profiled_steps if is_first else range(0)
         self._profile = StepProfile(watched, self.config.directory, self.record.say)
@@ -130,7 +124,7 @@ class Trainer:
                 raise
             raise reason from None
         finally:
-            self._writer.wait()  # within the lock of the folder
+            self.keeper.wait()  # within the lock of the folder
 
     def _train(self) -> None:
         total = self.experiment.total_steps
@@ -157,7 +151,7 @@ class Trainer:
         self._save()  # first, so that trouble with the held-out images costs nothing
         self._evaluate()
         with together(self.world):
-            self._writer.join()
+            self.keeper.join()
 
     def _write_what_is_due(self) -> None:
         """A line, a checkpoint, an evaluation, each after as many steps as the settings say."""
@@ -180,7 +174,8 @@ class Trainer:
     def _rescue(self) -> None:
         """Save the state after the last whole step, if there is a new one; never raises."""
         self._await_writer()
-        if not self._is_worth_saving or self.step == self._saved_at or not self.updater.is_whole:
+        is_new = self._is_worth_saving and not self.keeper.is_saved(self.step)
+        if not is_new or not self.updater.is_whole:
             return
         # What fails here follows from the first failure, and that one is told.
         with contextlib.suppress(Exception):
@@ -191,8 +186,8 @@ class Trainer:
                 if self._averages and is_common:
                     self._log()
             if self._is_worth_saving and self.world.is_first:
-                self._write_checkpoint()
-                self._writer.join()
+                self.keeper.write(self.step, self._shown.replaced)
+                self.keeper.join()
                 self.record.say(f"saved step {self.step}")
             if is_common:
                 self.world.all_values(None)  # whoever ends first ends the others
@@ -200,9 +195,9 @@ class Trainer:
     def _await_writer(self) -> None:
         """Wait for the checkpoint that is being written; one that failed is told, and made anew."""
         try:
-            self._writer.join()
+            self.keeper.join()
         except Exception as error:
-            self._saved_at = self._began_at
+            self.keeper.forget_unwritten()
             with contextlib.suppress(Exception):
                 self.record.say(str(error))
 
@@ -279,7 +274,7 @@ class Trainer:
             self._log_together()
 
     def _log_together(self) -> None:
-        self._writer.check()
+        self.keeper.check()
         self._settle()
         shown = self._averages.means() | self._clock.figures(self.world)
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
@@ -324,75 +319,12 @@ class Trainer:
                 self.record.say(f"note: {line}")
 
     def _keep_best(self, figures: Figures) -> None:
-        with together(self.world):
-            is_best = self.world.is_first and self._best.is_beaten_by(self.step, figures)
-        if not self.world.first_value(is_best):
+        if not self.keeper.is_best(self.step, figures):
             return
         if self._averages:  # a line before each checkpoint
             self._log()
         self._save()
-        with together(self.world):
-            self._writer.join()
-            if self.world.is_first:
-                self._best.keep(self.step, figures)
+        self.keeper.keep_best(self.step, figures)
 
     def _save(self) -> None:
-        if self._saved_at == self.step:
-            return
-        check_agreement(self.world, self.learner, self.step)
-        with together(self.world):
-            if self.world.is_first:
-                self._write_checkpoint()
-        self._saved_at = self.step
-
-    def _write_checkpoint(self) -> None:
-        scaler = self.updater.scaler.state_dict() if self.experiment.precision.is_scaled else {}
-        extra = {
-            "scaler": scaler,
-            "recipe": self.config.name,
-            "replaced": self._shown.replaced.state(),
-        }
-        extra |= self.experiment.identity
-        self._writer.save(
-            self.step,
-            self.learner,
-            self.updater.optimizers,
-            extra=extra,
-            # Where the latest steps were skipped, older checkpoints may be the last good ones.
-            keep=self.config.train.keep_checkpoints + int(self.updater.skipped_in_a_row),
-        )
-
-    def _resumed(self, say: Callable[[str], object]) -> Replaced:
-        """Go on from the newest checkpoint, if there is one; what had been replaced by then."""
-        folder, is_wanted = self.config.directory, self.config.resume == "auto"
-        found = None
-        if is_wanted and self.world.is_first:
-            found = newest_checkpoint(folder, say)
-        found = self.world.first_value(found)
-        if found is not None:
-            return self._restored(found, say)
-        refuse_frozen_noise(self.experiment)
-        return Replaced()
-
-    def _restored(self, found: Path, say: Callable[[str], object]) -> Replaced:
-        experiment, roots = self.experiment, self.config.data.root
-        check_same_data(found, read_state(found), experiment.identity, roots, say)
-        state = load_checkpoint(found, self.learner, self.updater.optimizers)
-        try:
-            # A scale of another number format than fp16 is none: fp16 then starts from its own.
-            if self.experiment.precision.is_scaled and state["scaler"]:
-                self.updater.scaler.load_state_dict(state["scaler"])
-        except (LookupError, RuntimeError, TypeError) as error:
-            raise InputError(
-                f"{found}: its loss scaling is unreadable ({type(error).__name__}); delete it, and "
-                "the same command goes on from the checkpoint before"
-            ) from None
-        self.step = state["step"]
-        if self.step > self.experiment.total_steps:
-            raise InputError(
-                f"{found}: is beyond the {self.experiment.total_steps} steps asked for; raise "
-                "--steps or give another --run-dir"
-            )
-        replaced = Replaced.restored(state.get("replaced"))
-        replaced.check(self.config.data, self.step)
-        return replaced
+        self.keeper.save(self.step, self._shown.replaced)

@@ -1,0 +1,148 @@
+"""What of a run stays on disk, and how it goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vlp_fast.engine.agreement import check_agreement
+from vlp_fast.engine.best import Best
+from vlp_fast.engine.checkpoint import load_checkpoint, newest_checkpoint, read_state
+from vlp_fast.engine.checkpoint_writer import CheckpointWriter
+from vlp_fast.engine.experiment import Experiment
+from vlp_fast.engine.frozen_noise import refuse_frozen_noise
+from vlp_fast.engine.replaced import Replaced
+from vlp_fast.engine.same_data import check_same_data
+from vlp_fast.engine.updater import Updater
+from vlp_fast.engine.world import together
+from vlp_fast.errors import InputError
+from vlp_fast.tasks.task import Figures
+from vlp_fast.weights.checkpoints import State
+
+
+class Keeper:
+    """The checkpoints of a run, which its first process writes for all.
+
+    Args:
+        experiment: whose learner they hold.
+        updater: whose optimisers they hold.
+
+    Attributes:
+        step: that the run went on from; 0 of a new one.
+    """
+
+    def __init__(self, experiment: Experiment, updater: Updater) -> None:
+        self._experiment = experiment
+        self._config = experiment.run
+        self._world = experiment.world
+        self._updater = updater
+        self._writer = CheckpointWriter(self._config.directory)
+        self._best = Best(self._config.directory, self._config.train.keep_best)
+        self.step = self._saved_at = 0
+
+    def resume(self, say: Callable[[str], object]) -> Replaced:
+        """Go on from the newest checkpoint, if there is one; what had been replaced by then.
+
+        Raises:
+            InputError: if it is of another run, or of more steps than are asked for.
+        """
+        is_wanted = self._config.resume == "auto" and self._world.is_first
+        found = newest_checkpoint(self._config.directory, say) if is_wanted else None
+        found = self._world.first_value(found)
+        if found is None:
+            refuse_frozen_noise(self._experiment)
+            return Replaced()
+        return self._restored(found, say)
+
+    def save(self, step: int, replaced: Replaced) -> None:
+        """Begin to write the state after a step, of which all processes have the same.
+
+        Raises:
+            InputError: if they have not, or the checkpoint before could not be written.
+        """
+        if self.is_saved(step):
+            return
+        check_agreement(self._world, self._experiment.learner, step)
+        with together(self._world):
+            if self._world.is_first:
+                self.write(step, replaced)
+        self._saved_at = step
+
+    def write(self, step: int, replaced: Replaced) -> None:
+        """Begin to write this process's state."""
+        is_scaled = self._experiment.precision.is_scaled
+        extra: State = {
+            "scaler": self._updater.scaler.state_dict() if is_scaled else {},
+            "recipe": self._config.name,
+            "replaced": replaced.state(),
+            **self._experiment.identity,
+        }
+        self._writer.save(
+            step,
+            self._experiment.learner,
+            self._updater.optimizers,
+            extra=extra,
+            # Where the latest steps were skipped, older checkpoints may be the last good ones.
+            keep=self._config.train.keep_checkpoints + int(self._updater.skipped_in_a_row),
+        )
+
+    def is_saved(self, step: int) -> bool:
+        """Whether the checkpoint of a step is on disk, or on its way there."""
+        return self._saved_at == step
+
+    def is_best(self, step: int, figures: Figures) -> bool:
+        """Whether the state after a step is the best by the figure that is asked for.
+
+        Raises:
+            InputError: if there is no such figure.
+        """
+        with together(self._world):
+            is_best = self._world.is_first and self._best.is_beaten_by(step, figures)
+        return self._world.first_value(is_best)
+
+    def keep_best(self, step: int, figures: Figures) -> None:
+        """Let what was saved last be the best."""
+        with together(self._world):
+            self._writer.join()
+            if self._world.is_first:
+                self._best.keep(step, figures)
+
+    def check(self) -> None:
+        """Tell what went wrong with what is being written, and do not wait."""
+        self._writer.check()
+
+    def join(self) -> None:
+        """Wait until what was saved last is on disk, and tell what went wrong."""
+        self._writer.join()
+
+    def wait(self) -> None:
+        """Wait until nothing is being written."""
+        self._writer.wait()
+
+    def forget_unwritten(self) -> None:
+        """What was saved last could not be written: its step is to be saved anew."""
+        self._saved_at = self.step
+
+    def _restored(self, found: Path, say: Callable[[str], object]) -> Replaced:
+        experiment, updater = self._experiment, self._updater
+        roots = self._config.data.root
+        check_same_data(found, read_state(found), experiment.identity, roots, say)
+        state = load_checkpoint(found, experiment.learner, updater.optimizers)
+        try:
+            # A scale of another number format than fp16 is none: fp16 then starts from its own.
+            if experiment.precision.is_scaled and state["scaler"]:
+                updater.scaler.load_state_dict(state["scaler"])
+        except (LookupError, RuntimeError, TypeError) as error:
+            raise InputError(
+                f"{found}: its loss scaling is unreadable ({type(error).__name__}); delete it, and "
+                "the same command goes on from the checkpoint before"
+            ) from None
+        self.step = self._saved_at = state["step"]
+        if self.step > experiment.total_steps:
+            raise InputError(
+                f"{found}: is beyond the {experiment.total_steps} steps asked for; raise --steps "
+                "or give another --run-dir"
+            )
+        replaced = Replaced.restored(state.get("replaced"))
+        replaced.check(self._config.data, self.step)
+        return replaced
