@@ -1,8 +1,7 @@
 """`python -m vlp_fast` is `vlp-fast`."""
 
-import sys
-
 from vlp_fast.cli import main
+from vlp_fast.engine.launch import leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

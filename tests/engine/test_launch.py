@@ -74,3 +74,24 @@ def test_processes_that_somebody_else_has_started(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("WORLD_SIZE", "1")  # as some containers have it
     with pytest.raises(InputError, match="has started 1; leave the option out"):
         check_launched(2)
+
+
+LEAVER = """
+import atexit
+from vlp_fast.engine.launch import leave
+
+atexit.register(print, "cleaned up")
+print("said")
+leave(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("world", "said"), [({}, "said\ncleaned up\n"), ({"WORLD_SIZE": "2"}, "said\n")]
+)
+def test_one_of_several_processes_ends_without_a_clean_up(world: dict[str, str], said: str) -> None:
+    environment = {name: x for name, x in os.environ.items() if name != "WORLD_SIZE"} | world
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVER], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, said, "")
