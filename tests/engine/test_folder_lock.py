@@ -56,7 +56,7 @@ def test_the_lock_is_there_before_the_folder_is_read_and_until_the_end(
     held: list[str] = []
     monkeypatch.setattr(FolderLock, "__enter__", lambda self: held.append("on"))
     monkeypatch.setattr(FolderLock, "__exit__", lambda *_: held.append("off"))
-    places = {"build_experiment": "trainer", "newest_checkpoint": "trainer", "evaluate": "trainer"}
+    places = {"build_experiment": "trainer", "newest_checkpoint": "keeper", "evaluate": "trainer"}
     for name, place in {**places, "save_checkpoint": "checkpoint_writer"}.items():
         module = sys.modules[f"vlp_fast.engine.{place}"]
         function = getattr(module, name)
