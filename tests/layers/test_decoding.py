@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-from vlp_fast.layers.decoding import decode_step, start_decoding
+from vlp_fast.layers.decoding import DecodingState, decode_step, start_decoding
 from vlp_fast.layers.sequences import Spans
 from vlp_fast.layers.transformer import Decoder, DecoderLayer, LayerConfig
 from vlp_fast.ops.packing import make_packing
@@ -127,6 +127,99 @@ def test_rows_and_lengths_that_do_not_fit_are_refused() -> None:
         ValueError, match=r"received x of shape \(2, 12\), expected \(3, D\), one row"
     ):
         decode_step(decoder, x[:2], state, 0)
+
+
+# Beams
+
+BEAMS = 3
+FOLLOWED = torch.tensor(  # of each text and step, the beams that the three go on from
+    [[[0, 0, 0], [0, 0, 1], [2, 0, 1]], [[0, 0, 0], [1, 1, 1], [2, 1, 0]], [[0, 0, 0]] * 3]
+).transpose(0, 1)
+
+
+def written_by_beams(
+    decoder: Decoder, tokens: list[Tensor], memory: Tensor, positions: Tensor
+) -> tuple[list[Tensor], DecodingState]:
+    """Rows (S B, D) of each step, and the state behind the last one."""
+    state = start_decoding(
+        decoder, memory, MEMORY, max_length=6, num_beams=BEAMS, memory_positions=positions
+    )
+    beams = [None, *FOLLOWED]
+    rows = [decode_step(decoder, x, state, i, beams=beams[i]) for i, x in enumerate(tokens)]
+    return rows, state
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_beam_goes_on_from_the_tokens_of_the_one_it_follows(norm_first: bool) -> None:
+    decoder = small_decoder(norm_first=norm_first)
+    memory, positions = random_rows(8), random_rows(8, seed=2)
+    tokens = [random_rows(TEXTS * BEAMS, seed=5 + i) for i in range(4)]
+    rows, _ = written_by_beams(decoder, tokens, memory, positions)
+
+    of_beams = [x.view(TEXTS, BEAMS, WIDTH) for x in tokens]
+    for text in range(TEXTS):
+        for beam in range(BEAMS):
+            # Its tokens, from the last one back.
+            path, at = [of_beams[3][text, beam]], beam
+            for step in (2, 1, 0):
+                at = int(FOLLOWED[step][text, at])
+                path.insert(0, of_beams[step][text, at])
+            start = int(MEMORY.cu_seqlens[text])
+            own = slice(start, start + MEMORY.lengths[text])
+            expected = decoder(
+                torch.stack(path),
+                Spans.uniform(1, 4, memory.device),
+                memory[own],
+                Spans.uniform(1, MEMORY.lengths[text], memory.device),
+                memory_positions=positions[own],
+                causal=True,
+            )[-1, -1]
+            got = rows[3][text * BEAMS + beam]
+            torch.testing.assert_close(got, expected.detach(), rtol=0, atol=1e-12)
+
+
+def test_beams_move_no_keys_and_share_those_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = small_decoder()
+    memory, positions = random_rows(8), random_rows(8, seed=2)
+    tokens = [random_rows(TEXTS * BEAMS, seed=5 + i) for i in range(4)]
+    _, before = written_by_beams(decoder, tokens[:3], memory, positions)
+    _, after = written_by_beams(decoder, tokens, memory, positions)
+    for short, long in zip(before.layers, after.layers, strict=True):
+        assert torch.equal(short.written[:, :3], long.written[:, :3])
+        assert (long.written[:, 3] != 0).any()
+        assert (long.written[:, 4:] == 0).all()
+        assert long.memory.shape == (8, 2, 3, 4)
+    projected = []
+    for layer in decoder.layers:
+        attention = layer.cross_attention
+        project = attention.project_memory
+        count = lambda *rows, project=project: (projected.append(len(rows[0])), project(*rows))[1]
+        monkeypatch.setattr(attention, "project_memory", count)
+    written_by_beams(decoder, tokens, memory, positions)
+    assert projected == [8] * len(decoder.layers)
+
+
+def test_beams_without_a_word_on_whom_they_follow_go_on_by_themselves() -> None:
+    decoder, (x, memory, positions) = small_decoder(), inputs()
+    alone = step_by_step(decoder, x, memory, positions)
+    state = start_decoding(
+        decoder, memory, MEMORY, max_length=LENGTH, num_beams=2, memory_positions=positions
+    )
+    for i, row in enumerate(x.view(TEXTS, LENGTH, WIDTH).unbind(1)):
+        out = decode_step(decoder, row.repeat_interleave(2, 0), state, i)
+        torch.testing.assert_close(out, alone[:, i].repeat_interleave(2, 0))
+
+
+def test_beams_that_do_not_fit_are_refused() -> None:
+    decoder, (x, memory, _) = small_decoder(), inputs()
+    with pytest.raises(ValueError, match="received num_beams 0, expected 1 or more"):
+        start_decoding(decoder, memory, MEMORY, max_length=2, num_beams=0)
+    state = start_decoding(decoder, memory, MEMORY, max_length=2, num_beams=2)
+    with pytest.raises(ValueError, match=r"x of shape \(3, 12\), expected \(6, D\), one row"):
+        decode_step(decoder, x[:3], state, 0)
+    for beams in (torch.zeros(6, dtype=torch.int64), torch.zeros(3, 2)):
+        with pytest.raises(ValueError, match=r"received beams .*, expected \(3, 2\) of"):
+            decode_step(decoder, x[:6], state, 0, beams=beams)
 
 
 def test_spans_are_made_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,8 +233,8 @@ def test_wrong_lengths_are_named() -> None:
     captions = make_packing([2, 2], [-1, -1], None)
     with pytest.raises(ValueError, match="2 captions and 3 memories"):
         model.caption_logits(random_ids(4), captions, memory, grid, packing)
-    for length in (0, 13):
-        with pytest.raises(ValueError, match=f"max_length {length}, expected 1 to 12"):
+    for length, expected in ((0, "1 or more"), (13, "1 to 12")):
+        with pytest.raises(ValueError, match=f"max_length {length}, expected {expected}"):
             model.generate(memory, grid, packing, start_id=1, end_id=2, max_length=length)
 
 

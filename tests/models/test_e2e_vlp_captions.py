@@ -14,6 +14,8 @@ from vlp_fast.ops.grid import Grid
 from vlp_fast.ops.packing import Packing, make_packing, select_sequences
 
 START, END = 1, 2
+UNWRITTEN = 22
+"""A word that no text of these tests has."""
 TEXTS = ([5, 9, 5, 9, 7], [9, 3], [4, 4, 4, 8])
 
 
@@ -84,12 +86,13 @@ def test_generate_equals_argmax_of_caption_logits_without_a_cache(norm_first: bo
             memory, grid, packing, start_id=START, end_id=end_id, max_length=length
         )
 
-    quiet = generate(end_id=-1)
+    quiet = generate(end_id=UNWRITTEN)
+    assert (quiet != UNWRITTEN).all()
     torch.testing.assert_close(quiet, write_naively(model, memory, grid, packing, length))
     assert generate(END).tolist() == [text + [END] * (length - len(text)) for text in TEXTS]
 
     model.sine_position = LoudPosition(16)
-    loud = generate(end_id=-1)
+    loud = generate(end_id=UNWRITTEN)
     torch.testing.assert_close(loud, write_naively(model, memory, grid, packing, length))
     assert not torch.equal(loud, quiet), "positions do not matter: the test shows nothing of them"
 

@@ -2,6 +2,7 @@
 
 attention.py                GridAttention, CrossAttention
 backbone.py                 ResNet with torchvision's names, freezing, remask
+beam_search.py              the best text of several that are kept
 code_revival.py             rows for codes that nothing hits any more
 code_update.py              a step of the codes while other processes' are on the way
 criterion.py                SetCriterion
@@ -13,6 +14,9 @@ embeddings.py               BERT's for text, DETR's sine for grid cells
 float32_state.py            buffers that stay float32
 heads.py                    words, matching, classes, attributes, boxes
 kmeans.py                   where a dictionary starts when it starts from data
+language_model.py           what a search for texts asks of a model
+largest.py                  the largest numbers of a row, ties in order
+late_flag.py                a flag on the device, known one step later
 late_warning.py             warnings about the device that come one step later
 matching.py                 HungarianMatcher
 padding.py                  padded sequences as packed ones
@@ -23,6 +27,7 @@ processes.py                what a dictionary needs of other processes
 projections.py              q, k and v as nn.MultiheadAttention has them
 residual_block.py           blocks and the frozen norm
 rotation_trick.py           a gradient for rows that became codes
+sampling.py                 texts word by word: greedy, drawn
 sequences.py                how packed rows divide into sequences
 shard_statistics.py         batch norm and dictionary where a step is computed in shards
 straight_through.py         codes in value, rows in gradient; commitment loss

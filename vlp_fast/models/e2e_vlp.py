@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from vlp_fast.layers.backbone import ResNet
-from vlp_fast.layers.decoding import decode_step, start_decoding
 from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
 from vlp_fast.layers.heads import BoxHead, ClassHead, MaskedLanguageHead, MatchingHead
 from vlp_fast.layers.positions import TablePositions
+from vlp_fast.layers.sampling import greedy
 from vlp_fast.layers.sequences import Spans
 from vlp_fast.layers.transformer import (
     Decoder,
@@ -34,6 +34,7 @@ from vlp_fast.layers.transformer import (
     make_encoder,
 )
 from vlp_fast.models.backbone import build_backbone
+from vlp_fast.models.caption_writer import CaptionWriter
 from vlp_fast.models.config import E2EVLPConfig, ValidCells
 from vlp_fast.models.model import Seen, Sizes, VisionLanguageModel, sampled_size
 from vlp_fast.ops.grid import Grid, gather_cells
@@ -251,7 +252,29 @@ class E2EVLP(VisionLanguageModel):
         logits: Tensor = self.matching_head(hidden)
         return logits
 
-    @torch.no_grad()
+    def writer(
+        self, memory: Tensor, grid: Grid, packing: Packing, *, start_id: int
+    ) -> CaptionWriter:
+        """Makes the language model of captions of S sequences: for `beam_search` and `sample`.
+
+        Call in eval mode.
+
+        Args:
+            memory: (T, D), encoded from images alone.
+            grid: of the cells in the memory.
+            packing: of the memory, S sequences.
+            start_id: token in front of every caption, [CLS].
+        """
+        return CaptionWriter(
+            decoder=self.decoder,
+            text_embeddings=self.text_embeddings,
+            word_logits=self._word_logits,
+            memory=memory,
+            memory_sequences=packing,
+            memory_positions=self.sine_position.on_rows(grid, packing),
+            start_id=start_id,
+        )
+
     def generate(
         self,
         memory: Tensor,
@@ -262,48 +285,21 @@ class E2EVLP(VisionLanguageModel):
         end_id: int,
         max_length: int,
     ) -> Tensor:
-        """Writes one caption for each sequence, greedily, all at once.
-
-        Every text takes `max_length` steps: looking whether all have ended would wait for the
-        device at each token. Call in eval mode.
+        """Writes one caption for each sequence, greedily, all at once; arguments as of `writer`.
 
         Args:
-            memory: (T, D), encoded from images alone.
-            grid: of the cells in the memory.
-            packing: of the memory, S sequences.
-            start_id: token in front of every text; not returned.
-            end_id: token that ends a text.
+            end_id: token that ends a text, [SEP].
             max_length: tokens to return.
 
         Returns:
-            (S, max_length) int64; `end_id` from the end of each text on.
+            (S, max_length) int64, without the start; `end_id` from the end of each text on.
 
         Raises:
-            ValueError: if max_length is below 1 or beyond the position embeddings.
+            ValueError: if max_length is below 1 or beyond the position embeddings, or end_id is no
+                word.
         """
-        if not 1 <= max_length <= self.text_embeddings.max_positions:
-            raise ValueError(
-                f"generate: received max_length {max_length}, expected 1 to "
-                f"{self.text_embeddings.max_positions}, the number of position embeddings"
-            )
-        state = start_decoding(
-            self.decoder,
-            memory,
-            packing,
-            max_length=max_length,
-            memory_positions=self.sine_position.on_rows(grid, packing),
-        )
-        shape = (packing.num_sequences,)
-        ids = torch.full(shape, start_id, device=memory.device)
-        has_ended = torch.zeros(shape, dtype=torch.bool, device=memory.device)
-        written: list[Tensor] = []
-        for index in range(max_length):
-            embedded = self.text_embeddings(ids, torch.full_like(ids, index))
-            logits = self._word_logits(decode_step(self.decoder, embedded, state, index))
-            ids = logits.argmax(dim=1).masked_fill(has_ended, end_id)
-            has_ended = has_ended | (ids == end_id)
-            written.append(ids)
-        return torch.stack(written, dim=1)
+        writer = self.writer(memory, grid, packing, start_id=start_id)
+        return greedy(writer, end_id=end_id, max_length=max_length).ids
 
     def _word_logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self.caption_head(hidden, self.text_embeddings.word_embeddings.weight)

@@ -47,6 +47,21 @@ def dropout_factors(
     return kept.to(dtype).div_(1 - dropout_p)
 
 
+def hashed(*counters: Tensor) -> Tensor:
+    """Numbers as random as those of dropout: h = mix(h + c * 0x9E3779B9) for c in the counters.
+
+    Args:
+        counters: integers of one shape, each taken modulo 2^32.
+
+    Returns:
+        int32 of that shape, all values equally often.
+    """
+    state = torch.full_like(counters[0], _GOLDEN, dtype=torch.int32)  # mix(0) is 0
+    for counter in counters:
+        state = _mix_(state + counter.to(torch.int32) * _GOLDEN)
+    return state
+
+
 def _mix_(x: Tensor) -> Tensor:
     """Murmur3's 32-bit finaliser in place; torch shifts int32 with its sign, which is masked."""
     x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(_MIX1)
