@@ -1,0 +1,39 @@
+"""Settings of captioning (torch-free)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlp_fast.checks import AT_LEAST_ONE, BELOW_ONE, NOT_NEGATIVE, check
+from vlp_fast.tasks.config import TaskConfig, TaskSetup
+
+if TYPE_CHECKING:
+    from vlp_fast.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptioningConfig(TaskConfig):
+    """Captions written from the picture alone."""
+
+    label_smoothing: float = 0.1
+    """Share of a word's probability that is spread over the vocabulary (not in the paper; that of
+    PALM, by the same authors)."""
+    beams: int = 4
+    """Of the search for held-out captions (section 5.1)."""
+    alpha: float = 0.9
+    """How far the search makes up for length (section 5.1; Wu et al.)."""
+    greedy: bool = True
+    """Held-out figures of captions without a search, too: the likeliest word each time."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no caption can be written with."""
+        check(self, BELOW_ONE, "label_smoothing")
+        check(self, AT_LEAST_ONE, "beams")
+        check(self, NOT_NEGATIVE, "alpha")
+
+    def build(self, setup: TaskSetup) -> Task:
+        """Read the data and build the task."""
+        from vlp_fast.tasks.captioning.captioning import Captioning
+
+        return Captioning(self, setup)

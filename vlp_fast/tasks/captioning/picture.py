@@ -1,0 +1,38 @@
+"""The part of report.png that shows what captioning writes."""
+
+from __future__ import annotations
+
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from vlp_fast.data.printable import printable
+from vlp_fast.data.transforms import shown
+from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.held_out import HeldOut
+
+if TYPE_CHECKING:
+    from vlp_fast.tasks.captioning.captioning import Captioning
+
+COLUMNS, ROWS = 4, 2
+WIDTH, LINES = 44, 3
+"""Characters of a line, lines of a caption."""
+
+
+def draw_captions(task: Captioning, figure: Any, held_out: HeldOut) -> None:
+    """Held-out pictures, evenly spread: the caption that is written, and one of people's."""
+    axes = figure.subplots(ROWS, COLUMNS, squeeze=False).flatten()
+    for axis, example in zip(axes, held_out.examples(len(axes)), strict=False):
+        # Each alone: beside others it would be padded.
+        inputs = task.collate([example], BatchKey(task.held_out, 0, None))
+        inputs = inputs.to(held_out.runtime.device)
+        with held_out.runtime.autocast():
+            (text,) = task.written(task.memory(inputs), inputs, beams=task.settings.beams)
+        axis.imshow(shown(example.pixels).numpy())
+        lines = [*_lines(text), *_lines(f"(people: {example.captions[0]})")]
+        axis.set_title("\n".join(lines), fontsize=9)
+    for axis in axes:
+        axis.axis("off")
+
+
+def _lines(text: str) -> list[str]:
+    return wrap(printable(text), WIDTH)[:LINES]
