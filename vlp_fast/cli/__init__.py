@@ -34,9 +34,11 @@ from vlp_fast.cli.output import (
     system_line,
 )
 from vlp_fast.data.printable import printable
-from vlp_fast.engine.launch import is_first
+from vlp_fast.engine.launch import is_first, leave
 from vlp_fast.errors import InputError, ToldElsewhere
 from vlp_fast.threads import wait_passively
+
+__all__ = ["COMMANDS", "leave", "main", "usage"]
 
 COMMANDS = {
     "train": ("RECIPE --data.root PATH", "pre-train or fine-tune; goes on when called again"),
