@@ -4,6 +4,8 @@ The engine asks a task and knows none by name; tasks own no loop.
 
     averages.py    running means, kept on the device
     batch_key.py   what a batch derives from
+    caption_truth.py  captions of the drawn world, judged by it
+    captioning/    captions by a decoder
     config.py      settings of every task, and what it is built from
     downstream/    what both papers are judged by
     encoding.py    pictures and texts of one's choice through a trained model

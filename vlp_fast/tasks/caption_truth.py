@@ -27,10 +27,14 @@ class CaptionTruth:
         self.some_right += any(right)
         self.count += 1
 
+    def counts(self) -> list[tuple[str, int, int]]:
+        """Name, right captions and those that name a pair; nothing where none does."""
+        counts = {
+            "caption_all_pairs_right": self.all_right,
+            "caption_some_pair_right": self.some_right,
+        }
+        return [(name, right, self.count) for name, right in counts.items() if self.count]
+
     def figures(self) -> dict[str, float]:
         """Shares of the captions that name a pair."""
-        count = max(self.count, 1)
-        return {
-            "caption_all_pairs_right": self.all_right / count,
-            "caption_some_pair_right": self.some_right / count,
-        }
+        return {name: right / count for name, right, count in self.counts()}

@@ -6,17 +6,17 @@ epoch: an epoch is a pass over the pictures, not over their captions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from vlp_fast.data.detokenizer import detokenised
 from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
+from vlp_fast.data.submissions.captions import write_captions
 from vlp_fast.errors import InputError
 from vlp_fast.layers.beam_search import beam_search
 from vlp_fast.layers.sampling import greedy
@@ -24,11 +24,11 @@ from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.ops.packing import Packing, make_packing
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.captioning.config import CaptioningConfig
-from vlp_fast.tasks.captioning.figures import caption_figures
+from vlp_fast.tasks.captioning.figures import all_captions, caption_figures
 from vlp_fast.tasks.captioning.picture import draw_captions
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.inputs import flat
-from vlp_fast.tasks.pretraining.captioning import shift, until_end
+from vlp_fast.tasks.pretraining.captioning import shift
 from vlp_fast.tasks.pretraining.itm import draw_own_captions
 from vlp_fast.tasks.reading import read_splits
 from vlp_fast.tasks.sequences import Sequences, lay_out
@@ -129,14 +129,8 @@ class Captioning(Task):
             texts = greedy(writer, end_id=end, max_length=length)
         else:
             alpha = self.settings.alpha
-            texts = beam_search(
-                writer, end_id=end, max_length=length, num_beams=beams, alpha=alpha
-            )
-        return [self.text(row) for row in until_end(texts.ids, end)]
-
-    def text(self, ids: Sequence[int]) -> str:
-        """Tokens as a caption."""
-        return detokenised(self.tokenizer.words(ids))
+            texts = beam_search(writer, end_id=end, max_length=length, num_beams=beams, alpha=alpha)
+        return [self.tokenizer.caption(row) for row in texts.ids.tolist()]
 
     def figures(self, held_out: HeldOut) -> Figures:
         """The loss, and how people's captions judge those that are written."""
@@ -148,7 +142,26 @@ class Captioning(Task):
 
     def submit(self, held_out: HeldOut, path: Path, say: Callable[[str], None]) -> None:
         """Write a caption of every picture of the split, as COCO's server takes them."""
-        raise NotImplementedError
+        data, records = self.setup.data, self.held_out.records
+        if data.missing_images == "drop":
+            raise InputError(
+                "--data.missing-images drop: every picture of the split needs a caption; complete "
+                "the pictures, and leave the option out"
+            )
+        captions = all_captions(self, held_out)
+        broken = [record.image_id for i, record in enumerate(records) if not captions[i]]
+        if broken:
+            say(
+                f"{len(broken)} pictures have an empty caption (the first: {broken[0]}); those "
+                "that cannot be read are told above"
+            )
+        if held_out.team.rank == 0:
+            write_captions(
+                path,
+                [(record.image_id, captions[i]) for i, record in enumerate(records)],
+                split=data.held_out_split,
+                image_ids=[record.image_id for record in records],
+            )
 
     @property
     def model(self) -> E2EVLP:

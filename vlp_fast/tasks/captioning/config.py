@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vlp_fast.checks import AT_LEAST_ONE, BELOW_ONE, NOT_NEGATIVE, check
+from vlp_fast.data.config import DataConfig
 from vlp_fast.tasks.config import TaskConfig, TaskSetup
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ class CaptioningConfig(TaskConfig):
         check(self, BELOW_ONE, "label_smoothing")
         check(self, AT_LEAST_ONE, "beams")
         check(self, NOT_NEGATIVE, "alpha")
+
+    def look_before_submission(self, data: DataConfig) -> None:
+        """Somebody scores captions of the split."""
+        from vlp_fast.data.submissions.captions import check_split
+
+        super().look_before_submission(data)
+        check_split(data.held_out_split)
 
     def build(self, setup: TaskSetup) -> Task:
         """Read the data and build the task."""

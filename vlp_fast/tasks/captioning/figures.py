@@ -41,6 +41,14 @@ def caption_figures(task: Captioning, held_out: HeldOut) -> Figures:
     return figures
 
 
+def all_captions(task: Captioning, held_out: HeldOut) -> dict[int, str]:
+    """The caption of each held-out picture by its number, by search; empty of a broken one."""
+    captions = dict.fromkeys(held_out.indices, "")
+    for *_, written in captions_of(task, held_out, (task.settings.beams,)):
+        captions |= {index: text for index, (text,) in written.items()}
+    return captions
+
+
 def captions_of(
     task: Captioning, held_out: HeldOut, widths: tuple[int, ...]
 ) -> Iterator[tuple[tuple[str, ...], Tensor, Written]]:
@@ -66,9 +74,7 @@ def captions_of(
 def _scores(task: Captioning, texts: dict[int, str]) -> Figures:
     """In percent, by the captions of people."""
     records, dataset = task.held_out.records, task.held_out
-    score = CaptionScore(
-        dataset.name, range(len(records)), is_part=len(texts) < len(records)
-    )
+    score = CaptionScore(dataset.name, range(len(records)), is_part=len(texts) < len(records))
     for index, text in texts.items():
         score.add(index, text, records[index].captions)
     return {name.replace(" ", "_"): value for name, value in score.figures().items()}

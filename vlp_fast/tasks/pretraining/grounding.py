@@ -17,8 +17,9 @@ import torch
 from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.sources.drawn_world import SceneTruth
-from vlp_fast.data.world.language import described_objects, determined_words, parse
+from vlp_fast.data.world.language import determined_words
 from vlp_fast.data.world.scene import Scene
+from vlp_fast.tasks.caption_truth import CaptionTruth
 from vlp_fast.tasks.encoding import encode_pairs
 from vlp_fast.tasks.held_out import HeldOut
 
@@ -70,9 +71,10 @@ def _counts(
         for question, guess in zip(questions, guesses, strict=True):
             if question is not None:
                 _count(tally, name, question, right=guess == question.answer)
+    written = CaptionTruth()
     for example, text in zip(examples, task.captions(held_out, examples) or (), strict=False):
-        _judge(tally, truth.scenes[example.index], text)
-    return [(name, right, count) for name, (right, count) in tally.items()]
+        written.add(truth.scenes[example.index], text)
+    return [*((name, right, count) for name, (right, count) in tally.items()), *written.counts()]
 
 
 def _question(
@@ -122,16 +124,3 @@ def _count(tally: Tally, name: str, question: Question, *, right: bool) -> None:
     for key in names:
         tally[key][0] += int(right)
         tally[key][1] += 1
-
-
-def _judge(tally: Tally, scene: Scene, text: str) -> None:
-    """Count captions whose colour-and-shape pairs are all in the picture."""
-    pairs = described_objects(text)
-    if not pairs and parse(text) is not None:
-        return  # a sentence about the ground or a number: it names no pair
-    present = {(thing.colour, thing.kind) for thing in scene.objects}
-    right = [pair in present for pair in pairs] or [False]
-    tally["caption_all_pairs_right"][0] += int(all(right))
-    tally["caption_all_pairs_right"][1] += 1
-    tally["caption_some_pair_right"][0] += int(any(right))
-    tally["caption_some_pair_right"][1] += 1
