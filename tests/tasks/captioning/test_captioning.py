@@ -1,0 +1,174 @@
+"""Captions are written from the picture alone, judged by people's, and handed in whole."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.experiment import Experiment, build_experiment
+from vlp_fast.errors import InputError
+from vlp_fast.metrics.caption.caption_score import CaptionScore
+from vlp_fast.recipes import recipe
+from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.captioning.captioning import Captioning, CaptionInputs
+from vlp_fast.tasks.captioning.figures import all_captions
+
+Make = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def run(micro: Make, tmp_path: Path) -> RunConfig:
+    """Of a model without dropout, on the drawn world."""
+    base = micro("e2e_vlp_tiny", tmp_path / "run", held_out_images=10**6)
+    task = recipe("captioning_e2e_vlp_tiny").task
+    return replace(base, task=task, model=replace(base.model, dropout=0.0))
+
+
+@pytest.fixture
+def experiment(run: RunConfig) -> Experiment:
+    built = build_experiment(run)
+    built.learner.eval()
+    return built
+
+
+def task_of(experiment: Experiment) -> Captioning:
+    assert isinstance(experiment.task, Captioning)
+    return experiment.task
+
+
+def batch(task: Captioning, epoch: int = 0) -> CaptionInputs:
+    examples = [task.examples.load(index, 0) for index in range(4)]
+    return task.collate(examples, BatchKey(task.train, epoch, None))
+
+
+def test_the_loss_is_the_smoothed_cross_entropy_of_each_next_word(experiment: Experiment) -> None:
+    task = task_of(experiment)
+    inputs = batch(task)
+    output = task.learner(task, inputs)
+    logits = task.model.caption_logits(
+        inputs.caption_ids,
+        inputs.caption_packing,
+        task.memory(inputs),
+        inputs.grid,
+        inputs.packing,
+    ).double()
+    surprise = -functional.log_softmax(logits, -1)
+    of_target = surprise.gather(1, inputs.caption_targets[:, None])[:, 0]
+    expected = (0.9 * of_target + 0.1 * surprise.mean(-1)).mean()
+    torch.testing.assert_close(output.total.double(), expected, rtol=1e-5, atol=0)
+
+
+def test_a_caption_of_each_picture_is_taught_and_another_one_next_time(
+    experiment: Experiment,
+) -> None:
+    task = task_of(experiment)
+    seen = set()
+    for epoch in range(12):
+        inputs = batch(task, epoch)
+        ends = torch.tensor(inputs.caption_packing.lengths).cumsum(0).tolist()
+        rows = [inputs.caption_ids[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+        answers = [inputs.caption_targets[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+        for index, row, answer in zip(inputs.indices, rows, answers, strict=True):
+            text = task.tokenizer.caption(answer.tolist())
+            assert text in {" ".join(c.split()) for c in task.train.records[index].captions}
+            assert row[0] == task.tokenizer.cls_id
+            assert answer[-1] == task.tokenizer.sep_id
+            assert torch.equal(row[1:], answer[:-1])
+            seen.add((index, text))
+    assert len(seen) > 2 * len(inputs.indices)
+    assert torch.equal(inputs.caption_ids, batch(task, 11).caption_ids)
+
+
+def test_figures_are_the_scores_of_what_is_written(experiment: Experiment) -> None:
+    """By beam search and greedily, of all pictures, beside all of their captions."""
+    task, held_out = task_of(experiment), experiment.held_out()
+    with torch.no_grad():
+        figures = task.figures(held_out)
+        captions = all_captions(task, held_out)
+    assert list(captions) == list(range(len(task.held_out)))
+    score = CaptionScore("val", range(len(task.held_out)))
+    for index, text in captions.items():
+        score.add(index, text, task.held_out.records[index].captions)
+    expected = {name.replace(" ", "_"): value for name, value in score.figures().items()}
+    assert {name: figures[name] for name in expected} == pytest.approx(expected)
+    assert {f"greedy_{name}" for name in expected} <= figures.keys()
+    assert figures["captioning"] > 0
+    assert figures["caption_all_pairs_right"] <= figures["caption_some_pair_right"]
+
+
+def test_captions_of_people_are_the_best(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of(experiment)
+    records = task.held_out.records
+
+    def people(memory: object, inputs: CaptionInputs, *, beams: int) -> list[str]:
+        return [records[index].captions[0 if beams == 1 else 1] for index in inputs.indices]
+
+    monkeypatch.setattr(task, "written", people)
+    with torch.no_grad():
+        figures = task.figures(experiment.held_out())
+    for name in ("bleu_4", "rouge_l", "greedy_bleu_4", "greedy_rouge_l"):
+        assert figures[name] == pytest.approx(100)
+    assert figures["caption_all_pairs_right"] == figures["greedy_caption_all_pairs_right"] == 1
+    assert figures["cider"] > 50
+
+
+def test_what_is_written_depends_on_the_picture_alone(experiment: Experiment) -> None:
+    """Not on the captions that are taught, nor on the pictures beside it of the same size."""
+    task = task_of(experiment)
+    example = task.examples.load(0, 0)
+    others = replace(example, captions=("a foreign text",))
+    key = BatchKey(task.train, 0, None)
+    inputs, foreign = (task.collate([x], key) for x in (example, others))
+    beside = task.collate([example, example], key)
+    with torch.no_grad():
+        texts = [task.written(task.memory(x), x, beams=4)[0] for x in (inputs, foreign, beside)]
+    assert texts[0] == texts[1] == texts[2]
+
+
+@pytest.fixture
+def broken(run: RunConfig, tmp_path: Path) -> Iterator[Experiment]:
+    """The first held-out picture cannot be read."""
+    root = shutil.copytree(run.data.root[0], tmp_path / "world")
+    whole = build_experiment(replace(run, data=replace(run.data, root=(root,))))
+    Path(str(whole.task.held_out.records[0].path)).write_bytes(b"no picture")
+    whole.learner.eval()
+    yield whole
+
+
+def test_a_broken_picture_has_an_empty_caption_and_costs_no_other(
+    broken: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, told = task_of(broken), []
+    named = lambda memory, inputs, *, beams: [f"number {i}" for i in inputs.indices]
+    monkeypatch.setattr(task, "written", named)
+    with torch.no_grad():
+        task.submit(broken.held_out(), tmp_path / "captions.json", told.append)
+        figures = task.figures(broken.held_out())
+    rows = json.loads((tmp_path / "captions.json").read_text())
+    records = task.held_out.records
+    expected = {r.image_id: f"number {i}" if i else "" for i, r in enumerate(records)}
+    assert {row["image_id"]: row["caption"] for row in rows} == expected
+    assert "1 pictures have an empty caption" in told[0]
+    assert figures["rouge_l"] == 0
+
+
+def test_what_cannot_be_handed_in_is_refused(run: RunConfig, tmp_path: Path) -> None:
+    dropping = build_experiment(replace(run, data=replace(run.data, missing_images="drop")))
+    with pytest.raises(InputError, match="every picture of the split needs a caption"):
+        dropping.task.submit(dropping.held_out(), tmp_path / "captions.json", print)
+    with pytest.raises(InputError, match="train"):
+        run.task.look_before_submission(replace(run.data, held_out_split="train"))
+
+
+def test_soho_writes_nothing(micro: Make, run: RunConfig, tmp_path: Path) -> None:
+    soho = replace(micro("soho_tiny", tmp_path / "soho"), task=run.task)
+    with pytest.raises(InputError, match="captioning needs a decoder, which E2E-VLP has and SOHO"):
+        build_experiment(soho)
