@@ -19,14 +19,11 @@ from vlp_fast.errors import InputError
 from vlp_fast.recipes import captioning, downstream, e2e_vlp, soho
 from vlp_fast.recipes.from_file import load_file, recipe_from_file
 
-__all__ = ["RECIPES", "load_file", "recipe"]
+__all__ = ["DOWNSTREAM", "PRETRAINING", "RECIPES", "load_file", "recipe"]
 
-RECIPES: dict[str, Callable[[], RunConfig]] = {
-    **soho.RECIPES,
-    **e2e_vlp.RECIPES,
-    **downstream.RECIPES,
-    **captioning.RECIPES,
-}
+PRETRAINING: dict[str, Callable[[], RunConfig]] = {**soho.RECIPES, **e2e_vlp.RECIPES}
+DOWNSTREAM: dict[str, Callable[[], RunConfig]] = {**downstream.RECIPES, **captioning.RECIPES}
+RECIPES: dict[str, Callable[[], RunConfig]] = {**PRETRAINING, **DOWNSTREAM}
 
 
 def recipe(name: str) -> RunConfig:
