@@ -71,6 +71,9 @@ TORCH_FREE = ("", ".checks", ".errors", ".threads", ".native", ".doctor", ".cli"
 TORCH_FREE += (".engine.config", ".benchmarks", ".benchmarks.bench", ".benchmarks.plugin")
 TORCH_FREE += tuple(f".cli.{path.stem}" for path in ROOT.glob("vlp_fast/cli/[!_]*.py"))
 TORCH_FREE += tuple(f".metrics.{path.stem}" for path in ROOT.glob("vlp_fast/metrics/[!_]*.py"))
+TORCH_FREE += tuple(
+    f".metrics.caption.{path.stem}" for path in ROOT.glob("vlp_fast/metrics/caption/[!_]*.py")
+)
 TORCH_FREE += (".engine.recorded_run", ".engine.folder_lock", ".data.given_paths", ".__main__")
 TORCH_FREE += (".data.config", ".tasks.config", ".recipes", ".recipes.soho", ".recipes.e2e_vlp")
 TORCH_FREE += (".weights", ".weights.published", ".weights.create", ".tasks.pretraining.config")

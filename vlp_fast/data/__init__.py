@@ -10,6 +10,7 @@ config.py          DataConfig
 dali_loader.py     steps whose images DALI decodes
 dali_pipeline.py   files of a batch in, padded pixels out
 decoder.py         which of the two decodes
+detokenizer.py     WordPiece to captions as people write them
 encoded.py         images that are decoded with their batch
 examples.py        from a record to an example; broken images replaced
 fetch/             data sets downloaded, checked, unpacked

@@ -7,12 +7,14 @@ is kept as the same kind of file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from vlp_fast.data.detokenizer import detokenised
 from vlp_fast.errors import InputError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -75,6 +77,14 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of the ids: pieces joined, special tokens left out."""
         return str(self._backend.decode([i for i in ids if i not in self.special_ids]))
+
+    def caption(self, ids: Iterable[int]) -> str:
+        """Return the ids up to the first [SEP] as people would write them, without special tokens.
+
+        Example: of "a man ' s t - shirt ." it is "a man's t-shirt.", which `decode` leaves apart.
+        """
+        until_end = takewhile(lambda token: token != self.sep_id, ids)
+        return detokenised(self.vocabulary[i] for i in until_end if i not in self.special_ids)
 
     def save(self, path: Path) -> None:
         """Write the vocabulary as `vocab.txt`: a token a line, in the order of the ids."""

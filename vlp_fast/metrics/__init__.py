@@ -2,6 +2,7 @@
 
 answer_text.py        answers as VQA's evaluator rewrites them
 average_precision.py  COCO's AP
+caption/              how near captions are to what people wrote
 class_accuracy.py     SNLI-VE: right labels, by class
 consistency.py        NLVR2: right answers, and groups without a mistake
 example_set.py        which examples a figure is of

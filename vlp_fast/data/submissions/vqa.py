@@ -6,16 +6,15 @@ and counts the last; this does not.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from vlp_fast.data.sources.json_files import JsonFile, identity, read_json, table, text
-from vlp_fast.data.submissions.complete import complete, refuse_other_split
+from vlp_fast.data.submissions.complete import refuse_other_split
+from vlp_fast.data.submissions.json_list import read_list, write_list
 from vlp_fast.errors import InputError
-from vlp_fast.whole_file import write_whole
 
 SPLIT = "test"
+FIELDS = ("question_id", "answer")
 
 
 def write_vqa(
@@ -33,14 +32,7 @@ def write_vqa(
         InputError: if answers are missing, foreign or there twice, or of another split.
     """
     check_split(split)
-    rows = complete(answers, question_ids, where=path, split="VQA test")
-    document = [{"question_id": key, "answer": answer} for key, answer in rows.items()]
-
-    def write(partial: Path) -> None:
-        partial.write_text(json.dumps(document), encoding="utf-8")
-        check_vqa(partial, split=split, question_ids=question_ids)
-
-    write_whole(path, write)
+    write_list(path, answers, FIELDS, split="VQA test", keys=question_ids)
 
 
 def check_vqa(path: Path, *, split: str, question_ids: Collection[int]) -> dict[int, str]:
@@ -53,8 +45,7 @@ def check_vqa(path: Path, *, split: str, question_ids: Collection[int]) -> dict[
         InputError: if it is not what the server takes.
     """
     check_split(split)
-    rows = _rows(read_json(path))
-    return complete(rows, question_ids, where=path, split="VQA test")
+    return read_list(path, FIELDS, split="VQA test", keys=question_ids)
 
 
 def check_split(split: str) -> None:
@@ -69,8 +60,3 @@ def check_split(split: str) -> None:
             "predict split test"
         )
     refuse_other_split(split, (SPLIT,), "VQA")
-
-
-def _rows(file: JsonFile) -> Iterator[tuple[int, str]]:
-    for entry in table(file, None):
-        yield identity(entry, "question_id", file), text(entry, "answer", file)

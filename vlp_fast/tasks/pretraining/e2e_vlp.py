@@ -248,7 +248,7 @@ class E2EVLPPretraining(Pretraining):
                 end_id=tokenizer.sep_id,
                 max_length=self.setup.data.max_text_length,
             )
-        return [tokenizer.decode(row) for row in until_end(ids, tokenizer.sep_id)]
+        return [tokenizer.caption(row) for row in until_end(ids, tokenizer.sep_id)]
 
     def detections(self, held_out: HeldOut, examples: list[Example]) -> list[Prediction]:
         """Boxes found in pictures, from the image-only encoding."""
