@@ -1,8 +1,9 @@
 """Captions of a split: refused where images lack, and never without what the figures are of."""
 
-import itertools
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from vlp_fast.metrics.caption.corpus import Corpus, Judged
 from vlp_fast.metrics.caption.ptb_tokenizer import tokenised
 from vlp_fast.metrics.example_set import set_hash
 
+ROOT = Path(__file__).parents[3]
 TEXTS = {
     7: ("a man's horse.", ["A man's horse stands here.", "The horse of a man"]),
     3: ("two dogs", ["Two dogs play.", "dogs!", "A dog and a dog"]),
@@ -72,15 +74,21 @@ def test_a_part_is_refused_unless_asked_for(is_part: bool) -> None:
 
 
 def test_neither_order_nor_processes_change_figures() -> None:
-    alone = filled(list(TEXTS)).judged()
-    for order in itertools.islice(itertools.permutations(TEXTS), 0, 24, 5):
-        first, second = filled(list(order[:1])), filled(list(order[1:]))
+    words = [f"w{n % 7} w{n % 5} w{n % 3} w{n % 2}" for n in range(60)]
+    shares = []
+    for keys in (range(60), [*range(59, 20, -1), *range(21)], [*range(1, 60, 2), *range(0, 60, 2)]):
+        first, second = (CaptionScore("toy test", range(60)) for _ in range(2))
+        for place, key in enumerate(keys):
+            (first if place < 17 else second).add(key, words[key], words[key // 2 : key // 2 + 4])
         first.merge(second)
-        merged = first.judged()
-        assert (merged.figures, merged.by_image) == (alone.figures, alone.by_image)
-        assert (merged.hash, first.examples.count) == (alone.hash, 4)
+        shares.append(first.judged())
         with pytest.raises(ValueError, match=r"merge: received image \d+ twice"):
             first.merge(second)
+    assert shares[0].images == 60
+    for other in shares[1:]:
+        assert (other.figures, other.by_image) == (shares[0].figures, shares[0].by_image)
+        assert list(other.by_image) == list(range(60))
+        assert (other.hash, other.references) == (shares[0].hash, 240)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +117,16 @@ def test_metrics_of_others_are_counted_too() -> None:
     assert list(judged.figures)[-1] == "words"
     assert judged.figures["words"] == pytest.approx(10)
     assert judged.by_image[2**40]["words"] == pytest.approx(4)
+
+
+def test_the_snippet_of_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs/downstream.md").read_text()
+    (snippet,) = re.findall(r"^```python\n(.*?CaptionScore.*?)^```$", page, re.S | re.M)
+    names: dict[str, Any] = {}
+    exec(compile(snippet, "snippet", "exec"), names)
+    printed = capsys.readouterr().out
+    assert printed.startswith("my split, 2 images, 3 references, set ")
+    assert list(names["judged"].figures)[:2] == ["cider", "bleu 1"]
 
 
 @pytest.mark.exhaustive
