@@ -11,6 +11,7 @@ from downstream_files import edit, statement, write_lines
 
 from vlp_fast.data.answers import AnswerMap
 from vlp_fast.data.sources.nlvr2 import read_statements
+from vlp_fast.data.submissions.captions import check_captions, results_name, write_captions
 from vlp_fast.data.submissions.nlvr2 import check_nlvr2, write_nlvr2
 from vlp_fast.data.submissions.snli_ve import check_snli_ve, write_snli_ve
 from vlp_fast.data.submissions.vqa import check_vqa, write_vqa
@@ -22,6 +23,8 @@ PAIRS = ["1.jpg#0r1", "1.jpg#0r2", "\u00e9,\u2028"]
 VQA: dict[int, str] = {2**40: "", 3: "caf\u00e9", 5: "yes"}
 NLVR2: dict[str, bool] = dict(zip(reversed(STATEMENTS), (True, False, True), strict=True))
 SNLI: dict[str, str] = dict(zip(PAIRS, ("neutral", "entailment", "contradiction"), strict=True))
+
+CAPTIONS: dict[int, str] = {2**40: "a dog", 3: "un caf\u00e9.", 5: ""}
 
 Case = tuple[Callable[..., None], Callable[..., Any], dict[Any, Any], list[Any]]
 CASES: dict[str, Case] = {
@@ -43,7 +46,14 @@ CASES: dict[str, Case] = {
         SNLI,
         PAIRS,
     ),
+    "captions": (
+        partial(write_captions, split="test", image_ids=QUESTIONS),
+        partial(check_captions, split="test", image_ids=QUESTIONS),
+        CAPTIONS,
+        QUESTIONS,
+    ),
 }
+LISTS = {"vqa": ("question_id", "answer"), "captions": ("image_id", "caption")}
 TASKS = pytest.mark.parametrize("task", CASES)
 
 
@@ -79,7 +89,7 @@ def test_what_is_written_is_read_back_in_the_splits_order(tmp_path: Path, task: 
 def test_ids_are_those_of_the_split(tmp_path: Path, task: str, fault: str) -> None:
     write, check, answers, _ = CASES[task]
     rows = list(answers.items())
-    foreign = (7, "x") if task == "vqa" else ("dev-9-9-9", rows[0][1])
+    foreign = (7, "x") if task in LISTS else ("dev-9-9-9", rows[0][1])
     wrong, expected = {
         "missing": (rows[:-1], f"lacks 1 of 3 answers to .*, the first to {rows[-1][0]!r}"),
         "foreign": ([*rows, foreign], f"answers {foreign[0]!r}, which is not in "),
@@ -92,8 +102,8 @@ def test_ids_are_those_of_the_split(tmp_path: Path, task: str, fault: str) -> No
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
     # The same faults in files of other programs.
-    if task == "vqa":
-        path.write_text(json.dumps([{"question_id": k, "answer": a} for k, a in wrong]))
+    if task in LISTS:
+        path.write_text(json.dumps([dict(zip(LISTS[task], row, strict=True)) for row in wrong]))
     elif task == "nlvr2":
         path.write_text("".join(f"{k},{a}\n" for k, a in wrong))
     else:
@@ -114,6 +124,10 @@ def test_ids_are_those_of_the_split(tmp_path: Path, task: str, fault: str) -> No
         (
             partial(write_nlvr2, identifiers=STATEMENTS, split="val"),
             "predict dev or test1 or test2",
+        ),
+        (
+            partial(write_captions, image_ids=QUESTIONS, split="train2014"),
+            "'train2014' of COCO captions .* predict val2014 or test2014 or",
         ),
         (partial(write_snli_ve, pair_ids=PAIRS, split="train"), "SNLI-VE .* predict dev or test"),
     ],
@@ -140,6 +154,39 @@ def test_what_the_vqa_server_gets(tmp_path: Path) -> None:
         {"question_id": 3, "answer": "caf\u00e9"},
         {"question_id": 2**40, "answer": ""},
     ]
+
+
+def test_what_the_caption_server_gets(tmp_path: Path) -> None:
+    path = tmp_path / results_name("val2014", "soho")
+    assert path.name == "captions_val2014_soho_results.json"
+    texts = {3: " a \u2028 man\r\n's dog. ", 5: "", 2**40: "caf\u00e9"}
+    write_captions(path, texts.items(), split="val2014", image_ids=QUESTIONS)
+    assert json.loads(path.read_bytes()) == [
+        {"image_id": 5, "caption": ""},
+        {"image_id": 3, "caption": "a man 's dog."},
+        {"image_id": 2**40, "caption": "caf\u00e9"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["out.json", "captions_test2014_a_results.json", "captions_val2014__results.json"]
+)
+def test_the_caption_server_takes_files_by_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for use in (check_captions, partial(write_captions, captions=CAPTIONS.items())):
+        with pytest.raises(InputError, match=r"call the file captions_val2014_NAME_results\.json"):
+            use(path, split="val2014", image_ids=QUESTIONS)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mark", ["\r", "\v", "\f", "\u2028", "\u2029"])
+def test_captions_that_official_code_takes_for_two(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "out"
+    rows = [{"image_id": key, "caption": f"a{mark}b"} for key in QUESTIONS]
+    path.write_text(json.dumps(rows))
+    with pytest.raises(InputError, match=r"the caption of image 5 holds a line break \('a\\") as e:
+        CASES["captions"][1](path)
+    assert str(e.value).isprintable()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ APOSTROPHE = "(?:['’\x92]|&apos;)"
 QUOTE = "[`‘’“”«»‹›‛\x91-\x94]"
 
 ALONE = re.compile(
-    "[!-~¡-¬®-¹»-¿×÷‖‗–—―‘-„‛-‣…‰-‸‹›※‾-⁂⁄⁰⁴-⁾₀-₎₤€℀-⅏⅓-⅞←-⯿、。〒・！-／：-＠［-｀｛-･\x91-\x94\x96\x97]"
+    "[!-~¡-¬®-¹»-¿×÷\u02c2-\u036f\u2010\u2011‖‗–—―‘-„‛-‣…‰-‸‹›※‾-⁂⁄⁰⁴-⁾₀-₎₤€℀-⅏⅓-⅞←-⯿、。〒・！-／：-＠［-｀｛-･\x91-\x94\x96\x97]"
 )
 """A character that is a token where no pattern finds one; others vanish, as emoji do."""
 
@@ -19,7 +19,8 @@ SPELT = {
     **dict.fromkeys("‘‛‹\x91", "`"),
     **dict.fromkeys(("’", "›", "\x92", "&apos;"), "'"),
     **dict.fromkeys(("–", "—", "―", "\x96", "\x97", "&ndash;", "&mdash;"), "--"),
-    **dict.fromkeys("€¤\x80", "$"),
+    **dict.fromkeys("€¤", "$"),
+    **dict.fromkeys("\u2010\u2011", "-"),
     "£": "#",
     "¢": "cents",
     "…": "...",
@@ -34,7 +35,6 @@ SPELT = {
     "]": "-rsb-",
     "{": "-lcb-",
     "}": "-rcb-",
-    "&amp;": "&",
     "&lt;": "<",
     "&gt;": ">",
     "&nbsp;": "",

@@ -31,20 +31,20 @@ def _capital(words: str) -> str:
     return f"{_any(words.title())}|{_any(words.upper())}"
 
 
-_L = "(?:[^\\W\\d_²³¹¼-¾⁰-₟⅐-⅟\U00010000-\U0010ffff]|[\u02c2-\u036f])"  # a letter
+_L = "(?:[^\\W\\d_²³¹¼-¾⁰⁴-⁹₀-₉⅐-⅟\U00010000-\U0010ffff]|[\u02c2-\u036f])"  # a letter
 _C = rf"(?:{_L}|\d)"
 _Q = APOSTROPHE
 _SUFFIX = f"{_Q}(?i:[smd]|re|ve|ll)"
 # Words: with inner periods; with hyphens, where a part may begin as in d'oeuvres; with initials.
 _DOTTED = f"{_L}{_C}*(?:[.!?]{_L}{_C}*)*"
 _PART = f"(?:[dDlLoO]{_Q}(?={_C}{{2}}))?{_C}+"
-_JOINED = f"{_PART}(?:[-_]{_PART})*"
+_JOINED = f"{_PART}(?:[-_\u2010\u2011]{_PART})*"
 _INITIALS = r"[A-Za-z](?:\.[A-Za-z])+\."
 _HYPHENED = f"[A-Za-z0-9][A-Za-z0-9.,]*(?:-(?:{_INITIALS}|[A-Za-z0-9]+))+"
 _CAPITALS = "[A-Z]+(?:(?:&|&amp;|[+])[A-Z]+)+"
 _SLASHED = "[A-Za-z0-9]+(?:-[A-Za-z]+)*"
 _START = rf"(?:(?:{_capital(SENTENCE_STARTS)})(?=\s|$)|M[rs]\.(?=\s|$))"
-_IN_URL = r"""[^\s"<>|(){}]*[^\s"<>|.!?(){},-]"""
+_IN_URL = r"""[^\s"<>|(){}]+[^\s"<>|.!?(){},-]"""
 _IN_HOST = r"""[^\s"`'<>|.!?(){},_$@-]"""
 _HOST = (
     rf"(?:(?i:www)\.(?:{_IN_HOST}+\.)+[a-zA-Z]{{2,4}}|(?:{_L}{_IN_HOST}*\.)+(?:com|net|org|edu))"
@@ -68,7 +68,7 @@ _PATTERNS = (
     f"(?i:s{_Q}mores)(?!{_C})",
     f"[dDlLjJ]{_Q}",
     f"[yY]{_Q}(?P<then>{_L})",
-    f"(?:[dlon]|[A-Z]){_Q}{_L}{{2,}}",
+    f"(?:[dlon]|[A-XZ]){_Q}{_L}{{2,}}",
     f"{_L}{{2,}}(?<=[aeiouyAEIOUY])(?:{_Q}|`)[aeiouA-Z]{_L}*",
     # Words.
     _DOTTED,
@@ -100,7 +100,7 @@ _PATTERNS = (
     r"[<>]?[:;=][-o*']?[()DPdpO\\{@|\[\]](?![A-Za-z0-9])",
     r"[-^x=~<>']_[-^x=~<>']|\([-^x=~<>'][_.-]?[-^x=~<>']\)",
     # Marks that come in runs, and those that HTML spells out.
-    r"-{2,}|\.{3,}|[!?]+|\\?\*+|_+|#+|@+|<<|>>|''|[²³¹⁰-₟]+|(?i:-[lr][rsc]b-|c\+\+|[cf]#)",
+    r"-{2,}|\.{3,}|[!?]+|\\?\*+|_+|#+|@+|<<|>>|''|[²³¹⁰⁴-⁹₀-₉]+|(?i:-[lr][rsc]b-|c\+\+|[cf]#)",
     f"{QUOTE}{{2}}",
     r"&(?:amp|lt|gt|quot|apos|nbsp|ndash|mdash);|&#\d+;",
 )

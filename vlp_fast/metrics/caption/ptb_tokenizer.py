@@ -23,6 +23,7 @@ PUNCTUATION = frozenset(("''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--
 capitals, and they are in lower case by then ("-lrb-")."""
 
 _KEEP_PERIOD = frozenset(SHORTENED.split())
+_LAST_OF_PLANE = "\uffff"
 _SOFT_HYPHEN = "\xad"
 # What most captions are made of is spared the patterns.
 _GAP = re.compile(r"(?:\s|[.,](?=\s|$))+")
@@ -58,7 +59,7 @@ def _tokens(text: str) -> Iterator[str]:
         place = end
         if word.lower() in SPLIT and not _CONTRACTED.match(text, end):
             yield from SPLIT[word.lower()]
-        elif len(word) > 1 or word.isalnum() or ALONE.match(word):
+        elif len(word) > 1 or ALONE.match(word) or (word.isalnum() and word <= _LAST_OF_PLANE):
             yield _spelt(word)
 
 
