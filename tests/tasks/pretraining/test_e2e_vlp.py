@@ -13,7 +13,7 @@ from vlp_fast.data.records import Dataset
 from vlp_fast.metrics.average_precision import AveragePrecision
 from vlp_fast.models.e2e_vlp import E2EVLP, Detections
 from vlp_fast.tasks.batch_key import BatchKey
-from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPInputs, E2EVLPPretraining, _score
+from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPInputs, E2EVLPPretraining, shown_boxes
 from vlp_fast.tasks.step import StepOutput, mean_cross_entropy
 
 B = 8
@@ -286,9 +286,10 @@ def test_boxes_found_where_they_are_score_one(
         boxes[1, image, : len(own)] = own
         logits[1, image, range(len(own)), labels] = 40.0
     score = AveragePrecision(e2e_vlp_task.train.class_names)
-    _score(Detections(logits=logits, boxes=boxes, attribute_logits=None), inputs, score)
+    found = Detections(logits=logits, boxes=boxes, attribute_logits=None)
+    score.add(*shown_boxes(found, inputs))
     assert score.summary() == pytest.approx({"ap": 1.0, "ap50": 1.0})
     swapped = Detections(logits=logits, boxes=boxes.roll(1, 1), attribute_logits=None)
     other = AveragePrecision(e2e_vlp_task.train.class_names)
-    _score(swapped, inputs, other)
+    other.add(*shown_boxes(swapped, inputs))
     assert other.summary()["ap"] < 0.5
