@@ -1,5 +1,6 @@
 """Beam search against all texts there are, and against a search that is slow and plain."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -37,21 +38,27 @@ def test_a_wide_search_finds_the_best_text_there_is(alpha: float) -> None:
     assert texts.scores.dtype == torch.float64
 
 
-def test_length_counts_as_wu_et_al_have_it() -> None:
-    # "1 2" has log P -2 and "2" -1.9: better per lp(n) from alpha 0.333 on.
-    class TwoTexts(TreeModel):
-        def logits(self, text: int, words: tuple[int, ...]) -> Tensor:
-            p = {(): [0.0, 0.5, 0.3], (1,): [0.0, 0.0, 0.5]}.get(words, [1.0, 0.0, 0.0])
-            return torch.tensor([*p, 1 - sum(p)], dtype=torch.float64).log()
+class Told(TreeModel):
+    """A model of four words, one text, whose probabilities are written down."""
 
-    model = TwoTexts([0], 4)
-    turn = float(torch.tensor(0.25).log() / torch.tensor(0.3).log())  # lp(2) / lp(1)
-    alpha = float(torch.tensor(turn).log() / torch.tensor(7 / 6).log())
-    for shift, expected in ((-0.01, [2, 2, 2]), (0.01, [1, 2, 2])):
-        texts = beam_search(model, end_id=END, max_length=3, num_beams=3, alpha=alpha + shift)
+    def __init__(self, told: dict[tuple[int, ...], list[float]], otherwise: list[float]) -> None:
+        super().__init__([0], 4)
+        self.told, self.otherwise = told, otherwise
+
+    def logits(self, text: int, words: tuple[int, ...]) -> Tensor:
+        return torch.tensor(self.told.get(words, self.otherwise), dtype=torch.float64).log()
+
+
+def test_length_counts_as_wu_et_al_have_it() -> None:
+    # "1 2" has a probability of .25 and "2" of .3: better per lp(n) from some alpha on.
+    told = {(): [0.0, 0.5, 0.3, 0.2], (1,): [0.0, 0.0, 0.5, 0.5]}
+    model = Told(told, [1.0, 0.0, 0.0, 0.0])
+    turn = math.log(math.log(0.25) / math.log(0.3)) / math.log(7 / 6)
+    for alpha, expected in ((turn - 0.01, [2, 2, 2]), (turn + 0.01, [1, 2, 2])):
+        texts = beam_search(model, end_id=END, max_length=3, num_beams=3, alpha=alpha)
         assert texts.ids.tolist() == [expected]
-    longer = torch.tensor([0.25], dtype=torch.float64).log() / (7 / 6) ** (alpha + 0.01)
-    torch.testing.assert_close(texts.scores, longer)
+    score = math.log(0.25) / (7 / 6) ** (turn + 0.01)
+    torch.testing.assert_close(texts.scores, torch.tensor([score], dtype=torch.float64))
 
 
 # As the slow search
@@ -148,6 +155,24 @@ def test_of_equal_words_the_lowest_is_taken() -> None:
     # A fifth word is none of the best four.
     texts = beam_search(flat, end_id=4, max_length=1, num_beams=4, alpha=0)
     assert texts.ids.tolist() == [[0]]
+
+
+def test_of_equal_continuations_the_better_beam_has_the_first() -> None:
+    # Behind two words all is equal; the third tells whose texts were kept: all of word 0.
+    even, ends, ends_surely = [0.25] * 4, [0.1, 0.1, 0.7, 0.1], [0.0, 0.0, 1.0, 0.0]
+    told: dict[tuple[int, ...], list[float]] = {(): even, (0,): even, (1,): even, (3,): even}
+    model = Told(told | {(0, 3): ends, (1, 0): ends_surely}, even)
+    texts = beam_search(model, end_id=END, max_length=3, num_beams=3, alpha=3)
+    assert texts.ids.tolist() == [[0, 3, END]]
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_of_equal_texts_the_shorter_is_taken(knows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not knows:  # that it may stop
+        monkeypatch.setattr(LateFlag, "watch", lambda *_: False)
+    model = Told({(): [0.0, 0.5, 0.5, 0.0]}, [0.0, 0.0, 1.0, 0.0])
+    texts = beam_search(model, end_id=END, max_length=3, num_beams=2, alpha=0)
+    assert texts.ids.tolist() == [[END, END, END]]
 
 
 def test_half_precision_has_ties_and_the_slow_search_breaks_them_alike() -> None:

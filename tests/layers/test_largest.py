@@ -32,6 +32,14 @@ def test_ties_across_chunks_are_taken_from_the_first() -> None:
     assert places.tolist() == [[0, 1, 2], [5 * CHUNK + 3, 0, 1]]
 
 
+def test_a_last_chunk_that_is_short_gives_each_number_once() -> None:
+    x = torch.zeros(1, 9 * CHUNK + 2)
+    x[0, -1] = 1
+    values, places = largest(x, 3)
+    assert values.tolist() == [[1, 0, 0]]
+    assert places.tolist() == [[9 * CHUNK + 1, 0, 1]]
+
+
 def test_no_rows_have_none() -> None:
     values, places = largest(torch.zeros(0, 4, 1000), 3)
     assert values.shape == places.shape == (0, 4, 3)

@@ -94,6 +94,8 @@ def test_one_number_is_the_seed_of_all() -> None:
     assert torch.equal(ids[0], draw(model, seed=torch.full((8,), 11)).ids[0])
     several = draw(model, seed=torch.arange(8)).ids
     assert len(set(map(tuple, several.tolist()))) > 4
+    # No seed is special, 0 in front of the first word neither.
+    assert draw(TreeModel([0], 200, scale=0), seed=0, max_length=1).ids.tolist() != [[0]]
     for seed in (0, -1, 2**70):
         assert draw(Urn(1), seed=seed, max_length=20, end_id=2).ids.unique().numel() > 1
 

@@ -1,12 +1,14 @@
 """E2E-VLP's decoder as a language model: searched with a cache, as without one, in any batch."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import fields, replace
 from typing import TypeVar
 
 import pytest
 import torch
 import torch.nn.functional as F
+from gpu import no_wait
 from tiny_e2e_vlp import TINY, image_only, tiny_model
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -216,3 +218,20 @@ def test_no_word_asks_the_device_for_a_value(name: str) -> None:
         with pytest.raises(RuntimeError):
             int(texts.ids[0, 0])
     assert texts.ids.shape == (2, 4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_gpu_writes_without_a_wait(taught: Pictures, name: str, dtype: torch.dtype) -> None:
+    search = SEARCHES[name]
+    expected = taught.to(torch.float32).written(search)
+    model = deepcopy(taught.model).cuda()
+    grid, packing = taught.grid.to("cuda"), taught.packing.to("cuda")
+    writer = model.writer(taught.memory.cuda(), grid, packing, start_id=START)
+    with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+        search(writer, end_id=END, max_length=LENGTH)  # kernels are compiled
+        with no_wait():
+            texts = search(writer, end_id=END, max_length=LENGTH)
+    assert torch.equal(texts.ids.cpu(), expected.ids)
+    torch.testing.assert_close(texts.scores.cpu(), expected.scores, rtol=0.02, atol=0.02)

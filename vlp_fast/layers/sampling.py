@@ -119,8 +119,8 @@ def _drawn(logits: Tensor, top_p: float, uniform: Tensor) -> Tensor:
     """Inverts the distribution function of the most probable words, at numbers (S,) in [0, 1)."""
     falling, words = logits.sort(descending=True, stable=True)
     sums = falling.softmax(1).cumsum(1)
-    # The first always, and all in front of which p is not yet reached. Sums reach 1 by rounding.
-    kept = (F.pad(sums[:, :-1], (1, 0)) < top_p) | (top_p == 1)
+    # The first always, and all in front of which p is not yet reached.
+    kept = F.pad(sums[:, :-1], (1, 0)) < top_p
     last = kept.sum(1, keepdim=True) - 1
     place = (sums <= uniform[:, None] * sums.gather(1, last)).sum(1, keepdim=True)
     return words.gather(1, place.minimum(last))[:, 0]
