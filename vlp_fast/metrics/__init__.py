@@ -1,8 +1,9 @@
 """Figures from predictions and truth: NumPy and text, no torch.
 
 answer_text.py        answers as VQA's evaluator rewrites them
-average_precision.py  COCO's AP
+average_precision.py  AP of boxes in the frame of the picture as shown
 class_accuracy.py     SNLI-VE: right labels, by class
+coco_protocol.py      COCO's twelve numbers
 consistency.py        NLVR2: right answers, and groups without a mistake
 example_set.py        which examples a figure is of
 score.py              shares that processes add up

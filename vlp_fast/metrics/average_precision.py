@@ -6,18 +6,12 @@ intersection over union does not depend on the frame, and annotations may be in 
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-
-def is_available() -> bool:
-    """Whether faster-coco-eval is installed; without it there are no figures."""
-    return find_spec("faster_coco_eval") is not None
+from vlp_fast.metrics.coco_protocol import coco_numbers, is_available
 
 
 class AveragePrecision:
@@ -55,8 +49,7 @@ class AveragePrecision:
             self._images[image_id] = image_sizes[i]
             for entry in self._entries(image_id, *truth[i]):
                 area = entry["bbox"][2] * entry["bbox"][3]
-                numbers = {"id": len(self._truth) + 1, "area": area, "iscrowd": 0}
-                self._truth.append({**entry, **numbers})
+                self._truth.append({**entry, "area": area, "iscrowd": 0})
             boxes, labels, scores = found[i]
             for entry, score in zip(
                 self._entries(image_id, boxes, labels), scores.tolist(), strict=True
@@ -65,20 +58,14 @@ class AveragePrecision:
 
     def summary(self) -> dict[str, float]:
         """AP over IoU .50:.95 and AP50; empty where faster-coco-eval is not installed."""
-        try:
-            from faster_coco_eval import COCO, COCOeval_faster
-        except ImportError:
+        if not is_available():
             return {}
         if not self._found or not self._truth:
             return {"ap": 0.0, "ap50": 0.0}
-        with contextlib.redirect_stdout(io.StringIO()):
-            truth = COCO(self._dataset())
-            score = COCOeval_faster(truth, truth.loadRes(self._found), "bbox")
-            score.params.imgIds = sorted(self._images)
-            score.evaluate()
-            score.accumulate()
-            score.summarize()
-        return {"ap": float(score.stats[0]), "ap50": float(score.stats[1])}
+        numbers = coco_numbers(
+            self._images, self._truth, self._found, num_classes=len(self._class_names)
+        )
+        return {name: numbers[name] for name in ("ap", "ap50")}
 
     def _entries(
         self, image_id: int | str, boxes: np.ndarray, labels: np.ndarray
@@ -90,8 +77,3 @@ class AveragePrecision:
             {"image_id": image_id, "category_id": label, "bbox": [x1, y1, x2 - x1, y2 - y1]}
             for (x1, y1, x2, y2), label in zip(corners, labels.tolist(), strict=True)
         ]
-
-    def _dataset(self) -> dict[str, Any]:
-        images = [{"id": i, "height": h, "width": w} for i, (h, w) in self._images.items()]
-        categories = [{"id": i, "name": name} for i, name in enumerate(self._class_names)]
-        return {"images": images, "annotations": self._truth, "categories": categories}

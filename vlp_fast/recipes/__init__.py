@@ -1,5 +1,6 @@
 """Recipes: functions that return a whole RunConfig. The papers' tables, and runs for a laptop.
 
+detection.py      detection with paired text
 downstream.py     question answering, visual reasoning, visual entailment
 e2e_vlp.py        E2E-VLP's
 first_weights.py  files that the papers' recipes start from
@@ -15,7 +16,7 @@ from collections.abc import Callable
 
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
-from vlp_fast.recipes import downstream, e2e_vlp, soho
+from vlp_fast.recipes import detection, downstream, e2e_vlp, soho
 from vlp_fast.recipes.from_file import load_file, recipe_from_file
 
 __all__ = ["RECIPES", "load_file", "recipe"]
@@ -24,6 +25,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     **soho.RECIPES,
     **e2e_vlp.RECIPES,
     **downstream.RECIPES,
+    **detection.RECIPES,
 }
 
 

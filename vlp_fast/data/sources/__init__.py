@@ -1,5 +1,6 @@
 """Data sets in the layouts they are published in, read as they are: no conversion step.
 
+annotations.py    objects of a split that is measured on
 boxes.py          boxes made safe
 coco.py           COCO's official files
 coco_ids.py       which pictures of COCO are held out

@@ -85,6 +85,12 @@ def captions_files(root: Path, split: str) -> list[Path]:
     return sorted(found, key=lambda path: path.stem != f"captions_{split}{year(path)}")
 
 
+def instance_files(root: Path, split: str) -> list[Path]:
+    """The file of the boxes of a split's images, if there is one."""
+    path = _captions_file(root, split, DataReport())
+    return _instance_file(root, path, path.stem.removeprefix("captions_"))
+
+
 def clean_caption(caption: str, report: DataReport, which: object) -> str | None:
     """Collapse whitespace; None, counted, if nothing is left."""
     words = " ".join(caption.split())

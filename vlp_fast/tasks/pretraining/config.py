@@ -16,6 +16,7 @@ from vlp_fast.checks import (
 from vlp_fast.data.config import DataConfig
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.config import TaskConfig, TaskSetup
+from vlp_fast.tasks.detection.config import SetLossConfig
 
 if TYPE_CHECKING:
     from vlp_fast.tasks.task import Task
@@ -48,7 +49,7 @@ class PretrainingConfig(TaskConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class E2EVLPPretrainingConfig(PretrainingConfig):
+class E2EVLPPretrainingConfig(PretrainingConfig, SetLossConfig):
     """E2E-VLP eq. 3: masked words + matching + detection + captioning, equal weights."""
 
     mismatch_rate: float = 0.5
@@ -61,24 +62,13 @@ class E2EVLPPretrainingConfig(PretrainingConfig):
     """Whether captioning is an objective."""
     image_only_detection_rate: float = 0.0
     """Share of images whose boxes are predicted from the image-only encoding."""
-    class_weight: float = 1.0
-    """DETR's weight of the class loss and cost."""
-    bbox_weight: float = 5.0
-    """DETR's weight of the L1 loss and cost."""
-    giou_weight: float = 2.0
-    """DETR's weight of the GIoU loss and cost."""
-    attribute_weight: float = 1.0
-    """Weight of the attribute loss (1 in the paper's sum) and cost (the paper is silent)."""
-    eos_coef: float = 0.1
-    """DETR's weight of the no-object class."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for rates and weights that cannot be."""
         super().__post_init__()
+        SetLossConfig.__post_init__(self)
         check(self, SHARE, "mismatch_rate", "image_only_detection_rate")
         check(self, BELOW_ONE, "label_smoothing")
-        check(self, NOT_NEGATIVE, "class_weight", "bbox_weight", "giou_weight")
-        check(self, NOT_NEGATIVE, "attribute_weight", "eos_coef")
 
     def build(self, setup: TaskSetup) -> Task:
         """Read the data and build the task."""

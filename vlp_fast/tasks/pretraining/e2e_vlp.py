@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
-from vlp_fast.metrics.average_precision import AveragePrecision, is_available
+from vlp_fast.metrics.average_precision import AveragePrecision
 from vlp_fast.models.e2e_vlp import E2EVLP, Detections
 from vlp_fast.ops import Targets
 from vlp_fast.ops.packing import Packing, make_packing, select_sequences
@@ -26,8 +26,8 @@ from vlp_fast.tasks.images import batch_images
 from vlp_fast.tasks.inputs import flat
 from vlp_fast.tasks.pretraining.captioning import shift, until_end
 from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig
-from vlp_fast.tasks.pretraining.crowded import crowded
-from vlp_fast.tasks.pretraining.detection import (
+from vlp_fast.tasks.detection.notes import detection_notes
+from vlp_fast.tasks.detection.set_prediction import (
     DetectionWeights,
     Prediction,
     detection_loss,
@@ -76,17 +76,6 @@ class E2EVLPPretraining(Pretraining):
 
     curves: ClassVar = ("mlm", "itm", "captioning", "detection")
     settings: E2EVLPPretrainingConfig
-
-    @property
-    def weights(self) -> DetectionWeights:
-        """The set loss's weights."""
-        return DetectionWeights(
-            classes=self.settings.class_weight,
-            bbox=self.settings.bbox_weight,
-            giou=self.settings.giou_weight,
-            attribute=self.settings.attribute_weight,
-            eos=self.settings.eos_coef,
-        )
 
     def collate(self, examples: list[Example], key: BatchKey) -> E2EVLPInputs:
         """Pair, corrupt, pad and pack one batch, on the host."""
@@ -176,7 +165,7 @@ class E2EVLPPretraining(Pretraining):
             memory.index_select(0, inputs.detection_rows), inputs.grid, inputs.detection_packing
         )
         losses["detection"], terms = detection_loss(
-            found.logits, found.boxes, found.attribute_logits, inputs.targets, self.weights
+            found.logits, found.boxes, found.attribute_logits, inputs.targets, DetectionWeights.of(self.settings)
         )
         parts.update({f"detection_{name}": value for name, value in terms.items()})
         if not model.training and found.attribute_logits is not None:
@@ -195,14 +184,9 @@ class E2EVLPPretraining(Pretraining):
         """Images with more boxes than the model has queries; a package that scores need."""
         if not self.settings.detection:
             return super().notes()
-        queries = self.model.query_positions.num_embeddings
-        notes = {"train": crowded(self.train, queries), "held out": crowded(self.held_out, queries)}
-        if not is_available():
-            notes["held out"].append(
-                "no average precision of the boxes, because faster-coco-eval is not installed: "
-                "pip install 'vlp-fast[eval]'"
-            )
-        return notes
+        return detection_notes(
+            self.train, self.held_out, self.model.query_positions.num_embeddings
+        )
 
     def figures(self, held_out: HeldOut) -> Figures:
         """Those of pre-training, and average precision of the boxes."""

@@ -1,0 +1,9 @@
+"""Boxes: set prediction, which pre-training shares, and detection with paired text.
+
+batch.py           pictures with the texts that they are read with
+config.py          settings
+detection.py       the task (E2E-VLP section 5.8)
+notes.py           what to know about boxes before a run
+scoring.py         held-out figures, a column for each text
+set_prediction.py  set loss and read-out
+"""
