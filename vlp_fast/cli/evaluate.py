@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vlp_fast.cli.recorded import Recorded, note, recorded_run, restore
@@ -32,20 +32,25 @@ def run(words: list[str]) -> int:
     held_out = experiment.held_out()
     print(f"of {held_out.described()}")
     figures = evaluate(experiment, _say_replaced)
-    _print(figures)
+    _print(figures, experiment.task.columns)
     for line in experiment.task.remarks(figures, held_out):
         note(line)
     for of, found in evaluate_parts(experiment):
         print(f"of {of}")
-        _print(found)
+        _print(found, experiment.task.columns)
     if asked.split is None:
         try_report(lambda: experiment)
     return 0
 
 
-def _print(figures: dict[str, float]) -> None:
-    for name, value in figures.items():
+def _print(figures: dict[str, float], columns: Sequence[str]) -> None:
+    from vlp_fast.engine.figure_table import in_columns
+
+    rest, table = in_columns(figures, columns)
+    for name, value in rest.items():
         print(f"{name:28s} {value:.4f}")
+    for line in table:
+        print(line)
 
 
 def _say_replaced(problems: Iterable[str]) -> None:

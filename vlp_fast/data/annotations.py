@@ -73,3 +73,19 @@ def annotations_of(table: RecordTable, class_names: tuple[str, ...]) -> Annotati
         is_crowd=np.zeros(len(corners), dtype=bool),
         attributes=np.concatenate([none, *(attributes for _, _, attributes in parts)]),
     )
+
+
+def nothing_annotated(class_names: tuple[str, ...], category_ids: tuple[int, ...]) -> Annotations:
+    """Of a split whose files name the classes and say nothing of what is in its images."""
+    none = np.zeros(0, dtype=np.int64)
+    return Annotations(
+        class_names=class_names,
+        category_ids=category_ids,
+        listed=none,
+        image_ids=none,
+        labels=none,
+        boxes=np.zeros((0, 4)),
+        areas=np.zeros(0),
+        is_crowd=none.astype(bool),
+        attributes=none,
+    )

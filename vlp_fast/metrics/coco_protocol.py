@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+
+from vlp_fast.metrics.boxes import FoundBoxes, TrueBoxes
 
 NAMES = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
@@ -27,10 +28,6 @@ CELLS = 500_000
 """Pairs of picture and class that are evaluated at once; COCO has 400,000. 1,600 classes on 1,000
 pictures took 2.4 GB at once."""
 
-Box = dict[str, Any]
-"""As in COCO's files: image_id, category_id, bbox (x, y, width, height); of an object area and
-iscrowd, of what was found score."""
-
 
 def is_available() -> bool:
     """Whether faster-coco-eval is installed; without it there are no figures."""
@@ -38,31 +35,26 @@ def is_available() -> bool:
 
 
 def coco_numbers(
-    image_ids: Collection[int | str],
-    truth: Iterable[Box],
-    found: Iterable[Box],
-    *,
-    num_classes: int,
+    truth: TrueBoxes, found: FoundBoxes, *, num_pictures: int, num_classes: int
 ) -> dict[str, float]:
     """Score what was found in pictures.
 
     Args:
-        image_ids: all pictures, also those without objects and those where nothing was found.
-        truth: objects, in the order of their file.
+        truth: objects.
         found: boxes with scores.
-        num_classes: classes are numbered from 0.
+        num_pictures: of all, also those without objects and those where nothing was found. Their
+            numbers are in the order of their ids, by which COCO breaks ties.
+        num_classes: of all.
 
     Returns:
         The numbers by name, -1 where no class has such objects; {} without faster-coco-eval.
     """
     if not is_available():
         return {}
-    # Numbered from 1 in their order, which breaks ties: ids may be text, and 0 is no id to the
-    # library.
-    numbers = {name: number for number, name in enumerate(sorted(image_ids), 1)}
+    width = max(1, CELLS // max(1, num_pictures))
     parts = [
-        _evaluated(images, classes, some_truth, some_found)
-        for images, classes, some_truth, some_found in _chunks(numbers, truth, found, num_classes)
+        _evaluated(truth, found, num_pictures, range(start, min(start + width, num_classes)))
+        for start in range(0, num_classes, width)
     ]
     precision = np.concatenate([part[0] for part in parts], axis=2)
     recall = np.concatenate([part[1] for part in parts], axis=1)
@@ -87,45 +79,57 @@ def _mean(values: np.ndarray) -> float:
     return float(np.mean(known)) if known.size else -1.0
 
 
-def _chunks(
-    numbers: dict[int | str, int], truth: Iterable[Box], found: Iterable[Box], num_classes: int
-) -> Iterator[tuple[Sequence[int], Sequence[int], list[Box], list[Box]]]:
-    """As many classes at once as `CELLS` allows, with the pictures that have anything of them.
-
-    A class is scored by itself, so the numbers are the same; where all fit, it is all pictures.
-    """
-    width = max(1, CELLS // max(1, len(numbers)))
-    by_chunk: dict[int, tuple[list[Box], list[Box]]] = defaultdict(lambda: ([], []))
-    for place, boxes in enumerate((truth, found)):
-        for box in boxes:
-            own = {**box, "image_id": numbers[box["image_id"]]}
-            by_chunk[box["category_id"] // width][place].append(own)
-    for chunk, start in enumerate(range(0, num_classes, width)):
-        objects, guesses = by_chunk.pop(chunk, ([], []))
-        images: Sequence[int] = range(1, len(numbers) + 1)
-        if num_classes > width:
-            images = sorted({box["image_id"] for box in (*objects, *guesses)})
-        yield images, range(start, min(start + width, num_classes)), objects, guesses
-
-
 def _evaluated(
-    images: Sequence[int], classes: Sequence[int], truth: list[Box], found: list[Box]
+    truth: TrueBoxes, found: FoundBoxes, num_pictures: int, classes: range
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall of some classes, as the library lays them out."""
+    """Precision and recall of some classes, as the library lays them out.
+
+    A class is scored by itself, so it makes no difference which others are looked at with it.
+    """
     from faster_coco_eval import COCO, COCOeval_faster
 
     listed = {
-        "images": [{"id": number} for number in images],
+        "images": [{"id": number} for number in range(1, num_pictures + 1)],
         "categories": [{"id": number, "name": str(number)} for number in classes],
     }
-    for number, box in enumerate(truth, 1):
-        box["id"] = number
-    for number, box in enumerate(found, 1):
-        box |= {"id": number, "area": box["bbox"][2] * box["bbox"][3], "iscrowd": 0}
     with contextlib.redirect_stdout(io.StringIO()):
         score = COCOeval_faster(
-            COCO({**listed, "annotations": truth}), COCO({**listed, "annotations": found}), "bbox"
+            COCO({**listed, "annotations": _objects(truth, classes)}),
+            COCO({**listed, "annotations": _detections(found, classes)}),
+            "bbox",
         )
         score.evaluate()
         score.accumulate()
     return np.asarray(score.eval["precision"]), np.asarray(score.eval["recall"])
+
+
+def _objects(truth: TrueBoxes, classes: Sequence[int]) -> list[dict[str, Any]]:
+    columns = (truth.pictures, truth.labels, truth.boxes, truth.areas, truth.is_crowd)
+    return _entries(columns, truth.labels, classes)
+
+
+def _detections(found: FoundBoxes, classes: Sequence[int]) -> list[dict[str, Any]]:
+    no_crowd = np.zeros(len(found.labels), dtype=bool)
+    areas = found.boxes[:, 2] * found.boxes[:, 3]
+    columns = (found.pictures, found.labels, found.boxes, areas, no_crowd, found.scores)
+    return _entries(columns, found.labels, classes)
+
+
+def _entries(
+    columns: Sequence[np.ndarray], labels: np.ndarray, classes: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Rows as in COCO's files; numbered from 1, for 0 is no id to the library."""
+    kept = (labels >= classes[0]) & (labels <= classes[-1])
+    rows = zip(*(column[kept].tolist() for column in columns), strict=True)
+    return [
+        {
+            "id": number,
+            "image_id": picture + 1,
+            "category_id": label,
+            "bbox": box,
+            "area": area,
+            "iscrowd": int(is_crowd),
+            **({"score": rest[0]} if rest else {}),
+        }
+        for number, (picture, label, box, area, is_crowd, *rest) in enumerate(rows, 1)
+    ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from vlp_fast.data.annotations import Annotations, annotations_of
 from vlp_fast.data.config import Layout
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sources.coco import instance_files
+from vlp_fast.data.sources.coco_boxes import coco_annotations
 from vlp_fast.data.sources.drawn_world import colours_by_object
 from vlp_fast.data.sources.folders import annotation_files
 from vlp_fast.data.sources.instances import InstanceFiles
@@ -38,6 +38,6 @@ def read_annotations(root: Path, layout: Layout, split: str, dataset: Dataset) -
 
 def _of_files(root: Path, layout: Layout, split: str, wanted: Collection[int]) -> Annotations:
     if layout == "coco":
-        return InstanceFiles(instance_files(root, split)).annotations(wanted)
+        return coco_annotations(root, split, dict.fromkeys(wanted))
     colours = colours_by_object(root) if layout == "world" else None
     return InstanceFiles(annotation_files(root, "instances_*.json"), colours).annotations(wanted)

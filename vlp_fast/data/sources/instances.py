@@ -100,7 +100,7 @@ class InstanceFiles:
             InputError: if a file is damaged, or files give one category id to different classes.
         """
         parts = self._wanted_parts(wanted)
-        names = _category_names([part.file for part in parts])
+        names = category_names([part.file for part in parts])
         owners = _owners(parts)
         boxes = BoxTable(report, [part.file.path for part in parts])
         for seen in _looked_at(parts, owners, wanted, names):
@@ -137,7 +137,7 @@ class InstanceFiles:
         """
         wanted = dict.fromkeys(wanted)
         parts = self._wanted_parts(wanted)
-        names = _category_names([part.file for part in parts])
+        names = category_names([part.file for part in parts])
         owners = _owners(parts)
         rows: list[tuple[int, int, bool, int]] = []
         boxes: list[tuple[float, ...]] = []
@@ -153,7 +153,9 @@ class InstanceFiles:
         return Annotations(
             class_names=tuple(names[category] for category in sorted(names)),
             category_ids=tuple(sorted(names)),
-            listed=np.array([image_id for image_id in wanted if image_id in owners], dtype=np.int64),
+            listed=np.array(
+                [image_id for image_id in wanted if image_id in owners], dtype=np.int64
+            ),
             image_ids=image_ids,
             labels=labels,
             boxes=numbers[:, :4],
@@ -161,6 +163,16 @@ class InstanceFiles:
             is_crowd=is_crowd.astype(bool),
             attributes=attributes,
         )
+
+    def file(self, path: Path) -> JsonFile:
+        """The content of one of the files, which is read once.
+
+        Raises:
+            InputError: if it is damaged.
+        """
+        if path not in self._parts:
+            self._parts[path] = _part(read_json(path))
+        return self._parts[path].file
 
     def _wanted_parts(self, wanted: Collection[int]) -> list[_Part]:
         """Read year after year until every wanted image is listed."""
@@ -170,8 +182,7 @@ class InstanceFiles:
             if not missing and parts:
                 break
             for path in same_year:
-                if path not in self._parts:
-                    self._parts[path] = _part(read_json(path))
+                self.file(path)
                 parts.append(self._parts[path])
                 missing -= parts[-1].sizes.keys()
         return parts
@@ -184,6 +195,29 @@ def image_size(image: Entry, file: JsonFile) -> Size:
         InputError: if it has none.
     """
     return side(image, "width", file), side(image, "height", file)
+
+
+def category_names(files: Iterable[JsonFile]) -> dict[int, str]:
+    """Return the name of each category id.
+
+    Raises:
+        InputError: if two files give an id to different classes.
+    """
+    names: dict[int, str] = {}
+    by_id: dict[int, Path] = {}
+    by_name: dict[str, tuple[int, Path]] = {}
+    for file in files:
+        for entry in table(file, "categories"):
+            category, name = identity(entry, "id", file), text(entry, "name", file)
+            if names.setdefault(category, name) != name:
+                what = f"category {category} is {shown(name)} here and {shown(names[category])}"
+                raise _disagreement(file.path, what, by_id[category])
+            by_id.setdefault(category, file.path)
+            other, path = by_name.setdefault(name, (category, file.path))
+            if other != category and path != file.path:
+                what = f"category {shown(name)} has the id {category} here and {other}"
+                raise _disagreement(file.path, what, path)
+    return names
 
 
 def _part(file: JsonFile) -> _Part:
@@ -206,25 +240,6 @@ def _owners(parts: Iterable[_Part]) -> dict[int, _Part]:
         for image_id in part.sizes:
             owners.setdefault(image_id, part)
     return owners
-
-
-def _category_names(files: Iterable[JsonFile]) -> dict[int, str]:
-    """The name of each category id; files must agree."""
-    names: dict[int, str] = {}
-    by_id: dict[int, Path] = {}
-    by_name: dict[str, tuple[int, Path]] = {}
-    for file in files:
-        for entry in table(file, "categories"):
-            category, name = identity(entry, "id", file), text(entry, "name", file)
-            if names.setdefault(category, name) != name:
-                what = f"category {category} is {shown(name)} here and {shown(names[category])}"
-                raise _disagreement(file.path, what, by_id[category])
-            by_id.setdefault(category, file.path)
-            other, path = by_name.setdefault(name, (category, file.path))
-            if other != category and path != file.path:
-                what = f"category {shown(name)} has the id {category} here and {other}"
-                raise _disagreement(file.path, what, path)
-    return names
 
 
 def _disagreement(path: Path, what: str, other: Path) -> InputError:

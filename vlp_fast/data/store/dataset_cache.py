@@ -36,7 +36,10 @@ SMALLEST = 2**24
 """Bytes of annotation files; less than this is read in half a second."""
 OLDEST = 90 * 24 * 3600
 """Seconds after which an entry that nobody used is deleted, when another one is written."""
-WORDS = ("name", "collection", "class_names", "attribute_names", "notes", "box_remedy")
+WORDS = (
+    *("name", "collection", "class_names", "attribute_names", "notes", "box_remedy"),
+    "is_unannotated",
+)
 """What is kept of a data set besides its records."""
 _ARRAYS = tuple(field.name for field in fields(Columns) if field.name != "captions")
 

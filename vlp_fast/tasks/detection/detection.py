@@ -37,21 +37,29 @@ class Detection(Task):
 
     settings: DetectionConfig
     curves: ClassVar = ("detection", "detection_class", "detection_bbox", "detection_giou")
+    columns = ("own_text", "no_text", "foreign_text")
 
     def read(self) -> tuple[Dataset, Dataset]:
-        """Captions and boxes of both splits."""
-        return read_splits(self.setup, needs_boxes=True)
+        """Boxes of both splits, and captions where there are some."""
+        return read_splits(self.setup, needs_boxes=True, needs_captions=False)
 
     def check(self) -> None:
         """The model has a decoder."""
         if not isinstance(self.setup.model, E2EVLPConfig):
-            raise InputError("detection needs a decoder, and SOHO has none; take a model of E2E-VLP")
+            raise InputError(
+                "detection needs a decoder, and SOHO has none; take a model of E2E-VLP"
+            )
 
     @cached_property
     def annotations(self) -> Annotations:
         """Held-out objects as their files state them."""
         data, root = self.setup.data, only_root(self.setup.data)
-        layout = find_layout(root, layout=data.layout, karpathy_file=data.karpathy_file)
+        layout = find_layout(
+            root,
+            layout=data.layout,
+            karpathy_file=data.karpathy_file,
+            needs_captions=False,
+        )
         return read_annotations(root, layout, data.held_out_split, self.held_out)
 
     @property
@@ -113,9 +121,7 @@ class Detection(Task):
 
     def notes(self) -> dict[str, list[str]]:
         """Images with more boxes than queries; a package that scores need."""
-        return detection_notes(
-            self.train, self.held_out, self.model.query_positions.num_embeddings
-        )
+        return detection_notes(self.train, self.held_out, self.model.query_positions.num_embeddings)
 
     def figures(self, held_out: HeldOut) -> Figures:
         """Losses, and COCO's twelve numbers in each column."""

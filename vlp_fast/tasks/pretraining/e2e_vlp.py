@@ -20,12 +20,6 @@ from vlp_fast.models.e2e_vlp import E2EVLP, Detections
 from vlp_fast.ops import Targets
 from vlp_fast.ops.packing import Packing, make_packing, select_sequences
 from vlp_fast.tasks.batch_key import BatchKey
-from vlp_fast.tasks.encoding import encode_images
-from vlp_fast.tasks.held_out import HeldOut
-from vlp_fast.tasks.images import batch_images
-from vlp_fast.tasks.inputs import flat
-from vlp_fast.tasks.pretraining.captioning import shift, until_end
-from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig
 from vlp_fast.tasks.detection.notes import detection_notes
 from vlp_fast.tasks.detection.set_prediction import (
     DetectionWeights,
@@ -36,6 +30,12 @@ from vlp_fast.tasks.detection.set_prediction import (
     predictions,
     truth,
 )
+from vlp_fast.tasks.encoding import encode_images
+from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.images import batch_images
+from vlp_fast.tasks.inputs import flat
+from vlp_fast.tasks.pretraining.captioning import shift, until_end
+from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig
 from vlp_fast.tasks.pretraining.itm import draw_own_captions
 from vlp_fast.tasks.pretraining.pairs import Pairs
 from vlp_fast.tasks.pretraining.picture import draw_words_and_boxes
@@ -165,7 +165,11 @@ class E2EVLPPretraining(Pretraining):
             memory.index_select(0, inputs.detection_rows), inputs.grid, inputs.detection_packing
         )
         losses["detection"], terms = detection_loss(
-            found.logits, found.boxes, found.attribute_logits, inputs.targets, DetectionWeights.of(self.settings)
+            found.logits,
+            found.boxes,
+            found.attribute_logits,
+            inputs.targets,
+            DetectionWeights.of(self.settings),
         )
         parts.update({f"detection_{name}": value for name, value in terms.items()})
         if not model.training and found.attribute_logits is not None:
@@ -184,9 +188,7 @@ class E2EVLPPretraining(Pretraining):
         """Images with more boxes than the model has queries; a package that scores need."""
         if not self.settings.detection:
             return super().notes()
-        return detection_notes(
-            self.train, self.held_out, self.model.query_positions.num_embeddings
-        )
+        return detection_notes(self.train, self.held_out, self.model.query_positions.num_embeddings)
 
     def figures(self, held_out: HeldOut) -> Figures:
         """Those of pre-training, and average precision of the boxes."""
