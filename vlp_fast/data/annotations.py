@@ -6,12 +6,14 @@ pixels of the annotated frame, for the pictures of one split that is measured on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vlp_fast.data.printable import printable
 from vlp_fast.data.record_table import RecordTable
+from vlp_fast.errors import InputError
 
 OBJECTS = ("image_ids", "labels", "boxes", "areas", "is_crowd", "attributes")
 """Columns with a row for each object."""
@@ -53,6 +55,21 @@ class Annotations:
         kept = np.isin(self.image_ids, wanted)
         objects = {name: getattr(self, name)[kept] for name in OBJECTS}
         return replace(self, listed=self.listed[np.isin(self.listed, wanted)], **objects)
+
+    def category_ids_of(self, class_names: Sequence[str]) -> list[int]:
+        """The files' numbers of classes of these names.
+
+        Raises:
+            InputError: if the files have other classes.
+        """
+        numbers = dict(zip(self.class_names, self.category_ids, strict=True))
+        for name in class_names:
+            if name not in numbers:
+                raise InputError(
+                    f"the model finds {printable(name)!r}, and the files of the split number no "
+                    "class of that name; give a split with the classes that it was trained on"
+                )
+        return [numbers[name] for name in class_names]
 
 
 def annotations_of(table: RecordTable, class_names: tuple[str, ...]) -> Annotations:

@@ -79,6 +79,11 @@ def coco_annotations(root: Path, split: str, images: Mapping[int, object]) -> An
     return nothing_annotated(*_classes(read_json(path)))
 
 
+def coco_image_ids(root: Path, split: str) -> list[int]:
+    """All images of a split, whether their files are there or not."""
+    return list(listed_images(read_json(listing(root, split)), DataReport()))
+
+
 def listing(root: Path, split: str) -> Path:
     """The file that lists a split's images: the newest with boxes, or the newest without.
 

@@ -3,8 +3,9 @@
 Ids are those of the annotation files, pictures or not: `read_questions`, `read_statements` and
 `read_hypotheses` give them.
 
-complete.py  every example once
-nlvr2.py     CSV lines for the official script
-snli_ve.py   JSON lines by pairID
-vqa.py       the json of the VQA server
+coco_detection.py  boxes for COCO's server
+complete.py        every example once
+nlvr2.py           CSV lines for the official script
+snli_ve.py         JSON lines by pairID
+vqa.py             the json of the VQA server
 """

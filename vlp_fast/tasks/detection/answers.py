@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vlp_fast.data.annotations import Annotations
+from vlp_fast.data.submissions.coco_detection import ScoredBox
 from vlp_fast.data.upright import annotated_boxes
 from vlp_fast.metrics.boxes import FoundBoxes, TrueBoxes
 from vlp_fast.models.e2e_vlp import Detections
@@ -71,6 +72,16 @@ def _placed(prediction: Prediction, frame: Frame) -> Answer:
         attributes=None if kinds is None else kinds.numpy(),
         attribute_scores=None if shares is None else shares.numpy(),
     )
+
+
+def scored_boxes(
+    answers: Mapping[int | str, Answer], categories: Sequence[int]
+) -> Iterator[ScoredBox]:
+    """All boxes, image after image, with the classes' numbers in the files."""
+    for image_id, answer in answers.items():
+        rows = (answer.boxes.tolist(), answer.labels.tolist(), answer.scores.tolist())
+        for box, label, score in zip(*rows, strict=True):
+            yield ScoredBox(int(image_id), categories[label], tuple(box), score)
 
 
 def true_boxes(truth: Annotations, images: Sequence[int]) -> TrueBoxes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from vlp_fast.checks import NOT_NEGATIVE, SHARE, check
-from vlp_fast.data.config import DataConfig
+from vlp_fast.data.config import DataConfig, Layout
 from vlp_fast.data.given_paths import only_root
 from vlp_fast.tasks.config import TaskConfig, TaskSetup
 
@@ -69,5 +69,36 @@ class DetectionConfig(SetLossConfig):
         return Detection(self, setup)
 
     def look_first(self, data: DataConfig) -> None:
-        """One data set, whose protocol is COCO's."""
+        """This task reads one data set."""
         only_root(data)
+
+    def look_before_submission(self, data: DataConfig) -> None:
+        """Somebody takes answers to the split, and its images are known."""
+        self.keys_to_answer(data)
+
+    def layout(self, data: DataConfig) -> Layout:
+        """The layout of the data set's files.
+
+        Raises:
+            InputError: if it is none of those that are known.
+        """
+        from vlp_fast.data.sources import find_layout
+
+        return find_layout(
+            only_root(data),
+            layout=data.layout,
+            karpathy_file=data.karpathy_file,
+            needs_captions=False,
+        )
+
+    def keys_to_answer(self, data: DataConfig) -> list[int]:
+        """Ids of all images of the held-out split, whether they are there or not.
+
+        Raises:
+            InputError: if nobody takes answers to it, or it cannot be read.
+        """
+        from vlp_fast.data.sources.annotations import image_ids
+        from vlp_fast.data.submissions.coco_detection import check_split
+
+        check_split(data.held_out_split)
+        return image_ids(only_root(data), self.layout(data), data.held_out_split)

@@ -55,6 +55,20 @@ def detection_figures(task: Detection, held_out: HeldOut) -> Figures:
     return figures | (_precisions(task, held_out, columns) if is_available() else {})
 
 
+def all_answers(task: Detection, held_out: HeldOut) -> Answers:
+    """What is found in each held-out picture with the text of the first column."""
+
+    def measure(inputs: DetectionInputs) -> Answers:
+        with held_out.runtime.autocast():
+            found = task.detect(task.learner, inputs)
+        return answers_of(found, inputs)[0]
+
+    answers: dict[int | str, Answer] = {}
+    for found in map(measure, held_out.batches()):
+        answers.update(found)
+    return answers
+
+
 def _matched(
     task: Detection, found: Detections, inputs: DetectionInputs
 ) -> tuple[tuple[str, ...], Tensor]:
