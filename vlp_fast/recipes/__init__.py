@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
-from vlp_fast.recipes import detection, downstream, e2e_vlp, soho
+from vlp_fast.recipes import downstream, e2e_vlp, soho
 from vlp_fast.recipes.from_file import load_file, recipe_from_file
 
 __all__ = ["RECIPES", "load_file", "recipe"]
@@ -25,7 +25,6 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     **soho.RECIPES,
     **e2e_vlp.RECIPES,
     **downstream.RECIPES,
-    **detection.RECIPES,
 }
 
 
