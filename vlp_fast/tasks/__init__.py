@@ -5,6 +5,7 @@ The engine asks a task and knows none by name; tasks own no loop.
     averages.py    running means, kept on the device
     batch_key.py   what a batch derives from
     config.py      settings of every task, and what it is built from
+    detection/     boxes, of pre-training and beside a text
     downstream/    what both papers are judged by
     encoding.py    pictures and texts of one's choice through a trained model
     held_out.py    the samples that figures are measured on

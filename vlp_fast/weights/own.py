@@ -1,8 +1,8 @@
 """Our own weights: of a run folder, of a checkpoint, or of a model.
 
-Heads that a task added are left. Of the heads of classes and attributes the rows are taken that have
-the model's names, if all of them are there; where either side's names are not known, where their
-shapes are the model's.
+Heads that a task added are left. Of the heads of classes and attributes those rows are taken that
+have the model's names, if all of them are there; where either side's names are not known, the whole
+head if it has the model's shape.
 """
 
 import json

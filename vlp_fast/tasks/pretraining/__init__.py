@@ -1,6 +1,7 @@
 """The pre-training of both systems: what is corrupted, which head answers, what is measured.
 
 captioning.py           teacher forcing
+cell_sampling.py        random cells in place of all
 code_maps.py            codes in report.png, and what they look like
 codebook.py             k-means over features of the first batches
 config.py               E2EVLPPretrainingConfig, SohoPretrainingConfig

@@ -49,8 +49,10 @@ from vlp_fast.tasks.task import Figures, Learner
 class E2EVLPInputs(Pairs):
     """One step's tensors. B images, 2B sequences: joint first, then image-only.
 
+    Without an objective that reads image-only sequences there are none of them.
+
     Attributes:
-        packing: the 2B sequences.
+        packing: the sequences.
         text_ids: (sum L,) int64 of the B joint sequences.
         is_matched: (B,) int64, 1 where the text belongs to the image.
         targets: the boxes.
@@ -93,11 +95,17 @@ class E2EVLPPretraining(Pretraining):
             is_matched.append(matched)
             captions.append(shift(self.corruption.ids(caption)))
         lengths = [len(text.ids) for text in texts]
-        packing = make_packing((*lengths, *[0] * count), (*range(count), *range(count)), grid)
+        alone = range(count if self.reads_alone else 0)
+        packing = make_packing(
+            (*lengths, *(0 for _ in alone)),
+            (*range(count), *alone),
+            grid,
+            chosen=(*self.sampled_cells(examples, grid, key), *(None for _ in alone)),
+        )
         rows, words = chosen_rows(texts, packing.starts[:count], is_matched)
-        seen_by_detection = [i + count * alone for i, alone in enumerate(from_image)]
+        seen_by_detection = [i + len(alone) * picked for i, picked in enumerate(from_image)]
         detection_rows, detection_packing = select_sequences(packing, seen_by_detection)
-        image_rows, image_packing = select_sequences(packing, range(count, 2 * count))
+        image_rows, image_packing = select_sequences(packing, [count + i for i in alone])
         return E2EVLPInputs(
             images=images,
             image_sizes=image_sizes,
@@ -178,6 +186,11 @@ class E2EVLPPretraining(Pretraining):
                     found.logits[-1], found.boxes[-1], found.attribute_logits[-1], inputs.targets
                 )
             )
+
+    @property
+    def reads_alone(self) -> bool:
+        """Whether an objective reads pictures without a text."""
+        return self.settings.detection or self.settings.captioning
 
     @property
     def needs_boxes(self) -> bool:  # type: ignore[override]
