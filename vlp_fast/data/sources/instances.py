@@ -7,7 +7,6 @@ repetitions could be told, begin anew in other people's second files.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -35,6 +34,8 @@ from vlp_fast.data.sources.json_files import (
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
+LARGEST_AREA = 1e18
+"""Pixels; more is a mistake."""
 Size = tuple[int, int]
 """(width, height) in pixels."""
 
@@ -291,4 +292,5 @@ def _why_not(*, is_known: bool, is_owned: bool, is_new: bool, has_class: bool) -
 def _area(entry: Entry, box: tuple[float, ...]) -> float:
     """As stated, or where nothing sensible is, that of the box."""
     stated = number(entry.get("area"))
-    return float(stated) if stated is not None and 0 <= stated < math.inf else box[2] * box[3]
+    is_area = stated is not None and 0 <= stated < LARGEST_AREA
+    return float(stated) if stated is not None and is_area else box[2] * box[3]
