@@ -84,7 +84,7 @@ def test_a_split_with_boxes_that_are_all_gone_is_refused(coco_folder: Path) -> N
 
 def test_an_image_that_is_missing_is_an_error_or_left_out(coco_folder: Path) -> None:
     (coco_folder / "val2017" / "000000000002.png").unlink()
-    with pytest.raises(InputError, match="000000000002.png"):
+    with pytest.raises(InputError, match=r"000000000002\.png"):
         load(coco_folder)
     assert len(load(coco_folder, missing_images="drop").records) == 2
 
