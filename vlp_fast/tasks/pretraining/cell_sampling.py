@@ -6,7 +6,7 @@ and said to keep a model from leaning on single cells. Both papers' baseline. Ev
 Drawn for each picture among its own cells. Pixel-BERT's public imitation draws one set for a whole
 batch, padding included (ClipBERT).
 
-Source: Pixel-BERT (arXiv:2004.00849), section 3.3: 100 cells, in pre-training only.
+Source: Huang et al., Pixel-BERT (arXiv:2004.00849): 100 cells, in pre-training only.
 """
 
 from __future__ import annotations
