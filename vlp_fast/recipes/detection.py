@@ -18,7 +18,7 @@ from vlp_fast.tasks.detection.config import DetectionConfig
 
 DECAY = (6.0, 9.0)
 """Epochs after which rates are divided by ten."""
-TINY_TASK = DetectionConfig(no_text_rate=0.5)
+TINY_TASK = DetectionConfig(textless_rate=0.5)
 # Weights as in the small pre-training, at whose rates they were found.
 WORLD_TASK = replace(
     TINY_TASK, class_weight=0.4, bbox_weight=2.0, giou_weight=0.8, attribute_weight=0.4
@@ -58,7 +58,9 @@ def small_run(name: str, make_base: Callable[[], RunConfig], steps: int) -> RunC
         steps=steps,
         task=WORLD_TASK,
         optim=replace(base.optim, lr=base.optim.lr / 4, freeze_backbone=0.0),
-        train=replace(base.train, evaluate_every=0, held_out_images=10**6),
+        train=replace(
+            base.train, evaluate_every=0, checkpoint_every=steps // 4, held_out_images=10**6
+        ),
     )
 
 

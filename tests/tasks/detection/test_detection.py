@@ -28,7 +28,7 @@ def texts(task: Detection, inputs: Any) -> list[str]:
 
 
 def test_training_reads_one_of_its_captions_or_none(build: Build, small_world: Path) -> None:
-    task = build(small_world, no_text_rate=0.5)
+    task = build(small_world, textless_rate=0.5)
     seen: dict[int, set[str]] = {}
     for epoch in range(8):
         inputs = batch(task, *range(12), epoch=epoch)
@@ -42,9 +42,9 @@ def test_training_reads_one_of_its_captions_or_none(build: Build, small_world: P
     shown = [text for of in seen.values() for text in of]
     assert "" in shown
     assert sum(len(of) > 2 for of in seen.values()) > 6
-    always = with_settings(task, no_text_rate=0.0)
+    always = with_settings(task, textless_rate=0.0)
     assert all(texts(always, batch(always, *range(12))))
-    never = with_settings(task, no_text_rate=1.0)
+    never = with_settings(task, textless_rate=1.0)
     assert not any(texts(never, batch(never, *range(12))))
 
 
@@ -65,7 +65,7 @@ def test_held_out_columns_share_pictures_and_differ_in_texts(
         assert read[count + place] == ""
         assert read[2 * count + place] not in record.captions
         assert not task.held_out.describes(by_id[image_id], read[2 * count + place])
-    other = build(small_world, "train", no_text_rate=0.7)
+    other = build(small_world, "train", textless_rate=0.7)
     other.setup = replace(other.setup, seed=99)
     assert texts(other, next(iter(held_out_of(other, 8).collated()))) == read
     foreign = with_settings(task, texts=("foreign", "own"))
@@ -144,7 +144,7 @@ def test_soho_has_no_decoder(build: Build, small_world: Path) -> None:
     [
         ({"texts": ()}, "received texts = ()"),
         ({"texts": ("own", "own")}, "none of them twice"),
-        ({"no_text_rate": 1.5}, "received no_text_rate = 1.5, expected 0 to 1"),
+        ({"textless_rate": 1.5}, "received textless_rate = 1.5, expected 0 to 1"),
         ({"resamples": -1}, "received resamples = -1"),
         ({"giou_weight": -1.0}, "received giou_weight = -1.0"),
     ],

@@ -249,7 +249,7 @@ def gains(low: float, high: float) -> Figures:
 
 
 def test_it_is_said_whether_captions_help(build: Build, folder: Folder) -> None:
-    task = build(folder({}), no_text_rate=0.5)
+    task = build(folder({}), textless_rate=0.5)
     held_out = held_out_of(task)
     assert task.remarks({}, held_out) == []
     assert task.remarks(gains(0.01, 0.2), held_out) == []
@@ -258,7 +258,7 @@ def test_it_is_said_whether_captions_help(build: Build, folder: Folder) -> None:
         "captions are no proven help: AP with them minus AP without lies between"
     )
     assert "-0.0100 and 0.2000" in line
-    (line,) = with_settings(task, no_text_rate=0.0).remarks(gains(0.1, 0.2), held_out)
+    (line,) = with_settings(task, textless_rate=0.0).remarks(gains(0.1, 0.2), held_out)
     assert line.startswith("training showed no picture without a caption")
 
 

@@ -60,9 +60,8 @@ def test_texts_are_read_beside_some_cells_of_their_picture(
     found = joint(task, inputs)
     areas = [height * width for height, width in inputs.grid.sizes]
     assert min(areas) > MOST
-    images = [
-        i for i, n in zip(inputs.packing.image_of, inputs.packing.text_lengths, strict=True) if n
-    ]
+    lengths = inputs.packing.text_lengths
+    images = [i for i, n in zip(inputs.packing.image_of, lengths, strict=True) if n]
     for cells, image in zip(found, images, strict=True):
         assert len(cells) == MOST
         assert cells == sorted(set(cells))

@@ -41,7 +41,7 @@ class SetLossConfig(TaskConfig):
 class DetectionConfig(SetLossConfig):
     """Detection with paired text (E2E-VLP section 5.8): picture and caption in, boxes out."""
 
-    no_text_rate: float = 0.0
+    textless_rate: float = 0.0
     """Share of the pictures that training shows without their caption; 0 in the paper. A model
     that never saw one without is no measure of what the text adds."""
     texts: tuple[Text, ...] = ("own", "no", "foreign")
@@ -54,7 +54,7 @@ class DetectionConfig(SetLossConfig):
     def __post_init__(self) -> None:
         """Raises ValueError for rates that cannot be, and without a column."""
         super().__post_init__()
-        check(self, SHARE, "no_text_rate")
+        check(self, SHARE, "textless_rate")
         check(self, NOT_NEGATIVE, "resamples")
         if not self.texts or len(set(self.texts)) < len(self.texts):
             raise ValueError(

@@ -92,7 +92,7 @@ class Detection(Task):
     def _training_text(self, example: Example, key: BatchKey) -> list[int]:
         """One of its captions, or none."""
         draw = generator(self.setup.seed, key.epoch, example.index, "text")
-        if draw.random() < self.settings.no_text_rate or not example.captions:
+        if draw.random() < self.settings.textless_rate or not example.captions:
             return []
         return self._ids(draw_own_captions(example.captions, 1, draw)[0])
 
@@ -161,9 +161,9 @@ class Detection(Task):
         low, high = (figures.get(f"text_gain_{end}") for end in ("low", "high"))
         if low is None or high is None:
             return []
-        if not self.settings.no_text_rate:
+        if not self.settings.textless_rate:
             return [
-                "training showed no picture without a caption (--task.no-text-rate 0): figures "
+                "training showed no picture without a caption (--task.textless-rate 0): figures "
                 "without a text are of what the model never saw"
             ]
         if low > 0:
