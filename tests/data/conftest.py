@@ -92,3 +92,35 @@ def coco_folder(
         for i in range(1, count + 1):
             write_image(root / split / f"{i:012d}.png")
     return root
+
+
+@pytest.fixture
+def genome_folder(
+    tmp_path: Path, write_json: Callable[[Path, Any], Path], write_image: Callable[..., Path]
+) -> Path:
+    """Three images of Visual Genome."""
+    box = {"x": 2, "y": 1, "w": 4, "h": 5, "names": ["cat"]}
+    for i in (1, 2, 3):
+        write_image(tmp_path / "VG_100K" / f"{i}.jpg")
+    documents: dict[str, list[Any]] = {
+        "image_data": [
+            {"image_id": i, "url": f"h/VG_100K/{i}.jpg", "width": 20, "height": 10}
+            for i in (1, 2, 3)
+        ],
+        "objects": [
+            {"image_id": i, "objects": [{**box, "object_id": i, "merged_object_ids": [9]}]}
+            for i in (1, 2, 3)
+        ],
+        "attributes": [
+            {"image_id": i, "attributes": [{"object_id": i, "attributes": ["big"]}]}
+            for i in (1, 2, 3)
+        ],
+        "region_descriptions": [
+            {"regions": [{"region_id": i, "image_id": i, "phrase": "a cat"}]} for i in (1, 2, 3)
+        ],
+    }
+    for key, document in documents.items():
+        write_json(tmp_path / f"{key}.json", document)
+    (tmp_path / "objects_vocab.txt").write_text("cat\n")
+    (tmp_path / "attributes_vocab.txt").write_text("big\n")
+    return tmp_path

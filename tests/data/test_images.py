@@ -18,7 +18,7 @@ from vlp_fast.data.broken_image import BrokenImage, TooLargeImage
 from vlp_fast.data.encoded import EncodedReader
 from vlp_fast.data.header import read_size
 from vlp_fast.data.images import Picture, read_image
-from vlp_fast.data.upright import upright_boxes
+from vlp_fast.data.upright import annotated_boxes, turn_of, upright_boxes
 
 GRADIENT = np.stack(
     np.broadcast_arrays(np.arange(0, 240, 10)[:, None], np.arange(0, 256, 8)[None, :], 77), axis=-1
@@ -207,6 +207,24 @@ def test_orientation_turns_pixels_and_boxes_as_pillow_does(
     np.testing.assert_allclose(
         fractions, [left / width, top / height, right / width, bottom / height], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_go_back_to_where_they_are_annotated(orientation: int) -> None:
+    """Upright, and back: in the frame of the file, whatever EXIF says."""
+    stored = np.array([[20.0, 4.0, 28.0, 10.0], [0.0, 1.0, 32.0, 23.0]])
+    raster = picture_of(24, 32, orientation)
+    turn = turn_of((24, 32), raster)
+    assert turn == orientation
+    upright = upright_boxes(stored, (24, 32), raster, Path("x.jpg")).astype(np.float64)
+    back = annotated_boxes(upright, turn) * [32, 24, 32, 24]
+    np.testing.assert_allclose(back, stored, atol=1e-5)
+    assert (orientation == 1) is np.allclose(upright * [32, 24, 32, 24], stored, atol=1e-5)
+
+
+def test_a_frame_that_is_annotated_upright_is_not_turned() -> None:
+    assert turn_of((32, 24), picture_of(24, 32, orientation=6)) == 1
+    assert turn_of((99, 24), picture_of(24, 32, orientation=6)) is None
 
 
 def picture_of(height: int, width: int, orientation: int = 1) -> Picture:

@@ -46,12 +46,12 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "coco": (
         lambda r: write_json(r / "annotations/captions_train2017.json", {}),
         "COCO's pictures",
-        "soho_* and e2e_vlp_*",
+        "soho_*, e2e_vlp_* and detection_*",
     ),
     "genome": (
         lambda r: write_json(r / "image_data.json", []),
         "Visual Genome's pictures",
-        "soho_* and e2e_vlp_*",
+        "soho_*, e2e_vlp_* and detection_*",
     ),
 }
 READERS: dict[str, tuple[Callable[[Path], object], set[str]]] = {

@@ -75,5 +75,5 @@ def test_there_are_no_figures_without_the_package(monkeypatch: pytest.MonkeyPatc
     assert is_available()
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     assert precision.summary() == {}
-    monkeypatch.setattr("vlp_fast.metrics.average_precision.find_spec", lambda name: None)
+    monkeypatch.setattr("vlp_fast.metrics.coco_protocol.find_spec", lambda name: None)
     assert not is_available()

@@ -114,6 +114,44 @@ def test_select_is_the_packing_made_of_the_kept_sequences(data) -> None:
     assert kept.grid_cells.dtype == rows.dtype == torch.int64
 
 
+def test_a_sequence_may_hold_some_cells_of_its_image(grid) -> None:
+    """As the packing of all, without the rows of the others; no cells at all is no choice."""
+    texts, images = [2, 0, 3, 1], [2, 0, -1, 2]
+    chosen = [[1, 4], None, None, [0, 2, 5]]
+    some = ops.make_packing(texts, images, grid, chosen=chosen)
+    every = ops.make_packing(texts, images, grid)
+    assert some.grid_lengths == (2, 6, 0, 3)
+    assert some.grid_cells.tolist() == [8, 11, *range(6), 7, 9, 12]
+    assert some.grid_rows.tolist() == [2, 3, *range(4, 10), 14, 15, 16]
+    assert some.text_rows.tolist() == [0, 1, 10, 11, 12, 13]
+    assert torch.equal(some.places[some.grid_rows], grid.places[some.grid_cells])
+    assert (some.places[some.text_rows] == -1).all()
+    assert some.max_length == 6
+    assert some.lengths == (4, 6, 3, 4)
+    none = ops.make_packing(texts, images, grid, chosen=[None] * 4)
+    assert torch.equal(none.grid_cells, every.grid_cells)
+    rows, kept = ops.select_sequences(some, [3, 0])
+    assert kept.grid_cells.tolist() == [7, 9, 12, 8, 11]
+    assert rows.tolist() == [13, 14, 15, 16, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ([[0]], "chosen cells of 1 sequences, expected of 2"),
+        ([[6], None], r"chosen cells \(6,\) of sequence 0, expected one or more of 0 to 5"),
+        ([[-1], None], "expected one or more of 0 to 5, ascending"),
+        ([[1, 1], None], "expected one or more of 0 to 5, ascending"),
+        ([[2, 1], None], "expected one or more of 0 to 5, ascending"),
+        ([[], None], "expected one or more of 0 to 5, ascending"),
+        ([None, [0]], "of sequence 1, expected one or more of 0 to -1"),
+    ],
+)
+def test_cells_that_cannot_be_chosen(grid, chosen, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        ops.make_packing([1, 1], [0, -1], grid, chosen=chosen)
+
+
 def test_pack_and_unpack(grid) -> None:
     packing = ops.make_packing([2, 0, 3], [1, 0, -1], grid)
     packed = torch.randn(12, 4, dtype=torch.float64, requires_grad=True)
@@ -201,6 +239,10 @@ def test_indices_are_on_the_host_whatever_the_default_device_is(device) -> None:
         (lambda: ops.make_packing([2.0], [-1], None), "make_packing: received text_lengths"),
         (lambda: ops.make_packing(torch.tensor([2.0]), [-1], None), "text_lengths"),
         (lambda: ops.make_packing([2], [-1.0], None), "make_packing: received image_of"),
+        (
+            lambda: ops.make_packing([2], [0], ops.make_grid([(2, 2)], (2, 2)), chosen=[[0.5]]),
+            "make_packing: received chosen",
+        ),
         (lambda: ops.make_grid([(2, 2.5)], (3, 4)), r"make_grid: received sizes \(2, 2\.5\)"),
         (lambda: ops.make_grid([(2, 2)], (3.0, 4)), "make_grid: received map_size"),
         (lambda: ops.select_sequences(ops.uniform_packing(2, 3), [0.0]), "select_sequences"),

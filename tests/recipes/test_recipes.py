@@ -150,6 +150,29 @@ def test_the_papers_fine_tuning(kind: str, model: str) -> None:
     assert (run.optim.warmup_steps, run.optim.freeze_backbone, run.steps) == (0, 0.0, None)
 
 
+@pytest.mark.parametrize("model", [name for name in PAPERS if name.startswith("e2e_vlp")])
+def test_detection_with_paired_text(model: str) -> None:
+    """E2E-VLP's section 5.8 says nothing of these: section 5.1 and pre-training do."""
+    run, base = recipe(f"detection_{model}"), recipe(model)
+    assert run.init == (base.directory,)
+    assert run.model == model_config(model)
+    assert (run.train.epochs, run.optim.decay_epochs) == (12.0, (6.0, 9.0))
+    assert run.train.batch_size * run.train.shards == 32
+    assert (run.optim.lr, run.optim.backbone_lr) == (1e-4, 1e-5)
+    assert (run.data.layout, run.data.train_split, run.data.held_out_split) == (
+        "coco",
+        "train",
+        "val",
+    )
+    assert (run.data.shorter, run.data.longer) == (base.data.shorter, 1333)
+    task = value(run, "task")
+    assert task["textless_rate"] == 0.0
+    assert task["texts"] == ("own", "no", "foreign")
+    weights = {name: w for name, w in task.items() if name.endswith(("weight", "coef"))}
+    assert weights == {name: value(base, f"task.{name}") for name in weights}
+    assert len(weights) == 5
+
+
 def test_every_recipe_is_there_and_named_after_itself() -> None:
     laptop = {"soho_tiny", "e2e_vlp_tiny", "soho_world", "e2e_vlp_world"}
     assert set(RECIPES) >= set(PAPERS) | laptop

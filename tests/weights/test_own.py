@@ -79,9 +79,30 @@ def test_another_vocabulary_than_the_run_s(tmp_path: Path) -> None:
         load_weights(E2E.build(), tmp_path, vocabulary=(*WORDS[:-1], "w18"))
 
 
-@pytest.mark.parametrize("classes", [CLASSES[::-1], ("cat", "dog"), ()])
+@pytest.mark.parametrize("classes", [CLASSES[::-1], ("class 5", "class 2")])
+def test_rows_of_a_head_go_by_their_names(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    """As many classes in another order, and some of them: as COCO's among Visual Genome's."""
+    there = run(tmp_path, 3)[3].class_head
+    model = replace(E2E, num_classes=len(classes)).build()
+    loaded = load_weights(model, tmp_path, classes=classes, attributes=ATTRIBUTES)
+    assert loaded.new == ()
+    for row, name in enumerate(classes):
+        assert torch.equal(model.class_head.weight[row], there.weight[CLASSES.index(name)])
+        assert torch.equal(model.class_head.bias[row], there.bias[CLASSES.index(name)])
+    assert torch.equal(model.class_head.weight[-1], there.weight[-1])  # no object
+
+
+def test_a_head_that_is_not_as_long_as_its_names_is_new(tmp_path: Path) -> None:
+    run(tmp_path, 3)
+    path = tmp_path / "checkpoint-00000003" / "state.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps(state | {"classes": [*CLASSES, "one too many"]}))
+    loaded = load_weights(E2E.build(), tmp_path, classes=CLASSES[::-1], attributes=ATTRIBUTES)
+    assert loaded.new == ("class_head.weight", "class_head.bias")
+
+
+@pytest.mark.parametrize("classes", [("class 1", "dog"), ("cat", "dog"), ()])
 def test_heads_of_other_classes_are_new(tmp_path: Path, classes: tuple[str, ...]) -> None:
-    """By their names: as many classes in another order are others too."""
     models = run(tmp_path, 3)
     model = replace(E2E, num_classes=len(classes) or 1).build()
     before = model.class_head.weight.clone()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -49,12 +49,12 @@ def _evaluate(experiment: Experiment) -> None:
     held_out = experiment.held_out()
     _say(f"of {held_out.described()}")
     figures = evaluate(experiment, _say_replaced)
-    _print(figures)
+    _print(figures, experiment.task.columns)
     for line in experiment.task.remarks(figures, held_out):
         note(line)
     for of, found in evaluate_parts(experiment):
         _say(f"of {of}")
-        _print(found)
+        _print(found, experiment.task.columns)
 
 
 def _say(line: str) -> None:
@@ -63,9 +63,14 @@ def _say(line: str) -> None:
         print(line)
 
 
-def _print(figures: dict[str, float]) -> None:
-    for name, value in figures.items():
+def _print(figures: dict[str, float], columns: Sequence[str]) -> None:
+    from vlp_fast.engine.figure_table import in_columns
+
+    rest, table = in_columns(figures, columns)
+    for name, value in rest.items():
         _say(f"{name:28s} {value:.4f}")
+    for line in table:
+        _say(line)
 
 
 def _say_replaced(problems: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """From files to tensors: annotation layouts, images, text, sample order. Imports no model.
 
 ahead.py           values made one ahead, in a thread
+annotations.py     objects as files state them, for COCO's protocol
 answers.py         the answers of VQA and how right each is
 archive_damage.py  what Python raises of a damaged archive
 audit/             a data set looked at before a run

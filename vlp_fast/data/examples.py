@@ -28,7 +28,7 @@ from vlp_fast.data.randomness import generator
 from vlp_fast.data.record import Record
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.transforms import resized
-from vlp_fast.data.upright import Raster, upright_boxes
+from vlp_fast.data.upright import Raster, turn_of, upright_boxes
 from vlp_fast.errors import InputError
 
 REPLACEMENTS = 64
@@ -49,6 +49,7 @@ class Example:
         boxes: (n, 4) float32, (cx, cy, w, h) in [0, 1] of the image.
         labels: (n,) int64.
         attributes: (n,) int64, -1 where none is annotated.
+        turn: how the annotated frame is turned to be this image, as EXIF numbers it.
         problem: why another image is shown than the order asked for, or None.
     """
 
@@ -59,6 +60,7 @@ class Example:
     boxes: Tensor
     labels: Tensor
     attributes: Tensor
+    turn: int = 1
     problem: str | None = None
 
     @property
@@ -174,6 +176,7 @@ class ImageLoader:
         with memory_for(record.path):
             picture, boxes, size = self._opened(index, epoch, step, self._reader)
             image = picture.shown(size)
+            turn = turn_of(_annotated_size(record), picture)
         placed = slice(len(boxes))  # all, or none
         return Example(
             index=index,
@@ -183,6 +186,7 @@ class ImageLoader:
             boxes=_centred(boxes),
             labels=torch.from_numpy(record.labels[placed]),
             attributes=torch.from_numpy(record.attributes[placed]),
+            turn=turn or 1,
             problem=problem and f"{problem}; {printable(record.path.name)} is shown instead",
         )
 

@@ -58,6 +58,8 @@ class Dataset:
         box_remedy: if there are no boxes, why that is and what to do about it.
         needs_boxes: whether an image is of no use where its boxes cannot be placed; if not, it is
             shown without them.
+        is_unannotated: whether the files list images and say nothing of what is in them: a split
+            whose answers are handed in.
         foreign_captions: captions of other images than these, for matching, where all of these
             images have the same caption.
         samples: what is asked or said about the records, by a downstream data set; where there is
@@ -77,6 +79,7 @@ class Dataset:
     left_out: tuple[LeftOut, ...] = ()
     box_remedy: str = ""
     needs_boxes: bool = True
+    is_unannotated: bool = False
     foreign_captions: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
     collection: str = ""

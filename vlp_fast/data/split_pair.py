@@ -37,17 +37,23 @@ class SplitPair:
     held_out: Dataset
 
 
-def read_pairs(data: DataConfig, *, needs_boxes: bool) -> list[SplitPair]:
+def read_pairs(
+    data: DataConfig, *, needs_boxes: bool, needs_captions: bool = True
+) -> list[SplitPair]:
     """Read both splits of every folder, without the pictures that COCO's ids forbid.
 
     Args:
         data: the run's.
         needs_boxes: whether a data set without boxes is an error.
+        needs_captions: whether an image without a caption is of no use.
 
     Raises:
         InputError: for whatever is wrong with them, or if one split does not fit the other.
     """
-    pairs = [_read(root, data, needs_boxes=needs_boxes) for root in check_roots(data)]
+    pairs = [
+        _read(root, data, needs_boxes=needs_boxes, needs_captions=needs_captions)
+        for root in check_roots(data)
+    ]
     pairs = _without_excluded(_without_coco_leaks(pairs, data), data)
     for pair in pairs:
         _check_left(pair.train)
@@ -56,7 +62,7 @@ def read_pairs(data: DataConfig, *, needs_boxes: bool) -> list[SplitPair]:
     return pairs
 
 
-def _read(root: Path, data: DataConfig, *, needs_boxes: bool) -> SplitPair:
+def _read(root: Path, data: DataConfig, *, needs_boxes: bool, needs_captions: bool) -> SplitPair:
     file = _karpathy_file(root, data)
     train, held_out = load_datasets(
         root,
@@ -67,9 +73,12 @@ def _read(root: Path, data: DataConfig, *, needs_boxes: bool) -> SplitPair:
         missing_images=data.missing_images,
         objects_vocabulary=data.objects_vocabulary,
         attributes_vocabulary=data.attributes_vocabulary,
+        needs_captions=needs_captions,
     )
     check_classes(root, train, held_out)
-    layout = find_layout(root, layout=data.layout, karpathy_file=file)
+    layout = find_layout(
+        root, layout=data.layout, karpathy_file=file, needs_captions=needs_captions
+    )
     return SplitPair(root=root, layout=layout, train=train, held_out=held_out)
 
 

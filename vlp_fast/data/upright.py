@@ -76,23 +76,59 @@ def upright_boxes(
     Raises:
         BrokenImage: if the annotated size has another aspect than the file.
     """
-    height, width = annotated
-    fractions = boxes / np.array([width, height, width, height], dtype=np.float64)
-    transpose, mirror_columns, mirror_rows = UPRIGHT[raster.orientation]
-    if _same_aspect(annotated, raster.stored_size):
-        if transpose:
-            fractions = fractions[:, [1, 0, 3, 2]]
-        if mirror_columns:
-            fractions[:, [0, 2]] = 1 - fractions[:, [2, 0]]
-        if mirror_rows:
-            fractions[:, [1, 3]] = 1 - fractions[:, [3, 1]]
-    elif not _same_aspect(annotated, raster.size):
+    turn = turn_of(annotated, raster)
+    if turn is None:
+        height, width = annotated
         stored_height, stored_width = raster.stored_size
         raise BrokenImage(
             f"{printable(path)}: is {stored_width}x{stored_height}, but the annotations say "
             f"{width}x{height}; boxes cannot be placed"
         )
-    return np.asarray(fractions.clip(0, 1), dtype=np.float32)
+    height, width = annotated
+    fractions = boxes / np.array([width, height, width, height], dtype=np.float64)
+    return np.asarray(_turned(fractions, turn).clip(0, 1), dtype=np.float32)
+
+
+def turn_of(annotated: tuple[int, int], raster: Raster) -> int | None:
+    """How the frame that is annotated is turned to be the upright picture, as EXIF numbers it.
+
+    Returns:
+        The raster's orientation, or 1 where the frame is upright; None where it is neither.
+    """
+    if _same_aspect(annotated, raster.stored_size):
+        return raster.orientation
+    return 1 if _same_aspect(annotated, raster.size) else None
+
+
+def annotated_boxes(fractions: np.ndarray, turn: int) -> np.ndarray:
+    """Turn boxes of the upright picture back into the frame that is annotated.
+
+    Args:
+        fractions: (n, 4) float64, (x1, y1, x2, y2) in [0, 1] of the upright picture.
+        turn: of that frame.
+
+    Returns:
+        (n, 4), likewise of the frame.
+    """
+    transpose, mirror_columns, mirror_rows = UPRIGHT[turn]
+    fractions = _mirrored(fractions, columns=mirror_columns, rows=mirror_rows)
+    return fractions[:, [1, 0, 3, 2]] if transpose else fractions
+
+
+def _turned(fractions: np.ndarray, turn: int) -> np.ndarray:
+    transpose, mirror_columns, mirror_rows = UPRIGHT[turn]
+    if transpose:
+        fractions = fractions[:, [1, 0, 3, 2]]
+    return _mirrored(fractions, columns=mirror_columns, rows=mirror_rows)
+
+
+def _mirrored(fractions: np.ndarray, *, columns: bool, rows: bool) -> np.ndarray:
+    fractions = fractions.copy()
+    if columns:
+        fractions[:, [0, 2]] = 1 - fractions[:, [2, 0]]
+    if rows:
+        fractions[:, [1, 3]] = 1 - fractions[:, [3, 1]]
+    return fractions
 
 
 def _same_aspect(first: tuple[int, int], second: tuple[int, int]) -> bool:

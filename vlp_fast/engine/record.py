@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from vlp_fast.engine.bad_samples import BadSamples
 from vlp_fast.engine.experiment import Experiment
+from vlp_fast.engine.figure_table import in_columns
 from vlp_fast.engine.progress import Display, Journal
 from vlp_fast.engine.run_folder import open_run_folder
 from vlp_fast.engine.tensorboard import TensorBoard
@@ -30,6 +31,7 @@ class Record:
         self._display = Display(total=experiment.total_steps, start=start)
         path = run.directory / "metrics.jsonl"
         notes = [*notes]
+        self._columns = experiment.task.columns
         self._journal = Journal(path, start_step=start, say=notes.append)
         self._board = TensorBoard(run.directory, start) if run.train.tensorboard else None
         self._bad_samples = BadSamples(run, self.say)
@@ -65,8 +67,10 @@ class Record:
         self._journal.write(step=step, kind=kind, of=of, **figures)
         if self._board:
             self._board.write(step, kind, figures)
-        text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        self.say(f"held out, step {step} ({of}): {text}")
+        shown, table = in_columns(figures, self._columns)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        for line in (f"held out, step {step} ({of}): {text}", *table):
+            self.say(line)
 
     def replaced(self, problems: Iterable[str], step: int) -> None:
         """Say once, and write down, that samples were replaced."""

@@ -1,23 +1,17 @@
-"""COCO's average precision by faster-coco-eval.
+"""COCO's average precision in the frame of the picture as the model sees it (upright, resized).
 
-Truth and detections are taken in the frame of the picture as the model sees it (upright, resized):
-intersection over union does not depend on the frame, and annotations may be in another one.
+Intersection over union does not depend on the frame, and annotations may be in another one. Areas
+are those of boxes, and crowds are left out; `coco_protocol.py` has the numbers that papers print.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 
-
-def is_available() -> bool:
-    """Whether faster-coco-eval is installed; without it there are no figures."""
-    return find_spec("faster_coco_eval") is not None
+from vlp_fast.metrics.boxes import FoundBoxes, TrueBoxes
+from vlp_fast.metrics.coco_protocol import coco_numbers, is_available
 
 
 class AveragePrecision:
@@ -29,9 +23,8 @@ class AveragePrecision:
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self._class_names = class_names
-        self._images: dict[int | str, tuple[int, int]] = {}
-        self._truth: list[dict[str, Any]] = []
-        self._found: list[dict[str, Any]] = []
+        self._truth: dict[int | str, tuple[np.ndarray, np.ndarray]] = {}
+        self._found: dict[int | str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def add(
         self,
@@ -50,48 +43,52 @@ class AveragePrecision:
                 (x1, y1, x2, y2) in [0, 1] of the picture.
         """
         for i, image_id in enumerate(image_ids):
-            if image_id in self._images:
+            if image_id in self._truth:
                 continue
-            self._images[image_id] = image_sizes[i]
-            for entry in self._entries(image_id, *truth[i]):
-                area = entry["bbox"][2] * entry["bbox"][3]
-                numbers = {"id": len(self._truth) + 1, "area": area, "iscrowd": 0}
-                self._truth.append({**entry, **numbers})
+            boxes, labels = truth[i]
+            self._truth[image_id] = _in_pixels(boxes, image_sizes[i]), labels
             boxes, labels, scores = found[i]
-            for entry, score in zip(
-                self._entries(image_id, boxes, labels), scores.tolist(), strict=True
-            ):
-                self._found.append({**entry, "score": score})
+            self._found[image_id] = _in_pixels(boxes, image_sizes[i]), labels, scores
 
     def summary(self) -> dict[str, float]:
         """AP over IoU .50:.95 and AP50; empty where faster-coco-eval is not installed."""
-        try:
-            from faster_coco_eval import COCO, COCOeval_faster
-        except ImportError:
+        if not is_available():
             return {}
-        if not self._found or not self._truth:
+        truth, found = self._true_boxes(), self._found_boxes()
+        if not len(truth.labels) or not len(found.labels):
             return {"ap": 0.0, "ap50": 0.0}
-        with contextlib.redirect_stdout(io.StringIO()):
-            truth = COCO(self._dataset())
-            score = COCOeval_faster(truth, truth.loadRes(self._found), "bbox")
-            score.params.imgIds = sorted(self._images)
-            score.evaluate()
-            score.accumulate()
-            score.summarize()
-        return {"ap": float(score.stats[0]), "ap50": float(score.stats[1])}
+        numbers = coco_numbers(
+            truth, found, num_pictures=len(self._truth), num_classes=len(self._class_names)
+        )
+        return {name: numbers[name] for name in ("ap", "ap50")}
 
-    def _entries(
-        self, image_id: int | str, boxes: np.ndarray, labels: np.ndarray
-    ) -> list[dict[str, Any]]:
-        """COCO's records of (x1, y1, x2, y2) boxes in [0, 1]: x, y, width, height in pixels."""
-        height, width = self._images[image_id]
-        corners = (boxes * np.array([width, height, width, height], boxes.dtype)).tolist()
-        return [
-            {"image_id": image_id, "category_id": label, "bbox": [x1, y1, x2 - x1, y2 - y1]}
-            for (x1, y1, x2, y2), label in zip(corners, labels.tolist(), strict=True)
-        ]
+    def _true_boxes(self) -> TrueBoxes:
+        parts = [self._truth[image_id] for image_id in sorted(self._truth)]
+        boxes = _joined([boxes for boxes, _ in parts], 4)
+        return TrueBoxes(
+            pictures=np.repeat(np.arange(len(parts)), [len(labels) for _, labels in parts]),
+            labels=_joined([labels for _, labels in parts]),
+            boxes=boxes,
+            areas=boxes[:, 2] * boxes[:, 3],
+            is_crowd=np.zeros(len(boxes), dtype=bool),
+        )
 
-    def _dataset(self) -> dict[str, Any]:
-        images = [{"id": i, "height": h, "width": w} for i, (h, w) in self._images.items()]
-        categories = [{"id": i, "name": name} for i, name in enumerate(self._class_names)]
-        return {"images": images, "annotations": self._truth, "categories": categories}
+    def _found_boxes(self) -> FoundBoxes:
+        parts = [self._found[image_id] for image_id in sorted(self._found)]
+        return FoundBoxes(
+            pictures=np.repeat(np.arange(len(parts)), [len(labels) for _, labels, _ in parts]),
+            labels=_joined([labels for _, labels, _ in parts]),
+            boxes=_joined([boxes for boxes, _, _ in parts], 4),
+            scores=_joined([scores for _, _, scores in parts]),
+        )
+
+
+def _in_pixels(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(x1, y1, x2, y2) in [0, 1] to (x, y, width, height)."""
+    height, width = size
+    corners = (boxes * np.array([width, height] * 2, boxes.dtype)).astype(np.float64)
+    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+
+
+def _joined(parts: Sequence[np.ndarray], columns: int = 0) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros((0, columns) if columns else 0)

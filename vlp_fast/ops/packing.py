@@ -76,7 +76,11 @@ class Packing:
 
 
 def make_packing(
-    text_lengths: Sequence[int], image_of: Sequence[int], grid: Grid | None
+    text_lengths: Sequence[int],
+    image_of: Sequence[int],
+    grid: Grid | None,
+    *,
+    chosen: Sequence[Sequence[int] | None] | None = None,
 ) -> Packing:
     """Pack sequences of text and, where `image_of` is not -1, the cells of an image; on the CPU.
 
@@ -84,9 +88,12 @@ def make_packing(
         text_lengths: tokens of each sequence, may be 0.
         image_of: image of `grid` that each sequence shows, or -1.
         grid: the images; `None` if there are none.
+        chosen: of each sequence the cells of its image that it holds, host integers, ascending,
+            row-major from 0; `None` for all of them.
 
     Raises:
-        ValueError: the lengths disagree, an image does not exist, or a sequence is empty.
+        ValueError: the lengths disagree, an image does not exist, a sequence is empty, or a chosen
+            cell does not exist or comes twice.
         TypeError: a number that is no integer.
     """
     text_lengths = integers("make_packing", "text_lengths", text_lengths)
@@ -96,10 +103,13 @@ def make_packing(
     areas = [h * w for h, w in sizes]
     grid_lengths = [areas[image] if image >= 0 else 0 for image in image_of]
     first_cell = [0, *accumulate(areas)]
-    cells = ranges(
-        host_integers([first_cell[max(image, 0)] for image in image_of]),
-        host_integers(grid_lengths),
-    )
+    starts = host_integers([first_cell[max(image, 0)] for image in image_of])
+    cells = ranges(starts, host_integers(grid_lengths))
+    if chosen is not None and any(part is not None for part in chosen):
+        indices = _chosen(chosen, grid_lengths)
+        parts = zip(cells.split(grid_lengths), indices, strict=True)
+        kept = [part if index is None else part[index] for part, index in parts]
+        cells, grid_lengths = torch.cat([cells[:0], *kept]), [len(part) for part in kept]
     places = None if grid is None else grid.places[cells]
     return _packing(text_lengths, grid_lengths, image_of, cells, places)
 
@@ -235,6 +245,28 @@ def _check_sequences(text_lengths: Sequence[int], image_of: Sequence[int], num_i
                 f"make_packing: received {length} tokens and image {image} for sequence "
                 f"{sequence}, expected at least one token or an image"
             )
+
+
+def _chosen(chosen: Sequence[Sequence[int] | None], areas: Sequence[int]) -> list[Tensor | None]:
+    """Which cells of its image each sequence holds, as an index; checked."""
+    if len(chosen) != len(areas):
+        raise ValueError(
+            f"make_packing: received chosen cells of {len(chosen)} sequences, expected of "
+            f"{len(areas)}, one for each"
+        )
+    found: list[Tensor | None] = []
+    for sequence, (given, area) in enumerate(zip(chosen, areas, strict=True)):
+        cells = None if given is None else integers("make_packing", "chosen", given)
+        is_fine = cells is None or (
+            bool(cells) and sorted(set(cells)) == list(cells) and 0 <= cells[0] <= cells[-1] < area
+        )
+        if not is_fine:
+            raise ValueError(
+                f"make_packing: received chosen cells {cells} of sequence {sequence}, expected "
+                f"one or more of 0 to {area - 1}, ascending"
+            )
+        found.append(None if cells is None else host_integers(cells))
+    return found
 
 
 def _padded_places(packing: Packing, padded_length: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Recipes: functions that return a whole RunConfig. The papers' tables, and runs for a laptop.
 
 captioning.py     captions
+detection.py      detection with paired text
 downstream.py     question answering, visual reasoning, visual entailment
 e2e_vlp.py        E2E-VLP's
 first_weights.py  files that the papers' recipes start from
@@ -16,13 +17,17 @@ from collections.abc import Callable
 
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
-from vlp_fast.recipes import captioning, downstream, e2e_vlp, soho
+from vlp_fast.recipes import captioning, detection, downstream, e2e_vlp, soho
 from vlp_fast.recipes.from_file import load_file, recipe_from_file
 
 __all__ = ["DOWNSTREAM", "PRETRAINING", "RECIPES", "load_file", "recipe"]
 
 PRETRAINING: dict[str, Callable[[], RunConfig]] = {**soho.RECIPES, **e2e_vlp.RECIPES}
-DOWNSTREAM: dict[str, Callable[[], RunConfig]] = {**downstream.RECIPES, **captioning.RECIPES}
+DOWNSTREAM: dict[str, Callable[[], RunConfig]] = {
+    **downstream.RECIPES,
+    **captioning.RECIPES,
+    **detection.RECIPES,
+}
 RECIPES: dict[str, Callable[[], RunConfig]] = {**PRETRAINING, **DOWNSTREAM}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vlp_fast.engine.config import OptimConfig, RunConfig, TrainConfig
 from vlp_fast.models.config import model_config
-from vlp_fast.recipes import e2e_vlp, soho
+from vlp_fast.recipes import detection, e2e_vlp, soho
 from vlp_fast.tasks.downstream.config import (
     AnsweringConfig,
     EntailmentConfig,
@@ -153,4 +153,4 @@ SMALL_BASES: dict[str, Callable[[], RunConfig]] = {
     "e2e_vlp_small_world": e2e_vlp.small_world,
     "e2e_vlp_world": e2e_vlp.world,
 }
-RECIPES: dict[str, Callable[[], RunConfig]] = dict(_recipes())
+RECIPES: dict[str, Callable[[], RunConfig]] = {**dict(_recipes()), **detection.RECIPES}

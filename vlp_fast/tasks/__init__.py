@@ -7,6 +7,7 @@ The engine asks a task and knows none by name; tasks own no loop.
     caption_truth.py  captions of the drawn world, judged by it
     captioning/    captions by a decoder
     config.py      settings of every task, and what it is built from
+    detection/     boxes, of pre-training and beside a text
     downstream/    what both papers are judged by
     encoding.py    pictures and texts of one's choice through a trained model
     held_out.py    the samples that figures are measured on

@@ -15,18 +15,21 @@ from vlp_fast.errors import InputError
 from vlp_fast.tasks.config import TaskSetup
 
 
-def read_splits(setup: TaskSetup, *, needs_boxes: bool = False) -> tuple[Dataset, Dataset]:
+def read_splits(
+    setup: TaskSetup, *, needs_boxes: bool = False, needs_captions: bool = True
+) -> tuple[Dataset, Dataset]:
     """Read the splits for training and for evaluation, of all data sets together.
 
     Args:
         setup: the run's.
         needs_boxes: whether a data set without boxes is an error.
+        needs_captions: whether an image without a caption is of no use.
 
     Raises:
         InputError: for whatever is wrong with them, or if one does not fit the other.
     """
     data, batch_size = setup.data, setup.length.batch_size
-    pairs = read_pairs(data, needs_boxes=needs_boxes)
+    pairs = read_pairs(data, needs_boxes=needs_boxes, needs_captions=needs_captions)
     if len(pairs) == 1:
         train = pairs[0].train
         held_out = without_training_pictures(pairs[0].held_out, train)

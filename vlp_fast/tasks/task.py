@@ -141,6 +141,8 @@ class Task(Objective):
 
     samples: ClassVar[str] = "images"
     """What a batch has so many of, for lines about the run."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """Held-out figures called NAME_COLUMN are shown side by side."""
 
     def __init__(self, settings: Any, setup: TaskSetup) -> None:
         self.settings, self.setup = settings, setup

@@ -1,10 +1,12 @@
 """Our own weights: of a run folder, of a checkpoint, or of a model.
 
-Heads that a task added are left. The heads of classes and attributes are taken where the names are
-the model's; where either side's names are not known, where their shapes are.
+Heads that a task added are left. Of the heads of classes and attributes those rows are taken that
+have the model's names, if all of them are there; where either side's names are not known, the whole
+head if it has the model's shape.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from vlp_fast.errors import InputError
@@ -51,10 +53,25 @@ def _adapt(values: Tensors, file: StateFile, asked: Asked) -> dict[str, str]:
         there, here = state.get(kind), getattr(asked, kind)
         if not isinstance(there, list) or here is None or there == list(here):
             continue
-        taken = [values.pop(name) for name in list(values) if name.startswith(f"{head}.")]
-        if taken:
+        names = [name for name in values if name.startswith(f"{head}.")]
+        is_whole = all(len(values[name]) == len(there) + 1 for name in names)
+        rows = _rows(there, here) if is_whole else None
+        for name in names:
+            if rows is None:
+                del values[name]
+            else:
+                values[name] = values[name][rows]
+        if names and rows is None:
             reasons[head] = f"the {kind} are others"
     return reasons
+
+
+def _rows(there: list[object], here: Sequence[str]) -> list[int] | None:
+    """Rows of these names, and the last one, which is of none; None if a name is not there."""
+    numbers = {str(name): number for number, name in enumerate(there)}
+    if not here or any(name not in numbers for name in here):
+        return None
+    return [*(numbers[name] for name in here), len(there)]
 
 
 def _settings(file: StateFile) -> dict[str, object]:

@@ -10,7 +10,7 @@ import pytest
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import build_experiment
 from vlp_fast.engine.notes import split_notes
-from vlp_fast.tasks.pretraining import e2e_vlp as module
+from vlp_fast.tasks.detection import notes as module
 
 Make = Callable[..., RunConfig]
 

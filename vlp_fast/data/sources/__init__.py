@@ -1,7 +1,9 @@
 """Data sets in the layouts they are published in, read as they are: no conversion step.
 
+annotations.py    objects of a split that is measured on
 boxes.py          boxes made safe
 coco.py           COCO's official files
+coco_boxes.py     COCO's files as detection reads them
 coco_ids.py       which pictures of COCO are held out
 drawn_world.py    the world, with its truth
 folders.py        folders and files that may not be there
@@ -35,6 +37,7 @@ from vlp_fast.data.given_paths import check_root
 from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sources.coco import load_coco
+from vlp_fast.data.sources.coco_boxes import load_coco_boxes
 from vlp_fast.data.sources.drawn_world import load_drawn_world
 from vlp_fast.data.sources.folders import annotation_files, is_file
 from vlp_fast.data.sources.json_files import read_json
@@ -59,6 +62,8 @@ class Reading(TypedDict, total=False):
         missing_images: "error", or "drop" to leave out images without a file.
         objects_vocabulary: Visual Genome's class names, if not `objects_vocab.txt` in the root.
         attributes_vocabulary: its attribute names, if not `attributes_vocab.txt` in the root.
+        needs_captions: whether an image without a caption is of no use. If not, COCO's images are
+            those that are annotated with boxes, and there may be no captions at all.
     """
 
     layout: Layout
@@ -66,6 +71,7 @@ class Reading(TypedDict, total=False):
     missing_images: str
     objects_vocabulary: Path | None
     attributes_vocabulary: Path | None
+    needs_captions: bool
 
 
 USUAL = Reading(
@@ -74,6 +80,7 @@ USUAL = Reading(
     missing_images="error",
     objects_vocabulary=None,
     attributes_vocabulary=None,
+    needs_captions=True,
 )
 """Where nothing else is said."""
 
@@ -112,9 +119,10 @@ def load_datasets(
             or no boxes where they are needed.
     """
     check_root(root)
+    known = SPLITS if reading.get("needs_captions", True) else (*SPLITS, "test-dev")
     for split in splits:
-        if split not in SPLITS:
-            raise InputError(f"split '{split}' is unknown; choose one of {', '.join(SPLITS)}")
+        if split not in known:
+            raise InputError(f"split '{split}' is unknown; choose one of {', '.join(known)}")
     if unknown := set(reading) - set(USUAL):
         raise TypeError(f"load_datasets: received {unknown}, expected of {', '.join(USUAL)}")
     how = Reading(**{**USUAL, **reading})
@@ -133,9 +141,11 @@ def load_datasets(
 
 def _read(root: Path, splits: Sequence[str], how: Reading) -> list[Dataset]:
     layout, karpathy_file = how["layout"], how["karpathy_file"]
-    missing_images = how["missing_images"]
+    missing_images, needs_captions = how["missing_images"], how["needs_captions"]
     notes = _passed_over(root) if layout == "auto" and not karpathy_file else ()
-    layout = find_layout(root, layout=layout, karpathy_file=karpathy_file)
+    layout = find_layout(
+        root, layout=layout, karpathy_file=karpathy_file, needs_captions=needs_captions
+    )
     if layout == "visual_genome":
         datasets = load_visual_genome(
             root,
@@ -143,30 +153,44 @@ def _read(root: Path, splits: Sequence[str], how: Reading) -> list[Dataset]:
             missing_images=missing_images,
             objects_vocabulary=how["objects_vocabulary"],
             attributes_vocabulary=how["attributes_vocabulary"],
+            needs_captions=needs_captions,
         )
     elif layout == "coco":
-        datasets = [load_coco(root, split, missing_images=missing_images) for split in splits]
+        load = load_coco if needs_captions else load_coco_boxes
+        datasets = [load(root, split, missing_images=missing_images) for split in splits]
     elif layout == "world":
         datasets = load_drawn_world(root, splits, missing_images=missing_images)
     else:
-        datasets = load_karpathy(root, splits, path=karpathy_file, missing_images=missing_images)
+        datasets = load_karpathy(
+            root,
+            splits,
+            path=karpathy_file,
+            missing_images=missing_images,
+            needs_captions=needs_captions,
+        )
     return [replace(dataset, notes=(*dataset.notes, *notes)) for dataset in datasets]
 
 
 def find_layout(
-    root: Path, *, layout: Layout = "auto", karpathy_file: Path | None = None
+    root: Path,
+    *,
+    layout: Layout = "auto",
+    karpathy_file: Path | None = None,
+    needs_captions: bool = True,
 ) -> Layout:
     """Return the layout of a folder: the one that is named, or what its files are in.
+
+    Where captions are not needed, COCO's boxes alone are its layout too.
 
     Raises:
         InputError: if it is none of those that are known.
     """
     if layout != "auto":
         return layout
-    return "karpathy" if karpathy_file else _detect(root)
+    return "karpathy" if karpathy_file else _detect(root, needs_captions=needs_captions)
 
 
-def _detect(root: Path) -> Layout:
+def _detect(root: Path, *, needs_captions: bool) -> Layout:
     if is_file(root / "world.json"):
         return "world"
     if located(root):
@@ -175,6 +199,8 @@ def _detect(root: Path) -> Layout:
         return "coco"
     if annotation_files(root, "image_data.json"):
         return "visual_genome"
+    if not needs_captions and annotation_files(root, "instances_*.json"):
+        return "coco"
     for path in other_files(root):
         read_json(path)  # an empty or damaged one says so itself
     others = "".join(f"; {note}" for note in _passed_over(root)) + described(root)
@@ -197,7 +223,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
     if not dataset.records:
         reasons = "; ".join(dataset.notes) or "the annotation files list none"
         raise InputError(f"{root}: {dataset.name} has no image with a caption: {reasons}")
-    if dataset.num_boxes:
+    if dataset.num_boxes or dataset.is_unannotated:
         return dataset
     if dataset.needs_boxes:
         reasons = "; ".join((*dataset.notes, dataset.box_remedy))

@@ -80,7 +80,7 @@ class BoxTable:
         self, box: Any, size: tuple[int, int], which: str
     ) -> tuple[float, float, float, float] | None:
         """Return (x1, y1, x2, y2) inside the image, or None after counting why not."""
-        numbers = _four_numbers(box)
+        numbers = four_numbers(box)
         if numbers is None:
             self._report.count("boxes that are not four finite numbers dropped", which)
             return None
@@ -100,8 +100,8 @@ class BoxTable:
         return corners
 
 
-def _four_numbers(box: Any) -> tuple[float, float, float, float] | None:
-    """The numbers of a box, also where they are written as text."""
+def four_numbers(box: Any) -> tuple[float, float, float, float] | None:
+    """Return the numbers of a box, also where they are written as text; None if it has not four."""
     values = [number(v) for v in box] if isinstance(box, list | tuple) and len(box) == 4 else [None]
     # NaN is not less than anything.
     known = [float(v) for v in values if v is not None and abs(v) < 1e9]

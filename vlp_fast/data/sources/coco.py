@@ -50,8 +50,8 @@ def load_coco(root: Path, split: str, *, missing_images: str) -> Dataset:
     path = _captions_file(root, split, report)
     part = path.stem.removeprefix("captions_")
     file = read_json(path)
-    images = _images(file, report)
-    captions = _captions(file, images, report)
+    images = listed_images(file, report)
+    captions = captions_by_image(file, images, report)
     instances = InstanceFiles(_instance_file(root, path, part)).read(report, wanted=images)
     files = ImageFiles(root)
     folders = (part, f"images/{part}", split, f"images/{split}", "images", "")
@@ -81,8 +81,13 @@ def load_coco(root: Path, split: str, *, missing_images: str) -> Dataset:
 
 def captions_files(root: Path, split: str) -> list[Path]:
     """The split's files of captions, the best first: the newest of the split itself."""
-    found = annotation_files(root, f"captions_{split}*.json")
-    return sorted(found, key=lambda path: path.stem != f"captions_{split}{year(path)}")
+    return split_files(root, "captions", split)
+
+
+def split_files(root: Path, kind: str, split: str) -> list[Path]:
+    """A split's files of a kind, such as "instances", the best first, as of captions."""
+    found = annotation_files(root, f"{kind}_{split}*.json")
+    return sorted(found, key=lambda path: path.stem != f"{kind}_{split}{year(path)}")
 
 
 def clean_caption(caption: str, report: DataReport, which: object) -> str | None:
@@ -117,6 +122,47 @@ def make_record(
     )
 
 
+def listed_images(file: JsonFile, report: DataReport) -> dict[int, Entry]:
+    """Return the entries of a file's images by image id.
+
+    Raises:
+        InputError: if one id is of two images.
+    """
+    images: dict[int, Entry] = {}
+    for image in table(file, "images"):
+        image_id = identity(image, "id", file)
+        first = images.setdefault(image_id, image)
+        if first is image:
+            continue
+        if first.get("file_name") != image.get("file_name"):
+            raise InputError(
+                f"{file.path}: image {image_id} is {shown(first.get('file_name'))} and "
+                f"{shown(image.get('file_name'))}; give each image an id of its own"
+            )
+        report.count("images with an id seen before dropped", image_id)
+    return images
+
+
+def captions_by_image(
+    file: JsonFile, images: Collection[int], report: DataReport
+) -> dict[int, list[str]]:
+    """Return the captions of each image id."""
+    captions: dict[int, list[str]] = {}
+    seen: set[int] = set()
+    for annotation in table(file, "annotations"):
+        own_id = identity(annotation, "id", file)
+        image_id = identity(annotation, "image_id", file)
+        caption = clean_caption(text(annotation, "caption", file), report, own_id)
+        if image_id not in images:
+            report.count("captions of unknown images dropped", own_id)
+        elif own_id in seen:
+            report.count("captions with an id seen before dropped", own_id)
+        elif caption:
+            captions.setdefault(image_id, []).append(caption)
+        seen.add(own_id)
+    return captions
+
+
 def _captions_file(root: Path, split: str, report: DataReport) -> Path:
     """The newest of the split itself; `captions_valminusminival2014.json` is another than val."""
     found = captions_files(root, split)
@@ -135,38 +181,3 @@ def _instance_file(root: Path, captions: Path, part: str) -> list[Path]:
     name = f"instances_{part}.json"
     places = [captions.with_name(name), *(root / folder / name for folder in FOLDERS)]
     return [path for path in places if is_file(path)][:1]
-
-
-def _images(file: JsonFile, report: DataReport) -> dict[int, Entry]:
-    """Return the entries by image id."""
-    images: dict[int, Entry] = {}
-    for image in table(file, "images"):
-        image_id = identity(image, "id", file)
-        first = images.setdefault(image_id, image)
-        if first is image:
-            continue
-        if first.get("file_name") != image.get("file_name"):
-            raise InputError(
-                f"{file.path}: image {image_id} is {shown(first.get('file_name'))} and "
-                f"{shown(image.get('file_name'))}; give each image an id of its own"
-            )
-        report.count("images with an id seen before dropped", image_id)
-    return images
-
-
-def _captions(file: JsonFile, images: Collection[int], report: DataReport) -> dict[int, list[str]]:
-    """Return the captions of each image id."""
-    captions: dict[int, list[str]] = {}
-    seen: set[int] = set()
-    for annotation in table(file, "annotations"):
-        own_id = identity(annotation, "id", file)
-        image_id = identity(annotation, "image_id", file)
-        caption = clean_caption(text(annotation, "caption", file), report, own_id)
-        if image_id not in images:
-            report.count("captions of unknown images dropped", own_id)
-        elif own_id in seen:
-            report.count("captions with an id seen before dropped", own_id)
-        elif caption:
-            captions.setdefault(image_id, []).append(caption)
-        seen.add(own_id)
-    return captions

@@ -48,18 +48,23 @@ def load_drawn_world(root: Path, splits: Sequence[str], *, missing_images: str) 
         InputError: if a file is missing or damaged.
     """
     scenes = read_scenes(root)
-    colours = NameList(names=COLOURS, index={name: i for i, name in enumerate(COLOURS)})
     datasets = load_karpathy(
         root,
         splits,
         missing_images=missing_images,
-        attributes=attributes_by_object(root / "attributes.json", colours),
+        attributes=colours_by_object(root),
         attribute_names=COLOURS,
     )
     return [
         _with_truth(dataset, split, scenes, root / "world.json")
         for dataset, split in zip(datasets, splits, strict=True)
     ]
+
+
+def colours_by_object(root: Path) -> dict[int, int]:
+    """Return the colour of each annotation id, as a place in `COLOURS`."""
+    colours = NameList(names=COLOURS, index={name: i for i, name in enumerate(COLOURS)})
+    return attributes_by_object(root / "attributes.json", colours)
 
 
 def _with_truth(dataset: Dataset, split: str, scenes: Mapping[int, Scene], path: Path) -> Dataset:

@@ -49,6 +49,7 @@ def load_karpathy(
     missing_images: str,
     attributes: Mapping[int, int] | None = None,
     attribute_names: tuple[str, ...] = (),
+    needs_captions: bool = True,
 ) -> list[Dataset]:
     """Read splits, each file once.
 
@@ -60,6 +61,7 @@ def load_karpathy(
         missing_images: "error" or "drop".
         attributes: attribute of each annotation id of the instance files.
         attribute_names: names of those.
+        needs_captions: whether images without a caption are dropped.
 
     Raises:
         InputError: if a file is missing or damaged, or the split is empty.
@@ -74,7 +76,8 @@ def load_karpathy(
     file = read_json(path)
     instances = InstanceFiles(annotation_files(root, "instances_*.json"), attributes)
     return [
-        _load(root, split, file, instances, missing_images, attribute_names) for split in splits
+        _load(root, split, file, instances, missing_images, attribute_names, needs_captions)
+        for split in splits
     ]
 
 
@@ -85,6 +88,7 @@ def _load(
     instance_files: InstanceFiles,
     missing_images: str,
     attribute_names: tuple[str, ...],
+    needs_captions: bool,
 ) -> Dataset:
     report = DataReport()
     images = _images(file, split, report)
@@ -93,7 +97,7 @@ def _load(
     records, folders = [], dict[str, None]()
     for image_id, image in images.items():
         captions = _captions(image, file, report)
-        if not captions:
+        if not captions and needs_captions:
             report.count("images without a caption dropped", image_id)
             continue
         here = _folders(text(image, "filepath", file) if "filepath" in image else "images")
@@ -123,7 +127,7 @@ def _images(file: JsonFile, split: str, report: DataReport) -> dict[int, Entry]:
     """Return the split's entries by image id (COCO's where there is one)."""
     images: dict[int, Entry] = {}
     for image in table(file, "images"):
-        if text(image, "split", file) not in SPLITS[split]:
+        if text(image, "split", file) not in SPLITS.get(split, ()):
             continue
         image_id = identity(image, "cocoid" if "cocoid" in image else "imgid", file)
         if image_id in images:

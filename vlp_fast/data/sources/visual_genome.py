@@ -81,6 +81,7 @@ def load_visual_genome(
     missing_images: str,
     objects_vocabulary: Path | None = None,
     attributes_vocabulary: Path | None = None,
+    needs_captions: bool = True,
 ) -> list[Dataset]:
     """Read splits, each file once; of the large ones an entry at a time.
 
@@ -91,6 +92,7 @@ def load_visual_genome(
         missing_images: "error" or "drop".
         objects_vocabulary: class names; None looks for `objects_vocab.txt` in the root.
         attributes_vocabulary: attribute names; None looks for `attributes_vocab.txt`.
+        needs_captions: whether images without a region description are dropped.
 
     Raises:
         InputError: if a file is missing or damaged.
@@ -105,7 +107,7 @@ def load_visual_genome(
     boxes = _all_boxes(annotation_file(root, "objects.json"), parts, classes, of_object)
     datasets = []
     for part, own_captions, own_boxes in zip(parts, captions, boxes, strict=True):
-        records = _records(root, part, own_captions, own_boxes, missing_images)
+        records = _records(root, part, own_captions, own_boxes, missing_images, needs_captions)
         dataset = Dataset(
             name=f"Visual Genome {part.split}",
             collection="Visual Genome",
@@ -188,12 +190,17 @@ def _all_boxes(
 
 
 def _records(
-    root: Path, part: _Part, captions: Captions, boxes: BoxTable, missing_images: str
+    root: Path,
+    part: _Part,
+    captions: Captions,
+    boxes: BoxTable,
+    missing_images: str,
+    needs_captions: bool,
 ) -> list[Record]:
     files = ImageFiles(root)
     records, folders = [], dict[str, None]()
     for image_id, (image, size) in part.images.items():
-        if not captions.get(image_id):
+        if needs_captions and not captions.get(image_id):
             part.report.count("images without a region description dropped", image_id)
             continue
         here, name = _places(image_id, image)
@@ -201,7 +208,7 @@ def _records(
         path = files.find(here, [name])
         if path is not None:
             coco_id = whole(image.get("coco_id"))
-            own = captions[image_id]
+            own = captions.get(image_id, ())
             records.append(make_record(image_id, path, size, own, boxes, coco_id=coco_id))
     files.settle(len(records), folders, missing_images, part.report)
     return records

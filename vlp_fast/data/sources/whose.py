@@ -131,13 +131,13 @@ KINDS = {
     "COCO": Kind(
         what="captions or boxes of COCO's pictures",
         files="dataset_*.json, captions_*.json and instances_*.json",
-        recipes="soho_* and e2e_vlp_*",
+        recipes="soho_*, e2e_vlp_* and detection_*",
         holds=_has("dataset_*.json", "captions_*.json", "instances_*.json"),
     ),
     "Visual Genome": Kind(
         what="descriptions of Visual Genome's pictures",
         files="image_data.json",
-        recipes="soho_* and e2e_vlp_*",
+        recipes="soho_*, e2e_vlp_* and detection_*",
         holds=_has("image_data.json"),
     ),
 }

@@ -17,7 +17,7 @@ from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -36,8 +36,13 @@ SMALLEST = 2**24
 """Bytes of annotation files; less than this is read in half a second."""
 OLDEST = 90 * 24 * 3600
 """Seconds after which an entry that nobody used is deleted, when another one is written."""
-WORDS = ("name", "collection", "class_names", "attribute_names", "notes", "box_remedy")
+WORDS = (
+    *("name", "collection", "class_names", "attribute_names", "notes", "box_remedy"),
+    "is_unannotated",
+)
 """What is kept of a data set besides its records."""
+Arrays = dict[str, np.ndarray]
+T = TypeVar("T")
 _ARRAYS = tuple(field.name for field in fields(Columns) if field.name != "captions")
 
 
@@ -86,17 +91,7 @@ def uncollected() -> Iterator[None]:
 
 def kept(path: Path, root: Path) -> Dataset | None:
     """Return a data set as it was read before; None where that is not known or no longer true."""
-    try:
-        arrays, words = read_arrays(path)
-        noted = Consulted(**words["consulted"])
-        if words["code"] != _code() or not noted.is_as_it_was():
-            return None
-        dataset = _dataset(arrays, words, root)
-    except (OSError, DamagedFile, KeyError, TypeError, ValueError):
-        return None
-    with contextlib.suppress(OSError):
-        os.utime(path)
-    return dataset
+    return kept_arrays(path, lambda arrays, words: _dataset(arrays, words, root))
 
 
 def keep(path: Path, dataset: Dataset, root: Path, noted: Consulted) -> None:
@@ -112,7 +107,29 @@ def keep(path: Path, dataset: Dataset, root: Path, noted: Consulted) -> None:
     arrays["samples"] = rows_of(dataset.samples)
     words: dict[str, Any] = {word: getattr(dataset, word) for word in WORDS}
     words["left_out"] = [asdict(one) for one in dataset.left_out]
-    words |= {"code": _code(), "consulted": noted.words(), "end": table.columns.captions.end}
+    keep_arrays(path, arrays, words | {"end": table.columns.captions.end}, noted)
+
+
+def kept_arrays(path: Path, made: Callable[[Arrays, dict[str, Any]], T]) -> T | None:
+    """Return what is made of an entry's arrays and words; None where they are no longer true."""
+    try:
+        arrays, words = read_arrays(path)
+        noted = Consulted(**words["consulted"])
+        if words["code"] != _code() or not noted.is_as_it_was():
+            return None
+        value = made(arrays, words)
+    except (OSError, DamagedFile, KeyError, TypeError, ValueError):
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return value
+
+
+def keep_arrays(path: Path, arrays: Arrays, words: dict[str, Any], noted: Consulted) -> None:
+    """Keep arrays and words of what was just read, if that was large."""
+    if noted.read < SMALLEST:
+        return
+    words = words | {"code": _code(), "consulted": noted.words()}
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         _forget_oldest(path.parent)
@@ -149,7 +166,7 @@ def _code() -> str:
     """Digest of the code that reads annotation files and keeps what they say."""
     digest = blake2b(__version__.encode(), digest_size=16)
     data = Path(__file__).parents[1]
-    patterns = ("record*.py", "sample*.py", "sources/*.py", "store/*.py")
+    patterns = ("record*.py", "sample*.py", "annotations.py", "sources/*.py", "store/*.py")
     for path in sorted(path for pattern in patterns for path in data.glob(pattern)):
         digest.update(path.read_bytes())
     return digest.hexdigest()

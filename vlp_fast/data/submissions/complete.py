@@ -52,18 +52,19 @@ def refuse_partial(dataset: Dataset, keys: Collection[int | str], root: Path) ->
 
     Args:
         dataset: what would be answered.
-        keys: of all samples of the split.
+        keys: of all samples of the split, or of all images where there are no samples.
         root: where they are from, for the message.
 
     Raises:
         InputError: with the first that is left out, and what the reader noted.
     """
-    there = {sample.key for sample in dataset.samples}
+    there = set(dataset.keys())
     missing = [key for key in keys if key not in there]
     if missing:
+        what = "samples" if dataset.samples else "images"
         noted = "".join(f" ({note})" for note in dataset.notes)
         raise InputError(
-            f"{printable(root)}: {len(missing):,} of {len(keys):,} samples of {dataset.name} are "
+            f"{printable(root)}: {len(missing):,} of {len(keys):,} {what} of {dataset.name} are "
             f"left out{noted}, the first is {printable(repr(missing[0]))}, and all have to be "
             "answered; complete the data, or give other data with --data.root"
         )

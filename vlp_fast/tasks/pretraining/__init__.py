@@ -1,12 +1,11 @@
 """The pre-training of both systems: what is corrupted, which head answers, what is measured.
 
 captioning.py           teacher forcing
+cell_sampling.py        random cells in place of all
 code_maps.py            codes in report.png, and what they look like
 codebook.py             k-means over features of the first batches
 config.py               E2EVLPPretrainingConfig, SohoPretrainingConfig
-crowded.py              pictures with more boxes than queries
 curriculum.py           pictures with few objects first
-detection.py            set prediction, read-out
 e2e_vlp.py              E2E-VLP: words, matching, detection, captioning
 grounding.py            does the model use the picture?
 itm.py                  own and foreign captions

@@ -16,6 +16,7 @@ from vlp_fast.checks import (
 from vlp_fast.data.config import DataConfig
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.config import TaskConfig, TaskSetup
+from vlp_fast.tasks.detection.config import SetLossConfig
 
 if TYPE_CHECKING:
     from vlp_fast.tasks.task import Task
@@ -32,12 +33,25 @@ class PretrainingConfig(TaskConfig):
     the captions of a picture have: a stand-in for ImageNet weights (not in the papers)."""
     curriculum: float = 0.0
     """Share of the run, tagging included, during which pictures with few objects come first."""
+    sampled_cells: int | None = None
+    """Cells of a picture that masked words and matching read in training, drawn anew each time it
+    is shown (Pixel-BERT: 100); None: all. Objectives that need all cells have to be off."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for rates and counts that cannot be."""
         check(self, BETWEEN_ZERO_AND_ONE, "mask_rate")
         check(self, NOT_NEGATIVE, "tagging_steps")
         check(self, SHARE, "curriculum")
+        check(self, AT_LEAST_ONE, "sampled_cells")
+
+    def refuse_sampled(self, objective: str) -> None:
+        """Refuse `sampled_cells` where this objective is on, which needs all cells."""
+        if self.sampled_cells is not None and getattr(self, objective):
+            raise ValueError(
+                f"{type(self).__name__}: received sampled_cells = {self.sampled_cells} with "
+                f"{objective} = True, which needs all cells; expected one of the two, such as "
+                f"--task.no-{objective.replace('_', '-')}"
+            )
 
     def look_before_submission(self, data: DataConfig) -> None:
         """Nobody takes answers of pre-training."""
@@ -48,7 +62,7 @@ class PretrainingConfig(TaskConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class E2EVLPPretrainingConfig(PretrainingConfig):
+class E2EVLPPretrainingConfig(PretrainingConfig, SetLossConfig):
     """E2E-VLP eq. 3: masked words + matching + detection + captioning, equal weights."""
 
     mismatch_rate: float = 0.5
@@ -61,24 +75,14 @@ class E2EVLPPretrainingConfig(PretrainingConfig):
     """Whether captioning is an objective."""
     image_only_detection_rate: float = 0.0
     """Share of images whose boxes are predicted from the image-only encoding."""
-    class_weight: float = 1.0
-    """DETR's weight of the class loss and cost."""
-    bbox_weight: float = 5.0
-    """DETR's weight of the L1 loss and cost."""
-    giou_weight: float = 2.0
-    """DETR's weight of the GIoU loss and cost."""
-    attribute_weight: float = 1.0
-    """Weight of the attribute loss (1 in the paper's sum) and cost (the paper is silent)."""
-    eos_coef: float = 0.1
-    """DETR's weight of the no-object class."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for rates and weights that cannot be."""
         super().__post_init__()
+        SetLossConfig.__post_init__(self)
         check(self, SHARE, "mismatch_rate", "image_only_detection_rate")
         check(self, BELOW_ONE, "label_smoothing")
-        check(self, NOT_NEGATIVE, "class_weight", "bbox_weight", "giou_weight")
-        check(self, NOT_NEGATIVE, "attribute_weight", "eos_coef")
+        self.refuse_sampled("detection")
 
     def build(self, setup: TaskSetup) -> Task:
         """Read the data and build the task."""
@@ -95,6 +99,8 @@ class SohoPretrainingConfig(PretrainingConfig):
     """Matching texts of each image in a step (section 4.1)."""
     foreign_texts: int = 2
     """Foreign texts of each image in a step (section 4.1)."""
+    masked_codes: bool = True
+    """Whether masked visual modelling is an objective; if not, no cell is hidden either."""
     codebook_samples: int = 20000
     """Features of the first batches that k-means starts the dictionary from."""
 
@@ -102,6 +108,7 @@ class SohoPretrainingConfig(PretrainingConfig):
         """Raises ValueError for rates and counts that cannot be."""
         super().__post_init__()
         check(self, AT_LEAST_ONE, "own_texts", "foreign_texts", "codebook_samples")
+        self.refuse_sampled("masked_codes")
 
     def build(self, setup: TaskSetup) -> Task:
         """Read the data and build the task."""

@@ -15,19 +15,13 @@ from torch.nn import functional
 
 from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
-from vlp_fast.metrics.average_precision import AveragePrecision, is_available
+from vlp_fast.metrics.average_precision import AveragePrecision
 from vlp_fast.models.e2e_vlp import E2EVLP, Detections
 from vlp_fast.ops import Targets
 from vlp_fast.ops.packing import Packing, make_packing, select_sequences
 from vlp_fast.tasks.batch_key import BatchKey
-from vlp_fast.tasks.encoding import encode_images
-from vlp_fast.tasks.held_out import HeldOut
-from vlp_fast.tasks.images import batch_images
-from vlp_fast.tasks.inputs import flat
-from vlp_fast.tasks.pretraining.captioning import shift, until_end
-from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig
-from vlp_fast.tasks.pretraining.crowded import crowded
-from vlp_fast.tasks.pretraining.detection import (
+from vlp_fast.tasks.detection.notes import detection_notes
+from vlp_fast.tasks.detection.set_prediction import (
     DetectionWeights,
     Prediction,
     detection_loss,
@@ -36,6 +30,12 @@ from vlp_fast.tasks.pretraining.detection import (
     predictions,
     truth,
 )
+from vlp_fast.tasks.encoding import encode_images
+from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.images import batch_images
+from vlp_fast.tasks.inputs import flat
+from vlp_fast.tasks.pretraining.captioning import shift, until_end
+from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig
 from vlp_fast.tasks.pretraining.itm import draw_own_captions
 from vlp_fast.tasks.pretraining.pairs import Pairs
 from vlp_fast.tasks.pretraining.picture import draw_words_and_boxes
@@ -51,8 +51,10 @@ Shown = tuple[Any, Any, Any, Any]
 class E2EVLPInputs(Pairs):
     """One step's tensors. B images, 2B sequences: joint first, then image-only.
 
+    Without an objective that reads image-only sequences there are none of them.
+
     Attributes:
-        packing: the 2B sequences.
+        packing: the sequences.
         text_ids: (sum L,) int64 of the B joint sequences.
         is_matched: (B,) int64, 1 where the text belongs to the image.
         targets: the boxes.
@@ -79,17 +81,6 @@ class E2EVLPPretraining(Pretraining):
     curves: ClassVar = ("mlm", "itm", "captioning", "detection")
     settings: E2EVLPPretrainingConfig
 
-    @property
-    def weights(self) -> DetectionWeights:
-        """The set loss's weights."""
-        return DetectionWeights(
-            classes=self.settings.class_weight,
-            bbox=self.settings.bbox_weight,
-            giou=self.settings.giou_weight,
-            attribute=self.settings.attribute_weight,
-            eos=self.settings.eos_coef,
-        )
-
     def collate(self, examples: list[Example], key: BatchKey) -> E2EVLPInputs:
         """Pair, corrupt, pad and pack one batch, on the host."""
         count = len(examples)
@@ -106,11 +97,17 @@ class E2EVLPPretraining(Pretraining):
             is_matched.append(matched)
             captions.append(shift(self.corruption.ids(caption)))
         lengths = [len(text.ids) for text in texts]
-        packing = make_packing((*lengths, *[0] * count), (*range(count), *range(count)), grid)
+        alone = range(count if self.reads_alone else 0)
+        packing = make_packing(
+            (*lengths, *(0 for _ in alone)),
+            (*range(count), *alone),
+            grid,
+            chosen=(*self.sampled_cells(examples, grid, key), *(None for _ in alone)),
+        )
         rows, words = chosen_rows(texts, packing.starts[:count], is_matched)
-        seen_by_detection = [i + count * alone for i, alone in enumerate(from_image)]
+        seen_by_detection = [i + len(alone) * picked for i, picked in enumerate(from_image)]
         detection_rows, detection_packing = select_sequences(packing, seen_by_detection)
-        image_rows, image_packing = select_sequences(packing, range(count, 2 * count))
+        image_rows, image_packing = select_sequences(packing, [count + i for i in alone])
         return E2EVLPInputs(
             images=images,
             image_sizes=image_sizes,
@@ -178,7 +175,11 @@ class E2EVLPPretraining(Pretraining):
             memory.index_select(0, inputs.detection_rows), inputs.grid, inputs.detection_packing
         )
         losses["detection"], terms = detection_loss(
-            found.logits, found.boxes, found.attribute_logits, inputs.targets, self.weights
+            found.logits,
+            found.boxes,
+            found.attribute_logits,
+            inputs.targets,
+            DetectionWeights.of(self.settings),
         )
         parts.update({f"detection_{name}": value for name, value in terms.items()})
         if not model.training and found.attribute_logits is not None:
@@ -189,6 +190,11 @@ class E2EVLPPretraining(Pretraining):
             )
 
     @property
+    def reads_alone(self) -> bool:
+        """Whether an objective reads pictures without a text."""
+        return self.settings.detection or self.settings.captioning
+
+    @property
     def needs_boxes(self) -> bool:  # type: ignore[override]
         """Where detection is an objective."""
         return self.settings.detection
@@ -197,14 +203,7 @@ class E2EVLPPretraining(Pretraining):
         """Images with more boxes than the model has queries; a package that scores need."""
         if not self.settings.detection:
             return super().notes()
-        queries = self.model.query_positions.num_embeddings
-        notes = {"train": crowded(self.train, queries), "held out": crowded(self.held_out, queries)}
-        if not is_available():
-            notes["held out"].append(
-                "no average precision of the boxes, because faster-coco-eval is not installed: "
-                "pip install 'vlp-fast[eval]'"
-            )
-        return notes
+        return detection_notes(self.train, self.held_out, self.model.query_positions.num_embeddings)
 
     def figures(self, held_out: HeldOut) -> Figures:
         """Those of pre-training, and average precision of the boxes."""

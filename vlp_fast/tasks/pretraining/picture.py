@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vlp_fast.data.examples import Example
-from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.transforms import shown
+from vlp_fast.tasks.detection.picture import draw_found, wrapped
 from vlp_fast.tasks.encoding import encode_pairs
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.inputs import flat
@@ -31,8 +31,6 @@ DRAWS = 4
 """Of masked words for each caption of a picture."""
 LEGEND = 100
 """Pictures that patches of the codes are taken from."""
-SCORE = 0.5
-"""Boxes of at least this score are drawn."""
 
 
 def draw_words_and_boxes(task: E2EVLPPretraining, figure: Any, held_out: HeldOut) -> None:
@@ -67,7 +65,7 @@ def _draw_words(task: Pretraining, held_out: HeldOut, axes: Any, examples: list[
             found, meant = tokenizer.decode([guess]), tokenizer.decode([target])
             words[position] = f"[{found}]" if guess == target else f"[{found}, not {meant}]"
         axis.imshow(shown(example.pixels).numpy())
-        filled = _wrap(" ".join(words[1:-1])) or "(no word of the vocabulary)"
+        filled = wrapped(" ".join(words[1:-1])) or "(no word of the vocabulary)"
         axis.set_title(f"masked words filled in:\n{filled}", fontsize=9)
         axis.axis("off")
 
@@ -89,28 +87,8 @@ def _draw_boxes(
         # Each alone: beside others it would be padded, and the CNN moves boxes near padding.
         (text,) = task.captions(held_out, [example]) or ("",)
         (found,) = task.detections(held_out, [example])
-        axis.imshow(shown(example.pixels).numpy())
-        height, width = example.size
-        for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
-            if score >= SCORE:
-                _draw_box(axis, (box * box.new_tensor([width, height] * 2)).tolist())
-                name = printable(task.held_out.class_names[int(label)])
-                axis.text(
-                    float(box[0]) * width,
-                    float(box[1]) * height,
-                    name,
-                    fontsize=7,
-                    color="black",
-                    backgroundcolor="white",
-                )
-        axis.set_title("written: " + _wrap(text) if text else "", fontsize=9)
-        axis.axis("off")
-
-
-def _draw_box(axis: Any, corners: list[float]) -> None:
-    x1, y1, x2, y2 = corners
-    axis.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color="black", linewidth=2.5)
-    axis.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color="yellow", linewidth=1.2)
+        draw_found(axis, example, found, task.held_out.class_names)
+        axis.set_title("written: " + wrapped(text) if text else "", fontsize=9)
 
 
 def _draw_codes(
@@ -124,12 +102,3 @@ def _draw_codes(
     coloured = frequent_codes(first)
     draw_code_maps(axes, first, coloured)
     draw_code_legend(legend, others or first, coloured)
-
-
-def _wrap(text: str, width: int = 44) -> str:
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) > width:
-            lines.append("")
-        lines[-1] += f"{word} "
-    return "\n".join(lines[:4])

@@ -12,8 +12,10 @@ from vlp_fast.data.given_paths import shown_roots
 from vlp_fast.data.order import Order, SampleOrder
 from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
+from vlp_fast.ops.grid import Grid
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.pretraining.cell_sampling import sampled_cells
 from vlp_fast.tasks.pretraining.config import PretrainingConfig
 from vlp_fast.tasks.pretraining.curriculum import Curriculum, easiest_first
 from vlp_fast.tasks.pretraining.grounding import grounding_figures
@@ -84,6 +86,23 @@ class Pretraining(Task):
         """A caption of another picture; in a curriculum, of one that the step may see."""
         pool = None if key.step is None else self.curriculum.pool(key.step)
         return draw_foreign_caption(key.dataset, example.index, draw, pool=pool)
+
+    def sampled_cells(
+        self, examples: list[Example], grid: Grid, key: BatchKey
+    ) -> list[list[int] | None]:
+        """Cells of each picture that texts are read beside; None for all, as in evaluation."""
+        most = None if key.step is None else self.settings.sampled_cells
+        return sampled_cells(examples, grid, most=most, seed=self.setup.seed, epoch=key.epoch)
+
+    def notes(self) -> dict[str, list[str]]:
+        """That training reads some cells of a picture and evaluation all, where it is so."""
+        notes = super().notes()
+        if most := self.settings.sampled_cells:
+            notes["train"].append(
+                f"masked words and matching read at most {most} cells of a picture, drawn anew "
+                "each time it is shown (--task.sampled-cells); evaluation reads all"
+            )
+        return notes
 
     def figures(self, held_out: HeldOut) -> Figures:
         """Losses and accuracies, matching of whole texts, and use of the picture where known."""

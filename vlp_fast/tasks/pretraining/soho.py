@@ -20,6 +20,7 @@ from vlp_fast.data.randomness import generator
 from vlp_fast.errors import InputError
 from vlp_fast.layers.perplexity import perplexity
 from vlp_fast.models.config import SohoConfig
+from vlp_fast.models.model import Seen
 from vlp_fast.models.soho import Soho
 from vlp_fast.ops.packing import make_packing
 from vlp_fast.tasks.batch_key import BatchKey
@@ -81,7 +82,13 @@ class SohoPretraining(Pretraining):
             image_of += [position] * len(pairs)
             height, width = grid.sizes[position]
             noise.append(torch.from_numpy(draw.random(height * width)))
-        packing = make_packing([len(text.ids) for text in texts], image_of, grid)
+        cells = self.sampled_cells(examples, grid, key)
+        packing = make_packing(
+            [len(text.ids) for text in texts],
+            image_of,
+            grid,
+            chosen=[cells[image] for image in image_of],
+        )
         has_loss = [matched or self.switches.mlm_on_negatives for matched in is_matched]
         rows, targets = chosen_rows(texts, packing.starts, has_loss)
         matched = torch.tensor(is_matched, device="cpu")
@@ -118,28 +125,27 @@ class SohoPretraining(Pretraining):
         ]
 
     def forward(self, learner: Learner, inputs: SohoInputs) -> StepOutput:
-        """All three losses of eq. 9 with the counts that the log shows."""
+        """The losses of eq. 9 with the counts that the log shows."""
         model = self.model
         tokens = model.embed_image(inputs.images, inputs.grid, inputs.image_sizes)
-        masked = model.mask_labels(tokens.indices, inputs.grid, inputs.noise)
-        seen = model.hide(tokens, masked)
+        masked: Tensor | None = None
+        seen: Seen = tokens
+        if self.settings.masked_codes:
+            masked = model.mask_labels(tokens.indices, inputs.grid, inputs.noise)
+            seen = model.hide(tokens, masked)
         hidden = model.read(inputs.text_ids, seen, inputs.grid, inputs.packing)
         words = model.masked_word_logits(hidden.index_select(0, inputs.masked_rows))
         pairs = model.match_logits(hidden.index_select(0, inputs.packing.first_rows))
-        codes = model.code_logits(hidden.index_select(0, inputs.code_rows))
-        labels, chosen = tokens.indices[inputs.code_cells], masked[inputs.code_cells]
-        return StepOutput(
-            losses={
-                "mlm": mean_cross_entropy(words, inputs.masked_targets),
-                "mvm": masked_code_loss(codes, labels, chosen),
-                "itm": functional.cross_entropy(pairs.float(), inputs.is_matched),
-            },
-            counts={
-                "mlm": accuracy(words, inputs.masked_targets),
-                "mvm": masked_code_accuracy(codes, labels, chosen),
-                "itm": accuracy(pairs, inputs.is_matched),
-            },
-        )
+        losses = {"mlm": mean_cross_entropy(words, inputs.masked_targets)}
+        counts = {"mlm": accuracy(words, inputs.masked_targets)}
+        if masked is not None:
+            codes = model.code_logits(hidden.index_select(0, inputs.code_rows))
+            labels, chosen = tokens.indices[inputs.code_cells], masked[inputs.code_cells]
+            losses["mvm"] = masked_code_loss(codes, labels, chosen)
+            counts["mvm"] = masked_code_accuracy(codes, labels, chosen)
+        losses["itm"] = functional.cross_entropy(pairs.float(), inputs.is_matched)
+        counts["itm"] = accuracy(pairs, inputs.is_matched)
+        return StepOutput(losses=losses, counts=counts)
 
     def check(self) -> None:
         """The dictionary starts from enough features."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from vlp_fast import ops
 from vlp_fast.data.examples import Example
 from vlp_fast.ops.boxes import cxcywh_to_xyxy
+from vlp_fast.tasks.detection.config import SetLossConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,17 @@ class DetectionWeights:
     giou: float = 2.0
     attribute: float = 1.0
     eos: float = 0.1
+
+    @classmethod
+    def of(cls, settings: SetLossConfig) -> DetectionWeights:
+        """Those that a task's settings say."""
+        return cls(
+            classes=settings.class_weight,
+            bbox=settings.bbox_weight,
+            giou=settings.giou_weight,
+            attribute=settings.attribute_weight,
+            eos=settings.eos_coef,
+        )
 
 
 def detection_targets(examples: list[Example]) -> ops.Targets:
@@ -99,37 +111,48 @@ class Prediction:
         labels: (n,) class indices.
         scores: (n,) probabilities.
         attributes: (n,) attribute indices, or None.
+        attribute_scores: (n,) probabilities of these among all attributes, or None.
     """
 
     boxes: Tensor
     labels: Tensor
     scores: Tensor
-    attributes: Tensor | None
+    attributes: Tensor | None = None
+    attribute_scores: Tensor | None = None
 
 
 def predictions(
     logits: Tensor, boxes: Tensor, attribute_logits: Tensor | None, limit: int = 100
 ) -> list[Prediction]:
-    """DETR's read-out of the last layer: the best real class of each query.
+    """The read-out of the last layer, with boxes clipped to the image; as `read_out`."""
+    return read_out(logits, cxcywh_to_xyxy(boxes.float()).clamp(0, 1), attribute_logits, limit)
+
+
+def read_out(
+    logits: Tensor, corners: Tensor, attribute_logits: Tensor | None, limit: int = 100
+) -> list[Prediction]:
+    """DETR's read-out of the last layer: the best real class of each query, whatever its score.
 
     Args:
         logits: (B, Q, C + 1) of the last layer.
-        boxes: (B, Q, 4) as (cx, cy, w, h) in [0, 1].
+        corners: (B, Q, 4) float32, (x1, y1, x2, y2) in [0, 1] of the image; DETR clips none.
         attribute_logits: (B, Q, R + 1) or None.
         limit: how many to keep an image.
     """
     scores, labels = logits.float().softmax(-1)[..., :-1].max(-1)
-    corners = cxcywh_to_xyxy(boxes.float()).clamp(0, 1)
-    kept = scores.topk(min(limit, scores.size(-1)), dim=-1).indices
-    named = None if attribute_logits is None else attribute_logits[..., :-1].argmax(-1)
+    best, kept = scores.topk(min(limit, scores.size(-1)), dim=-1)
+    boxes = corners.gather(1, kept[..., None].expand(-1, -1, 4)).cpu()
+    chosen, best = labels.gather(1, kept).cpu(), best.cpu()
+    if attribute_logits is None:
+        return [
+            Prediction(boxes=b, labels=n, scores=s)
+            for b, n, s in zip(boxes, chosen, best, strict=True)
+        ]
+    shares, named = attribute_logits[..., :-1].float().softmax(-1).max(-1)
+    named, shares = named.gather(1, kept).cpu(), shares.gather(1, kept).cpu()
     return [
-        Prediction(
-            boxes=corners[i][kept[i]].cpu(),
-            labels=labels[i][kept[i]].cpu(),
-            scores=scores[i][kept[i]].cpu(),
-            attributes=None if named is None else named[i][kept[i]].cpu(),
-        )
-        for i in range(scores.size(0))
+        Prediction(boxes=b, labels=n, scores=s, attributes=a, attribute_scores=p)
+        for b, n, s, a, p in zip(boxes, chosen, best, named, shares, strict=True)
     ]
 
 

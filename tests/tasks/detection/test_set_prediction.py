@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from vlp_fast import ops
-from vlp_fast.tasks.pretraining.detection import (
+from vlp_fast.tasks.detection.set_prediction import (
     DetectionWeights,
     detection_loss,
     matched_attribute_accuracy,

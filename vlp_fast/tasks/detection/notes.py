@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from vlp_fast.data.records import Dataset
+from vlp_fast.metrics.coco_protocol import is_available
+
+
+def detection_notes(train: Dataset, held_out: Dataset, num_queries: int) -> dict[str, list[str]]:
+    """Images with more boxes than the model has queries; a package that scores need."""
+    notes = {"train": crowded(train, num_queries), "held out": crowded(held_out, num_queries)}
+    if not is_available():
+        notes["held out"].append(
+            "no average precision of the boxes, because faster-coco-eval is not installed: "
+            "pip install 'vlp-fast[eval]'"
+        )
+    return notes
 
 
 def crowded(dataset: Dataset, num_queries: int) -> list[str]:
