@@ -10,19 +10,20 @@ from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.errors import InputError
+from vlp_fast.weights.checkpoints import AVERAGE, model_file
 
 
 def restore_experiment(
     run: RunConfig, say: Callable[[str], object] = lambda line: None
 ) -> Experiment:
-    """The run's experiment with the model of its newest complete checkpoint.
+    """The run's experiment with the model of its newest complete checkpoint, averaged if it was.
 
     Its vocabulary is the folder's vocab.txt, wherever it was from when the run began.
 
     Args:
         run: the configuration.
-        say: gets a line if damaged checkpoints were passed over, and one if the checkpoint does
-            not tell its data.
+        say: gets a line if damaged checkpoints were passed over, one if the checkpoint does not
+            tell its data, and one if its weights are averaged.
 
     Raises:
         InputError: if there is no complete checkpoint, the data are others than then, or most of
@@ -35,5 +36,8 @@ def restore_experiment(
     experiment = build_experiment(kept)
     experiment.task.held_out_examples.look(experiment.held_out().indices)
     check_same_data(found, read_state(found), experiment.identity, run.data.root, say)
-    load_model(found, experiment.learner)
+    file = model_file(found).name
+    load_model(found, experiment.learner, file)
+    if file == AVERAGE:
+        say(f"{found.name}: with the average of its weights")
     return experiment

@@ -306,7 +306,8 @@ class Trainer:
         if self._evaluated_at == self.step:
             return
         self._evaluated_at = self.step
-        with self.watchdog.off_duty(), self.stop.heard_at_once():
+        averaged = self.updater.average.in_place()
+        with averaged, self.watchdog.off_duty(), self.stop.heard_at_once():
             figures = evaluate(self.experiment, self._evaluated)
             parts = evaluate_parts(self.experiment)
         self._keep_best(figures)  # before it is written down that this step was evaluated
