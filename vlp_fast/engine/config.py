@@ -84,6 +84,9 @@ class TrainConfig:
     """Average the weights over steps, each old average weighing so much, such as 0.999 (about the
     last 1000 steps); 0: do not. Held-out figures, pictures, `evaluate`, `submit` and `--init` of
     another run take the average; training goes on with the weights themselves."""
+    recompute: Literal["none", "layers"] = "none"
+    """Layers: of Transformer layers and of the CNN's residual blocks, a step keeps the input and
+    computes the rest again in the backward pass: the same bits, in less memory and more time."""
     epochs: float = 1.0
     """Passes over the images; `--steps` overrides."""
     seed: int = 0
