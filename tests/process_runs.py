@@ -12,7 +12,7 @@ OPTIONS = """
 --train.batch-size 2 --train.shards 4 --train.log-every 1 --train.checkpoint-every 3
 --train.keep-checkpoints 9 --train.held-out-images 4 --train.no-picture --train.device cpu
 --train.precision fp32 --model.dropout 0.1 --optim.freeze-backbone 0.3 --task.tagging-steps 2
---data.num-workers 0
+--data.num-workers 0 --train.ema 0.9
 """
 COMMON = OPTIONS.split()
 SYSTEMS = {"soho_tiny": ["--task.codebook-samples", "150"], "e2e_vlp_tiny": []}
@@ -32,9 +32,9 @@ def environment() -> dict[str, str]:
 
 
 def digests(folder: Path, step: int = STEPS) -> list[str]:
-    """Of weights and optimisers at a step."""
+    """Of weights, their average and optimisers at a step."""
     files = sorted((folder / f"checkpoint-{step:08d}").glob("*.safetensors"))
-    assert len(files) == 2
+    assert len(files) == 3
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
 

@@ -282,6 +282,7 @@ FILES = {name: [0, 0] for name in ("model.safetensors", "optimizer.safetensors")
         {"files": {"/dev/zero": [0, 0]}},
         {"files": {"../other": [0, 0]}},
         {"files": {**FILES, "/dev/zero": [0, 0]}},
+        {"files": {**FILES, "average.safetensors": [0, 0]}},
         {"files": {"optimizer.safetensors": [0, 0]}},
         {"files": {name: [0] for name in FILES}},
         {"step": None},

@@ -27,6 +27,7 @@ WRONG: list[tuple[type, str, tuple[Any, ...]]] = [
     (TrainConfig, "batch_size", (0, -2)),
     (TrainConfig, "epochs", (0.0, -1.0, NAN, INF)),
     (TrainConfig, "seed", (-1, 2**32)),
+    (TrainConfig, "ema", (-0.1, 1.0, NAN)),
     (TrainConfig, "log_every", (0, -1)),
     (TrainConfig, "evaluate_every", (-1,)),
     (TrainConfig, "checkpoint_every", (-1,)),

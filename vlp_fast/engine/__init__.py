@@ -45,5 +45,6 @@ tree_sum.py          sums that do not depend on who added what
 updater.py           from the shards of a batch to weights that have moved
 vote.py              all processes stop after the same step
 watchdog.py          a run that hangs says where, and ends
+weight_average.py    what is used in place of the weights once training ends
 world.py             the processes that train one run together
 """

@@ -15,7 +15,13 @@ from pathlib import Path
 
 from vlp_fast.engine.checkpoint import PARTIAL, clear, remove
 from vlp_fast.errors import InputError
-from vlp_fast.weights.checkpoints import FILES, checkpoint_name, complete_checkpoints, step_of
+from vlp_fast.weights.checkpoints import (
+    AVERAGE,
+    FILES,
+    checkpoint_name,
+    complete_checkpoints,
+    step_of,
+)
 from vlp_fast.whole_file import sync, write_json, write_whole
 
 BEST, RECORD = "best", "best.json"
@@ -73,11 +79,12 @@ class Best:
             ) from None
 
     def _write(self, final: Path, record: dict[str, object]) -> None:
-        partial = final.with_name(PARTIAL)
+        partial, there = final.with_name(PARTIAL), self._folder / final.name
         clear(partial)
         partial.mkdir(parents=True)
-        for name in (*FILES, "state.json"):
-            _link(self._folder / final.name / name, partial / name)
+        averaged = (AVERAGE,) if (there / AVERAGE).exists() else ()
+        for name in (*FILES, *averaged, "state.json"):
+            _link(there / name, partial / name)
         write_json(partial / RECORD, record)  # which flushes the folder, too
         for name in OF_A_RUN:
             if (source := self._folder / name).exists():

@@ -1,8 +1,8 @@
 """Checkpoints that are complete or absent: safetensors and json, no pickle.
 
 A checkpoint is a folder `checkpoint-<step>`, written as `.checkpoint.partial`, flushed to disk and
-renamed; state.json is written last and has the sizes and checksums of the two other files, so that
-a folder that lacks it or disagrees with it is not one. An old checkpoint is renamed to
+renamed; state.json is written last and has the sizes and checksums of the other files, so that a
+folder that lacks it or disagrees with it is not one. An old checkpoint is renamed to
 `.checkpoint.old` and then deleted. What a kill leaves under these two names, the next save deletes.
 """
 
@@ -21,7 +21,6 @@ from vlp_fast.engine.optimizer_state import restore
 from vlp_fast.engine.snapshot import Snapshot
 from vlp_fast.errors import InputError
 from vlp_fast.weights.checkpoints import (
-    FILES,
     MODEL,
     OPTIMIZER,
     State,
@@ -92,7 +91,8 @@ def _write(final: Path, step: int, snapshot: Snapshot) -> None:
     for name, values in snapshot.files.items():
         save_file(values, partial / name)
         sync(partial / name)
-    files = {name: [(partial / name).stat().st_size, checksum_of(partial / name)] for name in FILES}
+    paths = [partial / name for name in snapshot.files]
+    files = {path.name: [path.stat().st_size, checksum_of(path)] for path in paths}
     write_json(
         partial / "state.json", {"step": step, "files": files, **snapshot.state}
     )  # which flushes the folder, too
@@ -135,17 +135,22 @@ def load_checkpoint(path: Path, model: nn.Module, optimizers: list[Optimizer]) -
     return state
 
 
-def load_model(path: Path, model: nn.Module) -> None:
+def load_model(path: Path, model: nn.Module, file: str = MODEL) -> None:
     """Restore a model from a checkpoint, in place.
+
+    Args:
+        path: the checkpoint.
+        model: of the same kind.
+        file: the checkpoint's with the model, or the one with averaged weights.
 
     Raises:
         InputError: if the checkpoint holds another model or cannot be read.
     """
     try:
-        model.load_state_dict(load_file(path / MODEL))
+        model.load_state_dict(load_file(path / file))
     except (OSError, SafetensorError) as error:
         raise InputError(
-            f"{path / MODEL}: cannot be read ({_line(error)}); put a copy back or delete {path}"
+            f"{path / file}: cannot be read ({_line(error)}); put a copy back or delete {path}"
         ) from None
     except RuntimeError as error:
         raise InputError(

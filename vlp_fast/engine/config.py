@@ -80,6 +80,13 @@ class TrainConfig:
     reduction: Literal["fast", "exact"] = "fast"
     """How gradients of shards are added up. Exact: the same bits for any number of processes that
     is a power of two, with the memory of a few more gradients. Fast: while they are computed."""
+    ema: float = 0.0
+    """Average the weights over steps, each old average weighing so much, such as 0.999 (about the
+    last 1000 steps); 0: do not. Held-out figures, pictures, `evaluate`, `submit` and `--init` of
+    another run take the average; training goes on with the weights themselves."""
+    recompute: Literal["none", "layers"] = "none"
+    """Layers: of Transformer layers and of the CNN's residual blocks, a step keeps the input and
+    computes the rest again in the backward pass: the same bits, in less memory and more time."""
     epochs: float = 1.0
     """Passes over the images; `--steps` overrides."""
     seed: int = 0
@@ -118,6 +125,7 @@ class TrainConfig:
         """Raises ValueError for numbers that no run can have."""
         check(self, POSITIVE, "epochs")
         check(self, SEEDS, "seed")
+        check(self, BELOW_ONE, "ema")
         check(self, NOT_NEGATIVE, "evaluate_every", "checkpoint_every", "watchdog_minutes")
         check(
             self, AT_LEAST_ONE, "batch_size", "shards", "processes", "log_every", "keep_checkpoints"

@@ -79,17 +79,24 @@ def _memory(experiment: Experiment) -> Iterator[str]:
     weights, buffers = _bytes(list(learner.parameters())), _bytes(list(learner.buffers()))
     of_cnn = 1 if experiment.run.optim.backbone_optimizer == "sgd" else 2
     state = 2 * _bytes(others) + of_cnn * _bytes(backbone)
+    average = weights if experiment.run.train.ema else 0
+    parts = {
+        "weights": weights,
+        "gradients": weights,
+        "optimisers": state,
+        "average": average,
+        "buffers twice": 2 * buffers,
+    }
+    saved = weights + buffers + state + (average and average + buffers)
     count = sum(p.numel() for p in learner.parameters())
     yield (
         f"parameters: {count / 1e6:.2f} M, of which the CNN's "
         f"{sum(p.numel() for p in backbone) / 1e6:.2f} M"
     )
-    yield (
-        f"memory of a process without activations: {(2 * weights + 2 * buffers + state) / MIB:.0f} "
-        f"MiB (weights {weights / MIB:.0f}, gradients {weights / MIB:.0f}, optimisers "
-        f"{state / MIB:.0f}, buffers twice {2 * buffers / MIB:.0f})"
-    )
-    yield f"a checkpoint: {(weights + buffers + state) / MIB:.0f} MiB"
+    listed = ", ".join(f"{name} {size / MIB:.0f}" for name, size in parts.items() if size)
+    total = sum(parts.values()) / MIB
+    yield f"memory of a process without activations: {total:.0f} MiB ({listed})"
+    yield f"a checkpoint: {saved / MIB:.0f} MiB"
 
 
 def _processes(experiment: Experiment) -> Iterator[str]:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from vlp_fast.engine.agreement import check_agreement
 from vlp_fast.engine.best import Best
-from vlp_fast.engine.checkpoint import load_checkpoint, newest_checkpoint, read_state
+from vlp_fast.engine.checkpoint import (
+    load_checkpoint,
+    load_model,
+    newest_checkpoint,
+    read_state,
+)
 from vlp_fast.engine.checkpoint_writer import CheckpointWriter
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.frozen_noise import refuse_frozen_noise
@@ -17,7 +22,7 @@ from vlp_fast.engine.updater import Updater
 from vlp_fast.engine.world import together
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.task import Figures
-from vlp_fast.weights.checkpoints import State
+from vlp_fast.weights.checkpoints import AVERAGE, State, model_file
 
 
 class Keeper:
@@ -84,6 +89,7 @@ class Keeper:
             extra=extra,
             # Where the latest steps were skipped, older checkpoints may be the last good ones.
             keep=self._config.train.keep_checkpoints + int(self._updater.skipped_in_a_row),
+            average=self._updater.average.state(),
         )
 
     def is_saved(self, step: int) -> bool:
@@ -127,7 +133,7 @@ class Keeper:
         experiment, updater = self._experiment, self._updater
         roots = self._config.data.root
         check_same_data(found, read_state(found), experiment.identity, roots, say)
-        state = load_checkpoint(found, experiment.learner, updater.optimizers)
+        state = self._loaded(found, say)
         try:
             # A scale of another number format than fp16 is none: fp16 then starts from its own.
             if experiment.precision.is_scaled and state["scaler"]:
@@ -146,3 +152,18 @@ class Keeper:
         replaced = Replaced.restored(state.get("replaced"))
         replaced.check(self._config.data, self.step)
         return replaced
+
+    def _loaded(self, found: Path, say: Callable[[str], object]) -> State:
+        """Model, optimisers and average as a checkpoint has them; its state.json."""
+        learner, average = self._experiment.learner, self._updater.average
+        has_average = model_file(found).name == AVERAGE
+        if has_average and average.is_on:
+            with average.in_place():
+                load_model(found, learner, AVERAGE)
+        state = load_checkpoint(found, learner, self._updater.optimizers)
+        if average.is_on and not has_average:
+            average.start()
+            say(f"{found.name} has no average of the weights, which begins with those of now")
+        elif has_average and not average.is_on:
+            say(f"{found.name} has an average of the weights, which ends here (--train.ema)")
+        return state

@@ -11,19 +11,20 @@ from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.same_data import check_same_data
 from vlp_fast.engine.world import ALONE, World
 from vlp_fast.errors import InputError
+from vlp_fast.weights.checkpoints import AVERAGE, model_file
 
 
 def restore_experiment(
     run: RunConfig, say: Callable[[str], object] = lambda line: None, world: World = ALONE
 ) -> Experiment:
-    """The run's experiment with the model of its newest complete checkpoint.
+    """The run's experiment with the model of its newest complete checkpoint, averaged if it was.
 
     Its vocabulary is the folder's vocab.txt, wherever it was from when the run began.
 
     Args:
         run: the configuration.
-        say: gets a line if damaged checkpoints were passed over, and one if the checkpoint does
-            not tell its data.
+        say: gets a line if damaged checkpoints were passed over, one if the checkpoint does not
+            tell its data, and one if its weights are averaged.
         world: the processes, all of which restore it.
 
     Raises:
@@ -37,5 +38,8 @@ def restore_experiment(
     experiment = build_experiment(kept, world)
     experiment.task.held_out_examples.look(experiment.held_out().indices)
     check_same_data(found, read_state(found), experiment.identity, run.data.root, say)
-    load_model(found, experiment.learner)
+    file = model_file(found).name
+    load_model(found, experiment.learner, file)
+    if file == AVERAGE:
+        say(f"{found.name}: with the average of its weights")
     return experiment

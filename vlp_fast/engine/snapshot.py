@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vlp_fast.engine.optimizer_state import flatten
-from vlp_fast.weights.checkpoints import MODEL, OPTIMIZER, State
+from vlp_fast.weights.checkpoints import AVERAGE, MODEL, OPTIMIZER, State
 
 Tensors = dict[str, Tensor]
 
@@ -46,26 +46,35 @@ class HostMemory:
     """
 
     def __init__(self) -> None:
-        self._files: dict[str, Tensors] = {MODEL: {}, OPTIMIZER: {}}
+        self._files: dict[str, Tensors] = {}
 
-    def take(self, model: nn.Module, optimizers: list[Optimizer], extra: State) -> Snapshot:
+    def take(
+        self,
+        model: nn.Module,
+        optimizers: list[Optimizer],
+        extra: State,
+        average: Tensors | None = None,
+    ) -> Snapshot:
         """Copy everything; the snapshot before, whose memory this is, must have been written.
 
         Args:
             model: its state_dict, and the names of the optimisers' state.
             optimizers: of its parameters.
             extra: further json values.
+            average: the state of the model with averaged weights; None or empty without.
         """
         tensors, numbers = flatten(optimizers, model)
         # Tied weights are two copies: the file format refuses names that share memory.
         now = {MODEL: model.state_dict(), OPTIMIZER: tensors}
+        if average:
+            now[AVERAGE] = average
         with torch.no_grad():
             files = {name: self._copies(name, values) for name, values in now.items()}
         state = copy.deepcopy({"optimizers": numbers, **extra})
         return Snapshot(files=files, state=state, copied=_event(now))
 
     def _copies(self, file: str, values: Tensors) -> Tensors:
-        before = self._files[file]
+        before = self._files.get(file, {})
         self._files[file] = {
             name: _place(before.get(name), value).copy_(value, non_blocking=True)
             for name, value in values.items()

@@ -298,7 +298,8 @@ class Trainer:
         if self._evaluated_at == self.step:
             return
         self._evaluated_at = self.step
-        with self.watchdog.off_duty(), self.stop.heard_at_once():
+        averaged = self.updater.average.in_place()
+        with averaged, self.watchdog.off_duty(), self.stop.heard_at_once():
             report = partial(self.record.replaced, step=self.step)
             figures = evaluate(self.experiment, report, self.stop.check)
             parts = evaluate_parts(self.experiment, self.stop.check)

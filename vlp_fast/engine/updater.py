@@ -17,6 +17,8 @@ from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.kept_buffers import KeptBuffers
 from vlp_fast.engine.optim import build_optimizers, clip_gradients
 from vlp_fast.engine.reduction import Reduction
+from vlp_fast.engine.weight_average import WeightAverage
+from vlp_fast.layers.recomputation import recompute_layers
 from vlp_fast.layers.shard_statistics import ShardStatistics
 from vlp_fast.tasks.averages import Averages, output_sums
 from vlp_fast.tasks.inputs import Inputs
@@ -42,6 +44,7 @@ class Updater:
     Attributes:
         optimizers: of everything but the CNN, of the CNN.
         scaler: of losses in fp16; elsewhere it skips steps that are not finite.
+        average: of the weights, if it is asked for.
         is_whole: False while some of the weights have moved and others have not.
         skipped_in_a_row: () float32 on the device, the latest steps that moved nothing.
     """
@@ -51,7 +54,10 @@ class Updater:
         self._precision = experiment.precision
         self._learner = experiment.learner
         self.optimizers = build_optimizers(self._learner, self._config.optim)
+        if self._config.train.recompute == "layers":
+            recompute_layers(self._learner)
         self.scaler = self._precision.scaler()
+        self.average = WeightAverage(self._learner, self._config.train.ema)
         self.is_whole = True
         self.skipped_in_a_row = torch.zeros((), device=self._precision.device)
         self._world = experiment.world
@@ -104,10 +110,11 @@ class Updater:
             self.scaler.unscale_(optimizer)
         self._statistics.apply(statistics, self._config.train.shards)
         self._buffers.put_back_unless(is_finite)
-        self.is_whole = False  # until both optimisers have moved
+        self.is_whole = False  # until both optimisers and the average have moved
         for optimizer in trained:
             self.scaler.step(optimizer)
             optimizer.zero_grad(set_to_none=True)
+        self.average.update(is_finite)
         self.scaler.update(None if self._precision.is_scaled else 1.0)
         return norm, is_finite
 

@@ -1,7 +1,8 @@
 """Which checkpoints of a run folder are whole; engine/checkpoint.py writes them.
 
-A checkpoint is a folder `checkpoint-<step>` whose state.json has the sizes and checksums of its two
-other files; a folder that lacks it or disagrees with it is not one.
+A checkpoint is a folder `checkpoint-<step>` whose state.json has the sizes and checksums of its
+other files; a folder that lacks it or disagrees with it is not one. Where a run averages its
+weights, one more file is the model with the average, which is what everybody but the run uses.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ State = dict[str, Any]
 
 NAME = re.compile(r"checkpoint-([0-9]{8,})")
 MODEL, OPTIMIZER = FILES = ("model.safetensors", "optimizer.safetensors")
+AVERAGE = "average.safetensors"
 KINDS = {"step": int, "files": dict, "optimizers": list, "scaler": dict}
 """What state.json cannot lack; the rest is the caller's."""
 
@@ -74,6 +76,15 @@ def read_state(path: Path) -> State:
     return state
 
 
+def model_file(path: Path) -> Path:
+    """The file of a complete checkpoint that has the trained model: averaged where it has that.
+
+    Raises:
+        InputError: if it is no complete checkpoint.
+    """
+    return path / (AVERAGE if AVERAGE in read_state(path)["files"] else MODEL)
+
+
 def checkpoint_name(step: int) -> str:
     """What the folder of a checkpoint is called."""
     return f"checkpoint-{step:08d}"
@@ -97,14 +108,16 @@ def _state(path: Path) -> State | None:
         InputError: if it may not be read.
     """
     try:
-        if not all(stat.S_ISREG((path / name).stat().st_mode) for name in (*FILES, "state.json")):
+        if not _are_regular(path, *FILES, "state.json"):
             return None
         state: State = json.loads((path / "state.json").read_text())
         sizes = {name: size for name, (size, _) in state["files"].items()}
         is_complete = (
             all(type(state[name]) is kind for name, kind in KINDS.items())
             and path.name == checkpoint_name(state["step"])
-            and sizes == {name: (path / name).stat().st_size for name in FILES}
+            and sizes.keys() - {AVERAGE} == set(FILES)
+            and _are_regular(path, *sizes)
+            and sizes == {name: (path / name).stat().st_size for name in sizes}
         )
     except PermissionError as error:
         raise _forbidden(path, error) from None
@@ -113,13 +126,17 @@ def _state(path: Path) -> State | None:
     return state if is_complete else None
 
 
+def _are_regular(path: Path, *names: str) -> bool:
+    return all(stat.S_ISREG((path / name).stat().st_mode) for name in names)
+
+
 def is_intact(path: Path) -> bool:
     """Whether a folder is a complete checkpoint and its files have their checksums."""
     state = _state(path)
     if state is None:
         return False
     try:
-        return all(checksum_of(path / name) == state["files"][name][1] for name in FILES)
+        return all(checksum_of(path / name) == sum_ for name, (_, sum_) in state["files"].items())
     except PermissionError as error:
         raise _forbidden(path, error) from None
     except OSError:

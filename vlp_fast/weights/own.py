@@ -11,12 +11,12 @@ from pathlib import Path
 
 from vlp_fast.errors import InputError
 from vlp_fast.weights.beside import SETTINGS, read_json
-from vlp_fast.weights.checkpoints import MODEL, newest_checkpoint
+from vlp_fast.weights.checkpoints import AVERAGE, MODEL, model_file, newest_checkpoint
 from vlp_fast.weights.layout import Asked, Layout, Pairs, Tensors
 from vlp_fast.weights.state_file import StateFile
 
-IN_FOLDERS = (MODEL, "pytorch_model.bin")
-"""What weights are called in a folder of ours and in one of Hugging Face's."""
+IN_FOLDERS = (AVERAGE, MODEL, "pytorch_model.bin")
+"""What weights are called in a folder of ours and in one of Hugging Face's; the first counts."""
 SHAPELESS = ("num_heads", "norm_first", "activation")
 """Settings of a model that its shapes do not show."""
 HEADS = {"class_head": "classes", "attribute_head": "attributes"}
@@ -27,7 +27,8 @@ def weights_in(path: Path) -> Path:
     """The file of weights that a path means: itself, or what a folder holds.
 
     Args:
-        path: a file, a run folder (its newest checkpoint), a checkpoint, or a model's folder.
+        path: a file, a run folder (its newest checkpoint), a checkpoint, or a model's folder. Of a
+            run that averages its weights, the average; `model.safetensors` itself has the others.
 
     Raises:
         InputError: if the folder holds none of these, or only damaged checkpoints.
@@ -43,7 +44,7 @@ def weights_in(path: Path) -> Path:
             f"{path}: is a folder without weights; expected a run folder with a checkpoint, or one "
             f"that holds {' or '.join(IN_FOLDERS)}"
         )
-    return checkpoint / MODEL
+    return model_file(checkpoint)
 
 
 def _adapt(values: Tensors, file: StateFile, asked: Asked) -> dict[str, str]:
