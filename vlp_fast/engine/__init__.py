@@ -6,6 +6,7 @@ best.py              the best checkpoint by a held-out figure
 checkpoint.py        written whole or not at all
 checkpoint_writer.py  a thread that writes them
 clock.py             how fast a run is
+collectives.py       what processes send one another
 config.py            RunConfig and its sections
 divergence.py        a run that learns nothing any more stops
 dry_run.py           what a run would be
@@ -30,6 +31,7 @@ progress.py          display and metrics.jsonl
 record.py            what a run shows and writes while it trains
 recorded_run.py      from run.json to the configuration
 reduction.py         gradients and sums of shards become those of the step
+rehearsal.py         the steps of many processes by one
 replaced.py          too much that was replaced stops a run
 restore.py           from a configuration back to the trained model
 run_folder.py        run.json, vocab.txt

@@ -1,7 +1,8 @@
 """What a run would be, before a GPU is booked: `vlp-fast train RECIPE ... --dry-run`.
 
 Data are read and the model is built, nothing is trained or written. Numbers of bytes are counted
-from the tensors that there are; activations, which a step needs besides, are not estimated.
+from the tensors that there are; activations, which a step needs besides, are not estimated. Of
+several processes, what they send one another is noted while one of them makes a few small steps.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from torch import Tensor
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.optim import build_optimizers
+from vlp_fast.engine.rehearsal import rehearse
 from vlp_fast.engine.shares import ShardShare
 from vlp_fast.engine.world import World
-from vlp_fast.layers.shard_statistics import ShardStatistics
 
 MIB = 2**20
 
@@ -39,6 +40,8 @@ def dry_run(run: RunConfig, recipe: RunConfig) -> Iterator[str]:
     yield from _phases(experiment)
     yield from _memory(experiment)
     yield from _processes(experiment)
+    if run.train.processes > 1:
+        yield from rehearse(experiment)
 
 
 def _settings(run: RunConfig, recipe: RunConfig) -> Iterator[str]:
@@ -109,13 +112,6 @@ def _processes(experiment: Experiment) -> Iterator[str]:
         yield (
             f"process {rank} of {count}: shards {share[0]} to {share[-1]} of the first step, with "
             f"samples {shown[0]}, ... to {shown[1]}, ..."
-        )
-    if count > 1:
-        statistics = ShardStatistics(experiment.learner)
-        gradients = _bytes([p for p in experiment.learner.parameters() if p.requires_grad])
-        yield (
-            f"added up between processes at each step: gradients {gradients / MIB:.1f} MiB, "
-            f"statistics {statistics.bytes_of_a_step() / MIB:.1f} MiB"
         )
 
 

@@ -138,23 +138,31 @@ class Trainer:
         batches = self.experiment.batches(self.step, total)
         self.watchdog.visit()
         while self.step < total:
-            self._profile.begin(self.step)
-            self._prepare()
-            self._advance(batches)
-            self.step += 1
-            self._profile.end(self.step)
-            if self.world.count == 1:
-                self._settle()
-            self.stop.check()
-            self.record.step(self.step)
-            self._write_what_is_due()
-            self.watchdog.visit()
+            self.one_step(batches)
         self.watchdog.leave()
         self._profile.close()
         self._save()  # first, so that trouble with the held-out images costs nothing
         self._evaluate()
         with together(self.world):
             self.keeper.join()
+
+    def one_step(self, batches: Iterator[tuple[int, Inputs]]) -> None:
+        """Make the coming step, and write what is due after it; all processes may stop here.
+
+        Args:
+            batches: this process's shards from that step on, with their numbers.
+        """
+        self._profile.begin(self.step)
+        self._prepare()
+        self._advance(batches)
+        self.step += 1
+        self._profile.end(self.step)
+        if self.world.count == 1:
+            self._settle()
+        self.stop.check()
+        self.record.step(self.step)
+        self._write_what_is_due()
+        self.watchdog.visit()
 
     def _write_what_is_due(self) -> None:
         """A line, a checkpoint, an evaluation, each after as many steps as the settings say."""

@@ -37,12 +37,6 @@ class ShardStatistics:
         self._counted: list[Tensor] = []
         self._used: list[VisualDictionary] = []
 
-    def bytes_of_a_step(self) -> int:
-        """Size of what `take` gives, where all norms and dictionaries are trained."""
-        norms = sum(norm.get_buffer(name).numel() for norm in self._norms for name in AVERAGES)
-        codes = sum(d.num_codes * (d.width + 1) + 1 for d in self._dictionaries)
-        return 4 * (norms + codes)
-
     def begin(self, number: int, count: int) -> None:
         """Begins a shard, `number` of the `count` of the step; all of them start from one state."""
         norms = [norm for norm in self._norms if norm.training]
