@@ -86,6 +86,16 @@ def test_where_there_are_no_links_it_is_a_copy(
     assert newest_checkpoint(tmp_path / "best") == tmp_path / "best/checkpoint-00000001"
 
 
+def test_after_a_rollback_steps_are_told_apart_by_the_samples_before_them(tmp_path: Path) -> None:
+    best = Best(tmp_path, "accuracy")
+    shown(best, tmp_path, 7, accuracy=0.5)
+    assert not best.is_beaten_by(4, {"accuracy": 0.4}, ahead=5)  # it went back, to step 2
+    save(tmp_path, 6)
+    best.keep(6, {"accuracy": 0.9}, ahead=5)
+    assert not best.is_beaten_by(8, {"accuracy": 0.8}, ahead=5)
+    assert best.is_beaten_by(5, {"accuracy": 0.6}, ahead=5)  # resumed, before it comes again
+
+
 def test_what_a_later_step_had_is_of_another_run(tmp_path: Path) -> None:
     """Somebody has deleted the checkpoints, and begins anew in the same folder."""
     shown(Best(tmp_path, "accuracy"), tmp_path, 7, accuracy=0.9)

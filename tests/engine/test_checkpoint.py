@@ -20,6 +20,7 @@ from vlp_fast import whole_file
 from vlp_fast.engine import checkpoint as module
 from vlp_fast.engine.checkpoint import (
     complete_checkpoints,
+    delete_newer,
     load_checkpoint,
     load_model,
     newest_checkpoint,
@@ -68,8 +69,8 @@ def ready(seed: int) -> tuple[Net, list[Optimizer]]:
     return trained(seed)
 
 
-def save(folder: Path, step: int, seed: int = 0, keep: int = 2) -> Path:
-    extra = {"n": 0.1 + step, "scaler": {}}
+def save(folder: Path, step: int, seed: int = 0, keep: int = 2, **more: object) -> Path:
+    extra = {"n": 0.1 + step, "scaler": {}, **more}
     return save_checkpoint(folder, step, HostMemory().take(*ready(seed), extra), keep=keep)
 
 
@@ -103,6 +104,25 @@ def test_the_newest_stay(tmp_path: Path) -> None:
     found = [path.name for path in complete_checkpoints(tmp_path)]
     assert found == ["checkpoint-99999999", "checkpoint-100000000"]
     assert names_in(tmp_path) == sorted(found)
+
+
+def test_one_that_no_setting_asked_for_replaces_none_and_goes_with_the_next(
+    tmp_path: Path,
+) -> None:
+    found = []
+    for step, is_due in enumerate((True, True, False, False, True, True), 1):
+        save(tmp_path, step, keep=2, is_due=is_due)
+        found.append([checkpoints.step_of(path) for path in complete_checkpoints(tmp_path)])
+    assert found == [[1], [1, 2], [1, 2, 3], [1, 2, 4], [2, 5], [5, 6]]
+
+
+def test_all_that_are_newer_can_be_deleted(tmp_path: Path) -> None:
+    for step in (2, 4, 6, 8):
+        save(tmp_path, step, keep=9)
+    flip(tmp_path / "checkpoint-00000008/model.safetensors")
+    (tmp_path / "checkpoint-00000006/state.json").unlink()
+    delete_newer(tmp_path / "checkpoint-00000002")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000002"]
 
 
 def test_only_older_ones_are_deleted(tmp_path: Path) -> None:

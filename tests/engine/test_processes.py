@@ -1,5 +1,6 @@
 """A run of several processes is the run of one: the same bits, files and lines."""
 
+import json
 import os
 import re
 import shutil
@@ -157,7 +158,7 @@ def test_an_evaluation_is_shared_and_told_once(
         (["--train.shards", "3"], "2 processes cannot share the 3 shards of a step evenly"),
         (["--data.shorter", "-1"], "--data.shorter"),
         (["--train.shards", "6", "--train.reduction", "exact"], "6 shards a step are no power"),
-        (["--optim.lr", "1e30"], "lower --optim.lr"),
+        (["--optim.lr", "1e30"], "the CNN has diverged; lower --optim"),
     ],
 )
 def test_what_is_wrong_is_told_once(
@@ -199,7 +200,8 @@ def test_torchrun_starts_killed_processes_anew(
 ) -> None:
     """As torchrun does by itself, and with the bits of the run that nobody disturbed."""
     folder = tmp_path / "run"
-    words = command("e2e_vlp_tiny", small_world, folder, 2, "--train.reduction", "exact")
+    options = ["--train.reduction", "exact", "--train.log-every", "5"]
+    words = command("e2e_vlp_tiny", small_world, folder, 2, *options)
     where = ["--standalone"] if way == "standalone" else ["--master-port", str(_free_port())]
     torchrun = ["torch.distributed.run", *where, "--nproc-per-node", "2", "--max-restarts", "2"]
     with subprocess.Popen(
@@ -209,11 +211,23 @@ def test_torchrun_starts_killed_processes_anew(
         text=True,
         env=environment(),
     ) as run:
-        os.kill(last_child(run, step=4), signal.SIGKILL)
+        os.kill(last_child(run, step=3), signal.SIGKILL)
         out, errors = run.communicate(timeout=200)
     assert run.returncode == 0, errors
     assert re.search("steps [345] to 6", out), out  # what the first process could save counts
-    assert digests(folder) == digests(alone("e2e_vlp_tiny"))
+    one = alone("e2e_vlp_tiny")
+    assert digests(folder) == digests(one)
+    state, expected = (
+        json.loads((path / f"checkpoint-{STEPS:08d}/state.json").read_text())
+        for path in (folder, one)
+    )
+    assert state == expected
+    # A line of steps before the loss and behind it is one that nobody disturbed.
+    lines, each = rows(folder), rows(one)
+    assert [line["step"] for line in lines] == [2, 3, 5, 6, 6]
+    for name in ("loss", "gradient_norm", "padding_percent"):
+        mean = (each[3][name] + each[4][name]) / 2
+        assert lines[2][name] == pytest.approx(mean, rel=1e-6), name
 
 
 def _free_port() -> int:

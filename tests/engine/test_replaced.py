@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from killed_runs import Killed, kill_at
 
 from vlp_fast.data.config import DataConfig
 from vlp_fast.engine.checkpoint import complete_checkpoints, read_state
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.replaced import CHANCE, Replaced
+from vlp_fast.engine.shown import Shown
 from vlp_fast.engine.trainer import train
+from vlp_fast.engine.world import World
 from vlp_fast.errors import InputError
 
 Make = Callable[..., RunConfig]
@@ -72,6 +75,18 @@ def test_a_checkpoint_without_counts(state: Any) -> None:
     assert Replaced.restored(state) == Replaced()
     counts = Replaced(shown=9, count=3, in_a_row=2)
     assert Replaced.restored(counts.state()) == counts
+
+
+def test_what_others_have_shown_is_known_without_them() -> None:
+    """Steps that are whole, of two processes one of which is lost: it cannot be asked."""
+    shown = Shown(World(rank=0, count=2), after((40, 0)))
+    steps = ([(4, 1), (4, 0), (4, 4), (4, 4)], [(4, 4), (4, 4), (4, 1), (4, 4)])
+    for of_all in steps:
+        shown.end_step(torch.tensor(of_all, dtype=torch.float64))
+    shown.count()
+    shown.count()  # once
+    assert shown.replaced == after((40, 0), *steps[0], *steps[1])
+    assert shown.replaced == Replaced(shown=72, count=22, in_a_row=4)
 
 
 @pytest.fixture

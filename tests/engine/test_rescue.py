@@ -1,6 +1,7 @@
 """What ends a run early costs the step in progress and no more, and never saves half a step."""
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -20,7 +21,7 @@ from torch.optim import Optimizer
 
 from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
-from vlp_fast.engine.divergence import PATIENCE, SCALED_PATIENCE, divergence
+from vlp_fast.engine.divergence import LAST_PATIENCE, PATIENCE, SCALED_PATIENCE, divergence
 from vlp_fast.engine.failure import explained
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.stop import Stopped
@@ -151,7 +152,7 @@ def test_an_output_that_fails_costs_no_step(micro: Make, tmp_path: Path, error: 
     assert steps(run.directory) == [2]
 
 
-def test_a_state_that_is_not_finite_is_not_rescued(micro: Make, tmp_path: Path) -> None:
+def test_a_state_after_a_skipped_step_is_rescued(micro: Make, tmp_path: Path) -> None:
     """The loss of step 3 is NaN, which no line has told yet when step 4 runs out of memory."""
     run = micro("e2e_vlp_tiny", tmp_path / "run", steps=6, log_every=100)
 
@@ -166,7 +167,11 @@ def test_a_state_that_is_not_finite_is_not_rescued(micro: Make, tmp_path: Path) 
         pytest.raises(InputError, match=r"after step 3: out of memory; free some"),
     ):
         train(run)
-    assert steps(run.directory) == []
+    assert steps(run.directory) == [3]
+    state = json.loads((run.directory / "checkpoint-00000003/state.json").read_text())
+    assert state["skipped_in_a_row"] == 1
+    weights = load_file(run.directory / "checkpoint-00000003/model.safetensors")
+    assert all(x.isfinite().all() for x in weights.values())
 
 
 def poison(first: int, last: int) -> Any:
@@ -189,10 +194,12 @@ def poison(first: int, last: int) -> Any:
 def test_gradients_that_are_never_finite_stop_the_run(micro: Make, tmp_path: Path) -> None:
     """Checkpoints of the last good steps stay, however many follow them before it is certain."""
     run = micro("e2e_vlp_tiny", tmp_path / "run", steps=30, batch_size=2, checkpoint_every=2)
+    run = replace(run, train=replace(run.train, rollbacks=0))
     patch = poison(4, 30)
     try:
         with pytest.raises(
-            InputError, match=r"step 13: the last 9 steps were skipped.*--optim\.lr"
+            InputError,
+            match=r"step 13: the last 9 steps were skipped.*no checkpoint .* before.*--optim\.lr",
         ):
             train(replace(run, train=replace(run.train, keep_checkpoints=1)))
     finally:
@@ -225,19 +232,25 @@ def test_a_few_skipped_steps_do_not_stop_a_run(micro: Make, tmp_path: Path) -> N
     assert steps(run.directory) == [6]
 
 
-def test_loss_scaling_has_more_patience() -> None:
-    for is_scaled, patience in ((False, PATIENCE), (True, SCALED_PATIENCE)):
-        ask = lambda skipped, scaled=is_scaled: divergence(
-            1.0, skipped, is_scaled=scaled, is_whole_run=False
-        )
-        assert not ask(0)
-        assert not ask(patience)
-        assert f"{patience + 1} steps were skipped" in ask(patience + 1)
+@pytest.mark.parametrize(
+    ("patience", "scaled", "last", "whole"),
+    [
+        (PATIENCE, False, False, False),
+        (PATIENCE, False, False, True),
+        (LAST_PATIENCE, False, True, False),
+        (0, False, True, True),
+        (SCALED_PATIENCE, True, False, False),
+        (SCALED_PATIENCE, True, True, True),
+    ],
+)
+def test_loss_scaling_has_more_patience(
+    patience: int, scaled: bool, last: bool, whole: bool
+) -> None:
+    ask = lambda skipped: divergence(skipped, is_scaled=scaled, is_last=last, is_whole_run=whole)
+    assert not ask(0)
+    assert not ask(patience)
+    assert f"the last {patience + 1} steps were skipped" in ask(patience + 1)
     assert SCALED_PATIENCE > 16 + 8  # from the first scale, 65536, to far below 1
-    assert divergence(float("inf"), 0, is_scaled=True, is_whole_run=False) == "the loss is inf"
-    assert divergence(1.0, 2, is_scaled=False, is_whole_run=True)
-    assert not divergence(1.0, 2, is_scaled=True, is_whole_run=True)
-    assert not divergence(1.0, 0, is_scaled=False, is_whole_run=True)
 
 
 def signalled(run: RunConfig, where: str, number: signal.Signals) -> None:

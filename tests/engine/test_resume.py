@@ -23,6 +23,7 @@ from vlp_fast.engine.checkpoint import complete_checkpoints
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import build_experiment
 from vlp_fast.engine.optim import clip_gradients
+from vlp_fast.engine.stop import Stopped, StopRequest
 from vlp_fast.engine.trainer import Trainer, train
 from vlp_fast.engine.updater import shard_seed
 from vlp_fast.errors import InputError
@@ -82,6 +83,34 @@ def test_lines_do_not_depend_on_where_the_run_was_interrupted(
     rows = figures(runs[0].directory)
     assert rows == figures(runs[1].directory)
     assert [row["step"] for row in rows if row["kind"] == "train"] == [2, 3, 4, 6]
+
+
+@pytest.mark.parametrize("how", ["before a line", "at a line", "at a line, which fails"])
+def test_lines_of_a_run_that_was_stopped_are_those_of_one_that_was_not(
+    micro: Make, once: Callable[..., Path], tmp_path: Path, how: str
+) -> None:
+    """Steps whose line was not due, or could not be written, are in the one that follows."""
+    of = lambda folder: micro("e2e_vlp_tiny", folder / "run", log_every=4, batch_size=3)
+    whole, run = of(once("lines", lambda folder: train(of(folder)))), of(tmp_path)
+    stop_at = 3 if how == "before a line" else 4
+    with pytest.MonkeyPatch.context() as patch:
+        calls = iter(range(1, 99))
+
+        def check(_: StopRequest) -> None:
+            if next(calls) == stop_at:
+                if "fails" in how:  # as where other processes are gone
+                    patch.setattr(Trainer, "_log", lambda _: 1 / 0)
+                raise Stopped(15)
+
+        patch.setattr(StopRequest, "check", check)
+        with pytest.raises(Stopped):
+            train(run)
+    assert [path.name[-1] for path in complete_checkpoints(run.directory)] == [str(stop_at)]
+    told = [row["step"] for row in figures(run.directory)]
+    assert told == {"before a line": [2, 3], "at a line": [2, 4]}.get(how, [2])
+    train(run)
+    assert figures(run.directory) == figures(whole.directory)
+    assert_same_tensors(whole.directory, run.directory)
 
 
 def test_worker_processes_change_nothing(whole: RunConfig, tmp_path: Path) -> None:
@@ -222,18 +251,22 @@ def test_a_used_folder_is_refused_where_nothing_may_be_resumed(
     assert snapshot(folder) == before
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_its_checkpoint(
-    micro: Make, tmp_path: Path
-) -> None:
-    run = micro("e2e_vlp_tiny", tmp_path / "run", checkpoint_every=2, log_every=100)
+def test_a_loss_that_is_not_finite_costs_its_step_and_no_line(micro: Make, tmp_path: Path) -> None:
+    """The third step of four has one: the means of its line are those of the fourth."""
+    rows, losses = [], []
+    for folder, is_broken in (("whole", False), ("broken", True)):
+        run = micro("e2e_vlp_tiny", tmp_path / folder, steps=4, batch_size=3, log_every=100)
 
-    def break_third(number: int, output: StepOutput) -> None:
-        if number == 3:
-            output.losses["itm"] = output.losses["itm"] * torch.nan
+        def change(number: int, output: StepOutput, is_broken: bool = is_broken) -> None:
+            losses.append(float(output.total.detach()))
+            if number == 3 and is_broken:
+                output.losses["itm"] = output.losses["itm"] * torch.nan
 
-    with (
-        each_forward(break_third),
-        pytest.raises(InputError, match=r"step 4: the loss is nan.*--optim\.lr"),
-    ):
-        train(run)
-    assert [path.name[-8:] for path in complete_checkpoints(run.directory)] == ["00000002"]
+        with each_forward(change):
+            train(run)
+        rows.append(figures(run.directory)[1])
+    whole, broken = rows
+    assert broken["skipped_steps"] == 0.5
+    assert broken["loss"] == pytest.approx(losses[-1], rel=1e-6)
+    assert whole["loss"] == pytest.approx(sum(losses[2:4]) / 2, rel=1e-6)
+    assert "skipped_steps" not in whole

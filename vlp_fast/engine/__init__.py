@@ -8,16 +8,19 @@ checkpoint_writer.py  a thread that writes them
 clock.py             how fast a run is
 collectives.py       what processes send one another
 config.py            RunConfig and its sections
-divergence.py        a run that learns nothing any more stops
+counted.py           what a shard counts, on its way to all processes
+divergence.py        when a run learns nothing any more
 dry_run.py           what a run would be
 evaluator.py         held-out figures
 experiment.py        from a configuration to the objects of a run
 failure.py           failures of a step that have a remedy
 first_batches.py     what an objective begins with
 figure_table.py      figures of columns side by side
+finite.py            whether everything is finite, without waiting
 folder_lock.py       one process a run folder
 frozen_noise.py      a CNN that is frozen and random is refused
 glyphs.py            fonts that have a caption's characters
+guard.py             a run whose steps are skipped goes on, goes back, or ends
 keeper.py            the checkpoints of a run, and going on from them
 kept_buffers.py      buffers as they were before a step that failed
 launch.py            the processes of a run on this machine
@@ -34,11 +37,14 @@ reduction.py         gradients and sums of shards become those of the step
 rehearsal.py         the steps of many processes by one
 replaced.py          too much that was replaced stops a run
 restore.py           from a configuration back to the trained model
+rollbacks.py         going back, and on with other samples
 run_folder.py        run.json, vocab.txt
 same_data.py         a run goes on with its own data
 shares.py            which shards a process computes
 shown.py             samples that all processes have shown
+skipped.py           steps that moved nothing
 snapshot.py          model and optimisers at one moment, in memory of the host
+standing.py          where a run stands, besides its weights
 step_profile.py      where the time of some steps went
 stop.py              Ctrl-C: finish the step, save, stop
 tensorboard.py       the figures of metrics.jsonl for TensorBoard

@@ -44,8 +44,13 @@ class Best:
         is_loss = self._name == "loss" or self._name.endswith("_loss")
         self._sign = -1.0 if is_loss or asked.startswith("-") else 1.0
 
-    def is_beaten_by(self, step: int, figures: dict[str, float]) -> bool:
+    def is_beaten_by(self, step: int, figures: dict[str, float], *, ahead: int = 0) -> bool:
         """Whether a state is better than the best one of the steps up to its own.
+
+        Args:
+            step: of the state.
+            figures: held-out ones.
+            ahead: steps of samples that were passed over, which had their states, too.
 
         Raises:
             InputError: if there is no figure of that name, with those there are.
@@ -58,18 +63,22 @@ class Best:
                 f"{', '.join(sorted(figures))}; give one of these, or leave the option out"
             )
         value = figures[self._name]
-        known = self._known(step)
+        known = self._known(step + ahead)
         return math.isfinite(value) and (known is None or self._sign * (value - known) > 0)
 
-    def keep(self, step: int, figures: dict[str, float]) -> None:
+    def keep(self, step: int, figures: dict[str, float], *, ahead: int = 0) -> None:
         """Put the checkpoint of a step, which is on disk, in the place of the best one.
+
+        Args:
+            step, figures, ahead: as of `is_beaten_by`.
 
         Raises:
             InputError: if the disk is full or the folder cannot be written.
         """
         final = self._folder / BEST / checkpoint_name(step)
         try:
-            self._write(final, {"figure": self._name, "value": figures[self._name], "step": step})
+            record = {"figure": self._name, "value": figures[self._name], "step": step}
+            self._write(final, record | ({"passed_over": ahead} if ahead else {}))
         except OSError as error:
             with contextlib.suppress(OSError):
                 clear(final.with_name(PARTIAL))
@@ -96,13 +105,14 @@ class Best:
             if other != final:
                 remove(other)
 
-    def _known(self, step: int) -> float | None:
-        """The best value by then; what is of later steps is of another run, or comes again."""
+    def _known(self, shown: int) -> float | None:
+        """The best value by so many steps of samples; later ones are of another run, or come."""
         values = []
         for path in complete_checkpoints(self._folder / BEST):
             with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
                 record = json.loads((path / RECORD).read_text())
-                if step_of(path) <= step and record["figure"] == self._name:
+                of = step_of(path) + record.get("passed_over", 0)
+                if of <= shown and record["figure"] == self._name:
                     values.append(float(record["value"]))
         return max(values, key=lambda value: self._sign * value, default=None)
 

@@ -27,7 +27,9 @@ from vlp_fast.weights.checkpoints import (
     checkpoint_name,
     checksum_of,
     complete_checkpoints,
+    is_due,
     is_intact,
+    named_checkpoints,
     newest_checkpoint,
     read_state,
     step_of,
@@ -52,7 +54,8 @@ def save_checkpoint(folder: Path, step: int, snapshot: Snapshot, *, keep: int) -
     """Write one checkpoint atomically and delete the oldest beyond `keep`.
 
     Newer ones are left alone and do not count: a run that goes on from an older checkpoint has
-    passed over them because they are damaged.
+    passed over them because they are damaged. One that no setting has asked for does not count
+    either, and is deleted with the next one.
 
     Args:
         folder: the run folder.
@@ -73,11 +76,17 @@ def save_checkpoint(folder: Path, step: int, snapshot: Snapshot, *, keep: int) -
             "from the checkpoint before"
         ) from None
     with contextlib.suppress(InputError):  # one that cannot be read stays: whoever resumes is told
-        older = [path for path in complete_checkpoints(folder) if step_of(path) < step]
-        for path in older[: max(len(older) - keep + 1, 0)]:
+        for path in _superseded(folder, step, keep):
             with contextlib.suppress(OSError):
                 remove(path)
     return final
+
+
+def _superseded(folder: Path, step: int, keep: int) -> list[Path]:
+    known = [path for path in complete_checkpoints(folder) if step_of(path) <= step]
+    due = [path for path in known if is_due(path)]
+    others = [path for path in known if path not in due and step_of(path) < step]
+    return others + due[: max(len(due) - keep, 0)]
 
 
 def _write(final: Path, step: int, snapshot: Snapshot) -> None:
@@ -99,6 +108,23 @@ def _write(final: Path, step: int, snapshot: Snapshot) -> None:
     remove(final)  # a damaged one
     partial.rename(final)
     sync(final.parent)
+
+
+def delete_newer(path: Path) -> None:
+    """Delete the checkpoints of later steps than this one, the newest first.
+
+    Raises:
+        InputError: if one cannot be deleted.
+    """
+    for other in reversed(named_checkpoints(path.parent)):
+        if step_of(other) > step_of(path):
+            try:
+                remove(other)
+            except OSError as error:
+                raise InputError(
+                    f"{other}: cannot be deleted ({error.strerror}), and the run goes on from "
+                    f"{path.name}; delete it, and give the same command again"
+                ) from None
 
 
 def remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How fast a run is, and what of its batches is padding, between two logged lines."""
+"""How fast a run is between two logged lines."""
 
 from __future__ import annotations
 
@@ -19,29 +19,19 @@ class Clock:
         self.waited = 0.0
         self._began = time.monotonic()
         self._samples = 0
-        self._filled = 0
-        self._padded = 0
 
     def count(self, inputs: Inputs) -> None:
         """A shard."""
         self._samples += len(inputs.image_ids)
-        filled, padded = inputs.pixels
-        self._filled += filled
-        self._padded += padded
 
     def figures(self, world: World = ALONE) -> dict[str, float]:
         """Of all processes, which call this together.
 
-        Samples a second, and in percent: time that the slowest waited for data, pixels that are
-        padding.
+        Samples a second, and in percent the time that the slowest waited for data.
         """
         seconds = max(time.monotonic() - self._began, 1e-9)
-        counts = world.all_values((self._samples, self.waited, self._filled, self._padded))
-        samples, waited, filled, padded = zip(*counts, strict=True)
-        figures = {
+        samples, waited = zip(*world.all_values((self._samples, self.waited)), strict=True)
+        return {
             "images_per_second": sum(samples) / seconds,
             "data_wait_percent": 100 * max(waited) / seconds,
         }
-        if sum(padded):
-            figures["padding_percent"] = 100 * (1 - sum(filled) / sum(padded))
-        return figures

@@ -108,6 +108,9 @@ class TrainConfig:
     """A held-out figure by which the best checkpoint stays, too, as the run folder `best` in that
     of the run. Higher is better but for `loss` and what ends in `_loss`; a minus before the name
     of another (`--train.keep-best=-itm`) makes it lower. Each new best state is saved."""
+    rollbacks: int = 1
+    """How often a run whose steps are not finite any more goes back to its newest sound checkpoint,
+    and on from there with other samples, before it stops; 0: it stops at once."""
     watchdog_minutes: float = 30.0
     """Minutes without a step after which a process prints what its threads are doing, and ends; 0:
     never."""
@@ -127,6 +130,7 @@ class TrainConfig:
         check(self, SEEDS, "seed")
         check(self, BELOW_ONE, "ema")
         check(self, NOT_NEGATIVE, "evaluate_every", "checkpoint_every", "watchdog_minutes")
+        check(self, NOT_NEGATIVE, "rollbacks")
         check(
             self, AT_LEAST_ONE, "batch_size", "shards", "processes", "log_every", "keep_checkpoints"
         )

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import math
-
 PATIENCE = 8
-"""Steps in a row without a finite gradient that a run survives: one odd picture costs one step."""
+"""Steps in a row that a run survives without one that is finite: one odd picture costs one step."""
 SCALED_PATIENCE = 40
 """With loss scaling, where each of them halves the scale: fp16 begins with several, and 40 leave
 nothing of any scale."""
+LAST_PATIENCE = 1
+"""At the end of an objective: no later step of it shows that the weights are sound."""
 
 
-def divergence(loss: float, skipped: int, *, is_scaled: bool, is_whole_run: bool) -> str:
+def divergence(skipped: int, *, is_scaled: bool, is_last: bool, is_whole_run: bool) -> str:
     """What is wrong, empty if nothing is.
 
     Args:
-        loss: the mean since the last line.
-        skipped: steps up to now, in a row, that were skipped for want of finite gradients.
+        skipped: steps up to now, in a row, that were skipped: losses, gradients or statistics were
+            not finite.
         is_scaled: whether losses are scaled, as in fp16.
-        is_whole_run: whether those are all steps that the run has.
+        is_last: whether an objective, or the run, has no further step.
+        is_whole_run: whether those are all steps that it made.
     """
-    if not math.isfinite(loss):
-        return f"the loss is {loss}"
-    patience = SCALED_PATIENCE if is_scaled else PATIENCE
-    if skipped > patience or (is_whole_run and skipped and not is_scaled):
-        return f"the last {skipped} steps were skipped, since their gradients are not finite"
-    return ""
+    patience = PATIENCE
+    if is_scaled:
+        patience = SCALED_PATIENCE
+    elif is_last:
+        patience = 0 if is_whole_run else LAST_PATIENCE
+    if skipped <= patience:
+        return ""
+    return (
+        f"the last {skipped} steps were skipped, since their losses, gradients or statistics are "
+        "not finite"
+    )

@@ -86,11 +86,17 @@ class Experiment:
         """The phase of an optimiser step; the last one, if the run ends before."""
         return next((phase for phase in self.phases if step < phase.end), self.phases[-1])
 
-    def batches(self, start: int, end: int) -> Iterator[tuple[int, Inputs]]:
-        """This process's shards of the optimiser steps [start, end), with their numbers."""
+    def batches(self, start: int, end: int, passed_over: int = 0) -> Iterator[tuple[int, Inputs]]:
+        """This process's shards of the optimiser steps [start, end), with their numbers.
+
+        Args:
+            start, end: of the run.
+            passed_over: steps by which the samples are ahead of those.
+        """
         shards = self.run.train.shards
-        mine = ShardShare(range(start, end), shards, self.world)
-        return self._batches(lambda shard: self.phase(shard // shards).objective, mine)
+        steps = range(start + passed_over, end + passed_over)
+        objective = lambda shard: self.phase(shard // shards - passed_over).objective
+        return self._batches(objective, ShardShare(steps, shards, self.world))
 
     def first_batches(self, objective: Objective, numbers: Sequence[int]) -> Iterator[Inputs]:
         """Shards of training of these numbers as an objective makes them, on the device."""

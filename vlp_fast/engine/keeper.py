@@ -8,6 +8,7 @@ from pathlib import Path
 from vlp_fast.engine.agreement import check_agreement
 from vlp_fast.engine.best import Best
 from vlp_fast.engine.checkpoint import (
+    delete_newer,
     load_checkpoint,
     load_model,
     newest_checkpoint,
@@ -16,13 +17,21 @@ from vlp_fast.engine.checkpoint import (
 from vlp_fast.engine.checkpoint_writer import CheckpointWriter
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.frozen_noise import refuse_frozen_noise
-from vlp_fast.engine.replaced import Replaced
 from vlp_fast.engine.same_data import check_same_data
+from vlp_fast.engine.standing import Standing
 from vlp_fast.engine.updater import Updater
 from vlp_fast.engine.world import together
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.task import Figures
-from vlp_fast.weights.checkpoints import AVERAGE, State, model_file
+from vlp_fast.weights.checkpoints import (
+    AVERAGE,
+    State,
+    complete_checkpoints,
+    is_due,
+    is_intact,
+    model_file,
+    step_of,
+)
 
 
 class Keeper:
@@ -45,8 +54,8 @@ class Keeper:
         self._best = Best(self._config.directory, self._config.train.keep_best)
         self.step = self._saved_at = 0
 
-    def resume(self, say: Callable[[str], object]) -> Replaced:
-        """Go on from the newest checkpoint, if there is one; what had been replaced by then.
+    def resume(self, say: Callable[[str], object]) -> Standing:
+        """Go on from the newest checkpoint, if there is one; where the run stood by then.
 
         Raises:
             InputError: if it is of another run, or of more steps than are asked for.
@@ -56,10 +65,34 @@ class Keeper:
         found = self._world.first_value(found)
         if found is None:
             refuse_frozen_noise(self._experiment)
-            return Replaced()
+            return Standing()
         return self._restored(found, say)
 
-    def save(self, step: int, replaced: Replaced) -> None:
+    def newest_before(self, step: int) -> Path | None:
+        """The newest checkpoint of fewer steps that a run has which nobody disturbed.
+
+        All processes ask for it together.
+        """
+        self._writer.wait()
+        found = None
+        if self._world.is_first:
+            due = (p for p in complete_checkpoints(self._config.directory) if is_due(p))
+            earlier = (p for p in reversed([*due]) if step_of(p) < step and is_intact(p))
+            found = next(earlier, None)
+        return self._world.first_value(found)
+
+    def go_back(self, path: Path) -> None:
+        """Put back the state of an earlier checkpoint, and delete all that are newer.
+
+        Raises:
+            InputError: if it cannot be read, or one of those not be deleted.
+        """
+        self._restored(path, lambda line: None)
+        with together(self._world):
+            if self._world.is_first:
+                delete_newer(path)
+
+    def save(self, step: int, standing: Standing) -> None:
         """Begin to write the state after a step, of which all processes have the same.
 
         Raises:
@@ -70,16 +103,25 @@ class Keeper:
         check_agreement(self._world, self._experiment.learner, step)
         with together(self._world):
             if self._world.is_first:
-                self.write(step, replaced)
+                self.write(step, standing)
         self._saved_at = step
 
-    def write(self, step: int, replaced: Replaced) -> None:
-        """Begin to write this process's state."""
+    def write(self, step: int, standing: Standing, *, is_due: bool = True) -> None:
+        """Begin to write this process's state.
+
+        Args:
+            step: whole steps.
+            standing: by then.
+            is_due: whether the settings ask for it, and not something that has ended the run.
+        """
+        skipped = int(self._updater.skipped.in_a_row)
         is_scaled = self._experiment.precision.is_scaled
         extra: State = {
             "scaler": self._updater.scaler.state_dict() if is_scaled else {},
             "recipe": self._config.name,
-            "replaced": replaced.state(),
+            "is_due": is_due,
+            "skipped_in_a_row": skipped,
+            **standing.state(),
             **self._experiment.identity,
         }
         self._writer.save(
@@ -88,7 +130,7 @@ class Keeper:
             self._updater.optimizers,
             extra=extra,
             # Where the latest steps were skipped, older checkpoints may be the last good ones.
-            keep=self._config.train.keep_checkpoints + int(self._updater.skipped_in_a_row),
+            keep=self._config.train.keep_checkpoints + skipped,
             average=self._updater.average.state(),
         )
 
@@ -96,22 +138,27 @@ class Keeper:
         """Whether the checkpoint of a step is on disk, or on its way there."""
         return self._saved_at == step
 
-    def is_best(self, step: int, figures: Figures) -> bool:
+    def is_best(self, step: int, figures: Figures, *, ahead: int) -> bool:
         """Whether the state after a step is the best by the figure that is asked for.
+
+        Args:
+            step: whole steps.
+            figures: held-out ones of the state.
+            ahead: steps that the samples are ahead of it, after a rollback.
 
         Raises:
             InputError: if there is no such figure.
         """
         with together(self._world):
-            is_best = self._world.is_first and self._best.is_beaten_by(step, figures)
+            is_best = self._world.is_first and self._best.is_beaten_by(step, figures, ahead=ahead)
         return self._world.first_value(is_best)
 
-    def keep_best(self, step: int, figures: Figures) -> None:
+    def keep_best(self, step: int, figures: Figures, *, ahead: int) -> None:
         """Let what was saved last be the best."""
         with together(self._world):
             self._writer.join()
             if self._world.is_first:
-                self._best.keep(step, figures)
+                self._best.keep(step, figures, ahead=ahead)
 
     def check(self) -> None:
         """Tell what went wrong with what is being written, and do not wait."""
@@ -129,7 +176,7 @@ class Keeper:
         """What was saved last could not be written: its step is to be saved anew."""
         self._saved_at = self.step
 
-    def _restored(self, found: Path, say: Callable[[str], object]) -> Replaced:
+    def _restored(self, found: Path, say: Callable[[str], object]) -> Standing:
         experiment, updater = self._experiment, self._updater
         roots = self._config.data.root
         check_same_data(found, read_state(found), experiment.identity, roots, say)
@@ -149,9 +196,10 @@ class Keeper:
                 f"{found}: is beyond the {experiment.total_steps} steps asked for; raise --steps "
                 "or give another --run-dir"
             )
-        replaced = Replaced.restored(state.get("replaced"))
-        replaced.check(self._config.data, self.step)
-        return replaced
+        updater.skipped.go_on_from(int(state.get("skipped_in_a_row", 0)))
+        standing = Standing.restored(state)
+        standing.replaced.check(self._config.data, self.step)
+        return standing
 
     def _loaded(self, found: Path, say: Callable[[str], object]) -> State:
         """Model, optimisers and average as a checkpoint has them; its state.json."""

@@ -11,9 +11,11 @@ from collections import defaultdict
 import torch
 from torch import Tensor, nn
 
+from vlp_fast.engine.finite import still_finite
+
 
 class KeptBuffers:
-    """A copy of a model's buffers on their device; neither method waits for it.
+    """A copy of a model's buffers on their device; no method waits for it.
 
     Args:
         model: whose buffers stay the same objects.
@@ -38,6 +40,15 @@ class KeptBuffers:
     def forget(self) -> None:
         """Let the buffers be as they are: the step is whole."""
         self._is_kept = False
+
+    def are_sound(self) -> Tensor:
+        """Whether the step has left finite what was finite, () bool on the device."""
+        flags = [
+            still_finite(copies, group)
+            for group, copies in self._pairs
+            if group[0].is_floating_point()
+        ]
+        return torch.stack(flags).all() if flags else torch.tensor(True)
 
     def put_back_unless(self, is_kept: Tensor) -> None:
         """Take back what the step has changed where `is_kept`, () bool on the device, is False."""

@@ -25,15 +25,23 @@ class Journal:
     Args:
         path: the file, which is rewritten.
         start_step: rows beyond this step are dropped.
+        cut: so is the row of training of this step, whose figures enter the next one again.
         say: gets one line if some lines are damaged, which are dropped too.
     """
 
     def __init__(
-        self, path: Path, *, start_step: int, say: Callable[[str], object] = lambda line: None
+        self,
+        path: Path,
+        *,
+        start_step: int,
+        cut: bool = False,
+        say: Callable[[str], object] = lambda line: None,
     ) -> None:
         self._path = path
         rows, damaged = _read(path)
-        text = "".join(_line(row) for row in rows if row["step"] <= start_step)
+        last = {"train": start_step - cut}
+        kept = [row for row in rows if row["step"] <= last.get(str(row.get("kind")), start_step)]
+        text = "".join(map(_line, kept))
         if damaged and start_step:
             say(f"{path}: lines that are no rows are left out: {damaged}")
         try:

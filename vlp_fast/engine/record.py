@@ -12,6 +12,8 @@ from vlp_fast.engine.run_folder import open_run_folder
 from vlp_fast.engine.tensorboard import TensorBoard
 from vlp_fast.tasks.task import Figures
 
+JOURNAL = "metrics.jsonl"
+
 
 class Record:
     """The display, metrics.jsonl and bad_samples.jsonl of a run.
@@ -20,19 +22,22 @@ class Record:
         experiment: whose run folder is opened.
         start: the step that the run goes on from.
         notes: what to know before it, one line each.
+        cut: whether the line of that step was written for some steps of those of a line.
 
     Raises:
         InputError: if the folder cannot be written.
     """
 
-    def __init__(self, experiment: Experiment, start: int, notes: list[str]) -> None:
+    def __init__(
+        self, experiment: Experiment, start: int, notes: list[str], *, cut: bool = False
+    ) -> None:
         run = experiment.run
         open_run_folder(run, experiment.task.tokenizer)
         self._display = Display(total=experiment.total_steps, start=start)
-        path = run.directory / "metrics.jsonl"
+        self._folder = run.directory
         notes = [*notes]
         self._columns = experiment.task.columns
-        self._journal = Journal(path, start_step=start, say=notes.append)
+        self._journal = Journal(self._folder / JOURNAL, start_step=start, cut=cut, say=notes.append)
         self._board = TensorBoard(run.directory, start) if run.train.tensorboard else None
         self._bad_samples = BadSamples(run, self.say)
         self._opening = [*_introduction(experiment, start), *(f"note: {note}" for note in notes)]
@@ -72,6 +77,16 @@ class Record:
         for line in (f"held out, step {step} ({of}): {text}", *table):
             self.say(line)
 
+    def roll_back(self, step: int, *, came_to: int, passed_over: int) -> None:
+        """The run goes on from an earlier step: what was written of later ones is dropped."""
+        self._journal = Journal(self._folder / JOURNAL, start_step=step)
+        # Of the next step: whoever resumes from this one goes back once more, and says so then.
+        row = {"kind": "rollback", "came_to": came_to, "passed_over": passed_over}
+        self._journal.write(step=step + 1, **row)
+        if self._board:
+            self._board.close()
+            self._board = TensorBoard(self._folder, step)
+
     def replaced(self, problems: Iterable[str], step: int) -> None:
         """Say once, and write down, that samples were replaced."""
         self._bad_samples.tell(problems, step)
@@ -110,6 +125,9 @@ class NoRecord(Record):
         """Nothing is written."""
 
     def replaced(self, problems: Iterable[str], step: int) -> None:
+        """Nothing is written."""
+
+    def roll_back(self, step: int, *, came_to: int, passed_over: int) -> None:
         """Nothing is written."""
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from vlp_fast.engine.collectives import Collective, Collectives, tally
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.phases import Phase
 from vlp_fast.engine.precision import Precision
-from vlp_fast.engine.replaced import Replaced
+from vlp_fast.engine.standing import Standing
 from vlp_fast.engine.trainer import Trainer
 from vlp_fast.engine.world import World
 from vlp_fast.weights.loaded import Loaded
@@ -72,7 +72,7 @@ def sent(experiment: Experiment) -> Iterator[tuple[str, list[Collective]]]:
         yield what, [call for call in calls if LINE not in call.callers]
     yield "a logged line", [call for call in calls if LINE in call.callers]
     with Collectives() as seen:
-        trainer.keeper.save(trainer.step, Replaced())
+        trainer.keeper.save(trainer.step, Standing())
     trainer.keeper.join()
     yield "a checkpoint", seen.calls
 

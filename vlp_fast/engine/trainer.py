@@ -9,9 +9,11 @@ a step: figures stay on the device until a line is logged. (The reference assign
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,25 +23,26 @@ from torch.profiler import record_function
 from vlp_fast.engine.agreement import check_same_start
 from vlp_fast.engine.clock import Clock
 from vlp_fast.engine.config import RunConfig
-from vlp_fast.engine.divergence import divergence
 from vlp_fast.engine.evaluator import evaluate, evaluate_parts
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.failure import explained
 from vlp_fast.engine.first_batches import FirstBatches
 from vlp_fast.engine.folder_lock import FolderLock
+from vlp_fast.engine.guard import Guard
 from vlp_fast.engine.keeper import Keeper
 from vlp_fast.engine.launch import check_shares
 from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
 from vlp_fast.engine.phases import Phase
 from vlp_fast.engine.record import NoRecord, Record
+from vlp_fast.engine.rollbacks import RollBack
 from vlp_fast.engine.run_folder import check_same_run
 from vlp_fast.engine.shown import Shown
+from vlp_fast.engine.standing import Standing
 from vlp_fast.engine.step_profile import StepProfile
 from vlp_fast.engine.stop import Stopped, StopRequest
 from vlp_fast.engine.updater import Updater, shard_seed
 from vlp_fast.engine.watchdog import Watchdog
 from vlp_fast.engine.world import together, told_of_loss, world_of
-from vlp_fast.errors import InputError
 from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.inputs import Inputs
 from vlp_fast.tasks.task import Figures
@@ -91,16 +94,18 @@ class Trainer:
         self.keeper = Keeper(experiment, self.updater)
         notes = [*experiment.notes]
         check_same_run(self.config, notes.append)
-        self._shown = Shown(self.world, self.keeper.resume(notes.append))
-        self.step = self._began_at = self.keeper.step
+        standing = self.keeper.resume(notes.append)
+        self._shown = Shown(self.world, standing.replaced)
+        self._rollbacks, self._averages = standing.rollbacks, standing.averages
+        self.step = self.keeper.step
+        self._guard = Guard(experiment, self.updater, self.keeper, began_at=self.step)
         # Only now: a checkpoint of another model must leave the folder's run.json as it is.
         is_first = self.world.is_first
-        self.record = Record(experiment, self.step, notes) if is_first else NoRecord()
+        cut = bool(self._averages)
+        self.record = Record(experiment, self.step, notes, cut=cut) if is_first else NoRecord()
         self._evaluated_at = self.world.first_value(self.record.evaluated_at)
-        self._averages = Averages()
         self._clock = Clock()
         self._phase: Phase | None = None
-        self._is_worth_saving = True
         watched = self.config.train.profiled_steps if is_first else range(0)
         self._profile = StepProfile(watched, self.config.directory, self.record.say)
         self.stop = StopRequest(self.world)
@@ -134,17 +139,33 @@ class Trainer:
         self.record.open()
         next(self.experiment.held_out().collated())  # broken ones show now, not after the training
         self.learner.train()
+        self._make_up_for_line()
         self._evaluate_if_due()  # a run that was stopped in an evaluation does it now
-        batches = self.experiment.batches(self.step, total)
+        batches = self._batches()
         self.watchdog.visit()
         while self.step < total:
-            self.one_step(batches)
+            try:
+                self.one_step(batches)
+            except RollBack as back:
+                self._roll_back(back)
+                batches = self._batches()
+            self.watchdog.visit()
         self.watchdog.leave()
         self._profile.close()
         self._save()  # first, so that trouble with the held-out images costs nothing
         self._evaluate()
         with together(self.world):
             self.keeper.join()
+
+    def _make_up_for_line(self) -> None:
+        """A run whose other processes were lost could not write a line that was due."""
+        if self._averages and self._is_line_due:
+            self._set_rates(self.step - 1)
+            self._log()
+
+    def _batches(self) -> Iterator[tuple[int, Inputs]]:
+        total, ahead = self.experiment.total_steps, self._rollbacks.passed_over
+        return self.experiment.batches(self.step, total, ahead)
 
     def one_step(self, batches: Iterator[tuple[int, Inputs]]) -> None:
         """Make the coming step, and write what is due after it; all processes may stop here.
@@ -162,20 +183,40 @@ class Trainer:
         self.stop.check()
         self.record.step(self.step)
         self._write_what_is_due()
-        self.watchdog.visit()
+
+    def _roll_back(self, back: RollBack) -> None:
+        """Go on from an earlier state, with the samples behind those that were shown."""
+        with self.watchdog.off_duty(), together(self.world):
+            came_to = self.step
+            self.keeper.go_back(back.checkpoint)
+            self._averages = Averages()  # a line precedes each checkpoint that is gone back to
+            self.step = self.keeper.step
+            self._rollbacks = self._rollbacks.after(came_to, self.step)
+            ahead = self._rollbacks.passed_over
+            self.record.roll_back(self.step, came_to=came_to, passed_over=ahead)
+            self.record.say(f"{back.reason}; back to {back.checkpoint.name}, with other samples")
+        self._evaluated_at = self.world.first_value(self.record.evaluated_at)
+        self._clock = Clock()
+        self._guard.is_sound = True
 
     def _write_what_is_due(self) -> None:
         """A line, a checkpoint, an evaluation, each after as many steps as the settings say."""
-        train, step = self.config.train, self.step
-        is_saved = train.checkpoint_every > 0 and step % train.checkpoint_every == 0
-        # A line before each checkpoint: a resumed run then averages over the same steps. And one
-        # where an objective ends: what follows is another.
-        is_cut = is_saved or step in self.experiment.ends
-        if is_cut or step % train.log_every == 0:
+        if self._is_line_due:
             self._log()
-        if is_saved:
+        if self._is_checkpoint_due:
             self._save()
         self._evaluate_if_due()
+
+    @property
+    def _is_checkpoint_due(self) -> bool:
+        every = self.config.train.checkpoint_every
+        return every > 0 and self.step % every == 0
+
+    @property
+    def _is_line_due(self) -> bool:
+        """Each so many steps, before each checkpoint, and where an objective ends."""
+        is_cut = self._is_checkpoint_due or self.step in self.experiment.ends
+        return is_cut or self.step % self.config.train.log_every == 0
 
     def _evaluate_if_due(self) -> None:
         every = self.config.train.evaluate_every
@@ -185,19 +226,24 @@ class Trainer:
     def _rescue(self) -> None:
         """Save the state after the last whole step, if there is a new one; never raises."""
         self._await_writer()
-        is_new = self._is_worth_saving and not self.keeper.is_saved(self.step)
+        is_new = self._guard.is_sound and not self.keeper.is_saved(self.step)
         if not is_new or not self.updater.is_whole:
             return
         # What fails here follows from the first failure, and that one is told.
         with contextlib.suppress(Exception):
             self.updater.undo()
+            averages = self._averages
             # Where one of several processes failed, the others are not there to be asked.
             is_common = self.world.count == 1 or self.stop.is_agreed
             with contextlib.suppress(Exception):
-                if self._averages and is_common:
+                if averages and is_common:
                     self._log()
-            if self._is_worth_saving and self.world.is_first:
-                self.keeper.write(self.step, self._shown.replaced)
+            if self._guard.is_sound and self.world.is_first:
+                # A line that was not due yet is averaged over more steps by whoever goes on.
+                averages = self._averages if self._is_line_due else averages
+                self._shown.count()
+                standing = replace(self._standing(), averages=averages)
+                self.keeper.write(self.step, standing, is_due=self._is_checkpoint_due)
                 self.keeper.join()
                 self.record.say(f"saved step {self.step}")
             if is_common:
@@ -214,17 +260,21 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Everything about the coming step that derives from its number."""
-        optim, step = self.config.optim, self.step
+        step = self.step
         phase = self.experiment.phase(step)
         torch.manual_seed(shard_seed(self.config.train.seed, step, 0))
         if phase.begins and step == phase.start:
-            with self.watchdog.off_duty(), self.stop.heard_at_once():
+            with self.watchdog.off_duty(), self.stop.heard_at_once(), together(self.world):
                 experiment, objective = self.experiment, phase.objective
                 batches = FirstBatches(experiment, objective, self.stop.check)
                 line = objective.begin(self.learner, batches, experiment.precision)
             if line:
                 self.record.say(line)
         self._freeze(phase)
+        self._set_rates(step)
+
+    def _set_rates(self, step: int) -> None:
+        optim, phase = self.config.optim, self.experiment.phase(step)
         scale = learning_rate_scale(
             step - phase.schedule_start,
             config=optim,
@@ -249,9 +299,10 @@ class Trainer:
         """One optimiser step; one that fails enters no figure and no count."""
         self._shown.drop_step()
         objective = self.experiment.phase(self.step).objective
-        figures = self.updater.update(self.step, objective, self._shards(batches))
+        position = self.step + self._rollbacks.passed_over
+        figures = self.updater.update(position, objective, self._shards(batches))
         self._averages.add_all(figures)
-        self._shown.end_step()
+        self._shown.end_step(self.updater.shown)
         self.updater.end()
 
     def _shards(self, batches: Iterator[tuple[int, Inputs]]) -> Iterator[Inputs]:
@@ -276,31 +327,16 @@ class Trainer:
     def _log_together(self) -> None:
         self.keeper.check()
         self._settle()
-        shown = self._averages.means() | self._clock.figures(self.world)
+        nothing = {"loss": math.nan, "gradient_norm": math.nan}  # where all steps were skipped
+        shown = nothing | self._averages.means() | self._clock.figures(self.world)
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
         shown["lr"] = self.updater.optimizers[0].param_groups[0]["lr"]
         shown |= self.experiment.phase(self.step - 1).objective.watched(self.learner)
-        self._averages, self._clock = Averages(), Clock()
         try:
             self.record.log(self.step, shown)
+            self._averages, self._clock = Averages(), Clock()
         finally:
-            self._check(shown["loss"])
-
-    def _check(self, loss: float) -> None:
-        """Refuse to go on, and to save, where nothing is learnt any more."""
-        skipped = int(self.updater.skipped_in_a_row)
-        what = divergence(
-            loss,
-            skipped,
-            is_scaled=self.experiment.precision.is_scaled,
-            is_whole_run=self.experiment.total_steps == self.step == self._began_at + skipped,
-        )
-        if what:
-            self._is_worth_saving = False
-            raise InputError(
-                f"step {self.step}: {what}; the newest checkpoint in {self.config.directory} is "
-                "from before; lower --optim.lr or use --train.precision fp32"
-            )
+            self._guard.check(self.step, self._rollbacks)
 
     def _evaluate(self) -> None:
         if self._evaluated_at == self.step:
@@ -321,12 +357,17 @@ class Trainer:
                 self.record.say(f"note: {line}")
 
     def _keep_best(self, figures: Figures) -> None:
-        if not self.keeper.is_best(self.step, figures):
+        ahead = self._rollbacks.passed_over
+        if not self.keeper.is_best(self.step, figures, ahead=ahead):
             return
         if self._averages:  # a line before each checkpoint
             self._log()
         self._save()
-        self.keeper.keep_best(self.step, figures)
+        self.keeper.keep_best(self.step, figures, ahead=ahead)
 
     def _save(self) -> None:
-        self.keeper.save(self.step, self._shown.replaced)
+        self.keeper.save(self.step, self._standing())
+
+    def _standing(self) -> Standing:
+        replaced, rollbacks = self._shown.replaced, self._rollbacks
+        return Standing(replaced=replaced, rollbacks=rollbacks, averages=self._averages)

@@ -13,10 +13,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.profiler import record_function
 
+from vlp_fast.engine.counted import PADDING, counted
 from vlp_fast.engine.experiment import Experiment
+from vlp_fast.engine.finite import all_finite
 from vlp_fast.engine.kept_buffers import KeptBuffers
 from vlp_fast.engine.optim import build_optimizers, clip_gradients
 from vlp_fast.engine.reduction import Reduction
+from vlp_fast.engine.skipped import Skipped
 from vlp_fast.engine.weight_average import WeightAverage
 from vlp_fast.layers.recomputation import recompute_layers
 from vlp_fast.layers.shard_statistics import ShardStatistics
@@ -46,7 +49,9 @@ class Updater:
         scaler: of losses in fp16; elsewhere it skips steps that are not finite.
         average: of the weights, if it is asked for.
         is_whole: False while some of the weights have moved and others have not.
-        skipped_in_a_row: () float32 on the device, the latest steps that moved nothing.
+        skipped: steps that moved nothing.
+        shown: (shards, 2) float64 on the device, how many samples each shard of the latest step
+            has, and how many of these were replaced.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -59,7 +64,8 @@ class Updater:
         self.scaler = self._precision.scaler()
         self.average = WeightAverage(self._learner, self._config.train.ema)
         self.is_whole = True
-        self.skipped_in_a_row = torch.zeros((), device=self._precision.device)
+        self.skipped = Skipped(self._precision.device)
+        self.shown = torch.zeros(0, 2)
         self._world = experiment.world
         self._reduction = Reduction(
             self._learner,
@@ -83,32 +89,35 @@ class Updater:
             batches: this process's shards of the step, on the device.
 
         Returns:
-            Losses, counts and the gradient's norm.
+            Losses, counts and the gradient's norm, if the step moved anything; whether it did.
         """
         self._buffers.keep()
         names, sums, statistics = self._differentiate(step, objective, batches)
-        figures = Averages()
-        figures.add_sums(names, sums)
         with record_function("optimisers"):
             norm, is_finite = self._move(sums, statistics)
-        is_skipped = 1.0 - is_finite.float()
-        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * is_skipped
-        figures.add("gradient_norm", norm)
-        figures.add("skipped_steps", is_skipped)
+        figures = Averages()
+        # Of a step that is skipped no figure enters the means: one that is NaN would spoil them.
+        figures.add_sums(names, torch.where(is_finite, sums, 0.0))
+        figures.add("gradient_norm", torch.where(is_finite, norm, 0.0), is_finite.double())
+        figures.add("skipped_steps", self.skipped.count(is_finite))
         return figures
 
     def _move(self, sums: Tensor, statistics: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Weights and state by gradients and sums; their norm, and whether all is finite."""
+        """Weights and state by gradients and sums; their norm, and whether all is finite.
+
+        Sums are those of all processes, and so is the norm: all of them decide alike.
+        """
+        self._statistics.apply(statistics, self._config.train.shards)
+        is_finite = all_finite([sums, *statistics]) & self._buffers.are_sound()
         trained = [optimizer for optimizer in self.optimizers if _has_gradients(optimizer)]
         norm, is_finite = clip_gradients(
             self._learner.parameters(),
             self._config.optim.clip_norm,
-            scale=self.scaler.scale(torch.ones_like(self.skipped_in_a_row)),
-            is_finite=sums.isfinite().all(),
+            scale=self.scaler.scale(torch.ones_like(self.skipped.in_a_row)),
+            is_finite=is_finite,
         )
         for optimizer in trained:
             self.scaler.unscale_(optimizer)
-        self._statistics.apply(statistics, self._config.train.shards)
         self._buffers.put_back_unless(is_finite)
         self.is_whole = False  # until both optimisers and the average have moved
         for optimizer in trained:
@@ -132,7 +141,8 @@ class Updater:
     ) -> tuple[tuple[str, ...], Tensor, list[Tensor]]:
         """Gradients of the shards; names and sums of their figures, sums of their statistics."""
         names: tuple[str, ...] = ()
-        mine = self._world.share_of(self._config.train.shards)
+        shards = self._config.train.shards
+        mine = self._world.share_of(shards)
         for number, inputs in zip(mine, batches, strict=True):
             if not self._reduction.is_begun:
                 self._shard(step, number, objective, inputs, is_last=True)
@@ -144,10 +154,12 @@ class Updater:
                 step, number, objective, inputs, is_last=number == mine[-1]
             )
             names, sums = output_sums(output)
-            self._reduction.add([sums, *statistics])
+            rows = torch.cat([sums, counted(inputs, number, shards, like=sums)])
+            self._reduction.add([rows, *statistics])
         with record_function("sums over processes"):
-            sums, *statistics = self._reduction.take()
-        return names, sums, statistics
+            rows, *statistics = self._reduction.take()
+        sums, self.shown = rows[:-shards], rows[-shards:]
+        return (*names, PADDING), sums, statistics
 
     def _shard(
         self, step: int, number: int, objective: Objective, inputs: Inputs, *, is_last: bool

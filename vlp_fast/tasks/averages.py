@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,7 +29,7 @@ def output_sums(output: StepOutput) -> tuple[tuple[str, ...], Tensor]:
 
 
 class Averages:
-    """Sums of numerators and denominators by name; `means` is the only call that waits."""
+    """Sums of numerators and denominators by name; only `means` and `state` wait."""
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[Tensor, Tensor | int]] = {}
@@ -55,6 +58,21 @@ class Averages:
         """Add what others have."""
         for name, (value, count) in others._sums.items():
             self.add(name, value, count)
+
+    def state(self) -> dict[str, list[float]]:
+        """Numerators and denominators by name, on the host, as exact as they are."""
+        return {name: [float(value), float(count)] for name, (value, count) in self._sums.items()}
+
+    @staticmethod
+    def restored(state: Any) -> Averages:
+        """What `state` gave; empty for anything else."""
+        made = Averages()
+        with contextlib.suppress(AttributeError, TypeError, ValueError):
+            pairs = {name: (float(value), float(count)) for name, (value, count) in state.items()}
+            for name, pair in pairs.items():
+                value, count = torch.tensor(pair, dtype=torch.float64, device="cpu")
+                made._sums[name] = (value, count)
+        return made
 
     def means(self) -> dict[str, float]:
         """The quotients, on the host; what stands for nothing has none."""

@@ -33,7 +33,7 @@ def complete_checkpoints(folder: Path) -> list[Path]:
     Raises:
         InputError: if the folder or one of them may not be read.
     """
-    return [path for path in _named(folder) if _state(path) is not None]
+    return [path for path in named_checkpoints(folder) if _state(path) is not None]
 
 
 def newest_checkpoint(
@@ -49,7 +49,7 @@ def newest_checkpoint(
         InputError: if there are complete checkpoints and the files of all have changed, or one may
             not be read: it is neither damaged nor absent, and nothing begins in its place.
     """
-    named = _named(folder)
+    named = named_checkpoints(folder)
     found = next((path for path in reversed(named) if is_intact(path)), None)
     if found is None and (complete := complete_checkpoints(folder)):
         raise InputError(
@@ -62,6 +62,12 @@ def newest_checkpoint(
         begin = f"the run goes on from {found.name}" if found else "there is no other one"
         say(f"damaged and passed over: {names}; {begin}")
     return found
+
+
+def named_checkpoints(folder: Path) -> list[Path]:
+    """What is called like a checkpoint and is a folder, oldest first."""
+    found = [folder / name for name in names_in(folder) if NAME.fullmatch(name)]
+    return sorted((path for path in found if path.is_dir()), key=step_of)
 
 
 def read_state(path: Path) -> State:
@@ -85,6 +91,14 @@ def model_file(path: Path) -> Path:
     return path / (AVERAGE if AVERAGE in read_state(path)["files"] else MODEL)
 
 
+def is_due(path: Path) -> bool:
+    """Whether a checkpoint is one that its run's settings asked for, as all of earlier versions.
+
+    Others are of runs that something has ended; with these and without, a run is the same.
+    """
+    return bool((_state(path) or {}).get("is_due", True))
+
+
 def checkpoint_name(step: int) -> str:
     """What the folder of a checkpoint is called."""
     return f"checkpoint-{step:08d}"
@@ -93,12 +107,6 @@ def checkpoint_name(step: int) -> str:
 def step_of(path: Path) -> int:
     """The step in a checkpoint's name."""
     return int(path.name.removeprefix("checkpoint-"))
-
-
-def _named(folder: Path) -> list[Path]:
-    """What is called like a checkpoint and is a folder, oldest first."""
-    found = [folder / name for name in names_in(folder) if NAME.fullmatch(name)]
-    return sorted((path for path in found if path.is_dir()), key=step_of)
 
 
 def _state(path: Path) -> State | None:

@@ -24,7 +24,7 @@ def experiment(micro: Make, tmp_path_factory: pytest.TempPathFactory) -> Experim
     return build_experiment(replace(run, task=replace(run.task, codebook_samples=100)))
 
 
-def started(experiment: Experiment, spoilt: int) -> str:
+def started(experiment: Experiment, spoilt: int, value: float = torch.nan) -> str:
     """Starts the dictionary with that many features of a batch that are not finite."""
     task = experiment.task
     assert isinstance(task, SohoPretraining)
@@ -32,7 +32,7 @@ def started(experiment: Experiment, spoilt: int) -> str:
 
     def some(*inputs: Any) -> torch.Tensor:
         found = features(*inputs).clone()
-        found[:spoilt, 0] = torch.nan
+        found[:spoilt] = value
         return found
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
@@ -59,11 +59,12 @@ def test_a_run_may_have_fewer_steps_than_the_dictionary_has_first_batches(
     assert started(short, 0) == "dictionary: 32 codes from k-means over 200 features"
 
 
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf, 1e37])
 def test_a_cnn_that_has_diverged_is_named_as_the_reason(
-    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     with pytest.raises(InputError, match=r"100 of the first 100 features .* not finite: the CNN"):
-        started(experiment, 10**6)
+        started(experiment, 10**6, value)
     few = replace(experiment.task.settings, codebook_samples=20)
     monkeypatch.setattr(experiment.task, "settings", few)
     with pytest.raises(InputError, match="hold 20 features, too few for 32 codes"):

@@ -59,7 +59,9 @@ def start_codebook(
     rows = torch.cat(features).to(runtime.device)
     per_step = len(rows) / len(features) * shards
     rows = rows[:wanted]
-    finite = rows[rows.isfinite().all(dim=1)]
+    # Rows whose sum would be infinite are of no more use to k-means than those that are.
+    limit = torch.finfo(torch.float32).max / max(len(rows), 1)
+    finite = rows[(model.dictionary.normalise(rows).abs() < limit).all(dim=1)]
     lost = len(rows) - len(finite)
     _check(len(finite), lost, model.config.num_codes)
     model.dictionary.initialise_from(finite, rows_per_step=per_step, seed=seed, is_shared=True)

@@ -1,0 +1,71 @@
+"""What becomes of a run whose steps are skipped: it goes on, goes back, or ends.
+
+Steps are skipped on the device, one by one, alike on all processes. How many there were in a row is
+looked at where a line is logged, which waits for the figures anyway.
+"""
+
+from __future__ import annotations
+
+from vlp_fast.engine.divergence import divergence
+from vlp_fast.engine.experiment import Experiment
+from vlp_fast.engine.keeper import Keeper
+from vlp_fast.engine.rollbacks import RollBack, Rollbacks
+from vlp_fast.engine.updater import Updater
+from vlp_fast.errors import InputError
+
+
+class Guard:
+    """Judges a run by its skipped steps.
+
+    Args:
+        experiment: whose settings say how often it may go back.
+        updater: that skips steps.
+        keeper: of the checkpoints that it may go back to.
+        began_at: the step that this process began with.
+
+    Attributes:
+        is_sound: whether the state may replace earlier ones.
+    """
+
+    def __init__(
+        self, experiment: Experiment, updater: Updater, keeper: Keeper, *, began_at: int
+    ) -> None:
+        self._experiment = experiment
+        self._updater = updater
+        self._keeper = keeper
+        self._began_at = began_at
+        self.is_sound = True
+
+    def check(self, step: int, rollbacks: Rollbacks) -> None:
+        """Let the run go on after so many steps, or not; all processes alike.
+
+        Args:
+            step: whole steps so far.
+            rollbacks: so far.
+
+        Raises:
+            RollBack: if it goes back to a checkpoint.
+            InputError: if it ends.
+        """
+        skipped = int(self._updater.skipped.in_a_row)
+        what = divergence(
+            skipped,
+            is_scaled=self._experiment.precision.is_scaled,
+            is_last=step in self._experiment.ends,
+            is_whole_run=step - skipped <= self._began_at,
+        )
+        what = self._experiment.world.first_value(what)
+        if what:
+            self.is_sound = False
+            self._refuse(f"step {step}: {what}", step - skipped, rollbacks)
+
+    def _refuse(self, reason: str, moved: int, rollbacks: Rollbacks) -> None:
+        # The last step that moved the weights may have spoilt them: back to before it.
+        earlier = self._keeper.newest_before(moved)
+        if earlier is not None and rollbacks.count < self._experiment.run.train.rollbacks:
+            raise RollBack(earlier, reason)
+        folder = self._experiment.run.directory
+        where = f"{folder / earlier.name} is" if earlier else f"no checkpoint in {folder} is"
+        raise InputError(
+            f"{reason}; {where} from before; lower --optim.lr or use --train.precision fp32"
+        )
