@@ -29,6 +29,8 @@ from vlp_fast.engine.first_batches import FirstBatches
 from vlp_fast.engine.folder_lock import FolderLock
 from vlp_fast.engine.keeper import Keeper
 from vlp_fast.engine.launch import check_shares
+from vlp_fast.engine.memory import memory_gib
+from vlp_fast.engine.operations import Operations
 from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
 from vlp_fast.engine.phases import Phase
 from vlp_fast.engine.record import NoRecord, Record
@@ -98,7 +100,7 @@ class Trainer:
         self.record = Record(experiment, self.step, notes) if is_first else NoRecord()
         self._evaluated_at = self.world.first_value(self.record.evaluated_at)
         self._averages = Averages()
-        self._clock = Clock()
+        self._clock, self._operations = Clock(), Operations()
         self._phase: Phase | None = None
         self._is_worth_saving = True
         watched = self.config.train.profiled_steps if is_first else range(0)
@@ -240,6 +242,7 @@ class Trainer:
             return
         self._phase = phase
         self.updater.end_phase()
+        self._operations.begin_phase()
         backbone = self.learner.model.backbone
         frozen = backbone.num_stages if phase.frozen_stages is None else phase.frozen_stages
         backbone.freeze(frozen)
@@ -249,7 +252,8 @@ class Trainer:
         """One optimiser step; one that fails enters no figure and no count."""
         self._shown.drop_step()
         objective = self.experiment.phase(self.step).objective
-        figures = self.updater.update(self.step, objective, self._shards(batches))
+        with self._operations.step():
+            figures = self.updater.update(self.step, objective, self._shards(batches))
         self._averages.add_all(figures)
         self._shown.end_step()
         self.updater.end()
@@ -262,6 +266,7 @@ class Trainer:
                 _, inputs = next(batches)
             self._clock.waited += time.monotonic() - began
             self._clock.count(inputs)
+            self._operations.count(inputs)
             self._shown.add(inputs)
             yield inputs.to(self.experiment.precision.device)
 
@@ -276,7 +281,7 @@ class Trainer:
     def _log_together(self) -> None:
         self.keeper.check()
         self._settle()
-        shown = self._averages.means() | self._clock.figures(self.world)
+        shown = self._averages.means() | self._speed()
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
         shown["lr"] = self.updater.optimizers[0].param_groups[0]["lr"]
         shown |= self.experiment.phase(self.step - 1).objective.watched(self.learner)
@@ -285,6 +290,19 @@ class Trainer:
             self.record.log(self.step, shown)
         finally:
             self._check(shown["loss"])
+
+    def _speed(self) -> Figures:
+        """How fast the steps since the last line were, and what they took."""
+        precision = self.experiment.precision
+        figures = self._clock.figures(
+            self.world,
+            memory_gib=memory_gib(precision.device),
+            operations=self._operations.take(),
+            peak=precision.peak,
+        )
+        if precision.is_scaled:
+            figures["loss_scale"] = self.updater.scaler.get_scale()
+        return figures
 
     def _check(self, loss: float) -> None:
         """Refuse to go on, and to save, where nothing is learnt any more."""
