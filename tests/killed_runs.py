@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from vlp_fast.engine.checkpoint import complete_checkpoints
+from vlp_fast.engine.clock import TIMED
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.trainer import Trainer
 
-TIMES = {"images_per_second", "data_wait_percent"}
 RECIPES = ["soho_tiny", "e2e_vlp_tiny"]
 
 
@@ -22,7 +22,7 @@ class Killed(BaseException):
 
 def figures(folder: Path) -> list[dict[str, Any]]:
     rows = read_journal(folder / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+    return [{k: v for k, v in row.items() if k not in TIMED} for row in rows]
 
 
 def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:

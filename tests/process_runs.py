@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vlp_fast.engine.clock import TIMED
+
 OPTIONS = """
 --train.batch-size 2 --train.shards 4 --train.log-every 1 --train.checkpoint-every 3
 --train.keep-checkpoints 9 --train.held-out-images 4 --train.no-picture --train.device cpu
@@ -41,8 +43,7 @@ def digests(folder: Path, step: int = STEPS) -> list[str]:
 def rows(folder: Path) -> list[dict[str, Any]]:
     """The journal without what tells of time."""
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    timed = ("images_per_second", "data_wait_percent")
-    return [{name: x for name, x in row.items() if name not in timed} for row in lines]
+    return [{name: x for name, x in row.items() if name not in TIMED} for row in lines]
 
 
 def last_child(run: "subprocess.Popen[str]", step: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from vlp_fast.engine.clock import Clock
+from vlp_fast.engine.clock import TIMED, Clock
 from vlp_fast.engine.counted import PADDING, counted
 from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.inputs import Inputs
@@ -51,3 +51,22 @@ def test_samples_a_second() -> None:
     figures = clock.figures()
     assert figures["images_per_second"] > 0
     assert 0 < figures["data_wait_percent"] < 100
+
+
+def test_rates_are_of_what_was_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([10.0, 14.0])
+    monkeypatch.setattr("vlp_fast.engine.clock.time.monotonic", lambda: next(now))
+    clock = Clock()
+    clock.count(Some(image_ids=(1, 2), of=(75, 100)))
+    figures = clock.figures(memory_gib=1.5, operations=(8e12, 6e12), peak=10.0)
+    assert figures["images_per_second"] == 0.5
+    assert figures["tflops"] == pytest.approx(2)
+    assert figures["mfu_percent"] == pytest.approx(100 * 1.5 / 10)
+    assert figures["memory_gib"] == 1.5
+    assert set(figures) <= TIMED
+
+
+def test_what_is_not_known_is_not_said() -> None:
+    clock = Clock()
+    assert set(clock.figures()) == {"images_per_second", "data_wait_percent"}
+    assert "mfu_percent" not in clock.figures(operations=(1.0, 1.0))

@@ -15,6 +15,7 @@ from PIL import Image
 from vlp_fast.data.world.bounds import Bounds
 from vlp_fast.data.world.layouts import make_world
 from vlp_fast.engine.checkpoint import complete_checkpoints
+from vlp_fast.engine.clock import TIMED
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import build_experiment
 from vlp_fast.engine.progress import read_journal
@@ -39,8 +40,7 @@ class Killed(BaseException):
 
 def figures(folder: Path) -> list[dict[str, Any]]:
     rows = read_journal(folder / "metrics.jsonl")
-    times = {"images_per_second", "data_wait_percent"}
-    return [{name: x for name, x in row.items() if name not in times} for row in rows]
+    return [{name: x for name, x in row.items() if name not in TIMED} for row in rows]
 
 
 def mixed(run: RunConfig, *roots: Path, weights: tuple[float, ...] = (1.0, 0.5)) -> RunConfig:

@@ -100,8 +100,8 @@ def test_gradients_and_statistics_have_their_sizes(micro: Make, tmp_path: Path) 
     _, inputs = next(iter(small.batches(10, 11)))
     output = experiment.learner(experiment.task, inputs)
     taken = sum(4 * x.numel() for x in statistics.take())
-    # A pair of numbers for each: the total, losses and counts, and each shard's samples.
-    figures = 2 * 8 * (1 + len(output.losses) + len(output.counts) + 32)
+    # A pair of numbers for each: the total, losses and counts, padding, and each shard's samples.
+    figures = 2 * 8 * (1 + len(output.losses) + len(output.counts) + 1 + 32)
     assert told[-1][1][sums, "allreduce"] == (2, taken + figures)
     for _, found in told:
         assert found["was a process asked to stop", "allreduce"] == (1, 4)

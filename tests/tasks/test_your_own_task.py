@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from vlp_fast.engine.clock import TIMED
+
 PAGE = Path(__file__).parents[2] / "docs/your_own_task.md"
 OPTIONS = ["--task.most", 3, "--data.num-workers", 0, "--train.batch-size", 6]
 OPTIONS += ["--train.log-every", 2, "--train.checkpoint-every", 3]
@@ -17,9 +19,8 @@ OPTIONS += ["--train.log-every", 2, "--train.checkpoint-every", 3]
 
 def rows(folder: Path, kind: str) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    speeds = ("images_per_second", "data_wait_percent")
     return [
-        {name: x for name, x in row.items() if name not in speeds}
+        {name: x for name, x in row.items() if name not in TIMED}
         for row in found
         if row["kind"] == kind
     ]

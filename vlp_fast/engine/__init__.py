@@ -24,9 +24,12 @@ guard.py             a run whose steps are skipped goes on, goes back, or ends
 keeper.py            the checkpoints of a run, and going on from them
 kept_buffers.py      buffers as they were before a step that failed
 launch.py            the processes of a run on this machine
+memory.py            what a process takes
 notes.py             what to know about the data before a run
+operations.py        floating-point operations of a run
 optim.py             two optimisers, schedules, clipping
 optimizer_state.py   their state as named tensors, and back
+peaks.py             what a device could compute at most
 phases.py            a run as a list of phases
 picture.py           report.png
 precision.py         device and number format

@@ -9,6 +9,7 @@ import torch
 from torch.amp.grad_scaler import GradScaler
 
 from vlp_fast.engine.config import TrainConfig
+from vlp_fast.engine.peaks import peak_of
 from vlp_fast.errors import InputError
 
 
@@ -37,6 +38,13 @@ class Precision:
     def is_scaled(self) -> bool:
         """Whether the scale moves; elsewhere it is set back to 1 after each step."""
         return self.dtype == torch.float16
+
+    @property
+    def peak(self) -> float | None:
+        """TFLOP/s that the device reaches at most in this format, where that is known."""
+        if self.device.type != "cuda":
+            return None
+        return peak_of(torch.cuda.get_device_name(self.device), self.dtype)
 
 
 def choose_precision(config: TrainConfig) -> Precision:

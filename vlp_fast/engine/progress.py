@@ -18,6 +18,9 @@ from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 from vlp_fast.whole_file import write_whole
 
+UNSHOWN = ("tokens_per_second", "tflops", "loss_scale")
+"""Figures of training that are written and not printed: a line has enough of them."""
+
 
 class Journal:
     """Appends one json object a line to metrics.jsonl; a resumed run drops what it will redo.
@@ -145,8 +148,9 @@ class Display:
             self._bar.update(self._task, completed=step)
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Show the latest figures."""
-        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        """Show the latest figures, but for those that one looks up in the file."""
+        shown = {name: value for name, value in values.items() if name not in UNSHOWN}
+        text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         if self._bar:
             self._bar.update(self._task, description=text)
         else:

@@ -171,9 +171,9 @@ def _in_a_tree(flat: Tensor, count: int) -> Tensor:
     part = -(-flat.numel() // count)
     padded = flat.new_zeros(part * count)
     padded[: flat.numel()] = flat
-    # A fake group brings nothing, and what is received then is what was sent.
-    received = padded.clone() if _is_fake() else torch.empty_like(padded)
+    received = torch.empty_like(padded)
     dist.all_to_all_single(received, padded)
     total = tree_sum(list(received.view(count, part)))
     dist.all_gather_into_tensor(padded, total.contiguous())
-    return padded[: flat.numel()]
+    # A fake group brings nothing: its sum is what this process has.
+    return flat if _is_fake() else padded[: flat.numel()]

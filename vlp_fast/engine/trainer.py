@@ -31,6 +31,8 @@ from vlp_fast.engine.folder_lock import FolderLock
 from vlp_fast.engine.guard import Guard
 from vlp_fast.engine.keeper import Keeper
 from vlp_fast.engine.launch import check_shares
+from vlp_fast.engine.memory import memory_gib
+from vlp_fast.engine.operations import Operations
 from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
 from vlp_fast.engine.phases import Phase
 from vlp_fast.engine.record import NoRecord, Record
@@ -104,7 +106,7 @@ class Trainer:
         cut = bool(self._averages)
         self.record = Record(experiment, self.step, notes, cut=cut) if is_first else NoRecord()
         self._evaluated_at = self.world.first_value(self.record.evaluated_at)
-        self._clock = Clock()
+        self._clock, self._operations = Clock(), Operations()
         self._phase: Phase | None = None
         watched = self.config.train.profiled_steps if is_first else range(0)
         self._profile = StepProfile(watched, self.config.directory, self.record.say)
@@ -290,6 +292,7 @@ class Trainer:
             return
         self._phase = phase
         self.updater.end_phase()
+        self._operations.begin_phase()
         backbone = self.learner.model.backbone
         frozen = backbone.num_stages if phase.frozen_stages is None else phase.frozen_stages
         backbone.freeze(frozen)
@@ -300,7 +303,8 @@ class Trainer:
         self._shown.drop_step()
         objective = self.experiment.phase(self.step).objective
         position = self.step + self._rollbacks.passed_over
-        figures = self.updater.update(position, objective, self._shards(batches))
+        with self._operations.step():
+            figures = self.updater.update(position, objective, self._shards(batches))
         self._averages.add_all(figures)
         self._shown.end_step(self.updater.shown)
         self.updater.end()
@@ -313,6 +317,7 @@ class Trainer:
                 _, inputs = next(batches)
             self._clock.waited += time.monotonic() - began
             self._clock.count(inputs)
+            self._operations.count(inputs)
             self._shown.add(inputs)
             yield inputs.to(self.experiment.precision.device)
 
@@ -328,7 +333,7 @@ class Trainer:
         self.keeper.check()
         self._settle()
         nothing = {"loss": math.nan, "gradient_norm": math.nan}  # where all steps were skipped
-        shown = nothing | self._averages.means() | self._clock.figures(self.world)
+        shown = nothing | self._averages.means() | self._speed()
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
         shown["lr"] = self.updater.optimizers[0].param_groups[0]["lr"]
         shown |= self.experiment.phase(self.step - 1).objective.watched(self.learner)
@@ -337,6 +342,19 @@ class Trainer:
             self._averages, self._clock = Averages(), Clock()
         finally:
             self._guard.check(self.step, self._rollbacks)
+
+    def _speed(self) -> Figures:
+        """How fast the steps since the last line were, and what they took."""
+        precision = self.experiment.precision
+        figures = self._clock.figures(
+            self.world,
+            memory_gib=memory_gib(precision.device),
+            operations=self._operations.take(),
+            peak=precision.peak,
+        )
+        if precision.is_scaled:
+            figures["loss_scale"] = self.updater.scaler.get_scale()
+        return figures
 
     def _evaluate(self) -> None:
         if self._evaluated_at == self.step:

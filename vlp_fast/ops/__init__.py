@@ -13,6 +13,7 @@
     dictionary_host.py      the dictionary on the CPU, a chunk of rows at a time
     dictionary_update.py    code_statistics, ema_update, laplace_ema_update
     dropout.py              rates and seeds of dropout
+    flops.py                floating-point operations of these, for torch.utils.flop_counter
     grid.py                 Grid: valid cells of feature maps
     losses.py               set_losses of all decoder layers at once
     matching.py             match: cost and assignment of all decoder layers
@@ -25,7 +26,7 @@
     targets.py              Targets and make_targets: annotated boxes, packed
 """
 
-from vlp_fast.ops import boxes
+from vlp_fast.ops import boxes, flops
 from vlp_fast.ops.assignment import linear_sum_assignment
 from vlp_fast.ops.attention import attention, attention_kvpacked, attention_qkvpacked
 from vlp_fast.ops.dictionary import gather_codes, nearest_code
@@ -64,6 +65,7 @@ __all__ = [
     "boxes",
     "code_statistics",
     "ema_update",
+    "flops",
     "gather_cells",
     "gather_codes",
     "laplace_ema_update",

@@ -26,6 +26,11 @@ class Inputs:
         """Pixels of the pictures alone, and of their padded batch; none where there are none."""
         return 0, 0
 
+    @property
+    def tokens(self) -> int:
+        """Rows that encoders read, words and cells of pictures, none of padding; 0 if unknown."""
+        return 0
+
     def to(self, device: torch.device) -> Self:
         """Copy every tensor to the device without waiting, images as channels-last."""
 

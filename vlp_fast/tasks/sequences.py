@@ -31,6 +31,11 @@ class Sequences(Pictures):
     image_ids: tuple[int | str, ...]
     problems: tuple[str, ...]
 
+    @property
+    def tokens(self) -> int:
+        """Rows of all sequences, words and cells of pictures."""
+        return self.packing.num_rows
+
     def first_rows(self, model: VisionLanguageModel, *, codes: bool = False) -> Tensor:
         """(S, D), what the model makes of [CLS] in each sequence; the CNN runs once a picture.
 
