@@ -50,7 +50,8 @@ def encode_all_pairs(
     assert isinstance(last, EncoderLayer)
     rows = last_layer_first_rows(last, x, spans, everywhere)
     rows = rows if encoder.norm is None else encoder.norm(rows)
-    return rows.unflatten(0, (images, count))
+    of_pairs: Tensor = rows.unflatten(0, (images, count))
+    return of_pairs
 
 
 def _first_layer(

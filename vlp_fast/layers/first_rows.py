@@ -101,7 +101,9 @@ def _mixed(
     weights_SNL = F.dropout(scores_SNL.softmax(-1), attention.dropout_p)
     mixed_NSD = (weights_SNL @ x_SLD).transpose(0, 1)
     total_SN = weights_SNL.sum(-1)  # one, but for dropout
-    return (mixed_NSD @ value_NED.mT).transpose(0, 1) + total_SN[:, :, None] * bias_NE
+    mixed_SNE = (mixed_NSD @ value_NED.mT).transpose(0, 1)
+    biased: Tensor = mixed_SNE + total_SN[:, :, None] * bias_NE
+    return biased
 
 
 def _position_scores(
@@ -117,7 +119,9 @@ def _position_scores(
     indices_SLM = _laid_out(positions.indices, sequences, places).long() + 1
     shape = (-1, query_NSD.shape[0], -1)
     indices_SNK = indices_SLM.clamp(min=0).flatten(1)[:, None].expand(shape)
-    return of_table_SNR.gather(2, indices_SNK).unflatten(2, (-1, indices_SLM.shape[2])).sum(-1)
+    of_each = of_table_SNR.gather(2, indices_SNK).unflatten(2, (-1, indices_SLM.shape[2]))
+    summed: Tensor = of_each.sum(-1)
+    return summed
 
 
 def _of_rows(positions: Positions | None, rows: Tensor) -> Positions | None:
