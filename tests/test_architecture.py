@@ -56,6 +56,7 @@ ONLY: dict[tuple[str, str], set[str]] = {
         "config",
         "held_out",
         "inputs",
+        "sharing",
         "step",
         "task",
     },

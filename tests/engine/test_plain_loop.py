@@ -13,6 +13,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from vlp_fast.engine.checkpoint import load_model, newest_checkpoint
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import build_experiment
+from vlp_fast.engine.first_batches import FirstBatches
 from vlp_fast.engine.trainer import train
 
 Make = Callable[..., RunConfig]
@@ -45,7 +46,7 @@ def plain_loop(run: RunConfig) -> dict[str, Tensor]:
         ),
     ]
     torch.manual_seed(run.train.seed * 1_000_003)
-    task.begin(learner, lambda n: experiment.first_batches(task, n), experiment.precision)
+    task.begin(learner, FirstBatches(experiment, task), experiment.precision)
     for step, (_, inputs) in enumerate(experiment.batches(0, experiment.total_steps)):
         torch.manual_seed(run.train.seed * 1_000_003 + step)
         learner(task, inputs).total.backward()

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from process_runs import STEPS, command, digests, environment, last_child, rows
 
+from vlp_fast.cli import main
+
 pytestmark = [pytest.mark.dist, pytest.mark.xdist_group("processes")]
 
 EXHAUSTIVE = pytest.mark.exhaustive
@@ -127,6 +129,26 @@ def test_a_signal_to_any_process_stops_all_after_one_step(
     assert again.returncode == 0, again.stderr
     assert f"steps {saved[-1]} to {STEPS}" in again.stdout
     assert digests(folder) == digests(one)
+
+
+def test_an_evaluation_is_shared_and_told_once(
+    alone: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its figures are those of one process, and the first alone prints them."""
+    words = ["evaluate", str(alone("e2e_vlp_tiny")), "--images", "9", "--split", "val"]
+    assert main(words) == 0
+    expected = capsys.readouterr().out
+    assert expected.count("\n") > 10
+    done = subprocess.run(
+        [sys.executable, "-m", "vlp_fast", *words, "--processes", "2"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment(),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == expected
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from vlp_fast.cli.recorded import Recorded, note, recorded_run, restore
+from vlp_fast.cli.recorded import Recorded, is_started, note, recorded_run, restored
 from vlp_fast.data.printable import printable
+from vlp_fast.engine.launch import is_first
 
-USAGE = """usage: vlp-fast evaluate RUN_DIR [--split NAME] [--images N] [--data.root PATH]
-       [--task.answers FILE]"""
+if TYPE_CHECKING:
+    from vlp_fast.engine.experiment import Experiment
+
+USAGE = """usage: vlp-fast evaluate RUN_DIR [--split NAME] [--images N] [--processes N]
+       [--data.root PATH] [--task.answers FILE]"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,29 +30,44 @@ def run(words: list[str]) -> int:
     from vlp_fast.cli.options import parse
 
     asked = parse(Evaluation, words, "vlp-fast evaluate")
-    experiment = restore(recorded_run(asked))
+    recorded = recorded_run(asked)
+    if (code := is_started(asked, "evaluate", words)) is not None:
+        return code
+    with restored(recorded) as experiment:
+        _evaluate(experiment)
+    if asked.split is None and is_first():
+        from vlp_fast.engine.picture import try_report
+        from vlp_fast.engine.world import ALONE
+
+        try_report(lambda: replace(experiment, world=ALONE))
+    return 0
+
+
+def _evaluate(experiment: Experiment) -> None:
     from vlp_fast.engine.evaluator import evaluate, evaluate_parts
-    from vlp_fast.engine.picture import try_report
 
     held_out = experiment.held_out()
-    print(f"of {held_out.described()}")
+    _say(f"of {held_out.described()}")
     figures = evaluate(experiment, _say_replaced)
     _print(figures)
     for line in experiment.task.remarks(figures, held_out):
         note(line)
     for of, found in evaluate_parts(experiment):
-        print(f"of {of}")
+        _say(f"of {of}")
         _print(found)
-    if asked.split is None:
-        try_report(lambda: experiment)
-    return 0
+
+
+def _say(line: str) -> None:
+    """Of several processes the first speaks."""
+    if is_first():
+        print(line)
 
 
 def _print(figures: dict[str, float]) -> None:
     for name, value in figures.items():
-        print(f"{name:28s} {value:.4f}")
+        _say(f"{name:28s} {value:.4f}")
 
 
 def _say_replaced(problems: Iterable[str]) -> None:
     for problem in problems:
-        print(f"replaced: {printable(problem)}")
+        _say(f"replaced: {printable(problem)}")

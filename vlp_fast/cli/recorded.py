@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +13,13 @@ from tyro.conf import UseAppendAction
 
 from vlp_fast.checks import AT_LEAST_ONE, check
 from vlp_fast.data.printable import printable
+from vlp_fast.engine.launch import check_launched, is_first, is_launched, launch
 from vlp_fast.errors import InputError
 
 if TYPE_CHECKING:
     from vlp_fast.engine.config import RunConfig
     from vlp_fast.engine.experiment import Experiment
+    from vlp_fast.engine.world import World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +57,13 @@ class Recorded:
     images: int | None = None
     """How many samples at most, instead of the run's number: spread over the split by a hash of
     their ids, the same ones in every run, the first 100 among the first 500."""
+    processes: int = 1
+    """Processes on this machine that share the samples, each with a GPU of its own where there are
+    any; what they find does not depend on their number."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number of samples that cannot be."""
-        check(self, AT_LEAST_ONE, "images")
+        """Raises ValueError for numbers that cannot be."""
+        check(self, AT_LEAST_ONE, "images", "processes")
 
     def of(self, run: Any) -> Any:
         """The run with these places, this split and this number."""
@@ -116,15 +123,43 @@ def look_first(run: RunConfig) -> None:
         check_same_answers(run.directory, names, (file,) if file else run.data.root)
 
 
-def restore(run: RunConfig) -> Experiment:
+@contextlib.contextmanager
+def restored(run: RunConfig) -> Iterator[Experiment]:
     """A recorded run's experiment with the model of its newest checkpoint; notes are printed.
+
+    Where several processes were started, it is theirs together until the end of the context.
 
     Raises:
         InputError: whatever is wrong with the folder or the data.
     """
+    from vlp_fast.engine.world import together, told_of_loss, world_of
+
+    with world_of(run.train) as world, told_of_loss(world):
+        with together(world):
+            experiment = _restore(run, world)
+        yield experiment
+
+
+def is_started(asked: Recorded, command: str, words: list[str]) -> int | None:
+    """Start the processes that are asked for, unless this is one of them.
+
+    Returns:
+        Their exit code; None where the work is this process's own.
+
+    Raises:
+        InputError: if others were started already, of another number.
+    """
+    if is_first():
+        check_launched(asked.processes, "--processes")
+    if asked.processes == 1 or is_launched():
+        return None
+    return launch(asked.processes, [command, *words])
+
+
+def _restore(run: RunConfig, world: World) -> Experiment:
     from vlp_fast.engine.restore import restore_experiment
 
-    experiment = restore_experiment(run, note)
+    experiment = restore_experiment(run, note, world)
     for line in experiment.notes:
         note(line)
     held_out, train = run.data.held_out_split, run.data.train_split
@@ -134,5 +169,6 @@ def restore(run: RunConfig) -> Experiment:
 
 
 def note(line: str) -> None:
-    """Print a line that a person should know."""
-    print(f"note: {printable(line)}")
+    """Print a line that a person should know; the first of several processes does for all."""
+    if is_first():
+        print(f"note: {printable(line)}")

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import tyro
 
-from vlp_fast.cli.recorded import Recorded, note, recorded_run, restore
+from vlp_fast.cli.recorded import Recorded, is_started, note, recorded_run, restored
 from vlp_fast.data.given_paths import check_output
+from vlp_fast.engine.launch import is_first
 from vlp_fast.errors import InputError
 
-USAGE = """usage: vlp-fast submit RUN_DIR --out FILE [--split NAME] [--data.root PATH]
-       [--task.answers FILE]"""
+USAGE = """usage: vlp-fast submit RUN_DIR --out FILE [--split NAME] [--processes N]
+       [--data.root PATH] [--task.answers FILE]"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +42,12 @@ def run(words: list[str]) -> int:
         raise InputError("a split is handed in whole: leave --images out")
     run = recorded_run(replace(asked, images=10**9, split=asked.split or "test"))
     run.task.look_before_submission(run.data)
-    experiment = restore(run)
-    from vlp_fast.engine.evaluator import submit
+    if (code := is_started(asked, "submit", words)) is not None:
+        return code
+    with restored(run) as experiment:
+        from vlp_fast.engine.evaluator import submit
 
-    submit(experiment, asked.out, note)
-    print(f"written: {asked.out}, of {experiment.held_out().described()}")
+        submit(experiment, asked.out, note)
+        if is_first():
+            print(f"written: {asked.out}, of {experiment.held_out().described()}")
     return 0

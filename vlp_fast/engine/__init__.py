@@ -12,6 +12,7 @@ dry_run.py           what a run would be
 evaluator.py         held-out figures
 experiment.py        from a configuration to the objects of a run
 failure.py           failures of a step that have a remedy
+first_batches.py     what an objective begins with
 folder_lock.py       one process a run folder
 frozen_noise.py      a CNN that is frozen and random is refused
 glyphs.py            fonts that have a caption's characters

@@ -8,28 +8,38 @@ from pathlib import Path
 import torch
 
 from vlp_fast.engine.experiment import Experiment
+from vlp_fast.engine.world import together
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.task import Figures
 
 
 @torch.no_grad()
 def evaluate(
-    experiment: Experiment, report: Callable[[Iterable[str]], None] = lambda _: None
+    experiment: Experiment,
+    report: Callable[[Iterable[str]], None] = lambda _: None,
+    visit: Callable[[], None] = lambda: None,
 ) -> Figures:
     """Every held-out figure of the run; the learner is left in the mode it was in.
 
-    Held-out samples that are broken are replaced, and `report` gets a line for each.
+    All processes call this together and have the same figures, those of a single one.
+
+    Args:
+        experiment: whose learner is measured.
+        report: gets a line for each held-out sample that is broken and replaced.
+        visit: called at each batch, by all processes equally often: all may stop there.
     """
-    return _measured(experiment, experiment.held_out(report))
+    return _measured(experiment, experiment.held_out(report, visit))
 
 
 @torch.no_grad()
-def evaluate_parts(experiment: Experiment) -> list[tuple[str, Figures]]:
+def evaluate_parts(
+    experiment: Experiment, visit: Callable[[], None] = lambda: None
+) -> list[tuple[str, Figures]]:
     """Where the held-out samples are a mixture: what each data set's are, and figures of them.
 
     The same samples are shown once more, each data set by itself.
     """
-    parts = experiment.held_out().parts()
+    parts = experiment.held_out(visit=visit).parts()
     return [(part.described(), _measured(experiment, part)) for part in parts]
 
 
@@ -37,11 +47,14 @@ def evaluate_parts(experiment: Experiment) -> list[tuple[str, Figures]]:
 def submit(experiment: Experiment, path: Path, say: Callable[[str], None]) -> None:
     """Write the task's answers to the held-out samples, whole or not at all.
 
+    All processes call this together; the first of them writes.
+
     Raises:
         InputError: if the task has none, or its split is not one that anybody scores.
     """
     experiment.learner.eval()
-    experiment.task.submit(experiment.held_out(), path, say)
+    with together(experiment.world):
+        experiment.task.submit(experiment.held_out(), path, say)
 
 
 def _measured(experiment: Experiment, held_out: HeldOut) -> Figures:

@@ -92,9 +92,9 @@ class Experiment:
         mine = ShardShare(range(start, end), shards, self.world)
         return self._batches(lambda shard: self.phase(shard // shards).objective, mine)
 
-    def first_batches(self, objective: Objective, count: int) -> Iterator[Inputs]:
-        """The first shards of training as an objective makes them, on the device."""
-        for _, inputs in self._batches(lambda _: objective, range(count)):
+    def first_batches(self, objective: Objective, numbers: Sequence[int]) -> Iterator[Inputs]:
+        """Shards of training of these numbers as an objective makes them, on the device."""
+        for _, inputs in self._batches(lambda _: objective, numbers):
             yield inputs.to(self.precision.device)
 
     def _batches(
@@ -115,13 +115,24 @@ class Experiment:
             device=self.precision.device,
         )
 
-    def held_out(self, report: Callable[[Iterable[str]], None] = lambda _: None) -> HeldOut:
-        """The held-out samples; `report` gets a line for each that is broken and replaced."""
+    def held_out(
+        self,
+        report: Callable[[Iterable[str]], None] = lambda _: None,
+        visit: Callable[[], None] = lambda: None,
+    ) -> HeldOut:
+        """The held-out samples, which all processes measure together.
+
+        Args:
+            report: gets a line for each that is broken and replaced.
+            visit: called at each batch, by all processes equally often: all may stop there.
+        """
         return HeldOut(
             task=self.task,
             runtime=self.precision,
             batch_size=self.run.train.batch_size,
             report=report,
+            visit=visit,
+            team=self.world,
         )
 
 

@@ -36,8 +36,12 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def check_launched(processes: int) -> None:
+def check_launched(processes: int, option: str = "--train.processes") -> None:
     """Refuse to start so many processes where others have been started already.
+
+    Args:
+        processes: asked for.
+        option: that asks for them.
 
     Raises:
         InputError: if this is one of another number than is asked for.
@@ -45,7 +49,7 @@ def check_launched(processes: int) -> None:
     started = int(os.environ.get("WORLD_SIZE", processes))
     if processes > 1 and started != processes:
         raise InputError(
-            f"--train.processes {processes}: torchrun, or whoever has set WORLD_SIZE in the "
+            f"{option} {processes}: torchrun, or whoever has set WORLD_SIZE in the "
             f"environment, has started {started}; leave the option out, or unset WORLD_SIZE"
         )
 

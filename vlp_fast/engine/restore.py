@@ -9,11 +9,12 @@ from vlp_fast.engine.checkpoint import load_model, newest_checkpoint, read_state
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.same_data import check_same_data
+from vlp_fast.engine.world import ALONE, World
 from vlp_fast.errors import InputError
 
 
 def restore_experiment(
-    run: RunConfig, say: Callable[[str], object] = lambda line: None
+    run: RunConfig, say: Callable[[str], object] = lambda line: None, world: World = ALONE
 ) -> Experiment:
     """The run's experiment with the model of its newest complete checkpoint.
 
@@ -23,6 +24,7 @@ def restore_experiment(
         run: the configuration.
         say: gets a line if damaged checkpoints were passed over, and one if the checkpoint does
             not tell its data.
+        world: the processes, all of which restore it.
 
     Raises:
         InputError: if there is no complete checkpoint, the data are others than then, or most of
@@ -32,7 +34,7 @@ def restore_experiment(
     if found is None:
         raise InputError(f"{run.directory}: no complete checkpoint; train first")
     kept = replace(run, resume="auto", data=replace(run.data, vocabulary=None))
-    experiment = build_experiment(kept)
+    experiment = build_experiment(kept, world)
     experiment.task.held_out_examples.look(experiment.held_out().indices)
     check_same_data(found, read_state(found), experiment.identity, run.data.root, say)
     load_model(found, experiment.learner)

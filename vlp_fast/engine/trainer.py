@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,10 @@ from vlp_fast.engine.divergence import divergence
 from vlp_fast.engine.evaluator import evaluate, evaluate_parts
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.engine.failure import explained
+from vlp_fast.engine.first_batches import FirstBatches
 from vlp_fast.engine.folder_lock import FolderLock
 from vlp_fast.engine.keeper import Keeper
+from vlp_fast.engine.launch import check_shares
 from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
 from vlp_fast.engine.phases import Phase
 from vlp_fast.engine.record import NoRecord, Record
@@ -40,7 +42,7 @@ from vlp_fast.engine.world import together, told_of_loss, world_of
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.inputs import Inputs
-from vlp_fast.tasks.task import Figures, Objective
+from vlp_fast.tasks.task import Figures
 
 
 def train(run: RunConfig) -> Path:
@@ -54,6 +56,7 @@ def train(run: RunConfig) -> Path:
     with world_of(run.train) as world, told_of_loss(world), ExitStack() as at_end:
         torch.manual_seed(run.train.seed)
         with together(world):
+            check_shares(run.train.shards, world.count)
             if world.is_first:  # before anything of the folder is read
                 at_end.enter_context(FolderLock(run.directory))
             trainer = Trainer(build_experiment(run, world))
@@ -209,7 +212,7 @@ class Trainer:
         if phase.begins and step == phase.start:
             with self.watchdog.off_duty(), self.stop.heard_at_once():
                 experiment, objective = self.experiment, phase.objective
-                batches = partial(self._first_batches, objective)
+                batches = FirstBatches(experiment, objective, self.stop.check)
                 line = objective.begin(self.learner, batches, experiment.precision)
             if line:
                 self.record.say(line)
@@ -223,12 +226,6 @@ class Trainer:
         set_learning_rates(
             self.updater.optimizers, scale, config=optim, backbone_scale=phase.backbone_scale
         )
-
-    def _first_batches(self, objective: Objective, count: int) -> Iterator[Inputs]:
-        """What an objective begins with, on all processes: all may stop after each batch."""
-        for inputs in self.experiment.first_batches(objective, count):
-            self.stop.check()
-            yield inputs
 
     def _freeze(self, phase: Phase) -> None:
         if phase is self._phase:
@@ -263,11 +260,6 @@ class Trainer:
     def _settle(self) -> None:
         """Tell of replaced samples, and stop where they are too many."""
         self.record.replaced(self._shown.settle(self.config.data, self.step), self.step)
-
-    def _evaluated(self, problems: Iterable[str]) -> None:
-        """Called for each batch that all processes evaluate: all may stop here."""
-        self.record.replaced(problems, self.step)
-        self.stop.check()
 
     def _log(self) -> None:
         with together(self.world):
@@ -307,8 +299,9 @@ class Trainer:
             return
         self._evaluated_at = self.step
         with self.watchdog.off_duty(), self.stop.heard_at_once():
-            figures = evaluate(self.experiment, self._evaluated)
-            parts = evaluate_parts(self.experiment)
+            report = partial(self.record.replaced, step=self.step)
+            figures = evaluate(self.experiment, report, self.stop.check)
+            parts = evaluate_parts(self.experiment, self.stop.check)
         self._keep_best(figures)  # before it is written down that this step was evaluated
         held_out = self.experiment.held_out()
         self.record.held_out("held_out", self.step, held_out.described(), figures)

@@ -19,7 +19,6 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from vlp_fast.engine.config import TrainConfig
-from vlp_fast.engine.launch import check_shares
 from vlp_fast.errors import InputError, ToldElsewhere
 
 T = TypeVar("T")
@@ -96,16 +95,15 @@ def world_of(train: TrainConfig) -> Iterator[World]:
     """The world that the environment describes, until the end of the context.
 
     Args:
-        train: the run's; the processes share its shards evenly, on its device.
+        train: the run's, whose device they take.
 
     Raises:
-        InputError: if they cannot, or have no GPU each.
+        InputError: if there is no GPU for each.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield World()
         return
-    check_shares(train.shards, count)
     is_gpu = train.device != "cpu" and torch.cuda.is_available()
     if is_gpu:
         _take_gpu()

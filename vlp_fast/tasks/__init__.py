@@ -13,6 +13,7 @@ The engine asks a task and knows none by name; tasks own no loop.
     pretraining/   the pre-training of both systems
     reading.py     two data sets of pictures with captions
     sequences.py   texts with the pictures that they are about
+    sharing.py     work that several processes share, batch by batch
     step.py        losses and counts of a step
     task.py        Task, Objective, Stage, Learner
     vocabulary.py  the words of a run

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 
@@ -16,9 +16,12 @@ from vlp_fast.data.order import EvaluationOrder
 from vlp_fast.data.subsample import hash_order, subsample
 from vlp_fast.metrics.example_set import ExampleSet
 from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.sharing import ALONE, Team, shared
 
 if TYPE_CHECKING:
     from vlp_fast.tasks.task import Task
+
+T = TypeVar("T")
 
 
 class Runtime(Protocol):
@@ -40,11 +43,16 @@ class HeldOut:
     ids, whatever the run, and fewer are a part of more. Of NLVR2 whole groups are taken, a sentence
     with all its pairs, so that consistency means the same; the last group may lack some.
 
+    Several processes measure together: with `measured` and `measured_examples` each looks at its
+    share of the batches and has what was found in all of them.
+
     Attributes:
         task: whose they are.
         runtime: where its learner computes.
         batch_size: samples shown at once.
         report: gets lines about samples that are broken and replaced.
+        visit: called at each batch, by all processes equally often: all may stop there.
+        team: the processes.
         source: of a mixture, the number of the data set that they are of; None for all.
     """
 
@@ -52,6 +60,8 @@ class HeldOut:
     runtime: Runtime
     batch_size: int
     report: Callable[[Iterable[str]], None] = lambda lines: None
+    visit: Callable[[], None] = lambda: None
+    team: Team = ALONE
     source: int | None = None
 
     @cached_property
@@ -84,27 +94,65 @@ class HeldOut:
             dataset.name if self.source is None else dataset.titles[self.source]
         )
 
+    def measured(self, measure: Callable[[Any], T]) -> Iterator[T]:
+        """What a function finds in each batch, on the device, in their order.
+
+        Processes share the batches, and all have all results: what is made of these is the same
+        bits for any number of processes. All of them iterate to the end.
+
+        Args:
+            measure: of a batch alone; returns what can be pickled, whose tensors go to the host.
+
+        Raises:
+            InputError: if samples cannot be shown, on any process.
+        """
+
+        def found(inputs: Any) -> tuple[tuple[str, ...], T]:
+            return inputs.problems, measure(inputs.to(self.runtime.device))
+
+        count = self._order.steps_per_epoch
+        for problems, value in shared(self.team, count, self._collated, found, visit=self.visit):
+            self.report(problems)
+            yield value
+
+    def measured_examples(self, measure: Callable[[list[Any]], T]) -> Iterator[T]:
+        """What a function finds in each batch of `similar_examples`, shared as by `measured`."""
+        batches = self._similar()
+
+        def load(numbers: Sequence[int]) -> Iterator[list[Any]]:
+            return map(self._loaded, (batches[number] for number in numbers))
+
+        return shared(self.team, len(batches), load, measure, visit=self.visit)
+
     def batches(self) -> Iterator[Any]:
-        """All of them as batches on the device."""
+        """All of them as batches on the device; each process has all."""
         for inputs in self.collated():
             self.report(inputs.problems)
+            self.visit()
             yield inputs.to(self.runtime.device)
 
     def collated(self) -> Iterator[Any]:
         """The batches, still on the host."""
+        return self._collated(range(self._order.steps_per_epoch))
+
+    @cached_property
+    def _order(self) -> EvaluationOrder:
+        aspects = self.task.held_out.aspects()[self.indices]
+        return EvaluationOrder(self.indices, self.batch_size, aspects=aspects)
+
+    def _collated(self, numbers: Sequence[int]) -> Iterator[Any]:
+        """Batches of these numbers."""
         task = self.task
-        aspects = task.held_out.aspects()[self.indices]
-        order = EvaluationOrder(self.indices, self.batch_size, aspects=aspects)
 
         def collate(examples: list[Example], epoch: int, _: int) -> Any:
             return task.collate(examples, BatchKey(task.held_out, epoch, None))
 
         loader = Loader(
-            order=order,
+            order=self._order,
             load=task.held_out_examples.load,
             collate=collate,
             num_workers=0,
-            steps=range(order.steps_per_epoch),
+            steps=numbers,
         )
         for _, inputs in loader:
             yield inputs
@@ -120,12 +168,19 @@ class HeldOut:
     def similar_examples(self) -> Iterator[list[Any]]:
         """Examples in batches of similar shape, none of one picture if there are more.
 
-        Decoded batch by batch: all of them together may not fit in memory.
+        Decoded batch by batch: all of them together may not fit in memory. Each process has all.
         """
+        for batch in self._similar():
+            self.visit()
+            yield self._loaded(batch)
+
+    def _similar(self) -> list[list[int]]:
         aspects, size = self.task.held_out.aspects(), self.batch_size
         order = sorted(self.indices, key=lambda i: (aspects[i], i))
         batches = [order[i : i + size] for i in range(0, len(order), size)]
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [batches[-2] + batches[-1]]  # alone, it has none to be swapped with
-        for batch in batches:
-            yield [self.task.held_out_examples.load(index, 0) for index in batch]
+        return batches
+
+    def _loaded(self, batch: list[int]) -> list[Any]:
+        return [self.task.held_out_examples.load(index, 0) for index in batch]

@@ -6,13 +6,13 @@ A task of one's own is a class like these: docs/your_own_task.md has a whole one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vlp_fast.data.encoded import EncodedReader
 from vlp_fast.data.examples import Example, ImageLoader, Reader
@@ -23,12 +23,13 @@ from vlp_fast.data.tokenizer import Tokenizer
 from vlp_fast.errors import InputError
 from vlp_fast.models.config import ModelConfig
 from vlp_fast.models.model import VisionLanguageModel
-from vlp_fast.tasks.averages import Averages
+from vlp_fast.tasks.averages import Averages, output_sums
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.config import TaskSetup
 from vlp_fast.tasks.held_out import HeldOut, Runtime
 from vlp_fast.tasks.inputs import Inputs
 from vlp_fast.tasks.reading import read_splits
+from vlp_fast.tasks.sharing import FirstShards
 from vlp_fast.tasks.step import StepOutput
 from vlp_fast.tasks.vocabulary import INIT, choose_tokenizer
 from vlp_fast.weights.load import load_weights
@@ -82,14 +83,14 @@ class Objective(ABC):
     def begin(
         self,
         learner: Learner,
-        batches: Callable[[int], Iterator[Inputs]],
+        batches: FirstShards,
         runtime: Runtime,
     ) -> str | None:
         """What is done once, before the first step that learns this; returns a line about it.
 
         Args:
             learner: in training mode.
-            batches: the first n shards of the run, on the device.
+            batches: the first shards of the run; several processes may share them.
             runtime: where to compute.
         """
         return None
@@ -195,10 +196,14 @@ class Task(Objective):
 
     def figures(self, held_out: HeldOut) -> Figures:
         """Held-out figures of the learner, which is in eval mode."""
-        averages = Averages()
-        for inputs in held_out.batches():
+
+        def measure(inputs: Inputs) -> tuple[tuple[str, ...], Tensor]:
             with held_out.runtime.autocast():
-                averages.add_output(self.learner(self, inputs))
+                return output_sums(self.learner(self, inputs))
+
+        averages = Averages()
+        for names, sums in held_out.measured(measure):
+            averages.add_sums(names, sums)
         return averages.means()
 
     def remarks(self, figures: Figures, held_out: HeldOut) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import Experiment, build_experiment
+from vlp_fast.engine.first_batches import FirstBatches
 from vlp_fast.engine.trainer import Trainer
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.pretraining.soho import SohoInputs, SohoPretraining
@@ -37,7 +37,7 @@ def started(experiment: Experiment, spoilt: int) -> str:
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(task.model, "features", some)
-        batches = partial(experiment.first_batches, task)
+        batches = FirstBatches(experiment, task)
         said = task.begin(task.learner, batches, experiment.precision)
     assert said is not None
     return said

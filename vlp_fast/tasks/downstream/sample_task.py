@@ -154,7 +154,7 @@ class SampleTask(Task):
         """Write the answers to every sample of the split, as its server takes them."""
         refuse_partial(self.held_out, self.settings.keys_to_answer(self.setup.data), self.root)
         samples = self.held_out.samples
-        answers = {i: a for _, found in answered(self, held_out) for i, a in found.items()}
+        answers = {i: a for *_, found in answered(self, held_out) for i, a in found.items()}
         broken = [samples[index].key for index, answer in answers.items() if answer is None]
         if broken:
             say(
@@ -162,7 +162,8 @@ class SampleTask(Task):
                 f"{broken[0]}) are answered by {self.usual!r}"
             )
         found = {i: self.usual if answer is None else answer for i, answer in answers.items()}
-        self.write(path, {samples[index].key: answer for index, answer in found.items()})
+        if held_out.team.rank == 0:
+            self.write(path, {samples[index].key: answer for index, answer in found.items()})
 
     @property
     def has_truth(self) -> bool:

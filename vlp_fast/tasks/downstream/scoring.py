@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.sample_loader import SampleExample
 from vlp_fast.metrics.score import Score
-from vlp_fast.tasks.averages import Averages
+from vlp_fast.tasks.averages import Averages, output_sums
 from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.downstream.sample_batch import SampleInputs
 from vlp_fast.tasks.held_out import HeldOut
-from vlp_fast.tasks.step import StepOutput
 from vlp_fast.tasks.task import Figures
 
 if TYPE_CHECKING:
@@ -22,19 +24,27 @@ DRAWS = 64
 """Of another sample, to find one of other pictures."""
 
 
-def answered(task: SampleTask, held_out: HeldOut) -> Iterator[tuple[StepOutput, dict[int, Any]]]:
-    """Losses of each held-out batch, and the model's answer to each sample by its number.
+def answered(
+    task: SampleTask, held_out: HeldOut
+) -> Iterator[tuple[tuple[str, ...], Tensor, dict[int, Any]]]:
+    """Names and sums of each held-out batch's losses, and the answers to its samples by number.
 
     A sample whose picture is broken has the answer None: what is shown in its place says nothing
     about it, and is a sample of its own.
     """
-    for inputs in held_out.batches():
+
+    def measure(inputs: SampleInputs) -> tuple[tuple[str, ...], Tensor, list[tuple[int, Any]]]:
         with held_out.runtime.autocast():
             logits = task.logits(task.learner, inputs)
             output = task.output(logits, inputs.targets)
-        answers = map(task.answer, logits.argmax(-1).tolist())
-        of = zip(inputs.asked, inputs.indices, answers, strict=True)
-        yield output, {asked: answer if asked == shown else None for asked, shown, answer in of}
+        places = logits.argmax(-1).tolist()
+        of = zip(inputs.asked, inputs.indices, places, strict=True)
+        found = [(asked, place if asked == shown else None) for asked, shown, place in of]
+        return *output_sums(output), found
+
+    for names, sums, found in held_out.measured(measure):
+        answers = {i: None if place is None else task.answer(place) for i, place in found}
+        yield names, sums, answers
 
 
 def sample_figures(task: SampleTask, held_out: HeldOut) -> Figures:
@@ -46,9 +56,9 @@ def sample_figures(task: SampleTask, held_out: HeldOut) -> Figures:
     if not task.has_truth:
         return {}
     averages, score, samples = Averages(), task.score(), task.held_out.samples
-    for output, answers in answered(task, held_out):
+    for names, sums, answers in answered(task, held_out):
         if any(task.truth(samples[index]) is not None for index in answers):
-            averages.add_output(output)
+            averages.add_sums(names, sums)
         for index, answer in answers.items():
             task.add(score, samples[index], task.usual if answer is None else answer)
     return averages.means() | _named(score)
@@ -57,13 +67,17 @@ def sample_figures(task: SampleTask, held_out: HeldOut) -> Figures:
 def shuffled_figures(task: SampleTask, held_out: HeldOut) -> Figures:
     """The score where every sample has the pictures of another one."""
     score, key = task.score(), BatchKey(task.held_out, 0, None)
-    for examples in held_out.similar_examples():
+
+    def measure(examples: list[SampleExample]) -> list[tuple[int, int]]:
         swapped = [_with_other_pictures(task, example) for example in examples]
         inputs = task.collate(swapped, key).to(held_out.runtime.device)
         with held_out.runtime.autocast():
             places = task.logits(task.learner, inputs).argmax(-1).tolist()
-        for example, place in zip(swapped, places, strict=True):
-            task.add(score, example.sample, task.answer(place))
+        return [(example.index, place) for example, place in zip(swapped, places, strict=True)]
+
+    for found in held_out.measured_examples(measure):
+        for index, place in found:
+            task.add(score, task.held_out.samples[index], task.answer(place))
     return {f"{name}_shuffled": value for name, value in _named(score).items()}
 
 

@@ -5,7 +5,6 @@ The paper starts at random; from N(0, 1) a handful of codes survive (docs/paper_
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,24 +13,30 @@ from torch import Tensor
 from vlp_fast.errors import InputError
 from vlp_fast.models.soho import Soho
 from vlp_fast.tasks.held_out import Runtime
+from vlp_fast.tasks.sharing import FirstShards
 
 
 @torch.no_grad()
 def start_codebook(
     model: Soho,
-    batches: Iterator[Any],
+    batches: FirstShards,
     runtime: Runtime,
     *,
+    count: int,
     wanted: int,
     shards: int,
     seed: int,
 ) -> str:
     """Fill the dictionary from features of the first batches; returns a line about it.
 
+    Processes share the pictures and have all features; k-means is computed by each, to the same
+    bits.
+
     Args:
         model: in training mode.
-        batches: of images with their grids and sizes, on the device; every process has all of them.
+        batches: of images with their grids and sizes.
         runtime: where to compute.
+        count: of batches, at most.
         wanted: how many features.
         shards: batches whose features move the codes at once.
         seed: of k-means.
@@ -39,15 +44,19 @@ def start_codebook(
     Raises:
         InputError: if there are fewer features than codes, or too few finite ones.
     """
+
+    def measure(inputs: Any) -> Tensor:
+        with runtime.autocast():
+            return model.features(inputs.images, inputs.grid, inputs.image_sizes).float()
+
     features: list[Tensor] = []
     model.eval()
-    for inputs in batches:
-        with runtime.autocast():
-            features.append(model.features(inputs.images, inputs.grid, inputs.image_sizes).float())
+    for found in batches.measured(count, measure):
+        features.append(found)
         if sum(map(len, features)) >= wanted:
             break
     model.train()
-    rows = torch.cat(features)
+    rows = torch.cat(features).to(runtime.device)
     per_step = len(rows) / len(features) * shards
     rows = rows[:wanted]
     finite = rows[rows.isfinite().all(dim=1)]

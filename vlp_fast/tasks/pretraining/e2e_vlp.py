@@ -44,6 +44,8 @@ from vlp_fast.tasks.pretraining.texts import chosen_rows
 from vlp_fast.tasks.step import StepOutput, accuracy, mean_cross_entropy
 from vlp_fast.tasks.task import Figures, Learner
 
+Shown = tuple[Any, Any, Any, Any]
+
 
 @dataclass(frozen=True, kw_only=True)
 class E2EVLPInputs(Pairs):
@@ -212,18 +214,22 @@ class E2EVLPPretraining(Pretraining):
     def _detection(self, held_out: HeldOut) -> Figures:
         """AP and AP50 from the image-only encoding, and with the batch's texts (half foreign)."""
         model, names = self.model, self.held_out.class_names
-        joint, alone = AveragePrecision(names), AveragePrecision(names)
-        for inputs in held_out.batches():
+
+        def measure(inputs: E2EVLPInputs) -> tuple[Shown, Shown]:
             with held_out.runtime.autocast():
                 seen = model.see(inputs.images, inputs.grid, inputs.image_sizes)
                 memory = model.read(inputs.text_ids, seen, inputs.grid, inputs.packing)
                 with_text = select_sequences(inputs.packing, range(len(inputs.image_ids)))
-                for rows, packing, score in (
-                    (*with_text, joint),
-                    (inputs.image_rows, inputs.image_packing, alone),
-                ):
-                    found = model.detect(memory[rows], inputs.grid, packing)
-                    _score(found, inputs, score)
+                joint, alone = (
+                    model.detect(memory[rows], inputs.grid, packing)
+                    for rows, packing in (with_text, (inputs.image_rows, inputs.image_packing))
+                )
+            return shown_boxes(joint, inputs), shown_boxes(alone, inputs)
+
+        joint, alone = AveragePrecision(names), AveragePrecision(names)
+        for with_text, without in held_out.measured(measure):
+            joint.add(*with_text)
+            alone.add(*without)
         figures = {f"{name}_with_text": value for name, value in joint.summary().items()}
         return {**alone.summary(), **figures}
 
@@ -264,12 +270,16 @@ class E2EVLPPretraining(Pretraining):
         return self.learner.model
 
 
-def _score(found: Detections, inputs: E2EVLPInputs, score: AveragePrecision) -> None:
-    """Add what the last layer found to a score."""
+def shown_boxes(found: Detections, inputs: E2EVLPInputs) -> Shown:
+    """What average precision is told of a batch: true boxes, and those that the last layer found.
+
+    Returns:
+        The arguments of `AveragePrecision.add`, on the host.
+    """
     attributes = found.attribute_logits
     last = None if attributes is None else attributes[-1]
     shown = predictions(found.logits[-1], found.boxes[-1], last)
-    score.add(
+    return (
         inputs.image_ids,
         inputs.image_sizes,
         truth(inputs.targets),

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 SHAPE = "kind"
 
+Tally = dict[str, list[int]]
+"""Right answers and questions, by name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -44,22 +47,32 @@ def grounding_figures(task: Pretraining, held_out: HeldOut) -> dict[str, float]:
     truth = task.held_out.describes
     if not isinstance(truth, SceneTruth):
         return {}
-    tally: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for examples in held_out.similar_examples():
-        other = examples[1:] + examples[:1]
-        draws = [generator(0, 0, e.image_id, "questions") for e in examples]
-        questions = [
-            _question(task, truth.scenes[e.index], e, d)
-            for e, d in zip(examples, draws, strict=True)
-        ]
-        for name, shown in (("right", examples), ("shuffled", other)):
-            guesses = _answers(task, held_out, questions, shown)
-            for question, guess in zip(questions, guesses, strict=True):
-                if question is not None:
-                    _count(tally, name, question, right=guess == question.answer)
-        for example, text in zip(examples, task.captions(held_out, examples) or (), strict=False):
-            _judge(tally, truth.scenes[example.index], text)
+    found = held_out.measured_examples(lambda examples: _counts(task, held_out, truth, examples))
+    tally: Tally = defaultdict(lambda: [0, 0])
+    for name, right, count in (entry for entries in found for entry in entries):
+        tally[name][0] += right
+        tally[name][1] += count
     return {name: right / max(count, 1) for name, (right, count) in sorted(tally.items())}
+
+
+def _counts(
+    task: Pretraining, held_out: HeldOut, truth: SceneTruth, examples: list[Example]
+) -> list[tuple[str, int, int]]:
+    """Names, right answers and questions of a batch."""
+    tally: Tally = defaultdict(lambda: [0, 0])
+    other = examples[1:] + examples[:1]
+    draws = [generator(0, 0, e.image_id, "questions") for e in examples]
+    questions = [
+        _question(task, truth.scenes[e.index], e, d) for e, d in zip(examples, draws, strict=True)
+    ]
+    for name, shown in (("right", examples), ("shuffled", other)):
+        guesses = _answers(task, held_out, questions, shown)
+        for question, guess in zip(questions, guesses, strict=True):
+            if question is not None:
+                _count(tally, name, question, right=guess == question.answer)
+    for example, text in zip(examples, task.captions(held_out, examples) or (), strict=False):
+        _judge(tally, truth.scenes[example.index], text)
+    return [(name, right, count) for name, (right, count) in tally.items()]
 
 
 def _question(
@@ -98,7 +111,7 @@ def _answers(
     return [int(token) for token in logits.argmax(-1).tolist()]
 
 
-def _count(tally: dict[str, list[int]], name: str, question: Question, *, right: bool) -> None:
+def _count(tally: Tally, name: str, question: Question, *, right: bool) -> None:
     names = [f"mlm_{name}"]
     if name == "right":
         names.append(f"mlm_{question.category}")
@@ -111,7 +124,7 @@ def _count(tally: dict[str, list[int]], name: str, question: Question, *, right:
         tally[key][1] += 1
 
 
-def _judge(tally: dict[str, list[int]], scene: Scene, text: str) -> None:
+def _judge(tally: Tally, scene: Scene, text: str) -> None:
     """Count captions whose colour-and-shape pairs are all in the picture."""
     pairs = described_objects(text)
     if not pairs and parse(text) is not None:

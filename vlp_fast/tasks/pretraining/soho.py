@@ -7,7 +7,6 @@ loss on the matching texts only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,7 +25,7 @@ from vlp_fast.ops.packing import make_packing
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.held_out import HeldOut, Runtime
 from vlp_fast.tasks.images import batch_images
-from vlp_fast.tasks.inputs import Inputs, flat
+from vlp_fast.tasks.inputs import flat
 from vlp_fast.tasks.pretraining.codebook import start_codebook
 from vlp_fast.tasks.pretraining.config import SohoPretrainingConfig
 from vlp_fast.tasks.pretraining.itm import draw_own_captions
@@ -35,6 +34,7 @@ from vlp_fast.tasks.pretraining.pairs import Pairs
 from vlp_fast.tasks.pretraining.picture import draw_words_and_codes
 from vlp_fast.tasks.pretraining.pretraining import Pretraining
 from vlp_fast.tasks.pretraining.texts import chosen_rows
+from vlp_fast.tasks.sharing import FirstShards
 from vlp_fast.tasks.step import StepOutput, accuracy, mean_cross_entropy
 from vlp_fast.tasks.task import Figures, Learner
 
@@ -159,20 +159,20 @@ class SohoPretraining(Pretraining):
     def begin(
         self,
         learner: Learner,
-        batches: Callable[[int], Iterator[Inputs]],
+        batches: FirstShards,
         runtime: Runtime,
     ) -> str | None:
         """The dictionary's start, if the model asks for data."""
         if not self._starting_codes():
             return None
         wanted = self.settings.codebook_samples
-        first = batches(-(-wanted // self.setup.length.batch_size))
         # The published rule moves the codes with each shard.
         is_published = self.model.dictionary.semantics == "official"
         return start_codebook(
             self.model,
-            first,
+            batches,
             runtime,
+            count=-(-wanted // self.setup.length.batch_size),
             wanted=wanted,
             shards=1 if is_published else self.setup.length.shards,
             seed=self.setup.seed,
@@ -189,10 +189,14 @@ class SohoPretraining(Pretraining):
     def _codes(self, held_out: HeldOut) -> Figures:
         model = self.model
         hits = torch.zeros(model.config.num_codes, dtype=torch.float64)
-        for inputs in held_out.batches():
+
+        def measure(inputs: SohoInputs) -> Tensor:
             with held_out.runtime.autocast():
                 tokens = model.embed_image(inputs.images, inputs.grid, inputs.image_sizes)
-            hits += torch.bincount(tokens.indices.cpu(), minlength=hits.numel())
+            return torch.bincount(tokens.indices.cpu(), minlength=hits.numel())
+
+        for counts in held_out.measured(measure):
+            hits += counts
         return {
             "perplexity": float(perplexity(hits)),
             "used_codes": float((hits > 0).sum()),

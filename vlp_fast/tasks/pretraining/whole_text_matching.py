@@ -23,16 +23,19 @@ if TYPE_CHECKING:
 def whole_text_matching(task: Pretraining, held_out: HeldOut) -> dict[str, float]:
     """Share of held-out pairs, half of them foreign, that are told apart."""
     model, runtime = task.learner.model, held_out.runtime
-    right, count = 0, 0
-    for examples in held_out.similar_examples():
+
+    def measure(examples: list[Example]) -> tuple[int, int]:
         texts, is_matched = _pairs(task, examples)
         hidden, starts = encode_pairs(model, runtime, texts, examples)
         first = torch.tensor(starts, device=hidden.device)
         with runtime.autocast():
             logits = model.match_logits(hidden.index_select(0, first))
         guesses = logits.argmax(-1).bool().tolist()
-        right += sum(guess == answer for guess, answer in zip(guesses, is_matched, strict=True))
-        count += len(examples)
+        right = sum(guess == answer for guess, answer in zip(guesses, is_matched, strict=True))
+        return right, len(examples)
+
+    found = [*held_out.measured_examples(measure)]
+    right, count = (sum(part) for part in zip(*found, strict=True)) if found else (0, 0)
     return {"itm_whole_text": right / max(count, 1)}
 
 
