@@ -11,6 +11,7 @@ is not there.
     evaluate.py  vlp-fast evaluate
     options.py   words to a configuration
     output.py    output that is closed, full or of few characters
+    progress.py  how much of long work is done
     recipes.py   vlp-fast recipes
     recorded.py  what commands on a run folder have in common
     stored.py    vlp-fast data pack, fetch

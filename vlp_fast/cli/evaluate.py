@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from vlp_fast.cli.progress import Progress
 from vlp_fast.cli.recorded import Recorded, is_started, note, recorded_run, restored
 from vlp_fast.data.printable import printable
 from vlp_fast.engine.launch import is_first
@@ -48,7 +49,13 @@ def _evaluate(experiment: Experiment) -> None:
 
     held_out = experiment.held_out()
     _say(f"of {held_out.described()}")
-    figures = evaluate(experiment, _say_replaced)
+    run = experiment.run
+    figures = evaluate(
+        experiment,
+        _say_replaced,
+        progress=Progress(f"held-out {experiment.task.samples}", is_silent=not is_first()),
+        folder=run.directory / f"evaluation-{run.data.held_out_split}",
+    )
     _print(figures)
     for line in experiment.task.remarks(figures, held_out):
         note(line)

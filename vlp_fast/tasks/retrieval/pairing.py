@@ -105,25 +105,20 @@ def own_caption(example: Example, epoch: int, seed: int) -> str:
 
 
 def every_pair(pairing: Pairing) -> Pairs:
-    """Every picture with every text, but for foreign pairs that are none: own texts come first."""
-    pairs, count = Pairs(), len(pairing.examples)
-    pairs.own = [pairs.add(pairing.ids[i], i) for i in range(count)]
-    numbers = {
-        (image, text): pairs.add(pairing.ids[text], image)
-        for text in range(count)
-        for image in pairing.foreign_images(text)
-        if image != text
-    }
-    by_text, by_image = ([[n for pair, n in numbers.items() if pair[side] == i] for i in range(count)]
-                         for side in (1, 0))
-    pairs.other_images, pairs.other_texts = by_text, by_image
+    """Every picture with every text, but for pairs of two that are not foreign; own ones first."""
+    count = len(pairing.examples)
+    pairs = Pairs(other_images=[[] for _ in range(count)], other_texts=[[] for _ in range(count)])
+    pairs.own = [pairs.add(ids, image) for image, ids in enumerate(pairing.ids)]
+    for text in range(count):
+        for image in pairing.foreign_images(text):
+            number = pairs.add(pairing.ids[text], image)
+            pairs.other_images[text].append(number)
+            pairs.other_texts[image].append(number)
     return pairs
 
 
-def sampled_pairs(
-    pairing: Pairing, *, images: int, texts: int, seed: int, epoch: int
-) -> Pairs:
-    """Every own pair, its text with drawn foreign pictures, its picture with drawn foreign texts."""
+def sampled_pairs(pairing: Pairing, *, images: int, texts: int, seed: int, epoch: int) -> Pairs:
+    """Every own pair, its text with drawn foreign pictures, its picture with foreign texts."""
     pairs = Pairs()
     for image, example in enumerate(pairing.examples):
         ids = pairing.ids[image]

@@ -14,16 +14,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vlp_fast.data.examples import Example
+from vlp_fast.data.examples import Example, ImageLoader
 from vlp_fast.data.given_paths import shown_roots
 from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
-from vlp_fast.models.model import VisionLanguageModel
 from vlp_fast.tasks.batch_key import BatchKey
-from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.held_out import HeldOut, Runtime
 from vlp_fast.tasks.retrieval.config import RetrievalConfig
+from vlp_fast.tasks.retrieval.match_score import match_scores
 from vlp_fast.tasks.retrieval.pairing import Pairing, Pairs, padded
-from vlp_fast.tasks.retrieval.ranking import ranked
+from vlp_fast.tasks.retrieval.ranking import Ranking, ranked
+from vlp_fast.tasks.retrieval.scoring import Scorer
 from vlp_fast.tasks.sequences import Sequences, lay_out
 from vlp_fast.tasks.step import StepOutput
 from vlp_fast.tasks.task import Figures, Learner, Task
@@ -53,6 +54,7 @@ class Retrieval(Task):
 
     settings: RetrievalConfig
     curves: ClassVar = ("retrieval",)
+    _latest: Ranking | None = None
 
     @abstractmethod
     def pairs(self, pairing: Pairing, key: BatchKey) -> Pairs:
@@ -96,9 +98,7 @@ class Retrieval(Task):
     def forward(self, learner: Learner, inputs: RetrievalInputs) -> StepOutput:
         """The loss, and how many texts and pictures find one another within the batch."""
         model = learner.model
-        seen = model.see(
-            inputs.images, inputs.grid, inputs.image_sizes, codes=self.settings.codes
-        )
+        seen = model.see(inputs.images, inputs.grid, inputs.image_sizes, codes=self.settings.codes)
         rows = model.read_first(inputs.text_ids, seen, inputs.grid, inputs.packing)
         scores = match_scores(model, rows)
         own = scores[inputs.own]
@@ -117,14 +117,28 @@ class Retrieval(Task):
 
     def figures(self, held_out: HeldOut) -> Figures:
         """The loss, and recall of every held-out picture with every caption."""
-        return super().figures(held_out) | ranked(self, held_out).figures()
+        figures = super().figures(held_out)
+        self._latest = ranked(self, held_out)
+        return figures | self._latest.figures()
 
+    def remarks(self, figures: Figures, held_out: HeldOut) -> list[str]:
+        """What was ranked, and how many ties there were."""
+        return list(self._latest.lines) if self._latest else []
 
-def match_scores(model: VisionLanguageModel, rows: Tensor) -> Tensor:
-    """Maps (..., D) rows of [CLS] to float32 log odds of a match, (...)."""
-    with torch.autocast(rows.device.type, enabled=False):
-        logits = model.match_logits(rows.float())
-    return logits[..., 1] - logits[..., 0]
+    @property
+    def pictures(self) -> ImageLoader:
+        """What decodes held-out pictures."""
+        assert isinstance(self.held_out_examples, ImageLoader)
+        return self.held_out_examples
+
+    def scorer(self, runtime: Runtime) -> Scorer:
+        """What scores pairs by the learner."""
+        return Scorer(
+            model=self.learner.model,
+            runtime=runtime,
+            codes=self.settings.codes,
+            rows=self.settings.rows_at_once,
+        )
 
 
 def best_of(scores: Tensor, numbers: Tensor, is_there: Tensor) -> Tensor:
