@@ -17,6 +17,7 @@ from vlp_fast.data.config import DataConfig, Layout
 from vlp_fast.errors import InputError
 
 USAGE = """usage: vlp-fast data make-world OUT [--images N] [--seed S] [--bounds small]
+       [--captions descriptions]
        vlp-fast data make-answers ROOT OUT [--split SPLIT] [--fewest N]
        vlp-fast data pack SRC OUT [--shard-mib N] [--workers N]
        vlp-fast data fetch NAME OUT [--place URL]
@@ -44,6 +45,10 @@ class World:
     bounds: Literal["world", "small"] = "world"
     """World: up to eight objects of eight kinds and colours. Small: pictures of 64 pixels with one
     or two objects of four kinds and colours, for runs of minutes."""
+    captions: Literal["statements", "descriptions"] = "statements"
+    """Statements: six a picture, and files of all tasks. Descriptions: one a picture, of all that
+    is in it, for retrieval; a sixth of the pictures each are for validation and testing, and their
+    descriptions tell them apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +117,13 @@ def _make_world(words: list[str]) -> int:
     from vlp_fast.data.world.bounds import BOUNDS
     from vlp_fast.data.world.layouts import make_world
 
-    make_world(world.out, images=world.images, seed=world.seed, bounds=BOUNDS[world.bounds])
+    make_world(
+        world.out,
+        images=world.images,
+        seed=world.seed,
+        bounds=BOUNDS[world.bounds],
+        captions=world.captions,
+    )
     print(f"{world.images} pictures in {world.out}; train with --data.root {world.out}")
     return 0
 

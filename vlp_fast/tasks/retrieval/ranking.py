@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.errors import InputError
 from vlp_fast.metrics.example_set import set_hash
 from vlp_fast.metrics.recall import Recall, recall
@@ -22,7 +21,6 @@ from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.retrieval.contest import Contest, contest_of, groups_of
 from vlp_fast.tasks.retrieval.kept_scores import KeptScores
 from vlp_fast.tasks.retrieval.provenance import scores_depend_on
-from vlp_fast.tasks.retrieval.scoring import Look, Scorer
 from vlp_fast.tasks.retrieval.texts import Texts
 from vlp_fast.tasks.sharing import Team, shared
 from vlp_fast.tasks.task import Figures
@@ -95,8 +93,9 @@ def scores_of(task: Retrieval, held_out: HeldOut, contest: Contest, *, done: int
     scorer = task.scorer(held_out.runtime)
 
     def measure(number: int) -> np.ndarray:
-        compute = lambda: _group_scores(task, scorer, groups[number], texts)
-        return kept.get(number, (len(groups[number]), len(texts)), compute)
+        group = groups[number]
+        compute = lambda: scorer.group_scores(group, task.show_held_out, texts)[0]
+        return kept.get(number, (len(group), len(texts)), compute)
 
     scores = np.empty((len(contest.indices), len(texts)), np.float32)
     place_of = {index: place for place, index in enumerate(contest.indices)}
@@ -128,27 +127,6 @@ def _open(kept: KeptScores, team: Team) -> None:
         except InputError as error:
             team.fail(error)
     team.all_values(None)
-
-
-def _group_scores(
-    task: Retrieval, scorer: Scorer, group: Sequence[int], texts: Texts
-) -> np.ndarray:
-    """(n, S) float32 of n pictures."""
-    looks: dict[int, Look] = {}
-    for place, index in enumerate(group):
-        try:
-            looks[place] = scorer.look(task.pictures.show(index, 0, 0))
-        except BrokenImage:
-            continue  # which was told where it was to be shown in a batch
-    scores = np.full((len(group), len(texts)), -np.inf, np.float32)
-    scores[list(looks)] = scorer.scores(list(looks.values()), texts)
-    if np.isnan(scores).any():
-        name = task.held_out.records[group[int(np.isnan(scores).any(1).argmax())]].path.name
-        raise InputError(
-            f"{name}: its scores are NaN, which ranks nowhere; look at the losses of the run, and "
-            "give --train.precision fp32 if it was trained in another"
-        )
-    return scores
 
 
 def _protocol(contests: Sequence[Contest], captions: str) -> Iterator[str]:

@@ -125,11 +125,14 @@ class Retrieval(Task):
         """What was ranked, and how many ties there were."""
         return list(self._latest.lines) if self._latest else []
 
-    @property
-    def pictures(self) -> ImageLoader:
-        """What decodes held-out pictures."""
+    def show_held_out(self, index: int) -> Example:
+        """A held-out picture itself, where `held_out_examples` would show another for a broken one.
+
+        Raises:
+            BrokenImage: if it cannot be used.
+        """
         assert isinstance(self.held_out_examples, ImageLoader)
-        return self.held_out_examples
+        return self.held_out_examples.show(index, 0, 0)
 
     def scorer(self, runtime: Runtime) -> Scorer:
         """What scores pairs by the learner."""

@@ -8,7 +8,7 @@ one, without padding; texts of one length stand beside pictures of one size, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.data.examples import Example
+from vlp_fast.errors import InputError
 from vlp_fast.models.model import Seen, VisionLanguageModel
 from vlp_fast.ops.grid import make_grid
 from vlp_fast.tasks.held_out import Runtime
@@ -53,6 +55,35 @@ class Scorer:
     runtime: Runtime
     codes: bool = False
     rows: int = 8192
+
+    def group_scores(
+        self, group: Sequence[int], show: Callable[[int], Example], texts: Texts
+    ) -> tuple[np.ndarray, list[str]]:
+        """(n, S) float32 scores of n pictures, and what is wrong with those that are broken.
+
+        Args:
+            group: numbers of the pictures.
+            show: decodes the picture of a number, or raises `BrokenImage`: its scores are -inf.
+            texts: S distinct ones.
+
+        Raises:
+            InputError: for scores that are NaN.
+        """
+        looks: dict[int, Look] = {}
+        broken: list[str] = []
+        for place, number in enumerate(group):
+            try:
+                looks[place] = self.look(show(number))
+            except BrokenImage as error:
+                broken.append(str(error))
+        scores = np.full((len(group), len(texts)), -np.inf, np.float32)
+        scores[list(looks)] = self.scores(list(looks.values()), texts)
+        if np.isnan(scores).any():
+            raise InputError(
+                "scores are NaN, which ranks nowhere; look at the losses of the run, and give "
+                "--train.precision fp32 if it was trained in another"
+            )
+        return scores, broken
 
     @torch.no_grad()
     def look(self, example: Example) -> Look:
