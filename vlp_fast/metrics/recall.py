@@ -28,7 +28,8 @@ class Ranks:
     """Where the truth of each query stands.
 
     Attributes:
-        better: (n,) int64, candidates with a higher score than the truth.
+        better: (n,) int64, candidates with a higher score than the truth; all others if that is
+            out of the race.
         equal: (n,) int64, others with the same score.
     """
 
@@ -119,8 +120,8 @@ def _fold_ranks(
     """
     columns = np.flatnonzero((owners >= first) & (owners < end))
     own = scores[owners[columns], columns]
-    images = Ranks(better=np.zeros(len(own), np.int64), equal=np.full(len(own), -1, np.int64))
-    better, equal = [], []
+    better, equal = np.zeros(len(own), np.int64), np.full(len(own), -1, np.int64)
+    best, of_best = [], []
     for image in range(first, min(end, len(scores))):
         row, is_own = scores[image, columns], owners[columns] == image
         if np.isnan(row).any():
@@ -128,13 +129,20 @@ def _fold_ranks(
                 f"recall: the scores of picture {image} hold NaN, which ranks nowhere; expected "
                 "numbers: look at the model's weights and its number format"
             )
-        images.better[:] += row > own
-        images.equal[:] += row == own
+        better += row > own
+        equal += row == own
         if is_own.any():
-            best, others = row[is_own].max(), row[~is_own]
-            better.append(int((others > best).sum()))
-            equal.append(int((others == best).sum()))
-    return images, Ranks(better=np.array(better, np.int64), equal=np.array(equal, np.int64))
+            best.append(row[is_own].max())
+            of_best.append(((row[~is_own] > best[-1]).sum(), (row[~is_own] == best[-1]).sum()))
+    images = _ranks(own, better, equal)
+    counts = np.array(of_best, dtype=np.int64).reshape(-1, 2)
+    return images, _ranks(np.array(best), counts[:, 0], counts[:, 1])
+
+
+def _ranks(truth: np.ndarray, better: np.ndarray, equal: np.ndarray) -> Ranks:
+    """Ranks of truths with these scores; what is out of the race has no equals, but loses."""
+    is_out = np.isneginf(truth)
+    return Ranks(better=np.where(is_out, better + equal, better), equal=np.where(is_out, 0, equal))
 
 
 def _check(scores: np.ndarray, owners: np.ndarray, fold: int) -> None:

@@ -26,13 +26,16 @@ class RetrievalConfig(TaskConfig):
     fold: int = 0
     """Held-out pictures that are ranked among themselves, one fold behind another in the order of
     the file, and figures are means of the folds: 1000 for COCO's 1K. 0: all at once."""
+    shortlist: int = 0
+    """Score only so many texts of each picture and pictures of each text: those that are best by
+    pictures of four by four averaged cells. Faster, and not exact. 0: every pair."""
     rows_at_once: int = 8192
     """Rows, of texts and pictures, that are computed at once in ranking: what a GPU is filled with.
     """
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that cannot be."""
-        check(self, NOT_NEGATIVE, "fold")
+        check(self, NOT_NEGATIVE, "fold", "shortlist")
         check(self, AT_LEAST_ONE, "rows_at_once")
 
     def look_first(self, data: DataConfig) -> None:

@@ -28,6 +28,7 @@ def scores_depend_on(
         "texts": _digest(repr(ids).encode() for ids in texts.distinct),
         "size of pictures": f"{data.shorter_held_out} to {data.longer}",
         "--task.codes": str(task.settings.codes),
+        "--task.shortlist": task.settings.shortlist,
         "--task.rows-at-once": task.settings.rows_at_once,
         "number format": f"{_format(runtime)} on {runtime.device.type}",
         "torch": torch.__version__,

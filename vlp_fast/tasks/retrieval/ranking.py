@@ -7,7 +7,7 @@ is found for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -18,9 +18,12 @@ from vlp_fast.errors import InputError
 from vlp_fast.metrics.example_set import set_hash
 from vlp_fast.metrics.recall import Recall, recall
 from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.retrieval.config import RetrievalConfig
 from vlp_fast.tasks.retrieval.contest import Contest, contest_of, groups_of
 from vlp_fast.tasks.retrieval.kept_scores import KeptScores
 from vlp_fast.tasks.retrieval.provenance import scores_depend_on
+from vlp_fast.tasks.retrieval.scoring import Look
+from vlp_fast.tasks.retrieval.shortlist import SIDE, coarse, shortlisted
 from vlp_fast.tasks.retrieval.texts import Texts
 from vlp_fast.tasks.sharing import Team, shared
 from vlp_fast.tasks.task import Figures
@@ -79,33 +82,62 @@ def ranked(task: Retrieval, held_out: HeldOut) -> Ranking:
         images=tuple(chain(*(one.images for one in found))),
         texts=tuple(chain(*(one.texts for one in found))),
     )
-    lines = (*_protocol(contests, settings.captions), *_doubts(ranks, contests, broken))
+    lines = (*_protocol(contests, settings), *_doubts(ranks, contests, broken))
     return Ranking(recall=ranks, thousands=thousands, lines=lines)
 
 
 def scores_of(task: Retrieval, held_out: HeldOut, contest: Contest, *, done: int = 0) -> np.ndarray:
-    """(B, S) float32, of every picture with every caption; -inf for a picture that is broken."""
+    """(B, S) float32, of every picture with every caption.
+
+    -inf for a picture that is broken, and for pairs that are not on the shortlist, if there is one.
+    """
     texts = Texts([task.encode(text) for text in contest.captions])
+    count, wanted = task.settings.shortlist, None
+    if count:
+        rough = _matrix(task, held_out, contest, texts, name="coarse", changed=coarse)
+        wanted = shortlisted(rough, count)
+    told = lambda pictures: held_out.progress(done + pictures, held_out.count)
+    scores = _matrix(task, held_out, contest, texts, name="ranking", wanted=wanted, told=told)
+    return scores[:, texts.places]
+
+
+def _matrix(
+    task: Retrieval,
+    held_out: HeldOut,
+    contest: Contest,
+    texts: Texts,
+    *,
+    name: str,
+    wanted: np.ndarray | None = None,
+    changed: Callable[[Look], Look] = lambda look: look,
+    told: Callable[[int], None] = lambda pictures: None,
+) -> np.ndarray:
+    """(B, S) float32 of S distinct texts; processes share the pictures, a folder keeps rows."""
     groups = groups_of(task.held_out, contest.indices, len(texts))
-    folder = held_out.folder and held_out.folder / f"ranking-from-{contest.indices[0]}"
+    folder = held_out.folder and held_out.folder / f"{name}-from-{contest.indices[0]}"
     kept = KeptScores(folder, scores_depend_on(task, held_out.runtime, contest.indices, texts))
     _open(kept, held_out.team)
     scorer = task.scorer(held_out.runtime)
+    place_of = {index: place for place, index in enumerate(contest.indices)}
+    places = [[place_of[index] for index in group] for group in groups]
 
     def measure(number: int) -> np.ndarray:
-        group = groups[number]
-        compute = lambda: scorer.group_scores(group, task.show_held_out, texts)[0]
+        group, own = groups[number], None if wanted is None else wanted[places[number]]
+
+        def compute() -> np.ndarray:
+            show = task.show_held_out
+            return scorer.group_scores(group, show, texts, wanted=own, changed=changed)[0]
+
         return kept.get(number, (len(group), len(texts)), compute)
 
-    scores = np.empty((len(contest.indices), len(texts)), np.float32)
-    place_of = {index: place for place, index in enumerate(contest.indices)}
+    scores, done = np.empty((len(contest.indices), len(texts)), np.float32), 0
     results = shared(held_out.team, len(groups), iter, measure, visit=held_out.visit, rounds=1)
-    for group, rows in zip(groups, results, strict=True):
-        scores[[place_of[index] for index in group]] = rows
-        done += len(group)
-        held_out.progress(done, held_out.count)
+    for own_places, rows in zip(places, results, strict=True):
+        scores[own_places] = rows
+        done += len(rows)
+        told(done)
     kept.drop()
-    return scores[:, texts.places]
+    return scores
 
 
 def _check_folds(pictures: int, fold: int, team: Team) -> None:
@@ -129,18 +161,25 @@ def _open(kept: KeptScores, team: Team) -> None:
     team.all_values(None)
 
 
-def _protocol(contests: Sequence[Contest], captions: str) -> Iterator[str]:
+def _protocol(contests: Sequence[Contest], settings: RetrievalConfig) -> Iterator[str]:
     pictures = sum(len(contest.indices) for contest in contests)
     texts = [text for contest in contests for text in contest.captions]
-    which = "all" if captions == "all" else "at most five"
+    which = "all" if settings.captions == "all" else "at most five"
     how = "all at once"
+    pairs = "a shortlist of pairs" if settings.shortlist else "every pair"
     if len(contests) > 1:
         how = f"in {len(contests)} folds of {len(contests[0].indices):,}, whose mean is shown"
     yield (
         f"ranked: {pictures:,} pictures and {len(texts):,} captions ({which} of each, set "
-        f"{set_hash(texts)}), {how}, by float32 scores of every pair; a picture finds any caption "
-        "of its own"
+        f"{set_hash(texts)}), {how}, by float32 scores of {pairs}; a picture finds any caption of "
+        "its own"
     )
+    if settings.shortlist:
+        yield (
+            f"the shortlist is the best {settings.shortlist} captions of each picture and pictures "
+            f"of each caption, by pictures of at most {SIDE} x {SIDE} averaged cells; other pairs "
+            "count as worse, and figures are not those of all pairs"
+        )
 
 
 def _doubts(ranks: Recall, contests: Sequence[Contest], broken: int) -> Iterator[str]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from vlp_fast.data.examples import Example, ImageLoader
-from vlp_fast.data.given_paths import shown_roots
+from vlp_fast.data.given_paths import only_root, shown_roots
 from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.batch_key import BatchKey
@@ -23,6 +23,7 @@ from vlp_fast.tasks.held_out import HeldOut, Runtime
 from vlp_fast.tasks.retrieval.config import RetrievalConfig
 from vlp_fast.tasks.retrieval.match_score import match_scores
 from vlp_fast.tasks.retrieval.pairing import Pairing, Pairs, padded
+from vlp_fast.tasks.retrieval.picture import draw_best
 from vlp_fast.tasks.retrieval.ranking import Ranking, ranked
 from vlp_fast.tasks.retrieval.scoring import Scorer
 from vlp_fast.tasks.sequences import Sequences, lay_out
@@ -54,6 +55,7 @@ class Retrieval(Task):
 
     settings: RetrievalConfig
     curves: ClassVar = ("retrieval",)
+    panel_rows = 2
     _latest: Ranking | None = None
 
     @abstractmethod
@@ -66,6 +68,7 @@ class Retrieval(Task):
 
     def read(self) -> tuple[Dataset, Dataset]:
         """Captions; boxes are of no use."""
+        only_root(self.setup.data)
         train, held_out = super().read()
         if train.has_one_caption():
             raise InputError(
@@ -124,6 +127,10 @@ class Retrieval(Task):
     def remarks(self, figures: Figures, held_out: HeldOut) -> list[str]:
         """What was ranked, and how many ties there were."""
         return list(self._latest.lines) if self._latest else []
+
+    def draw(self, figure: Any, held_out: HeldOut) -> None:
+        """Captions, and the pictures that are found for them."""
+        draw_best(self, figure, held_out)
 
     def show_held_out(self, index: int) -> Example:
         """A held-out picture itself, where `held_out_examples` would show another for a broken one.

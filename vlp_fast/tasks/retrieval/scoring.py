@@ -57,7 +57,13 @@ class Scorer:
     rows: int = 8192
 
     def group_scores(
-        self, group: Sequence[int], show: Callable[[int], Example], texts: Texts
+        self,
+        group: Sequence[int],
+        show: Callable[[int], Example],
+        texts: Texts,
+        *,
+        wanted: np.ndarray | None = None,
+        changed: Callable[[Look], Look] = lambda look: look,
     ) -> tuple[np.ndarray, list[str]]:
         """(n, S) float32 scores of n pictures, and what is wrong with those that are broken.
 
@@ -65,6 +71,8 @@ class Scorer:
             group: numbers of the pictures.
             show: decodes the picture of a number, or raises `BrokenImage`: its scores are -inf.
             texts: S distinct ones.
+            wanted: (n, S) bool, pairs to score; the others are -inf. None for all.
+            changed: what becomes of a picture before texts are read beside it.
 
         Raises:
             InputError: for scores that are NaN.
@@ -73,11 +81,12 @@ class Scorer:
         broken: list[str] = []
         for place, number in enumerate(group):
             try:
-                looks[place] = self.look(show(number))
+                looks[place] = changed(self.look(show(number)))
             except BrokenImage as error:
                 broken.append(str(error))
         scores = np.full((len(group), len(texts)), -np.inf, np.float32)
-        scores[list(looks)] = self.scores(list(looks.values()), texts)
+        of_these = None if wanted is None else wanted[list(looks)]
+        scores[list(looks)] = self.scores(list(looks.values()), texts, of_these)
         if np.isnan(scores).any():
             raise InputError(
                 "scores are NaN, which ranks nowhere; look at the losses of the run, and give "
@@ -95,8 +104,15 @@ class Scorer:
         return Look(cells=seen.cells, size=grid.sizes[0])
 
     @torch.no_grad()
-    def scores(self, looks: Sequence[Look], texts: Texts) -> np.ndarray:
-        """(B, S) float32, the log odds that each distinct text is about each picture."""
+    def scores(
+        self, looks: Sequence[Look], texts: Texts, wanted: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(B, S) float32, the log odds that each distinct text is about each picture.
+
+        Those of pairs that are not `wanted`, (B, S) bool, are -inf.
+        """
+        if wanted is not None:
+            return self._some_scores(looks, texts, wanted)
         found = torch.empty(len(looks), len(texts), device=self.runtime.device)
         order = sorted(range(len(looks)), key=lambda place: (looks[place].size, place))
         by_size = groupby((looks[place] for place in order), key=lambda look: look.size)
@@ -108,6 +124,15 @@ class Scorer:
                 start += len(cells)
         scores = np.empty(found.shape, np.float32)
         scores[order] = found.cpu().numpy()
+        return scores
+
+    def _some_scores(self, looks: Sequence[Look], texts: Texts, wanted: np.ndarray) -> np.ndarray:
+        """Picture by picture, each with its own texts."""
+        scores = np.full(wanted.shape, -np.inf, np.float32)
+        for look, row, is_wanted in zip(looks, scores, wanted, strict=True):
+            some = Texts([texts.distinct[place] for place in np.flatnonzero(is_wanted)])
+            if len(some):  # they are sorted, and stay so
+                row[is_wanted] = self.scores([look], some)[0]
         return scores
 
     def _score_alike(
