@@ -10,6 +10,7 @@ from vlp_fast.models.config import BackboneConfig, E2EVLPConfig, ModelConfig, So
 from vlp_fast.tasks.config import TaskConfig
 from vlp_fast.tasks.downstream.config import AnsweringConfig, EntailmentConfig, ReasoningConfig
 from vlp_fast.tasks.downstream.sample_task import SampleTask
+from vlp_fast.tasks.retrieval.config import BinaryRetrievalConfig, CircleRetrievalConfig
 
 BACKBONE = BackboneConfig(
     depth=None,
@@ -39,6 +40,8 @@ TASKS: dict[str, TaskConfig] = {
     "vqa": AnsweringConfig(),
     "nlvr2": ReasoningConfig(),
     "ve": EntailmentConfig(),
+    "binary": BinaryRetrievalConfig(),
+    "circle": CircleRetrievalConfig(image_negatives=2, text_negatives=3),
 }
 Build = Callable[..., SampleTask]
 

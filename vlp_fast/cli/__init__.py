@@ -1,4 +1,4 @@
-"""The command line: `vlp-fast {train, evaluate, submit, recipes, data, convert, doctor, bench}`.
+"""The command line: train, evaluate, submit, retrieve, recipes, data, convert, doctor, bench.
 
 A command is a file of this folder with `run(words) -> exit code`, and a line in `COMMANDS`. Nothing
 heavy is imported before a command needs it: `--help` answers without torch, and so does a path that
@@ -11,8 +11,11 @@ is not there.
     evaluate.py  vlp-fast evaluate
     options.py   words to a configuration
     output.py    output that is closed, full or of few characters
+    progress.py  how much of long work is done
     recipes.py   vlp-fast recipes
     recorded.py  what commands on a run folder have in common
+    retrieve.py  vlp-fast retrieve
+    sheet.py     what was found, as a picture
     stored.py    vlp-fast data pack, fetch
     submit.py    vlp-fast submit
     train.py     vlp-fast train
@@ -44,6 +47,10 @@ COMMANDS = {
     "train": ("RECIPE --data.root PATH", "pre-train or fine-tune; goes on when called again"),
     "evaluate": ("RUN_DIR", "held-out figures and report.png of a finished or stopped run"),
     "submit": ("RUN_DIR --out FILE", "a run's answers to a split, as its server takes them"),
+    "retrieve": (
+        "RUN_DIR --query TEXT --images DIR",
+        "your own pictures for a text, or texts for a picture",
+    ),
     "recipes": ("", "the recipes, a line each"),
     "data": (
         "check ROOT",

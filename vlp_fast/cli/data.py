@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +12,16 @@ import tyro
 from tyro.conf import UseAppendAction
 
 from vlp_fast.checks import AT_LEAST_ONE, NOT_NEGATIVE, check
+from vlp_fast.cli.progress import Progress
 from vlp_fast.data.config import DataConfig, Layout
 from vlp_fast.errors import InputError
 
 USAGE = """usage: vlp-fast data make-world OUT [--images N] [--seed S] [--bounds small]
+       [--captions descriptions]
        vlp-fast data make-answers ROOT OUT [--split SPLIT] [--fewest N]
        vlp-fast data pack SRC OUT [--shard-mib N] [--workers N]
        vlp-fast data fetch NAME OUT [--place URL]
        vlp-fast data check ROOT [ROOT ...] [--json FILE] [--workers N] [--cache FILE]"""
-
-PATIENCE = 10.0
-"""Seconds without a sign of life."""
 
 
 def run(words: list[str]) -> int:
@@ -48,6 +45,10 @@ class World:
     bounds: Literal["world", "small"] = "world"
     """World: up to eight objects of eight kinds and colours. Small: pictures of 64 pixels with one
     or two objects of four kinds and colours, for runs of minutes."""
+    captions: Literal["statements", "descriptions"] = "statements"
+    """Statements: six a picture, and files of all tasks. Descriptions: one a picture, of all that
+    is in it, for retrieval; a sixth of the pictures each are for validation and testing, and their
+    descriptions tell them apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,13 @@ def _make_world(words: list[str]) -> int:
     from vlp_fast.data.world.bounds import BOUNDS
     from vlp_fast.data.world.layouts import make_world
 
-    make_world(world.out, images=world.images, seed=world.seed, bounds=BOUNDS[world.bounds])
+    make_world(
+        world.out,
+        images=world.images,
+        seed=world.seed,
+        bounds=BOUNDS[world.bounds],
+        captions=world.captions,
+    )
     print(f"{world.images} pictures in {world.out}; train with --data.root {world.out}")
     return 0
 
@@ -169,7 +176,7 @@ def _check(words: list[str]) -> int:
         max_text_length=asked.max_text_length,
         workers=_cores() if asked.workers is None else asked.workers,
         cache=asked.cache,
-        progress=_Progress(),
+        progress=Progress("image files"),
     )
     for line in lines(found):
         print(line)
@@ -181,18 +188,6 @@ def _check(words: list[str]) -> int:
 def _cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Progress:
-    """A line on standard error every ten seconds."""
-
-    def __init__(self) -> None:
-        self._told_at = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self._told_at > PATIENCE:
-            self._told_at = time.monotonic()
-            print(f"{done:,} of {total:,} image files", file=sys.stderr, flush=True)
 
 
 def _pack(words: list[str]) -> int:

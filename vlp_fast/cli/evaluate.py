@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from vlp_fast.cli.recorded import Recorded, is_started, note, recorded_run, restored
+from vlp_fast.checks import NOT_NEGATIVE, check
+from vlp_fast.cli.progress import Progress
+from vlp_fast.cli.recorded import Recorded, TaskPlaces, is_started, note, recorded_run, restored
 from vlp_fast.data.printable import printable
 from vlp_fast.engine.launch import is_first
 
@@ -14,12 +16,34 @@ if TYPE_CHECKING:
     from vlp_fast.engine.experiment import Experiment
 
 USAGE = """usage: vlp-fast evaluate RUN_DIR [--split NAME] [--images N] [--processes N]
-       [--data.root PATH] [--task.answers FILE]"""
+       [--data.root PATH] [--task.answers FILE] [--task.fold N]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskMeasures(TaskPlaces):
+    """How the task measures, if otherwise than in the run."""
+
+    kinds: ClassVar[dict[str, str]] = TaskPlaces.kinds | dict.fromkeys(
+        ("captions", "fold", "shortlist"), "retrieval"
+    )
+
+    captions: Literal["all", "five"] | None = None
+    """Retrieval: all captions of a picture, or the first five."""
+    fold: int | None = None
+    """Retrieval: pictures that are ranked among themselves, as the 1000 of COCO's 1K."""
+    shortlist: int | None = None
+    """Retrieval: score only so many pairs of each picture and text, by a coarse look."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers that cannot be."""
+        check(self, NOT_NEGATIVE, "fold", "shortlist")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Recorded):
     """Print held-out figures of a run's newest checkpoint; without --split draw report.png too."""
+
+    task: TaskMeasures = field(default_factory=TaskMeasures)
 
 
 def run(words: list[str]) -> int:
@@ -48,7 +72,13 @@ def _evaluate(experiment: Experiment) -> None:
 
     held_out = experiment.held_out()
     _say(f"of {held_out.described()}")
-    figures = evaluate(experiment, _say_replaced)
+    run = experiment.run
+    figures = evaluate(
+        experiment,
+        _say_replaced,
+        progress=Progress(f"held-out {experiment.task.samples}", is_silent=not is_first()),
+        folder=run.directory / f"evaluation-{run.data.held_out_split}",
+    )
     _print(figures, experiment.task.columns)
     for line in experiment.task.remarks(figures, held_out):
         note(line)

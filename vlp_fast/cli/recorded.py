@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 from tyro.conf import UseAppendAction
@@ -39,6 +39,9 @@ class Places:
 @dataclass(frozen=True, kw_only=True)
 class TaskPlaces:
     """Where a file of the run's task is now."""
+
+    kinds: ClassVar[dict[str, str]] = {"answers": "VQA"}
+    """Whose each setting is."""
 
     answers: Path | None = None
     """VQA: the answers that the run was trained with."""
@@ -81,14 +84,15 @@ class Recorded:
         return replace(run, data=data, train=train, task=self._task_of(run))
 
     def _task_of(self, run: Any) -> Any:
-        if self.task.answers is None:
-            return run.task
-        if not hasattr(run.task, "answers"):
-            raise InputError(
-                f"--task.answers {printable(self.task.answers)}: {run.name} is no run of VQA, and "
-                "its answers are in no file; leave the option out"
-            )
-        return replace(run.task, answers=self.task.answers)
+        given = {name: value for name, value in vars(self.task).items() if value is not None}
+        for name, value in given.items():
+            if not hasattr(run.task, name):
+                kind = self.task.kinds[name]
+                raise InputError(
+                    f"--task.{name.replace('_', '-')} {printable(value)}: {run.name} is no run of "
+                    f"{kind}, which the option is for; leave it out"
+                )
+        return replace(run.task, **given)
 
 
 def recorded_run(asked: Recorded) -> RunConfig:

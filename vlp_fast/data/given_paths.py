@@ -76,8 +76,13 @@ def lies_in(file: Path, root: Path) -> bool:
     return file.resolve().is_relative_to(root.resolve())
 
 
-def check_root(root: Path) -> Path:
-    """Return a data set's folder, if it is there and can be listed.
+def check_root(root: Path, option: str = "--data.root", what: str = "of the data set") -> Path:
+    """Return a folder, if it is there and can be listed.
+
+    Args:
+        root: the folder.
+        option: what gives it.
+        what: it is the folder of.
 
     Raises:
         InputError: with the system's reason.
@@ -86,8 +91,8 @@ def check_root(root: Path) -> Path:
         os.scandir(root).close()
     except (OSError, ValueError) as error:  # ValueError: a NUL
         raise InputError(
-            f"{printable(root)}: {_reason(root, error, 'folder')}; give the folder of the data "
-            "set with --data.root"
+            f"{printable(root)}: {_reason(root, error, 'folder')}; give the folder {what} with "
+            f"{option}"
         ) from None
     return root
 

@@ -13,6 +13,7 @@ from vlp_fast.checks import (
     BELOW_ONE,
     NOT_NEGATIVE,
     POSITIVE,
+    SHARE,
     Range,
     check,
 )
@@ -42,10 +43,12 @@ class OptimConfig:
     eps: float = 1e-8
     """AdamW's epsilon."""
     schedule: Literal["step", "cosine"] = "step"
-    """Step: divided by ten at each of `decay_epochs`. Cosine: to zero at the end of the run, and at
-    the end of tagging, which has a warm-up and a schedule of its own."""
+    """Step: times `decay_factor` at each of `decay_epochs`. Cosine: to zero at the end of the run,
+    and at the end of tagging, which has a warm-up and a schedule of its own."""
     decay_epochs: tuple[float, ...] = ()
-    """Epochs (over images) after which the rate is divided by ten."""
+    """Epochs (over images) after which the rate is multiplied by `decay_factor`."""
+    decay_factor: float = 0.1
+    """Of the schedule by steps."""
     warmup_steps: int = 0
     """Optimiser steps of linear warm-up."""
     clip_norm: float = 0.1
@@ -62,6 +65,7 @@ class OptimConfig:
         check(self, POSITIVE, "lr", "eps", "decay_epochs")
         check(self, NOT_NEGATIVE, "backbone_lr", "weight_decay", "backbone_weight_decay")
         check(self, BELOW_ONE, "betas")
+        check(self, SHARE, "decay_factor")
         check(self, NOT_NEGATIVE, "warmup_steps", "clip_norm", "freeze_backbone", "thaw_scale")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ def evaluate(
     experiment: Experiment,
     report: Callable[[Iterable[str]], None] = lambda _: None,
     visit: Callable[[], None] = lambda: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    folder: Path | None = None,
 ) -> Figures:
     """Every held-out figure of the run; the learner is left in the mode it was in.
 
@@ -27,8 +30,11 @@ def evaluate(
         experiment: whose learner is measured.
         report: gets a line for each held-out sample that is broken and replaced.
         visit: called at each batch, by all processes equally often: all may stop there.
+        progress: gets how many of how many parts of a long measurement are done.
+        folder: where such a one keeps what is done until it is whole; None keeps nothing.
     """
-    return _measured(experiment, experiment.held_out(report, visit))
+    held_out = replace(experiment.held_out(report, visit), progress=progress, folder=folder)
+    return _measured(experiment, held_out)
 
 
 @torch.no_grad()

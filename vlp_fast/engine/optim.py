@@ -53,7 +53,7 @@ def learning_rate_scale(
     if config.schedule == "cosine":
         return warm * 0.5 * (1 + math.cos(math.pi * min(step / max(total_steps, 1), 1.0)))
     passed = sum(step >= epoch * steps_per_epoch for epoch in config.decay_epochs)
-    return float(warm * 0.1**passed)
+    return float(warm * config.decay_factor**passed)
 
 
 def set_learning_rates(

@@ -1,5 +1,6 @@
 """Modules that the models are made of, each usable on its own in other people's training code.
 
+all_pairs.py                every text beside every image, for [CLS] alone
 attention.py                GridAttention, CrossAttention
 backbone.py                 ResNet with torchvision's names, freezing, remask
 beam_search.py              the best text of several that are kept
@@ -11,6 +12,7 @@ decoding.py                 texts token by token, without gradients
 dictionary_state.py         the codes of VisualDictionary and how a step moves them
 ema_codebook.py             codes of moving averages, as vector-quantize-pytorch keeps them
 embeddings.py               BERT's for text, DETR's sine for grid cells
+first_rows.py               the last layer for [CLS] alone
 float32_state.py            buffers that stay float32
 heads.py                    words, matching, classes, attributes, boxes
 kmeans.py                   where a dictionary starts when it starts from data

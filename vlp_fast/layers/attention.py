@@ -158,7 +158,7 @@ class GridAttention(MultiHeadProjections):
     ) -> Tensor:
         check_rows("GridAttention", x, sequences)
         mixed_TNE = attention_qkvpacked(
-            self._project(x, positions, 0, 3),
+            self.project(x, positions),
             sequences.cu_seqlens,
             max_seqlen=sequences.max_length,
             causal=causal,

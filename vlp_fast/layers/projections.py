@@ -59,6 +59,10 @@ class MultiHeadProjections(nn.Module):
             nn.init.xavier_uniform_(matrix)
         nn.init.zeros_(self.out_proj.bias)
 
+    def project(self, x: Tensor, positions: Positions | None = None) -> Tensor:
+        """Maps rows (T, D) to queries, keys and values (T, 3, N, E)."""
+        return self._project(x, positions, 0, 3)
+
     def project_queries(self, x: Tensor, positions: Positions | None = None) -> Tensor:
         """Maps rows (T, D) to queries (T, N, E)."""
         return self._project(x, positions, 0, 1)[:, 0]

@@ -11,6 +11,7 @@ consistency.py        NLVR2: right answers, and groups without a mistake
 example_set.py        which examples a figure is of
 pair_precision.py     AP over pairs of class and attribute
 precision_curves.py   AP of pictures that are weighed anew
+recall.py             recall at K both ways, ties counted
 score.py              shares that processes add up
 vqa_score.py          VQA's accuracy, by the official rule and others
 """

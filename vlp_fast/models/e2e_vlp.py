@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vlp_fast.layers.backbone import ResNet
 from vlp_fast.layers.embeddings import SinePosition, TextEmbeddings
 from vlp_fast.layers.heads import BoxHead, ClassHead, MaskedLanguageHead, MatchingHead
-from vlp_fast.layers.positions import TablePositions
+from vlp_fast.layers.positions import Positions, TablePositions
 from vlp_fast.layers.sampling import greedy
 from vlp_fast.layers.sequences import Spans
 from vlp_fast.layers.transformer import (
@@ -154,27 +154,18 @@ class E2EVLP(VisionLanguageModel):
         """
         return Seen(cells=self.features(images, grid, image_sizes))
 
-    def read(self, text_ids: Tensor, seen: Seen, grid: Grid, packing: Packing) -> Tensor:
-        """Encodes sequences of text tokens and grid cells.
+    def cell_rows(self, seen: Seen, grid: Grid) -> tuple[Tensor, TablePositions]:
+        """The projected features (P, D), and DETR's sine positions of them."""
+        table = self.sine_position.table(grid)
+        return seen.cells, TablePositions(table=table, indices=grid.places)
 
-        Args:
-            text_ids: (L,) int64, tokens of all sequences; (0,) for image-only sequences.
-            seen: from `see`.
-            grid: of the cells.
-            packing: of S sequences, any of which may lack text or image; several may show one
-                image.
-
-        Returns:
-            (T, D) memory.
-
-        Raises:
-            ValueError: if a text is longer than the position embeddings, or `text_ids` is not as
-                long as the packing says.
-        """
+    def joined_rows(
+        self, text_ids: Tensor, seen: Seen, grid: Grid, packing: Packing
+    ) -> tuple[Tensor, Positions]:
+        """Lays out texts and the cells of their images, with the sine positions of the cells."""
         text = self.text_embeddings.embed(text_ids, packing)
         rows = join_rows(text, seen.cells.index_select(0, packing.grid_cells), packing)
-        memory: Tensor = self.encoder(rows, packing, self.sine_position.on_rows(grid, packing))
-        return memory
+        return rows, self.sine_position.on_rows(grid, packing)
 
     def detect(self, memory: Tensor, grid: Grid, packing: Packing) -> Detections:
         """Predicts objects from a memory of S sequences, with or without text.

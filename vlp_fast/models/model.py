@@ -12,10 +12,14 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from vlp_fast.layers.all_pairs import encode_all_pairs
 from vlp_fast.layers.backbone import ResNet
 from vlp_fast.layers.embeddings import TextEmbeddings
+from vlp_fast.layers.first_rows import encode_first_rows
+from vlp_fast.layers.positions import Positions, TablePositions
+from vlp_fast.layers.transformer import Encoder
 from vlp_fast.ops.grid import Grid
-from vlp_fast.ops.packing import Packing
+from vlp_fast.ops.packing import Packing, uniform_packing
 
 Sizes = Sequence[tuple[int, int]]
 """(height, width) of each image."""
@@ -44,6 +48,7 @@ class VisionLanguageModel(nn.Module, ABC):
     canvas_multiple: int = 1
     backbone: ResNet
     text_embeddings: TextEmbeddings
+    encoder: Encoder
 
     @property
     @abstractmethod
@@ -74,6 +79,18 @@ class VisionLanguageModel(nn.Module, ABC):
         """
 
     @abstractmethod
+    def cell_rows(self, seen: Seen, grid: Grid) -> tuple[Tensor, TablePositions | None]:
+        """(P, D) rows of all cells as the encoder reads them, and their positions if apart."""
+
+    @abstractmethod
+    def joined_rows(
+        self, text_ids: Tensor, seen: Seen, grid: Grid, packing: Packing
+    ) -> tuple[Tensor, Positions | None]:
+        """Lay out what the encoder reads: (T, D) rows, and their positions if these are apart.
+
+        Arguments and errors are those of `read`.
+        """
+
     def read(self, text_ids: Tensor, seen: Seen, grid: Grid, packing: Packing) -> Tensor:
         """Encode sequences of text tokens and grid cells.
 
@@ -91,6 +108,50 @@ class VisionLanguageModel(nn.Module, ABC):
             ValueError: if a text is longer than the position embeddings, or `text_ids` is not as
                 long as the packing says.
         """
+        rows, positions = self.joined_rows(text_ids, seen, grid, packing)
+        hidden: Tensor = self.encoder(rows, packing, positions)
+        return hidden
+
+    def read_first(self, text_ids: Tensor, seen: Seen, grid: Grid, packing: Packing) -> Tensor:
+        """Encode sequences as `read` does, and return the first row of each: (S, D), [CLS].
+
+        The same numbers but for rounding, in less time: of the last layer nothing else is computed.
+        Arguments and errors are those of `read`.
+        """
+        rows, positions = self.joined_rows(text_ids, seen, grid, packing)
+        return encode_first_rows(self.encoder, rows, packing, positions)
+
+    def read_all_pairs(self, text_ids: Tensor, seen: Seen, grid: Grid) -> Tensor:
+        """Encode every text beside every image, and return the first row of each sequence, [CLS].
+
+        What `read` gives for these sequences, but for rounding. Call in eval mode.
+
+        Args:
+            text_ids: (S, L) int64, texts of one length, [CLS] first.
+            seen: from `see`.
+            grid: of the cells, of B images of one size.
+
+        Returns:
+            (B, S, D).
+
+        Raises:
+            ValueError: if the images are of other sizes, or texts longer than the position
+                embeddings.
+        """
+        if len(set(grid.sizes)) != 1:
+            raise ValueError(
+                f"read_all_pairs: received images of {len(set(grid.sizes))} sizes in cells, "
+                "expected one; group them by it"
+            )
+        packing = uniform_packing(*text_ids.shape).to(text_ids.device)
+        texts = self.text_embeddings.embed(text_ids.flatten(), packing)
+        cells, positions = self.cell_rows(seen, grid)
+        return encode_all_pairs(
+            self.encoder,
+            texts.unflatten(0, text_ids.shape),
+            cells.unflatten(0, (grid.num_images, -1)),
+            positions,
+        )
 
     @abstractmethod
     def masked_word_logits(self, hidden: Tensor) -> Tensor:

@@ -213,29 +213,20 @@ class Soho(VisionLanguageModel):
         mask = self.mask_embedding.to(tokens.cells.dtype)
         return Seen(cells=torch.where(masked[:, None], mask, tokens.cells))
 
-    def read(self, text_ids: Tensor, seen: Seen, grid: Grid, packing: Packing) -> Tensor:
-        """Encodes texts together with the visual tokens of their images.
-
-        Args:
-            text_ids: (sum of text lengths,) int64, sequence by sequence, [CLS] first.
-            seen: tokens of all images, from `see` or `hide`.
-            grid: the cells.
-            packing: the sequences.
-
-        Returns:
-            (T, D) hidden rows, in the packing's order.
-
-        Raises:
-            ValueError: if a text is longer than the position embeddings, or `text_ids` is not as
-                long as the packing says.
-        """
+    def cell_rows(self, seen: Seen, grid: Grid) -> tuple[Tensor, None]:
+        """Adds positions to visual tokens and normalises them, (P, D)."""
         # float32 in a module of half precision, which its norm would refuse.
         position_PD = self.position(grid).to(self.norm.weight.dtype)
-        visual_PD = self.norm(seen.cells + position_PD)
+        return self.norm(seen.cells + position_PD), None
+
+    def joined_rows(
+        self, text_ids: Tensor, seen: Seen, grid: Grid, packing: Packing
+    ) -> tuple[Tensor, None]:
+        """Lays out texts and the visual tokens of their images, whose positions are in them."""
+        visual_PD, _ = self.cell_rows(seen, grid)
         visual = self.dropout(visual_PD.index_select(0, packing.grid_cells))
         text = self.text_embeddings.embed(text_ids, packing)
-        hidden_TD: Tensor = self.encoder(join_rows(text, visual, packing), packing)
-        return hidden_TD
+        return join_rows(text, visual, packing), None
 
     def masked_word_logits(self, hidden: Tensor) -> Tensor:
         """Maps (M, D) rows of masked words to (M, V) logits, V words."""

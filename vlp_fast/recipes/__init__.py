@@ -6,6 +6,7 @@ downstream.py     question answering, visual reasoning, visual entailment
 e2e_vlp.py        E2E-VLP's
 first_weights.py  files that the papers' recipes start from
 from_file.py      one's own, from a file
+retrieval.py      image-text retrieval
 small.py          what the small recipes share
 soho.py           SOHO's
 """
@@ -17,7 +18,7 @@ from collections.abc import Callable
 
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
-from vlp_fast.recipes import captioning, detection, downstream, e2e_vlp, soho
+from vlp_fast.recipes import captioning, detection, downstream, e2e_vlp, retrieval, soho
 from vlp_fast.recipes.from_file import load_file, recipe_from_file
 
 __all__ = ["DOWNSTREAM", "PRETRAINING", "RECIPES", "load_file", "recipe"]
@@ -27,6 +28,7 @@ DOWNSTREAM: dict[str, Callable[[], RunConfig]] = {
     **downstream.RECIPES,
     **captioning.RECIPES,
     **detection.RECIPES,
+    **retrieval.RECIPES,
 }
 RECIPES: dict[str, Callable[[], RunConfig]] = {**PRETRAINING, **DOWNSTREAM}
 

@@ -15,6 +15,7 @@ The engine asks a task and knows none by name; tasks own no loop.
     inputs.py      a batch: tensors that move together
     pretraining/   the pre-training of both systems
     reading.py     two data sets of pictures with captions
+    retrieval/     which picture is a text about, and the other way round
     sequences.py   texts with the pictures that they are about
     sharing.py     work that several processes share, batch by batch
     step.py        losses and counts of a step

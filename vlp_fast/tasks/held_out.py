@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
@@ -53,6 +54,8 @@ class HeldOut:
         report: gets lines about samples that are broken and replaced.
         visit: called at each batch, by all processes equally often: all may stop there.
         team: the processes.
+        progress: gets how many of how many parts of a long measurement are done.
+        folder: where a long measurement keeps what is done until it is whole; None keeps nothing.
         source: of a mixture, the number of the data set that they are of; None for all.
     """
 
@@ -62,6 +65,8 @@ class HeldOut:
     report: Callable[[Iterable[str]], None] = lambda lines: None
     visit: Callable[[], None] = lambda: None
     team: Team = ALONE
+    progress: Callable[[int, int], None] = lambda done, total: None
+    folder: Path | None = None
     source: int | None = None
 
     @cached_property

@@ -17,4 +17,5 @@ save.py           a file of our own
 soho_official.py  the published SOHO's names
 state_file.py     tensors of a file by name, unread
 torchvision.py    ResNets' names (torchvision, timm, Hugging Face), into either CNN
+trained.py        a run's model without its data
 """

@@ -3,6 +3,7 @@
 annotations.py    files of COCO, Karpathy, Visual Genome
 balance.py        what is asked of all that could be
 bounds.py         what a world draws from
+descriptions.py   one full description a picture, held-out pictures told apart
 draw.py           from scene to picture
 entailment.py     hypotheses: entailed, contradicted, left open
 groups.py         objects that have something in common

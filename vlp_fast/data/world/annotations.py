@@ -6,7 +6,7 @@ its index alone, so that they do not change with the number of pictures.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,8 +63,20 @@ def write_coco(folder: Path, scenes: Sequence[Scene], texts: Sequence[Sequence[s
     )
 
 
-def write_karpathy(folder: Path, scenes: Sequence[Scene], texts: Sequence[Sequence[str]]) -> None:
-    """Writes `dataset_coco.json`: the captions with tokens and splits."""
+def write_karpathy(
+    folder: Path,
+    scenes: Sequence[Scene],
+    texts: Sequence[Sequence[str]],
+    split: Callable[[int], str] | None = None,
+) -> None:
+    """Writes `dataset_coco.json`: the captions with tokens and splits.
+
+    Args:
+        folder: of the world.
+        scenes: of all pictures.
+        texts: captions of each.
+        split: of a picture by its place; `split_of` if None.
+    """
     entries = []
     for index, (scene, several) in enumerate(zip(scenes, texts, strict=True)):
         sentences = [
@@ -82,7 +94,7 @@ def write_karpathy(folder: Path, scenes: Sequence[Scene], texts: Sequence[Sequen
                 "filename": file_name(scene),
                 "cocoid": scene.image_id,
                 "imgid": index,
-                "split": split_of(index),
+                "split": (split or split_of)(index),
                 "sentids": [sentence["sentid"] for sentence in sentences],
                 "sentences": sentences,
             }

@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from vlp_fast.data.printable import printable
 from vlp_fast.data.randomness import generator
@@ -32,9 +33,11 @@ from vlp_fast.data.world.annotations import (
     write_visual_genome,
 )
 from vlp_fast.data.world.bounds import WORLD, Bounds
+from vlp_fast.data.world.descriptions import described_scenes
+from vlp_fast.data.world.descriptions import split_of as split_of_described
 from vlp_fast.data.world.draw import draw
 from vlp_fast.data.world.groups import Facts
-from vlp_fast.data.world.language import captions
+from vlp_fast.data.world.language import captions as statements_of
 from vlp_fast.data.world.nlvr2_files import write_nlvr2
 from vlp_fast.data.world.sampling import sample_scene
 from vlp_fast.data.world.scene import Scene, scene_from_dict, scene_to_dict
@@ -42,6 +45,7 @@ from vlp_fast.data.world.snli_ve_files import write_snli_ve
 from vlp_fast.data.world.vqa_files import write_vqa
 from vlp_fast.errors import InputError
 
+Captions = Literal["statements", "descriptions"]
 FORMAT = "vlp_fast.world"
 FORMAT_VERSION = 1
 FEWEST_IMAGES = 8
@@ -65,6 +69,7 @@ def make_world(
     images: int,
     seed: int,
     bounds: Bounds = WORLD,
+    captions: Captions = "statements",
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Writes the world `seed` to the folder `out`; an older world there is replaced.
@@ -77,6 +82,9 @@ def make_world(
         images: number of pictures, at least 8: the first of every split are among those.
         seed: 0 <= seed < 2**63.
         bounds: what pictures are drawn from; `WORLD` has everything, `SMALL` is soon learnt.
+        captions: several true statements of each picture, or one full description, for retrieval:
+            of every six pictures four are for training then, one each for validation and testing,
+            whose descriptions tell each from all others of its split; no files of other tasks.
         progress: called with the number of finished pictures after each.
 
     Raises:
@@ -88,23 +96,20 @@ def make_world(
     with _written_whole(out) as folder:
         (folder / "images").mkdir()
         (folder / "annotations").mkdir()
-        scenes = []
-        for index in range(images):
-            scenes.append(sample_scene(seed, index, bounds))
-            picture = folder / "images" / file_name(scenes[-1])
-            draw(scenes[-1]).save(picture, format="PNG", compress_level=3)
+        scenes: list[Scene] = []
+        texts: list[tuple[str, ...]] = []
+        for scene, own in _SCENES[captions](seed, images, bounds):
+            scenes.append(scene)
+            texts.append(own)
+            picture = folder / "images" / file_name(scene)
+            draw(scene).save(picture, format="PNG", compress_level=3)
             if progress is not None:
-                progress(index + 1)
-        texts = [
-            captions(scene, generator(seed, 0, i, "captions")) for i, scene in enumerate(scenes)
-        ]
+                progress(len(scenes))
         write_coco(folder, scenes, texts)
-        write_karpathy(folder, scenes, texts)
+        write_karpathy(folder, scenes, texts, _SPLITS[captions])
         write_visual_genome(folder, scenes)
-        facts = [Facts(scene) for scene in scenes]
-        write_vqa(folder, facts, seed)
-        write_nlvr2(folder, facts, seed)
-        write_snli_ve(folder, facts, texts, seed)
+        if captions == "statements":
+            _write_tasks(folder, scenes, texts, seed)
         _write_scenes(folder, scenes, seed)
 
 
@@ -130,6 +135,35 @@ def read_scenes(root: Path) -> dict[int, Scene]:
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: a scene is damaged ({error!r:.300}); {remedy}") from error
     return {scene.image_id: scene for scene in scenes}
+
+
+def _with_statements(
+    seed: int, images: int, bounds: Bounds
+) -> Iterator[tuple[Scene, tuple[str, ...]]]:
+    for index in range(images):
+        scene = sample_scene(seed, index, bounds)
+        yield scene, statements_of(scene, generator(seed, 0, index, "captions"))
+
+
+def _with_descriptions(
+    seed: int, images: int, bounds: Bounds
+) -> Iterator[tuple[Scene, tuple[str, ...]]]:
+    for scene, text in described_scenes(seed, images, bounds):
+        yield scene, (text,)
+
+
+_SCENES = {"statements": _with_statements, "descriptions": _with_descriptions}
+_SPLITS = {"statements": None, "descriptions": split_of_described}
+
+
+def _write_tasks(
+    folder: Path, scenes: Sequence[Scene], texts: Sequence[tuple[str, ...]], seed: int
+) -> None:
+    """Files of tasks that ask something of the pictures."""
+    facts = [Facts(scene) for scene in scenes]
+    write_vqa(folder, facts, seed)
+    write_nlvr2(folder, facts, seed)
+    write_snli_ve(folder, facts, texts, seed)
 
 
 def _check_request(images: int, seed: int) -> None:

@@ -46,8 +46,10 @@ class _Plan:
     size: str
 
 
-def sample_scene(seed: int, index: int, bounds: Bounds = WORLD) -> Scene:
+def sample_scene(seed: int, index: int, bounds: Bounds = WORLD, *, attempt: int = 0) -> Scene:
     """Returns the scene of picture `index` (from 0) of the world `seed`; its image id is index + 1.
+
+    Another `attempt` is another scene.
 
     Raises:
         ValueError: an impossible seed or index.
@@ -57,7 +59,7 @@ def sample_scene(seed: int, index: int, bounds: Bounds = WORLD) -> Scene:
             f"sample_scene: received seed {seed} and index {index}, expected 0 <= seed < 2**63 "
             "and index >= 0"
         )
-    rng = generator(seed, 0, index, "scene")
+    rng = generator(seed, attempt, index, "scene")
     width, height = bounds.sizes[int(rng.integers(len(bounds.sizes)))]
     count = int(rng.integers(1, bounds.max_objects + 1))
     objects = None

@@ -1,7 +1,7 @@
 """What can be said about a scene: four kinds of statement, each with its words and its truth.
 
     Existence    "[there is] a small red circle and a blue square and a pink ring [on sand]"
-    Placement    "a red circle left of a blue square", "a red star inside a blue ring"
+    Placement    "a red circle left of a blue square [on sand]", "a red star inside a blue ring"
     Count        "there are four objects [on sand]", "there are two red circles [on sand]"
     Background   "the background is sand"
 
@@ -82,15 +82,17 @@ class Placement:
     subject: Thing
     relation: str
     reference: Thing
+    background: str | None = None
 
     def words(self) -> tuple[str, ...]:
         """The statement in words."""
         place = (self.relation, "of") if self.relation in _WITH_OF else (self.relation,)
-        return ("a", *self.subject.words(), *place, "a", *self.reference.words())
+        both = ("a", *self.subject.words(), *place, "a", *self.reference.words())
+        return (*both, *_on(self.background))
 
     def holds(self, scene: Scene) -> bool:
         """Whether the statement is true of the scene."""
-        return any(
+        return self.background in (None, scene.background) and any(
             relation(subject, reference) == self.relation
             for subject in scene.objects
             if self.subject.matches(subject)
@@ -182,6 +184,7 @@ def _count(words: tuple[str, ...]) -> Count | None:
 
 
 def _placement(words: tuple[str, ...]) -> Placement | None:
+    words, background = _without_background(words)
     at = next((i for i, word in enumerate(words) if word in RELATIONS), None)
     if at is None:
         return None
@@ -193,7 +196,9 @@ def _placement(words: tuple[str, ...]) -> Placement | None:
     subject, reference = _thing_with_article(words[:at]), _thing_with_article(rest)
     if subject is None or reference is None:
         return None
-    return Placement(subject=subject, relation=words[at], reference=reference)
+    return Placement(
+        subject=subject, relation=words[at], reference=reference, background=background
+    )
 
 
 def _existence(words: tuple[str, ...]) -> Existence | None:
