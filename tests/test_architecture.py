@@ -61,8 +61,8 @@ ONLY: dict[tuple[str, str], set[str]] = {
         "task",
     },
     ("engine", "models"): {"config"},
-    # State that a step moves once, whichever system has it.
-    ("engine", "layers"): {"shard_statistics"},
+    # State that a step moves once, and how layers are computed, whichever system has them.
+    ("engine", "layers"): {"shard_statistics", "recomputation"},
 }
 # (room, room it may import from) -> what it leaves to the rooms between: a task reads its data.
 EXCEPT: dict[tuple[str, str], set[str]] = {("engine", "data"): {"sources"}}
@@ -78,7 +78,7 @@ TORCH_FREE += (".engine.recorded_run", ".engine.folder_lock", ".data.given_paths
 TORCH_FREE += (".data.config", ".tasks.config", ".recipes", ".recipes.soho", ".recipes.e2e_vlp")
 TORCH_FREE += (".weights", ".weights.published", ".weights.create", ".tasks.pretraining.config")
 TORCH_FREE += (".recipes.from_file", ".recipes.downstream", ".data.samples", ".models")
-TORCH_FREE += (".tasks.downstream.config",)
+TORCH_FREE += (".tasks.downstream.config", ".tasks.retrieval.config", ".recipes.retrieval")
 
 VAGUE_NAMES = {"utils", "util", "misc", "common", "helpers", "tools", "stuff"}
 LONGEST_FILE = 400
