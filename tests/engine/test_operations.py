@@ -68,7 +68,8 @@ def test_without_pictures_samples_count() -> None:
 @pytest.mark.parametrize("name", ["soho_tiny", "e2e_vlp_tiny"])
 def test_a_run_counts_what_torchs_counter_counts(micro: Make, tmp_path: Path, name: str) -> None:
     """Exactly in the counted step, within 5 % in those of other pictures and texts."""
-    run = micro(name, tmp_path / "run", steps=7, log_every=100, batch_size=3)
+    counted = {"log_every": 100, "batch_size": 3, "count_operations": True}
+    run = micro(name, tmp_path / "run", steps=7, **counted)
     run = replace(run, task=replace(run.task, tagging_steps=0))
     trainer = Trainer(build_experiment(run))
     trainer.learner.train()
@@ -89,7 +90,8 @@ def test_a_run_counts_what_torchs_counter_counts(micro: Make, tmp_path: Path, na
 def test_lines_have_speed_and_memory_and_print_fewer(
     micro: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer = Trainer(build_experiment(micro("soho_tiny", tmp_path / "run", steps=5)))
+    run = micro("soho_tiny", tmp_path / "run", steps=5, count_operations=True)
+    trainer = Trainer(build_experiment(run))
     trainer.run()
     lines = [row for row in read_journal(tmp_path / "run/metrics.jsonl") if row["kind"] == "train"]
     assert ["tflops" in row for row in lines] == [False, True, False, True, True]

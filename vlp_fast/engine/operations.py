@@ -24,9 +24,15 @@ COUNTED = 1
 
 
 class Operations:
-    """What this process computes between two logged lines; only `take` waits for the device."""
+    """What this process computes between two logged lines; only `take` waits for the device.
 
-    def __init__(self) -> None:
+    Args:
+        is_on: whether anything is counted. A step rounds otherwise while it is: PyTorch then takes
+            other kernels (2.11), so that a run that goes on has other bits.
+    """
+
+    def __init__(self, *, is_on: bool = True) -> None:
+        self._is_on = is_on
         self._phases = [_Phase()]
 
     def begin_phase(self) -> None:
@@ -37,7 +43,8 @@ class Operations:
     def step(self) -> Iterator[None]:
         """Within this context is a step of the phase; its shards are told by `count`."""
         phase = self._phases[-1]
-        with _Counter() if phase.steps == COUNTED else contextlib.nullcontext() as counter:
+        is_counted = self._is_on and phase.steps == COUNTED
+        with _Counter() if is_counted else contextlib.nullcontext() as counter:
             yield
         if counter is not None:
             phase.counted = counter.total
@@ -57,11 +64,11 @@ class Operations:
     def take(self) -> tuple[float, float] | None:
         """All operations since the call before, and those that were not of padding.
 
-        None where a phase had no counted step yet.
+        None where a phase had no counted step yet, or nothing is counted.
         """
         done = [phase for phase in self._phases if phase.padded]
         self._phases = [replace(self._phases[-1], filled=0, padded=0)]
-        if not all(phase.size for phase in done):
+        if not self._is_on or not all(phase.size for phase in done):
             return None
         rates = [float(phase.counted) / phase.size for phase in done]
         return (

@@ -106,7 +106,8 @@ class Trainer:
         cut = bool(self._averages)
         self.record = Record(experiment, self.step, notes, cut=cut) if is_first else NoRecord()
         self._evaluated_at = self.world.first_value(self.record.evaluated_at)
-        self._clock, self._operations = Clock(), Operations()
+        self._clock = Clock()
+        self._operations = Operations(is_on=self.config.train.count_operations)
         self._phase: Phase | None = None
         watched = self.config.train.profiled_steps if is_first else range(0)
         self._profile = StepProfile(watched, self.config.directory, self.record.say)
