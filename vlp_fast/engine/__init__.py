@@ -6,6 +6,7 @@ best.py              the best checkpoint by a held-out figure
 checkpoint.py        written whole or not at all
 checkpoint_writer.py  a thread that writes them
 clock.py             how fast a run is
+compilations.py      how many graphs were compiled
 config.py            RunConfig and its sections
 divergence.py        a run that learns nothing any more stops
 dry_run.py           what a run would be

@@ -20,6 +20,7 @@ from torch.profiler import record_function
 
 from vlp_fast.engine.agreement import check_same_start
 from vlp_fast.engine.clock import Clock
+from vlp_fast.engine.compilations import Compilations
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.divergence import divergence
 from vlp_fast.engine.evaluator import evaluate, evaluate_parts
@@ -96,6 +97,7 @@ class Trainer:
         self._evaluated_at = self.world.first_value(self.record.evaluated_at)
         self._averages = Averages()
         self._clock = Clock()
+        self._compilations = Compilations(is_on=self.config.train.compile)
         self._phase: Phase | None = None
         self._is_worth_saving = True
         watched = self.config.train.profiled_steps if is_first else range(0)
@@ -279,6 +281,7 @@ class Trainer:
         shown = self._averages.means() | self._clock.figures(self.world)
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
         shown["lr"] = self.updater.optimizers[0].param_groups[0]["lr"]
+        shown |= self._compilations.figures(self.world)
         shown |= self.experiment.phase(self.step - 1).objective.watched(self.learner)
         self._averages, self._clock = Averages(), Clock()
         try:

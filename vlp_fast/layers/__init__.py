@@ -4,6 +4,7 @@ attention.py                GridAttention, CrossAttention
 backbone.py                 ResNet with torchvision's names, freezing, remask
 code_revival.py             rows for codes that nothing hits any more
 code_update.py              a step of the codes while other processes' are on the way
+compilation.py              Transformer layers as graphs of torch.compile
 criterion.py                SetCriterion
 data_start.py               whether codes that start from data have started
 decoding.py                 texts token by token, without gradients
