@@ -7,6 +7,7 @@ checkpoint.py        written whole or not at all
 checkpoint_writer.py  a thread that writes them
 clock.py             how fast a run is
 collectives.py       what processes send one another
+compilations.py      how many graphs were compiled
 config.py            RunConfig and its sections
 counted.py           what a shard counts, on its way to all processes
 divergence.py        when a run learns nothing any more

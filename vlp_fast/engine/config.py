@@ -91,6 +91,9 @@ class TrainConfig:
     recompute: Literal["none", "layers"] = "none"
     """Layers: of Transformer layers and of the CNN's residual blocks, a step keeps the input and
     computes the rest again in the backward pass: the same bits, in less memory and more time."""
+    compile: bool = False
+    """Give each Transformer layer to torch.compile for training; the first step waits for it. The
+    same losses but for rounding and the dropout drawn; held-out figures are computed without."""
     epochs: float = 1.0
     """Passes over the images; `--steps` overrides."""
     seed: int = 0

@@ -9,6 +9,8 @@ from vlp_fast.errors import InputError
 NO_MEMORY = (MemoryError, torch.OutOfMemoryError)
 NO_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
 """How PyTorch's CPU allocator and CUDA's libraries say so, in a RuntimeError."""
+NO_COMPILER = {"BackendCompilerFailed", "TritonMissing", "GPUTooOldForTriton"}
+"""Classes of torch._dynamo and torch._inductor, which nobody imports who does not compile."""
 ONE_VALUE = "Expected more than 1 value per channel when training"
 """How PyTorch's batch norm says so, in a ValueError."""
 
@@ -29,6 +31,13 @@ def explained(error: BaseException, step: int) -> BaseException:
             f"after step {step}: batch norm has one value a channel, of which there is no variance"
             f"{_first_line(text.removeprefix(ONE_VALUE).strip(', '))}; raise --train.batch-size or "
             "--data.shorter"
+        )
+    if NO_COMPILER & {kind.__name__ for kind in type(error).__mro__}:
+        inner = getattr(error, "inner_exception", error)
+        return InputError(
+            f"after step {step}: a layer was not compiled: {type(inner).__name__}"
+            f"{_first_line(str(inner))}; give the same command with --train.no-compile, or ask "
+            "`vlp-fast doctor` for compilers"
         )
     return error
 

@@ -22,6 +22,7 @@ from torch.profiler import record_function
 
 from vlp_fast.engine.agreement import check_same_start
 from vlp_fast.engine.clock import Clock
+from vlp_fast.engine.compilations import Compilations
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.evaluator import evaluate, evaluate_parts
 from vlp_fast.engine.experiment import Experiment, build_experiment
@@ -108,6 +109,7 @@ class Trainer:
         self._evaluated_at = self.world.first_value(self.record.evaluated_at)
         self._clock = Clock()
         self._operations = Operations(is_on=self.config.train.count_operations)
+        self._compilations = Compilations(is_on=self.config.train.compile)
         self._phase: Phase | None = None
         watched = self.config.train.profiled_steps if is_first else range(0)
         self._profile = StepProfile(watched, self.config.directory, self.record.say)
@@ -337,6 +339,7 @@ class Trainer:
         shown = nothing | self._averages.means() | self._speed()
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
         shown["lr"] = self.updater.optimizers[0].param_groups[0]["lr"]
+        shown |= self._compilations.figures(self.world)
         shown |= self.experiment.phase(self.step - 1).objective.watched(self.learner)
         try:
             self.record.log(self.step, shown)

@@ -21,6 +21,7 @@ from vlp_fast.engine.optim import build_optimizers, clip_gradients
 from vlp_fast.engine.reduction import Reduction
 from vlp_fast.engine.skipped import Skipped
 from vlp_fast.engine.weight_average import WeightAverage
+from vlp_fast.layers.compilation import compile_layers
 from vlp_fast.layers.recomputation import recompute_layers
 from vlp_fast.layers.shard_statistics import ShardStatistics
 from vlp_fast.tasks.averages import Averages, output_sums
@@ -59,8 +60,10 @@ class Updater:
         self._precision = experiment.precision
         self._learner = experiment.learner
         self.optimizers = build_optimizers(self._learner, self._config.optim)
+        if self._config.train.compile:
+            compile_layers(self._learner)
         if self._config.train.recompute == "layers":
-            recompute_layers(self._learner)
+            recompute_layers(self._learner)  # around graphs, which keep nothing then
         self.scaler = self._precision.scaler()
         self.average = WeightAverage(self._learner, self._config.train.ema)
         self.is_whole = True

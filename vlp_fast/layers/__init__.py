@@ -6,6 +6,7 @@ backbone.py                 ResNet with torchvision's names, freezing, remask
 beam_search.py              the best text of several that are kept
 code_revival.py             rows for codes that nothing hits any more
 code_update.py              a step of the codes while other processes' are on the way
+compilation.py              Transformer layers as graphs of torch.compile
 criterion.py                SetCriterion
 data_start.py               whether codes that start from data have started
 decoding.py                 texts token by token, without gradients

@@ -1,0 +1,40 @@
+"""Transformer layers as graphs of `torch.compile`, each layer by itself.
+
+All layers of a kind share the graphs: one for what layers are given in a training step, with sizes
+that vary, and one more for each way to call them (with or without a gradient of the input, causal
+or not). Operators of this package stay single nodes, so a graph joins what lies between them.
+Compiled is training alone: evaluation computes as it does without.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from vlp_fast.layers.transformer import ResidualLayer
+
+Forward = Callable[..., Any]
+
+
+def compile_layers(model: nn.Module, backend: Forward | str = "inductor") -> None:
+    """Compile the layers of a model where they train; names stay the same, values up to rounding.
+
+    Compilers draw dropout by generators of their own, which begin where PyTorch's would.
+
+    Args:
+        model: whose layers are compiled when they are first called.
+        backend: of `torch.compile`.
+    """
+    for module in model.modules():
+        if isinstance(module, ResidualLayer):
+            compiled = torch.compile(module.forward, dynamic=True, backend=backend)
+            module.forward = _where_it_trains(module, compiled, module.forward)
+
+
+def _where_it_trains(module: nn.Module, compiled: Forward, eager: Forward) -> Forward:
+    def run(*inputs: Any, **options: Any) -> Any:
+        chosen = compiled if module.training and torch.is_grad_enabled() else eager
+        return chosen(*inputs, **options)
+
+    return run
