@@ -48,8 +48,8 @@ class DetectionConfig(SetLossConfig):
     """Texts beside held-out pictures, a column of figures each: their own caption, none, that of
     another picture. Losses are of the first."""
     resamples: int = 200
-    """Resamples of the held-out pictures that the intervals of AP and of what a text adds to it are
-    from (95 % of them lie inside); 0: no intervals."""
+    """Resamples of the held-out pictures that the 95 % intervals of AP, and of what a text adds to
+    it, are from; 0: no intervals."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for rates that cannot be, and without a column."""

@@ -168,9 +168,10 @@ class Detection(Task):
             ]
         if low > 0:
             return []
+        gain = figures["text_gain"]
         return [
-            f"captions are no proven help: AP with them minus AP without lies between {low:.4f} "
-            f"and {high:.4f} in 95 % of resamples of these images"
+            f"captions are no proven help: AP with them minus AP without is {gain:.4f}, with a 95 % "
+            f"interval from {low:.4f} to {high:.4f}"
         ]
 
     @property
