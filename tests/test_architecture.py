@@ -79,6 +79,7 @@ TORCH_FREE += (".data.config", ".tasks.config", ".recipes", ".recipes.soho", ".r
 TORCH_FREE += (".weights", ".weights.published", ".weights.create", ".tasks.pretraining.config")
 TORCH_FREE += (".recipes.from_file", ".recipes.downstream", ".data.samples", ".models")
 TORCH_FREE += (".tasks.downstream.config", ".tasks.retrieval.config", ".recipes.retrieval")
+TORCH_FREE += (".tasks.detection.config", ".recipes.detection")
 
 VAGUE_NAMES = {"utils", "util", "misc", "common", "helpers", "tools", "stuff"}
 LONGEST_FILE = 400

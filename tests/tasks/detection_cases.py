@@ -108,3 +108,31 @@ def write_split(root: Path, part: str, images: list[dict[str, Any]], *, first: i
 def held_out_of(task: Detection, batch_size: int = 4) -> HeldOut:
     """All held-out pictures."""
     return HeldOut(task=task, runtime=Cpu(), batch_size=batch_size)
+
+
+def write_genome(root: Path) -> Path:
+    """Three images of Visual Genome's layout, a brown dog and a cat of no attribute in each."""
+    boxes = {"dog": (4, 6, 30, 20), "cat": (50, 30, 20, 20)}
+    listed, objects, attributes, regions = [], [], [], []
+    for image in (1, 2, 3):
+        path = root / "VG_100K" / f"{image}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (96, 64), (80 * image % 256, 20, 9)).save(path)
+        listed.append(
+            {"image_id": image, "url": f"h/VG_100K/{image}.png", "width": 96, "height": 64}
+        )
+        things = [
+            {"object_id": 10 * image + n, "names": [name], **dict(zip("xywh", box, strict=True))}
+            for n, (name, box) in enumerate(boxes.items())
+        ]
+        objects.append({"image_id": image, "objects": things})
+        named = [{"object_id": 10 * image, "attributes": ["brown"]}]
+        attributes.append({"image_id": image, "attributes": named})
+        region = {"region_id": image, "image_id": image, "phrase": f"a dog of image {image}"}
+        regions.append({"regions": [region]})
+    documents = {"image_data": listed, "objects": objects, "attributes": attributes}
+    for name, document in (documents | {"region_descriptions": regions}).items():
+        (root / f"{name}.json").write_text(json.dumps(document))
+    (root / "objects_vocab.txt").write_text("cat\ndog\n")
+    (root / "attributes_vocab.txt").write_text("white\nbrown\n")
+    return root

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from detection_cases import Build, Folder, finds, held_out_of
+from detection_cases import Build, Folder, finds, held_out_of, write_genome
 from rebuilt import with_settings
 from torch import Tensor
 
@@ -87,6 +87,28 @@ def test_a_pair_is_as_sure_as_its_class_and_attribute_together(
     ordered = [answers[image] for image in sorted(answers)]
     expected = [a.scores * a.attribute_scores for a in ordered if a.attribute_scores is not None]
     assert found.tolist() == pytest.approx([score for part in expected for score in part], rel=1e-4)
+
+
+def test_visual_genome_has_attributes_and_no_server(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cat of no attribute costs nothing, whatever it is called; a dog called white does."""
+    task = build(write_genome(tmp_path), "train")
+    assert task.train.attribute_names == ("white", "brown")
+
+    def named(text: str, boxes: Tensor, labels: Tensor, attributes: Tensor) -> Found:
+        brown = torch.ones_like(attributes)
+        return boxes, labels, brown if text == "own" else 0 * brown
+
+    finds(task, monkeypatch, named)
+    found = figures(task)
+    assert found["ap_own_text"] == found["ap_foreign_text"] == pytest.approx(1.0)
+    assert found["ap_attribute_own_text"] == pytest.approx(1.0)
+    assert found["ap_attribute_foreign_text"] == 0.0
+    assert found["matched_attribute_own_text"] == 1.0
+    assert found["matched_attribute_no_text"] == 0.0
+    with pytest.raises(InputError, match="its layout is visual_genome, and COCO's server"):
+        task.settings.look_before_submission(replace(task.setup.data, held_out_split="test"))
 
 
 def library(truth: Path, results: Path, images: list[int]) -> list[float]:

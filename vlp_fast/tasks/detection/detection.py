@@ -170,8 +170,8 @@ class Detection(Task):
             return []
         gain = figures["text_gain"]
         return [
-            f"captions are no proven help: AP with them minus AP without is {gain:.4f}, with a 95 % "
-            f"interval from {low:.4f} to {high:.4f}"
+            f"captions are no proven help: AP with them minus AP without is {gain:.4f}, with a "
+            f"95 % interval from {low:.4f} to {high:.4f}"
         ]
 
     @property
