@@ -101,6 +101,10 @@ def test_everybody_else_takes_it(averaged: RunConfig) -> None:
     experiment = restore_experiment(averaged, said.append)
     assert said == ["checkpoint-00000004: with the average of its weights"]
     assert_same(experiment.learner.state_dict(), file(averaged, 4, AVERAGE))
+    other = build_experiment(replace(averaged, resume="never", init=(averaged.directory,)))
+    assert other.task.loaded[0].path == newest / AVERAGE
+    word = "model.text_embeddings.word_embeddings.weight"
+    assert torch.equal(other.learner.state_dict()[word], file(averaged, 4, AVERAGE)[word])
     rows = [row for row in figures(averaged.directory) if row["kind"] == "held_out"]
     assert [row["step"] for row in rows] == [2, 4]
     found = evaluate(experiment)
