@@ -17,6 +17,7 @@ from vlp_fast.engine.picture import draw_report, try_report
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.restore import restore_experiment
 from vlp_fast.errors import InputError
+from vlp_fast.tasks.detection import picture as boxes
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.pretraining import picture as module
 from vlp_fast.tasks.pretraining.pretraining import Pretraining
@@ -33,7 +34,7 @@ def drawn(finished: RunConfig, tmp_path: Path) -> RunConfig:
 
 def test_captions_are_not_mathematics(drawn: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(module, "_wrap", lambda text: NO_FORMULA)
+    monkeypatch.setattr(module, "wrapped", lambda text: NO_FORMULA)
     path = draw_report(restore_experiment(drawn))
     assert path is not None
     with Image.open(path) as picture:
@@ -42,7 +43,7 @@ def test_captions_are_not_mathematics(drawn: RunConfig, monkeypatch: pytest.Monk
 
 def test_names_of_classes_are_printable(drawn: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(module, "SCORE", 0.0)
+    monkeypatch.setattr(boxes, "SCORE", 0.0)
     restored = restore_experiment(drawn)
     task = restored.task
     names = ("a\ud800$_$",) * len(task.held_out.class_names)
@@ -115,7 +116,7 @@ def test_characters_that_no_font_has_are_told_in_one_line(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(module, "_wrap", lambda text: "\U000f1234\n\U000f1235")
+    monkeypatch.setattr(module, "wrapped", lambda text: "\U000f1234\n\U000f1235")
     assert draw_report(restore_experiment(finished)) is not None
     told = capfd.readouterr()
     assert told.out.count("note: report.png: no installed font has 2 of its characters") == 1

@@ -101,7 +101,7 @@ def test_in_float16_both_optimisers_skip_together(
     run = replace(run, task=replace(run.task, tagging_steps=0))
     trainer = after_a_step(run, lambda trainer: None)
     batches = trainer.experiment.batches(1, 9)
-    while trainer.updater.skipped_in_a_row:  # the scale begins where it is too large
+    while trainer.updater.skipped.in_a_row:  # the scale begins where it is too large
         trainer._advance(batches)
     before, scale = state_of(trainer), trainer.updater.scaler.get_scale()
     assert {x.dtype for x in before.values() if x.is_floating_point()} == {torch.float32}
@@ -112,7 +112,7 @@ def test_in_float16_both_optimisers_skip_together(
     after = state_of(trainer)
     assert not [name for name, value in before.items() if not torch.equal(value, after[name])]
     assert trainer.updater.scaler.get_scale() == scale / 2
-    assert trainer.updater.skipped_in_a_row == 1
+    assert trainer.updater.skipped.in_a_row == 1
 
     spoilt.remove()
     trainer._advance(batches)

@@ -304,8 +304,8 @@ def test_it_is_said_whether_captions_help(build: Build, folder: Folder) -> None:
     assert task.remarks(gains(0.01, 0.2), held_out) == []
     (line,) = task.remarks(gains(-0.01, 0.2), held_out)
     assert line == (
-        "captions are no proven help: AP with them minus AP without is 0.0950, with a 95 % "
-        "interval from -0.0100 to 0.2000"
+        "captions are no proven help: AP with them minus AP without is 0.0950, with a "
+        "95 % interval from -0.0100 to 0.2000"
     )
     (line,) = with_settings(task, textless_rate=0.0).remarks(gains(0.1, 0.2), held_out)
     assert line.startswith("training showed no picture without a caption")
