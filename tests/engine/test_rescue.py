@@ -157,7 +157,7 @@ def test_a_state_after_a_skipped_step_is_rescued(micro: Make, tmp_path: Path) ->
     run = micro("e2e_vlp_tiny", tmp_path / "run", steps=6, log_every=100)
 
     def spoil(number: int, output: StepOutput) -> None:
-        if number == 4:
+        if number == 5:  # the fourth looks into the third
             raise MemoryError
         if number == 3:
             output.losses["itm"] = output.losses["itm"] * torch.nan
@@ -212,10 +212,11 @@ def test_gradients_that_are_never_finite_stop_the_run(micro: Make, tmp_path: Pat
 
 
 def test_a_short_run_without_one_finite_gradient_fails(micro: Make, tmp_path: Path) -> None:
+    """Where tagging ends: what follows would begin from weights that never moved."""
     run = micro("e2e_vlp_tiny", tmp_path / "run", steps=3, batch_size=2)
     patch = poison(0, 9)
     try:
-        with pytest.raises(InputError, match=r"step 3: the last 3 steps were skipped"):
+        with pytest.raises(InputError, match=r"step 2: the last 2 steps were skipped"):
             train(run)
     finally:
         patch.undo()
@@ -249,7 +250,8 @@ def test_loss_scaling_has_more_patience(
     ask = lambda skipped: divergence(skipped, is_scaled=scaled, is_last=last, is_whole_run=whole)
     assert not ask(0)
     assert not ask(patience)
-    assert f"the last {patience + 1} steps were skipped" in ask(patience + 1)
+    many = f"{patience + 1} steps were" if patience else "step was"
+    assert ask(patience + 1).startswith(f"the last {many} skipped")
     assert SCALED_PATIENCE > 16 + 8  # from the first scale, 65536, to far below 1
 
 

@@ -1,4 +1,4 @@
-"""The command line: `vlp-fast {train, evaluate, submit, recipes, data, convert, doctor, bench}`.
+"""The command line: `vlp-fast {train, evaluate, replay, submit, recipes, data, convert, ...}`.
 
 A command is a file of this folder with `run(words) -> exit code`, and a line in `COMMANDS`. Nothing
 heavy is imported before a command needs it: `--help` answers without torch, and so does a path that
@@ -13,6 +13,7 @@ is not there.
     output.py    output that is closed, full or of few characters
     recipes.py   vlp-fast recipes
     recorded.py  what commands on a run folder have in common
+    replay.py    vlp-fast replay
     stored.py    vlp-fast data pack, fetch
     submit.py    vlp-fast submit
     train.py     vlp-fast train
@@ -41,6 +42,7 @@ from vlp_fast.threads import wait_passively
 COMMANDS = {
     "train": ("RECIPE --data.root PATH", "pre-train or fine-tune; goes on when called again"),
     "evaluate": ("RUN_DIR", "held-out figures and report.png of a finished or stopped run"),
+    "replay": ("RUN_DIR/dump-STEP", "repeat a step that was skipped, and name what is not finite"),
     "submit": ("RUN_DIR --out FILE", "a run's answers to a split, as its server takes them"),
     "recipes": ("", "the recipes, a line each"),
     "data": (
