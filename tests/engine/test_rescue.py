@@ -157,7 +157,7 @@ def test_a_state_after_a_skipped_step_is_rescued(micro: Make, tmp_path: Path) ->
     run = micro("e2e_vlp_tiny", tmp_path / "run", steps=6, log_every=100)
 
     def spoil(number: int, output: StepOutput) -> None:
-        if number == 4:
+        if number == 5:  # the fourth looks into the third
             raise MemoryError
         if number == 3:
             output.losses["itm"] = output.losses["itm"] * torch.nan
@@ -250,7 +250,8 @@ def test_loss_scaling_has_more_patience(
     ask = lambda skipped: divergence(skipped, is_scaled=scaled, is_last=last, is_whole_run=whole)
     assert not ask(0)
     assert not ask(patience)
-    assert f"the last {patience + 1} steps were skipped" in ask(patience + 1)
+    many = f"{patience + 1} steps were" if patience else "step was"
+    assert ask(patience + 1).startswith(f"the last {many} skipped")
     assert SCALED_PATIENCE > 16 + 8  # from the first scale, 65536, to far below 1
 
 

@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, submit, retrieve, recipes, data, convert, doctor, bench.
+"""The command line: train, evaluate, replay, submit, retrieve, recipes, data, convert, ...
 
 A command is a file of this folder with `run(words) -> exit code`, and a line in `COMMANDS`. Nothing
 heavy is imported before a command needs it: `--help` answers without torch, and so does a path that
@@ -14,6 +14,7 @@ is not there.
     progress.py  how much of long work is done
     recipes.py   vlp-fast recipes
     recorded.py  what commands on a run folder have in common
+    replay.py    vlp-fast replay
     retrieve.py  vlp-fast retrieve
     sheet.py     what was found, as a picture
     stored.py    vlp-fast data pack, fetch
@@ -46,6 +47,7 @@ __all__ = ["COMMANDS", "leave", "main", "usage"]
 COMMANDS = {
     "train": ("RECIPE --data.root PATH", "pre-train or fine-tune; goes on when called again"),
     "evaluate": ("RUN_DIR", "held-out figures and report.png of a finished or stopped run"),
+    "replay": ("RUN_DIR/dump-STEP", "repeat a step that was skipped, and name what is not finite"),
     "submit": ("RUN_DIR --out FILE", "a run's answers to a split, as its server takes them"),
     "retrieve": (
         "RUN_DIR --query TEXT --images DIR",

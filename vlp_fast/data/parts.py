@@ -36,7 +36,7 @@ def parts_of(value: Any, kind: type[T]) -> Iterator[T]:
         inner = [getattr(value, field.name) for field in fields(value)]
     elif isinstance(value, dict):
         inner = value.values()
-    elif type(value) in (tuple, list):
+    elif isinstance(value, tuple | list):
         inner = value
     for part in inner:
         yield from parts_of(part, kind)

@@ -12,6 +12,8 @@ config.py            RunConfig and its sections
 counted.py           what a shard counts, on its way to all processes
 divergence.py        when a run learns nothing any more
 dry_run.py           what a run would be
+dump.py              a skipped step, written down
+dumps.py             when that is, and all processes together
 evaluator.py         held-out figures
 experiment.py        from a configuration to the objects of a run
 failure.py           failures of a step that have a remedy
@@ -26,6 +28,7 @@ keeper.py            the checkpoints of a run, and going on from them
 kept_buffers.py      buffers as they were before a step that failed
 launch.py            the processes of a run on this machine
 memory.py            what a process takes
+module_watch.py      what each module gives, forward and backward
 notes.py             what to know about the data before a run
 operations.py        floating-point operations of a run
 optim.py             two optimisers, schedules, clipping
@@ -40,6 +43,8 @@ recorded_run.py      from run.json to the configuration
 reduction.py         gradients and sums of shards become those of the step
 rehearsal.py         the steps of many processes by one
 replaced.py          too much that was replaced stops a run
+replay.py            a step that was written down, repeated
+rerun.py             shards of a step, looked into
 restore.py           from a configuration back to the trained model
 rollbacks.py         going back, and on with other samples
 run_folder.py        run.json, vocab.txt
@@ -52,6 +57,7 @@ standing.py          where a run stands, besides its weights
 step_profile.py      where the time of some steps went
 stop.py              Ctrl-C: finish the step, save, stop
 tensorboard.py       the figures of metrics.jsonl for TensorBoard
+tensor_summary.py    a tensor in four numbers
 trainer.py           train(run)
 tree_sum.py          sums that do not depend on who added what
 updater.py           from the shards of a batch to weights that have moved

@@ -28,7 +28,5 @@ def divergence(skipped: int, *, is_scaled: bool, is_last: bool, is_whole_run: bo
         patience = 0 if is_whole_run else LAST_PATIENCE
     if skipped <= patience:
         return ""
-    return (
-        f"the last {skipped} steps were skipped, since their losses, gradients or statistics are "
-        "not finite"
-    )
+    which = f"the last {skipped} steps were" if skipped > 1 else "the last step was"
+    return f"{which} skipped, since losses, gradients or statistics are not finite"

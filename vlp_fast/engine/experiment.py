@@ -103,6 +103,14 @@ class Experiment:
         for _, inputs in self._batches(lambda _: objective, numbers):
             yield inputs.to(self.precision.device)
 
+    def shards(self, objective: Objective, numbers: Sequence[int]) -> Iterator[Inputs]:
+        """Shards of training of these numbers as an objective makes them, on the device.
+
+        Shard s of step n has the number n * shards + s.
+        """
+        for _, inputs in self._batches(lambda _: objective, numbers):
+            yield inputs.to(self.precision.device)
+
     def _batches(
         self, objective: Callable[[int], Objective], numbers: Sequence[int]
     ) -> Iterator[tuple[int, Inputs]]:

@@ -6,10 +6,14 @@ looked at where a line is logged, which waits for the figures anyway.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vlp_fast.engine.divergence import divergence
+from vlp_fast.engine.dumps import Dumps
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.keeper import Keeper
-from vlp_fast.engine.rollbacks import RollBack, Rollbacks
+from vlp_fast.engine.rollbacks import RollBack
+from vlp_fast.engine.standing import Standing
 from vlp_fast.engine.updater import Updater
 from vlp_fast.errors import InputError
 
@@ -22,26 +26,39 @@ class Guard:
         updater: that skips steps.
         keeper: of the checkpoints that it may go back to.
         began_at: the step that this process began with.
+        say: gets lines about steps that were written down.
 
     Attributes:
         is_sound: whether the state may replace earlier ones.
     """
 
     def __init__(
-        self, experiment: Experiment, updater: Updater, keeper: Keeper, *, began_at: int
+        self,
+        experiment: Experiment,
+        updater: Updater,
+        keeper: Keeper,
+        *,
+        began_at: int,
+        say: Callable[[str], object],
     ) -> None:
         self._experiment = experiment
         self._updater = updater
         self._keeper = keeper
         self._began_at = began_at
+        self._say = say
+        self._dumps = Dumps(experiment, updater, keeper)
         self.is_sound = True
 
-    def check(self, step: int, rollbacks: Rollbacks) -> None:
+    def look(self, step: int, standing: Standing, *, is_line: bool) -> None:
+        """Write down the first step that is skipped, as `Dumps.look` has it."""
+        self._tell(self._dumps.look(step, standing, is_line=is_line))
+
+    def check(self, step: int, standing: Standing) -> None:
         """Let the run go on after so many steps, or not; all processes alike.
 
         Args:
             step: whole steps so far.
-            rollbacks: so far.
+            standing: by then.
 
         Raises:
             RollBack: if it goes back to a checkpoint.
@@ -57,12 +74,18 @@ class Guard:
         what = self._experiment.world.first_value(what)
         if what:
             self.is_sound = False
-            self._refuse(f"step {step}: {what}", step - skipped, rollbacks)
+            self._tell(self._dumps.last(step, standing, what))
+            count = standing.rollbacks.count
+            self._refuse(f"step {step}: {what}", step - skipped, rollbacks=count)
 
-    def _refuse(self, reason: str, moved: int, rollbacks: Rollbacks) -> None:
+    def _tell(self, line: str | None) -> None:
+        if line:
+            self._say(line)
+
+    def _refuse(self, reason: str, moved: int, *, rollbacks: int) -> None:
         # The last step that moved the weights may have spoilt them: back to before it.
         earlier = self._keeper.newest_before(moved)
-        if earlier is not None and rollbacks.count < self._experiment.run.train.rollbacks:
+        if earlier is not None and rollbacks < self._experiment.run.train.rollbacks:
             raise RollBack(earlier, reason)
         folder = self._experiment.run.directory
         where = f"{folder / earlier.name} is" if earlier else f"no checkpoint in {folder} is"

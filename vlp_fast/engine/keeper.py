@@ -114,25 +114,17 @@ class Keeper:
             standing: by then.
             is_due: whether the settings ask for it, and not something that has ended the run.
         """
-        skipped = int(self._updater.skipped.in_a_row)
-        is_scaled = self._experiment.precision.is_scaled
-        extra: State = {
-            "scaler": self._updater.scaler.state_dict() if is_scaled else {},
-            "recipe": self._config.name,
-            "is_due": is_due,
-            "skipped_in_a_row": skipped,
-            **standing.state(),
-            **self._experiment.identity,
-        }
-        self._writer.save(
-            step,
-            self._experiment.learner,
-            self._updater.optimizers,
-            extra=extra,
-            # Where the latest steps were skipped, older checkpoints may be the last good ones.
-            keep=self._config.train.keep_checkpoints + skipped,
-            average=self._updater.average.state(),
-        )
+        self._write(self._writer, step, standing, is_due=is_due)
+
+    def write_to(self, folder: Path, step: int, standing: Standing) -> None:
+        """Write this process's state into another folder, and wait until it is on disk.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
+        writer = CheckpointWriter(folder)
+        self._write(writer, step, standing, is_due=False)
+        writer.join()
 
     def is_saved(self, step: int) -> bool:
         """Whether the checkpoint of a step is on disk, or on its way there."""
@@ -175,6 +167,29 @@ class Keeper:
     def forget_unwritten(self) -> None:
         """What was saved last could not be written: its step is to be saved anew."""
         self._saved_at = self.step
+
+    def _write(
+        self, writer: CheckpointWriter, step: int, standing: Standing, *, is_due: bool
+    ) -> None:
+        skipped = int(self._updater.skipped.in_a_row)
+        is_scaled = self._experiment.precision.is_scaled
+        extra: State = {
+            "scaler": self._updater.scaler.state_dict() if is_scaled else {},
+            "recipe": self._config.name,
+            "is_due": is_due,
+            "skipped_in_a_row": skipped,
+            **standing.state(),
+            **self._experiment.identity,
+        }
+        writer.save(
+            step,
+            self._experiment.learner,
+            self._updater.optimizers,
+            extra=extra,
+            # Where the latest steps were skipped, older checkpoints may be the last good ones.
+            keep=self._config.train.keep_checkpoints + skipped,
+            average=self._updater.average.state(),
+        )
 
     def _restored(self, found: Path, say: Callable[[str], object]) -> Standing:
         experiment, updater = self._experiment, self._updater

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from vlp_fast.engine.config import OptimConfig
 from vlp_fast.errors import InputError
 from vlp_fast.models.config import BackboneConfig
-from vlp_fast.tasks.task import Objective, Stage
+from vlp_fast.tasks.task import Learner, Objective, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,14 @@ class Phase:
     backbone_scale: float
     schedule_start: int
     schedule_length: int
+
+
+def freeze_parts(learner: Learner, phase: Phase) -> None:
+    """Let a phase train what it trains, and no other part of the CNN."""
+    backbone = learner.model.backbone
+    frozen = backbone.num_stages if phase.frozen_stages is None else phase.frozen_stages
+    backbone.freeze(frozen)
+    backbone.freeze_statistics(phase.keeps_statistics)
 
 
 def plan_phases(

@@ -35,7 +35,7 @@ from vlp_fast.engine.launch import check_shares
 from vlp_fast.engine.memory import memory_gib
 from vlp_fast.engine.operations import Operations
 from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
-from vlp_fast.engine.phases import Phase
+from vlp_fast.engine.phases import Phase, freeze_parts
 from vlp_fast.engine.record import NoRecord, Record
 from vlp_fast.engine.rollbacks import RollBack
 from vlp_fast.engine.run_folder import check_same_run
@@ -101,11 +101,13 @@ class Trainer:
         self._shown = Shown(self.world, standing.replaced)
         self._rollbacks, self._averages = standing.rollbacks, standing.averages
         self.step = self.keeper.step
-        self._guard = Guard(experiment, self.updater, self.keeper, began_at=self.step)
         # Only now: a checkpoint of another model must leave the folder's run.json as it is.
         is_first = self.world.is_first
         cut = bool(self._averages)
         self.record = Record(experiment, self.step, notes, cut=cut) if is_first else NoRecord()
+        self._guard = Guard(
+            experiment, self.updater, self.keeper, began_at=self.step, say=self.record.say
+        )
         self._evaluated_at = self.world.first_value(self.record.evaluated_at)
         self._clock = Clock()
         self._operations = Operations(is_on=self.config.train.count_operations)
@@ -206,6 +208,7 @@ class Trainer:
 
     def _write_what_is_due(self) -> None:
         """A line, a checkpoint, an evaluation, each after as many steps as the settings say."""
+        self._guard.look(self.step, self._standing(), is_line=self._is_line_due)
         if self._is_line_due:
             self._log()
         if self._is_checkpoint_due:
@@ -296,10 +299,7 @@ class Trainer:
         self._phase = phase
         self.updater.end_phase()
         self._operations.begin_phase()
-        backbone = self.learner.model.backbone
-        frozen = backbone.num_stages if phase.frozen_stages is None else phase.frozen_stages
-        backbone.freeze(frozen)
-        backbone.freeze_statistics(phase.keeps_statistics)
+        freeze_parts(self.learner, phase)
 
     def _advance(self, batches: Iterator[tuple[int, Inputs]]) -> None:
         """One optimiser step; one that fails enters no figure and no count."""
@@ -345,7 +345,7 @@ class Trainer:
             self.record.log(self.step, shown)
             self._averages, self._clock = Averages(), Clock()
         finally:
-            self._guard.check(self.step, self._rollbacks)
+            self._guard.check(self.step, self._standing())
 
     def _speed(self) -> Figures:
         """How fast the steps since the last line were, and what they took."""

@@ -97,28 +97,33 @@ class Updater:
         self._buffers.keep()
         names, sums, statistics = self._differentiate(step, objective, batches)
         with record_function("optimisers"):
-            norm, is_finite = self._move(sums, statistics)
+            norm, is_skipped = self._move(step, sums, statistics)
+        is_finite = is_skipped == 0
         figures = Averages()
         # Of a step that is skipped no figure enters the means: one that is NaN would spoil them.
         figures.add_sums(names, torch.where(is_finite, sums, 0.0))
         figures.add("gradient_norm", torch.where(is_finite, norm, 0.0), is_finite.double())
-        figures.add("skipped_steps", self.skipped.count(is_finite))
+        figures.add("skipped_steps", is_skipped)
         return figures
 
-    def _move(self, sums: Tensor, statistics: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Weights and state by gradients and sums; their norm, and whether all is finite.
+    def _move(self, step: int, sums: Tensor, statistics: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Weights and state by gradients and sums; their norm, and whether the step is skipped.
 
         Sums are those of all processes, and so is the norm: all of them decide alike.
         """
         self._statistics.apply(statistics, self._config.train.shards)
-        is_finite = all_finite([sums, *statistics]) & self._buffers.are_sound()
+        is_sound = all_finite([sums, *statistics]) & self._buffers.are_sound()
+        scale = self.scaler.scale(torch.ones_like(self.skipped.in_a_row))
         trained = [optimizer for optimizer in self.optimizers if _has_gradients(optimizer)]
         norm, is_finite = clip_gradients(
             self._learner.parameters(),
             self._config.optim.clip_norm,
-            scale=self.scaler.scale(torch.ones_like(self.skipped.in_a_row)),
-            is_finite=is_finite,
+            scale=scale,
+            is_finite=is_sound,
         )
+        # In fp16 a gradient that is infinite asks for a lower scale, a loss for somebody to look.
+        is_odd = ~is_sound if self._precision.is_scaled else ~is_finite
+        skipped = self.skipped.count(step, is_finite=is_finite, is_odd=is_odd, scale=scale)
         for optimizer in trained:
             self.scaler.unscale_(optimizer)
         self._buffers.put_back_unless(is_finite)
@@ -128,7 +133,7 @@ class Updater:
             optimizer.zero_grad(set_to_none=True)
         self.average.update(is_finite)
         self.scaler.update(None if self._precision.is_scaled else 1.0)
-        return norm, is_finite
+        return norm, skipped
 
     def end(self) -> None:
         """The step is whole: what it has changed stays."""

@@ -24,10 +24,14 @@ class ShardStatistics:
 
     Args:
         model: whose modules stay the same ones.
+
+    Attributes:
+        names: of the modules whose state `take` gave last, in its order.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        modules = list(model.modules())
+        self._names = {module: name for name, module in model.named_modules()}
+        modules = list(self._names)
         self._norms = [m for m in modules if isinstance(m, _BatchNorm) and m.track_running_stats]
         dictionaries = (m for m in modules if isinstance(m, VisualDictionary))
         self._dictionaries = [d for d in dictionaries if d.semantics == "paper"]
@@ -36,11 +40,14 @@ class ShardStatistics:
         self._kept: list[Tensor] = []
         self._counted: list[Tensor] = []
         self._used: list[VisualDictionary] = []
+        self._moved: list[str] = []
+        self.names: list[str] = []
 
     def begin(self, number: int, count: int) -> None:
         """Begins a shard, `number` of the `count` of the step; all of them start from one state."""
         norms = [norm for norm in self._norms if norm.training]
         self._moving = [norm.get_buffer(name) for norm in norms for name in AVERAGES]
+        self._moved = [self._names[norm] for norm in norms for _ in AVERAGES]
         self._counters = [norm.get_buffer("num_batches_tracked") for norm in norms]
         self._kept = [x.clone() for x in self._moving + self._counters]
         for dictionary in self._dictionaries:
@@ -56,6 +63,7 @@ class ShardStatistics:
         _copy(self._moving + self._counters, self._kept)
         taken = [(d, d.end_shard()) for d in self._dictionaries]
         self._used = [dictionary for dictionary, statistics in taken if statistics is not None]
+        self.names = self._moved + [self._names[dictionary] for dictionary in self._used]
         return averages + [statistics for _, statistics in taken if statistics is not None]
 
     def apply(self, sums: Iterable[Tensor], count: int) -> None:
