@@ -75,7 +75,7 @@ TORCH_FREE += (".engine.recorded_run", ".engine.folder_lock", ".data.given_paths
 TORCH_FREE += (".data.config", ".tasks.config", ".recipes", ".recipes.soho", ".recipes.e2e_vlp")
 TORCH_FREE += (".weights", ".weights.published", ".weights.create", ".tasks.pretraining.config")
 TORCH_FREE += (".recipes.from_file", ".recipes.downstream", ".data.samples", ".models")
-TORCH_FREE += (".tasks.downstream.config",)
+TORCH_FREE += (".tasks.downstream.config", ".tasks.retrieval.config", ".recipes.retrieval")
 
 VAGUE_NAMES = {"utils", "util", "misc", "common", "helpers", "tools", "stuff"}
 LONGEST_FILE = 400

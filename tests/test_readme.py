@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from vlp_fast.cli import COMMANDS
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.models.config import SohoConfig, official
-from vlp_fast.recipes import RECIPES, downstream, recipe
+from vlp_fast.recipes import RECIPES, downstream, recipe, retrieval
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -234,7 +234,22 @@ def test_training_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_table_of_recipes_is_what_the_recipes_are() -> None:
     rows = re.findall(r"^\| `\w+` \| .*(?:steps|epochs) \| .*$", TRAINING, re.M)
-    assert rows == [recipe_row(name) for name in RECIPES if name not in downstream.RECIPES]
+    others = downstream.RECIPES | retrieval.RECIPES
+    assert rows == [recipe_row(name) for name in RECIPES if name not in others]
+
+
+def test_the_table_of_retrieval_recipes_is_what_the_recipes_are() -> None:
+    rows = re.findall(r"^\| `(\w+)_\*` (\|.*\d \|)$", PAGES["retrieval.md"], re.M)
+    full = {n: r() for n, r in retrieval.RECIPES.items() if not n.endswith(("tiny", "world"))}
+    for name, run in full.items():
+        (row,) = (row for start, row in rows if name.startswith(f"{start}_"))
+        epochs = ", ".join(f"{epoch:g}" for epoch in run.optim.decay_epochs)
+        decay = f", times {run.optim.decay_factor:g} after epochs {epochs}" if epochs else ""
+        assert row == (
+            f"| {run.train.batch_size * run.train.shards} | {run.train.epochs:g} epochs "
+            f"| {run.optim.lr:g}{decay} | {run.data.max_text_length} |"
+        )
+    assert all(any(name.startswith(f"{start}_") for name in full) for start, _ in rows)
 
 
 def test_the_table_of_downstream_recipes_is_what_the_recipes_are() -> None:

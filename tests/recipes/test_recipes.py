@@ -150,6 +150,33 @@ def test_the_papers_fine_tuning(kind: str, model: str) -> None:
     assert (run.optim.warmup_steps, run.optim.freeze_backbone, run.steps) == (0, 0.0, None)
 
 
+@pytest.mark.parametrize("model", PAPERS)
+def test_the_papers_retrieval(model: str) -> None:
+    """SOHO section 4.2.1; E2E-VLP section 5.1 with ERNIE-ViL's margin, scale and negatives."""
+    if model == "soho_r50_12":
+        assert f"retrieval_{model}" not in RECIPES
+        return
+    run, base = recipe(f"retrieval_{model}"), recipe(model)
+    assert run.init == (base.directory,)
+    assert run.model == model_config(model)
+    pictures = run.train.batch_size * run.train.shards
+    if model.startswith("soho"):
+        assert (run.train.batch_size, pictures, run.train.epochs) == (24, 24, 20.0)
+        assert (run.optim.lr, run.optim.backbone_lr) == (1e-4, 1e-4)
+        assert (run.optim.weight_decay, run.optim.backbone_weight_decay) == (1e-2, 1e-2)
+        assert run.optim.backbone_optimizer == "adamw"
+        assert (run.optim.decay_epochs, run.optim.decay_factor) == ((3.0, 5.0, 9.0, 13.0), 0.5)
+    else:
+        assert (pictures, run.train.epochs, run.optim.lr) == (64, 20.0, 5e-5)
+        assert (run.optim.backbone_lr, run.optim.decay_epochs) == (1e-5, ())
+        assert (value(run, "task.margin"), value(run, "task.scale")) == (0.3, 32.0)
+        assert value(run, "task.image_negatives") == value(run, "task.text_negatives") == 10
+        assert run.train.batch_size > 10  # or there were fewer foreign pictures in a shard
+    assert value(run, "task.codes") is False
+    assert run.data.max_text_length == 40
+    assert (run.optim.warmup_steps, run.optim.freeze_backbone) == (0, 0.0)
+
+
 def test_every_recipe_is_there_and_named_after_itself() -> None:
     laptop = {"soho_tiny", "e2e_vlp_tiny", "soho_world", "e2e_vlp_world"}
     assert set(RECIPES) >= set(PAPERS) | laptop
