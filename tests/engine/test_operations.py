@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from vlp_fast.engine.clock import TIMED
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import build_experiment
 from vlp_fast.engine.memory import memory_gib
 from vlp_fast.engine.operations import Operations
 from vlp_fast.engine.peaks import peak_of
 from vlp_fast.engine.progress import read_journal
-from vlp_fast.engine.trainer import Trainer
+from vlp_fast.engine.trainer import Trainer, train
 from vlp_fast.tasks.inputs import Inputs
 
 Make = Callable[..., RunConfig]
@@ -32,19 +33,29 @@ class Some(Inputs):
         return self.of
 
 
+@pytest.fixture
+def early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard is counted before the second step of a phase, not after ten."""
+    monkeypatch.setattr("vlp_fast.engine.operations.COUNTED", 1)
+
+
 def step(operations: Operations, width: int, *shards: Some) -> None:
-    with operations.step():
-        for shard in shards:
-            operations.count(shard)
-            torch.ones(2, 3) @ torch.ones(3, width)
+    for shard in shards:
+        if operations.is_due:
+            with operations.counted(shard):
+                torch.ones(2, 3) @ torch.ones(3, width)
+        operations.count(shard)
+        torch.ones(2, 3) @ torch.ones(3, width)
+    operations.end_step()
 
 
-def test_steps_count_by_their_pixels_and_phases_by_their_own() -> None:
+@pytest.mark.usefixtures("early")
+def test_shards_count_by_their_pixels_and_phases_by_their_own() -> None:
     operations = Operations()
     step(operations, 1, Some(of=(10, 20)))
-    assert operations.take() is None  # the first step of a phase does more than others
+    assert operations.take() is None
     step(operations, 5, Some(of=(30, 40)), Some(of=(60, 60)))
-    rate = 2 * (2 * 2 * 3 * 5) / 100
+    rate = 2 * 2 * 3 * 5 / 40
     assert operations.take() == pytest.approx((100 * rate, 90 * rate))
     step(operations, 9, Some(of=(100, 200)))
     operations.begin_phase()
@@ -57,6 +68,7 @@ def test_steps_count_by_their_pixels_and_phases_by_their_own() -> None:
     assert operations.take() == pytest.approx((50 * other, 0))
 
 
+@pytest.mark.usefixtures("early")
 def test_without_pictures_samples_count() -> None:
     operations = Operations()
     for _ in range(2):
@@ -65,33 +77,61 @@ def test_without_pictures_samples_count() -> None:
     assert operations.take() == (2.5 * 60, 2.5 * 60)
 
 
-@pytest.mark.parametrize("name", ["soho_tiny", "e2e_vlp_tiny"])
-def test_a_run_counts_what_torchs_counter_counts(micro: Make, tmp_path: Path, name: str) -> None:
-    """Exactly in the counted step, within 5 % in those of other pictures and texts."""
-    counted = {"log_every": 100, "batch_size": 3, "count_operations": True}
-    run = micro(name, tmp_path / "run", steps=7, **counted)
+@pytest.mark.usefixtures("early")
+@pytest.mark.parametrize(
+    ("name", "recompute"),
+    [
+        ("soho_tiny", "layers"),
+        ("e2e_vlp_tiny", "none"),
+        pytest.param("soho_tiny", "none", marks=pytest.mark.exhaustive),
+        pytest.param("e2e_vlp_tiny", "layers", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_a_run_counts_what_torchs_counter_counts(
+    micro: Make, tmp_path: Path, name: str, recompute: str
+) -> None:
+    """Of steps that have other pictures and texts than the counted shard, within 5 %."""
+    settings = {"log_every": 100, "batch_size": 3, "recompute": recompute}
+    run = micro(name, tmp_path / "run", steps=7, **settings)
     run = replace(run, task=replace(run.task, tagging_steps=0))
     trainer = Trainer(build_experiment(run))
     trainer.learner.train()
     batches = trainer.experiment.batches(0, 7)
     counts, found = [], []
-    for _ in range(6):
+    for _ in range(5):
         with FlopCounterMode(display=False) as counter:
             trainer.one_step(batches)
         counts.append(counter.get_total_flops())
-        found.append(trainer._operations.take())
+        found.append(trainer.updater.operations.take())
     assert found[0] is None
-    assert found[1] == (counts[1], pytest.approx(counts[1], rel=0.3))
+    assert found[1] == (counts[1] / 2, pytest.approx(counts[1] / 2, rel=0.3))  # computed twice
     every, useful = (sum(part) for part in zip(*found[2:], strict=True))  # type: ignore[arg-type]
     assert every == pytest.approx(sum(counts[2:]), rel=0.05)
     assert useful <= every
 
 
+@pytest.mark.parametrize("name", ["soho_tiny", "e2e_vlp_tiny"])
+def test_counting_changes_no_bit(
+    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    kept = []
+    for counted in (1, 99):
+        monkeypatch.setattr("vlp_fast.engine.operations.COUNTED", counted)
+        run = micro(name, tmp_path / str(counted), steps=4, shards=2, batch_size=3)
+        train(run)
+        (weights,) = run.directory.glob("checkpoint-*/model.safetensors")
+        lines = read_journal(run.directory / "metrics.jsonl")
+        told = [{key: x for key, x in row.items() if key not in TIMED} for row in lines]
+        kept.append((weights.read_bytes(), told, ["tflops" in row for row in lines]))
+    assert kept[0][:2] == kept[1][:2]
+    assert (any(kept[0][2]), any(kept[1][2])) == (True, False)
+
+
+@pytest.mark.usefixtures("early")
 def test_lines_have_speed_and_memory_and_print_fewer(
     micro: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = micro("soho_tiny", tmp_path / "run", steps=5, count_operations=True)
-    trainer = Trainer(build_experiment(run))
+    trainer = Trainer(build_experiment(micro("soho_tiny", tmp_path / "run", steps=5)))
     trainer.run()
     lines = [row for row in read_journal(tmp_path / "run/metrics.jsonl") if row["kind"] == "train"]
     assert ["tflops" in row for row in lines] == [False, True, False, True, True]

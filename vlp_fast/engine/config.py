@@ -123,9 +123,6 @@ class TrainConfig:
     never."""
     tensorboard: bool = False
     """Write the figures of metrics.jsonl for TensorBoard too (needs the extra `log`)."""
-    count_operations: bool = False
-    """Count the floating-point operations of the second step of each phase, for TFLOP/s and MFU in
-    the log. That step rounds otherwise, so a run that goes on is no longer the same to the bit."""
     profile: str = ""
     """Steps to watch, as in 10:20: a table of where their time went, and a trace, in the folder."""
     held_out_images: int = 512

@@ -1,9 +1,12 @@
-"""Floating-point operations of a run, by those of one step of each phase, which are counted.
+"""Floating-point operations of a run, by those of one shard of each phase, which are counted.
 
-What a step computes grows with its pixels, the padded ones included: in the CNN exactly so, and
-behind it nearly. So the operations of other steps are those of the counted one, times their pixels
-by its pixels (samples, where there are no pictures). A multiply-add counts two; products and
+What a shard computes grows with its pixels, the padded ones included: in the CNN exactly so, and
+behind it nearly. So the operations of others are those of the counted one, times their pixels by
+its pixels (samples, where there are no pictures). A multiply-add counts two; products and
 convolutions count, forward and backward, and what is computed twice counts twice.
+
+Under a counter autograd takes other ways (PyTorch 2.11: no gradient is changed in place), which
+round otherwise. So a shard is computed once more for it, and nothing of that is kept.
 """
 
 from __future__ import annotations
@@ -19,56 +22,53 @@ from torch.utils.flop_counter import flop_registry
 
 from vlp_fast.tasks.inputs import Inputs
 
-COUNTED = 1
-"""Which step of a phase is counted, from 0: in its first one, a shard may be computed twice."""
+COUNTED = 10
+"""Before which step of a phase, from 0, a shard is counted: a run of so few needs no rates."""
 
 
 class Operations:
-    """What this process computes between two logged lines; only `take` waits for the device.
+    """What this process computes between two logged lines; only `take` waits for the device."""
 
-    Args:
-        is_on: whether anything is counted. A step rounds otherwise while it is: PyTorch then takes
-            other kernels (2.11), so that a run that goes on has other bits.
-    """
-
-    def __init__(self, *, is_on: bool = True) -> None:
-        self._is_on = is_on
+    def __init__(self) -> None:
         self._phases = [_Phase()]
 
     def begin_phase(self) -> None:
         """Other parts are trained from here on."""
         self._phases.append(_Phase())
 
-    @contextlib.contextmanager
-    def step(self) -> Iterator[None]:
-        """Within this context is a step of the phase; its shards are told by `count`."""
+    @property
+    def is_due(self) -> bool:
+        """Whether the next shard is to be computed once more, within `counted`."""
         phase = self._phases[-1]
-        is_counted = self._is_on and phase.steps == COUNTED
-        with _Counter() if is_counted else contextlib.nullcontext() as counter:
+        return phase.steps == COUNTED and not phase.size
+
+    @contextlib.contextmanager
+    def counted(self, inputs: Inputs) -> Iterator[None]:
+        """Within this context nothing but a shard of these inputs is computed."""
+        with _Counter() as counter:
             yield
-        if counter is not None:
-            phase.counted = counter.total
-        phase.steps += 1
+        phase = self._phases[-1]
+        phase.counted, (_, phase.size) = counter.total, _sizes(inputs)
 
     def count(self, inputs: Inputs) -> None:
-        """A shard of the step."""
+        """A shard of a step."""
         phase = self._phases[-1]
-        filled, padded = inputs.pixels
-        if not padded:
-            filled = padded = len(inputs.image_ids)
+        filled, padded = _sizes(inputs)
         phase.filled += filled
         phase.padded += padded
-        if phase.steps == COUNTED:
-            phase.size += padded
+
+    def end_step(self) -> None:
+        """All shards of a step are done."""
+        self._phases[-1].steps += 1
 
     def take(self) -> tuple[float, float] | None:
         """All operations since the call before, and those that were not of padding.
 
-        None where a phase had no counted step yet, or nothing is counted.
+        None where no shard of a phase was counted yet.
         """
         done = [phase for phase in self._phases if phase.padded]
         self._phases = [replace(self._phases[-1], filled=0, padded=0)]
-        if not self._is_on or not all(phase.size for phase in done):
+        if not all(phase.size for phase in done):
             return None
         rates = [float(phase.counted) / phase.size for phase in done]
         return (
@@ -77,9 +77,15 @@ class Operations:
         )
 
 
+def _sizes(inputs: Inputs) -> tuple[int, int]:
+    """Pixels of the pictures, and of their batch; samples, where there are none."""
+    filled, padded = inputs.pixels
+    return (filled, padded) if padded else (len(inputs.image_ids), len(inputs.image_ids))
+
+
 @dataclass
 class _Phase:
-    """Steps so far; operations and size of the counted one; sizes since the last line."""
+    """Steps so far; operations and size of the counted shard; sizes since the last line."""
 
     steps: int = 0
     counted: int | Tensor = 0

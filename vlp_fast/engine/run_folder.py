@@ -25,7 +25,7 @@ MAY_CHANGE = {
     *("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "held_out_images"),
     *("picture", "device", "precision", "num_workers", "decoder", "cache", "epochs"),
     *("max_replaced", "processes", "reduction", "watchdog_minutes", "profile", "tensorboard"),
-    *("keep_best", "ema", "recompute", "rollbacks", "count_operations", "compile"),
+    *("keep_best", "ema", "recompute", "rollbacks", "compile"),
     *("root", "exclude", "vocabulary", "objects_vocabulary", "attributes_vocabulary", "answers"),
 }
 """Settings that a resumed run may have other values of: they do not decide what is learnt.

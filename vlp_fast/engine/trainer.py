@@ -33,7 +33,6 @@ from vlp_fast.engine.guard import Guard
 from vlp_fast.engine.keeper import Keeper
 from vlp_fast.engine.launch import check_shares
 from vlp_fast.engine.memory import memory_gib
-from vlp_fast.engine.operations import Operations
 from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
 from vlp_fast.engine.phases import Phase, freeze_parts
 from vlp_fast.engine.record import NoRecord, Record
@@ -110,7 +109,6 @@ class Trainer:
         )
         self._evaluated_at = self.world.first_value(self.record.evaluated_at)
         self._clock = Clock()
-        self._operations = Operations(is_on=self.config.train.count_operations)
         self._compilations = Compilations(is_on=self.config.train.compile)
         self._phase: Phase | None = None
         watched = self.config.train.profiled_steps if is_first else range(0)
@@ -298,7 +296,6 @@ class Trainer:
             return
         self._phase = phase
         self.updater.end_phase()
-        self._operations.begin_phase()
         freeze_parts(self.learner, phase)
 
     def _advance(self, batches: Iterator[tuple[int, Inputs]]) -> None:
@@ -306,8 +303,7 @@ class Trainer:
         self._shown.drop_step()
         objective = self.experiment.phase(self.step).objective
         position = self.step + self._rollbacks.passed_over
-        with self._operations.step():
-            figures = self.updater.update(position, objective, self._shards(batches))
+        figures = self.updater.update(position, objective, self._shards(batches))
         self._averages.add_all(figures)
         self._shown.end_step(self.updater.shown)
         self.updater.end()
@@ -320,7 +316,6 @@ class Trainer:
                 _, inputs = next(batches)
             self._clock.waited += time.monotonic() - began
             self._clock.count(inputs)
-            self._operations.count(inputs)
             self._shown.add(inputs)
             yield inputs.to(self.experiment.precision.device)
 
@@ -353,7 +348,7 @@ class Trainer:
         figures = self._clock.figures(
             self.world,
             memory_gib=memory_gib(precision.device),
-            operations=self._operations.take(),
+            operations=self.updater.operations.take(),
             peak=precision.peak,
         )
         if precision.is_scaled:

@@ -17,6 +17,7 @@ from vlp_fast.engine.counted import PADDING, counted
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.finite import all_finite
 from vlp_fast.engine.kept_buffers import KeptBuffers
+from vlp_fast.engine.operations import Operations
 from vlp_fast.engine.optim import build_optimizers, clip_gradients
 from vlp_fast.engine.reduction import Reduction
 from vlp_fast.engine.skipped import Skipped
@@ -49,6 +50,7 @@ class Updater:
         optimizers: of everything but the CNN, of the CNN.
         scaler: of losses in fp16; elsewhere it skips steps that are not finite.
         average: of the weights, if it is asked for.
+        operations: that this process computes.
         is_whole: False while some of the weights have moved and others have not.
         skipped: steps that moved nothing.
         shown: (shards, 2) float64 on the device, how many samples each shard of the latest step
@@ -76,12 +78,14 @@ class Updater:
             self._config.train.shards,
             is_exact=self._config.train.reduction == "exact",
         )
+        self.operations = Operations()
         self._buffers = KeptBuffers(self._learner)
         self._statistics = ShardStatistics(self._learner)
 
     def end_phase(self) -> None:
         """Other parameters are trained from here on: whoever freezes some does so after this."""
         self._reduction.end_phase()
+        self.operations.begin_phase()
 
     def update(self, step: int, objective: Objective, batches: Iterator[Inputs]) -> Averages:
         """Move the weights by the shards of a step.
@@ -155,9 +159,12 @@ class Updater:
             if not self._reduction.is_begun:
                 self._shard(step, number, objective, inputs, is_last=True)
                 self._reduction.begin_phase()
-                self._buffers.put_back()
-                self._learner.train()
-                self._buffers.keep()
+                self._forget_shard()
+            if self.operations.is_due:
+                with self.operations.counted(inputs):
+                    self._shard(step, number, objective, inputs, is_last=False)
+                self._forget_shard()
+            self.operations.count(inputs)
             output, statistics = self._shard(
                 step, number, objective, inputs, is_last=number == mine[-1]
             )
@@ -166,8 +173,17 @@ class Updater:
             self._reduction.add([rows, *statistics])
         with record_function("sums over processes"):
             rows, *statistics = self._reduction.take()
+        self.operations.end_step()
         sums, self.shown = rows[:-shards], rows[-shards:]
         return (*names, PADDING), sums, statistics
+
+    def _forget_shard(self) -> None:
+        """Nothing stays of the first shard of a step, which is going to be computed again."""
+        for parameter in self._learner.parameters():
+            parameter.grad = None
+        self._buffers.put_back()
+        self._learner.train()
+        self._buffers.keep()
 
     def _shard(
         self, step: int, number: int, objective: Objective, inputs: Inputs, *, is_last: bool
