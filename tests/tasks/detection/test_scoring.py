@@ -11,6 +11,7 @@ import pytest
 import torch
 from detection_cases import Build, Folder, finds, held_out_of, write_genome
 from rebuilt import with_settings
+from teams import Member, run_team
 from torch import Tensor
 
 from vlp_fast.data.records import Dataset
@@ -109,6 +110,28 @@ def test_visual_genome_has_attributes_and_no_server(
     assert found["matched_attribute_no_text"] == 0.0
     with pytest.raises(InputError, match="its layout is visual_genome, and COCO's server"):
         task.settings.look_before_submission(replace(task.setup.data, held_out_split="test"))
+
+
+def test_processes_share_the_pictures_and_have_the_same_figures(
+    build: Build, small_world: Path, tmp_path: Path
+) -> None:
+    task = build(small_world, resamples=20)
+    alone = figures(task, batch_size=1)
+    path = tmp_path / "out.json"
+
+    def work(member: Member) -> Figures:
+        held_out = replace(held_out_of(task, 1), team=member)
+        with torch.no_grad():
+            found = task.figures(held_out)
+            # Only the first writes: nobody could into a folder that is not there.
+            task.submit(held_out, path if member.rank == 0 else tmp_path / "no" / "out.json", print)
+        return found
+
+    for found in run_team(2, work):
+        assert found == alone
+    assert {entry["image_id"] for entry in json.loads(path.read_text())} == set(
+        task.held_out.table.image_ids
+    )
 
 
 def library(truth: Path, results: Path, images: list[int]) -> list[float]:

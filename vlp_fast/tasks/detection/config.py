@@ -46,7 +46,7 @@ class DetectionConfig(SetLossConfig):
     that never saw one without is no measure of what the text adds."""
     texts: tuple[Text, ...] = ("own", "no", "foreign")
     """Texts beside held-out pictures, a column of figures each: their own caption, none, that of
-    another picture. Losses are of the first."""
+    another picture. Losses, and boxes that are handed in, are those with the first."""
     resamples: int = 200
     """Resamples of the held-out pictures that the 95 % intervals of AP, and of what a text adds to
     it, are from; 0: no intervals."""

@@ -7,7 +7,6 @@ the picture's own caption, without any, and with one of another picture.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -184,11 +183,10 @@ class Detection(Task):
         draw_columns(self, figure, held_out)
 
     def submit(self, held_out: HeldOut, path: Path, say: Callable[[str], None]) -> None:
-        """Write the boxes of every image of the split, as COCO's server takes them."""
+        """Write the boxes of every image of the split, found with the text of the first column."""
         data = self.setup.data
         images = self.settings.keys_to_answer(data)
         refuse_partial(self.held_out, images, only_root(data))
-        self.settings = replace(self.settings, texts=("own",))
         answers = all_answers(self, held_out)
         if broken := [image for image in images if image not in answers]:
             say(f"{len(broken)} images that cannot be read (the first: {broken[0]}) have no boxes")
