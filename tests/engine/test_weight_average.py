@@ -1,6 +1,7 @@
 """The average of the weights: what it is of, who takes it, and that training does not notice."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,14 @@ def test_a_resumed_run_has_the_same_bits(
     for name in FILES:
         assert_same(file(run, 4, name), file(averaged, 4, name))
     assert figures(run.directory) == figures(averaged.directory)
+
+
+def test_a_run_that_goes_back_has_it_as_it_was(averaged: RunConfig, tmp_path: Path) -> None:
+    folder = shutil.copytree(averaged.directory, tmp_path / "run")
+    trainer = Trainer(build_experiment(replace(averaged, run_dir=folder)))
+    assert_same(trainer.updater.average.state(), file(averaged, 4, AVERAGE))
+    trainer.keeper.go_back(folder / "checkpoint-00000002")
+    assert_same(trainer.updater.average.state(), file(averaged, 2, AVERAGE))
 
 
 def test_everybody_else_takes_it(averaged: RunConfig) -> None:

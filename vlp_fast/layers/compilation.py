@@ -3,7 +3,8 @@
 All layers of a kind share the graphs: one for what layers are given in a training step, with sizes
 that vary, and one more for each way to call them (with or without a gradient of the input, causal
 or not). Operators of this package stay single nodes, so a graph joins what lies between them.
-Compiled is training alone: evaluation computes as it does without.
+Compiled is training alone: evaluation computes as it does without, and so does a step of which each
+operation is looked at.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from vlp_fast.layers.transformer import ResidualLayer
 
@@ -34,7 +36,9 @@ def compile_layers(model: nn.Module, backend: Forward | str = "inductor") -> Non
 
 def _where_it_trains(module: nn.Module, compiled: Forward, eager: Forward) -> Forward:
     def run(*inputs: Any, **options: Any) -> Any:
-        chosen = compiled if module.training and torch.is_grad_enabled() else eager
-        return chosen(*inputs, **options)
+        # Where somebody looks at each operation, Dynamo would never again compile the layer (2.11).
+        is_plain = not is_in_torch_dispatch_mode()
+        is_compiled = module.training and torch.is_grad_enabled() and is_plain
+        return (compiled if is_compiled else eager)(*inputs, **options)
 
     return run
