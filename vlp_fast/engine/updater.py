@@ -53,6 +53,8 @@ class Updater:
         skipped: steps that moved nothing.
         shown: (shards, 2) float64 on the device, how many samples each shard of the latest step
             has, and how many of these were replaced.
+        left_out: parameters that stay as they are in this phase, which did not freeze them: its
+            first shards gave them no gradient.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -69,6 +71,7 @@ class Updater:
         self.is_whole = True
         self.skipped = Skipped(self._precision.device)
         self.shown = torch.zeros(0, 2)
+        self.left_out: list[str] = []
         self._world = experiment.world
         self._reduction = Reduction(
             self._learner,
@@ -82,6 +85,7 @@ class Updater:
     def end_phase(self) -> None:
         """Other parameters are trained from here on: whoever freezes some does so after this."""
         self._reduction.end_phase()
+        self.left_out = []
 
     def update(self, step: int, objective: Objective, batches: Iterator[Inputs]) -> Averages:
         """Move the weights by the shards of a step.
@@ -154,7 +158,7 @@ class Updater:
         for number, inputs in zip(mine, batches, strict=True):
             if not self._reduction.is_begun:
                 self._shard(step, number, objective, inputs, is_last=True)
-                self._reduction.begin_phase()
+                self.left_out = self._reduction.begin_phase()
                 self._buffers.put_back()
                 self._learner.train()
                 self._buffers.keep()
