@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vlp_fast.engine.launch import LAUNCHER as LAUNCHER_NAME
 from vlp_fast.engine.launch import check_launched
 from vlp_fast.errors import InputError
 
@@ -55,6 +56,57 @@ def test_a_signal_to_the_launcher(tmp_path: Path, number: signal.Signals) -> Non
     while is_running(process):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+CHILD = """#!{python}
+import os, sys, time
+sys.path.insert(0, {root!r})
+from vlp_fast.engine.launch import LAUNCHER, end_with_launcher
+
+end_with_launcher()
+print(os.getpid(), LAUNCHER in os.environ, flush=True)
+time.sleep(60)
+"""
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Path:
+    """What a launcher starts in place of a run."""
+    program = tmp_path / "child"
+    root = str(Path(__file__).parents[2])
+    program.write_text(CHILD.format(python=sys.executable, root=root))
+    program.chmod(0o700)
+    return program
+
+
+@LINUX
+def test_processes_end_with_a_launcher_that_is_killed(child: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, str(child)], stdout=subprocess.PIPE, text=True
+    ) as launcher:
+        assert launcher.stdout is not None
+        process, is_told = launcher.stdout.readline().split()
+        assert is_told == "False"  # what it starts itself is not the launcher's
+        assert is_running(int(process))
+        launcher.kill()
+    deadline = time.monotonic() + 20
+    while is_running(int(process)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@LINUX
+@pytest.mark.parametrize(("launcher", "code"), [("1", -signal.SIGTERM), ("", 0)])
+def test_a_launcher_that_died_before_its_process_looked(
+    child: Path, launcher: str, code: int
+) -> None:
+    """Somebody else is its parent by then; without a launcher nothing ends."""
+    child.write_text(child.read_text().replace("time.sleep(60)", ""))
+    env = os.environ | ({LAUNCHER_NAME: launcher} if launcher else {})
+    done = subprocess.run([str(child)], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert bool(done.stdout) is not bool(launcher)
 
 
 def is_running(process: int) -> bool:

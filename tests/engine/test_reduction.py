@@ -43,7 +43,8 @@ def step(net, reduction, world, head, batches):
     for number in mine:
         if not reduction.is_begun:
             shard(number, True)
-            reduction.begin_phase()
+            other = {"first": "second", "second": "first"}[head]
+            assert reduction.begin_phase() == [f"{other}.weight", f"{other}.bias"]
         reduction.add([shard(number, number == mine[-1])])
     (total,) = reduction.take()
     gradients = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}

@@ -16,13 +16,14 @@ from vlp_fast.errors import InputError
 pytestmark = [pytest.mark.dist, pytest.mark.xdist_group("processes")]
 
 PROGRAM = """
-import os, signal, sys, torch
+import os, signal, sys, time, torch, warnings
 from vlp_fast.engine import world as module
 from vlp_fast.engine.config import TrainConfig
+from vlp_fast.engine.told_once import ToldOnce
 from vlp_fast.engine.stop import Stopped, StopRequest
 from vlp_fast.errors import InputError
 
-folder, rank, port = sys.argv[1:]
+folder, rank, port, other = sys.argv[1:]
 os.environ |= {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
 os.environ |= {"LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"}
 torch.cuda.is_available = lambda: True  # a GPU that a run on the CPU leaves alone
@@ -55,22 +56,51 @@ with module.world_of(TrainConfig(shards=2, device="cpu", watchdog_minutes=0)) as
             stop.check()
         except Stopped as stopped:
             found.append(stopped.number)
+    with ToldOnce(world) as told, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        for text in ("of both", f"of {rank}", f"of {rank}"):
+            warnings.warn(text)
+        found.append(told.gather())
+        warnings.warn("of 1")
+        found.append(told.gather())
+
+# One fails; the other waits for it and is told, and neither asks for the other's leave.
+module.dist.destroy_process_group = lambda: found.append("destroyed")
+os.environ["MASTER_PORT"] = other
+try:
+    with module.world_of(TrainConfig(shards=2, device="cpu", watchdog_minutes=0)) as world:
+        began = time.monotonic()
+        with module.told_of_loss(world):
+            if rank == "0":
+                raise ZeroDivisionError
+            world.all_values(0)
+except (ZeroDivisionError, InputError) as error:
+    found.append((type(error).__name__, time.monotonic() - began < 20))
+found.append(module.dist.is_initialized())
 torch.save(found, f"{folder}/{rank}.pt")
 """
 
 
 def test_one_that_fails_meets_the_others_wherever_they_are(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    first, second = run_ranks(PROGRAM, tmp_path, 2, port)
+    with socket.socket() as free, socket.socket() as other:
+        ports = []
+        for place in (free, other):
+            place.bind(("localhost", 0))
+            ports.append(place.getsockname()[1])
+    first, second = run_ranks(PROGRAM, tmp_path, 2, *ports)
     told = "ToldTogether"
     assert first == [(told, "is broken")] * 4 + [(told, "process 1 of 2: is broken")] * 4 + [
         [10, 11],
         0,
         signal.SIGUSR1,
+        ["warning: of 1"],
+        [],
+        ("ZeroDivisionError", True),
+        False,
     ]
-    assert second == [("ToldElsewhere", "is broken")] * 8 + [[10, 11], 0, signal.SIGUSR1]
+    assert second[:8] == [("ToldElsewhere", "is broken")] * 8
+    assert second[8:11] == [[10, 11], 0, signal.SIGUSR1]
+    assert second[13:] == [("ToldElsewhere", True), False]
 
 
 def test_a_watchdog_speaks_before_others_lose_patience() -> None:

@@ -38,7 +38,7 @@ from vlp_fast.cli.output import (
     system_line,
 )
 from vlp_fast.data.printable import printable
-from vlp_fast.engine.launch import is_first, leave
+from vlp_fast.engine.launch import end_with_launcher, is_first, leave
 from vlp_fast.errors import InputError, ToldElsewhere
 from vlp_fast.threads import wait_passively
 
@@ -80,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         141 where the reader of a run has left, else the command's exit code.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    end_with_launcher()
     prepare_output()
     wait_passively()  # no command has imported torch yet
     try:

@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import Any
 
 from vlp_fast.engine.launch import check_launched, check_shares, is_first, is_launched, launch
-from vlp_fast.errors import InputError
+from vlp_fast.errors import InputError, ToldElsewhere
 from vlp_fast.recipes import RECIPES, recipe
 
 USAGE = """usage: vlp-fast train RECIPE --data.root PATH [--data.root PATH ...] [--init WEIGHTS ...]
@@ -35,7 +35,7 @@ def run(words: list[str]) -> int:
         )
     is_dry = "--dry-run" in words
     words = [word for word in words if word != "--dry-run"]
-    asked = _asked(words)
+    asked = _asked_once(words)
     if is_first():
         check_launched(asked.train.processes)
         _look_first(asked)
@@ -54,7 +54,17 @@ def run(words: list[str]) -> int:
     return 0
 
 
+def _asked_once(words: list[str]) -> Any:
+    """What is wrong with words that all processes were given is told by the first."""
+    try:
+        return _asked(words)
+    except InputError as error:
+        raise error if is_first() else ToldElsewhere(str(error)) from None
+
+
 def _dry_run(asked: Any, name: str) -> int:
+    if not is_first():  # of those that torchrun has started
+        return 0
     from vlp_fast.data.printable import printable
     from vlp_fast.engine.dry_run import dry_run
 
@@ -85,6 +95,7 @@ def _look_first(asked: Any) -> None:
     from vlp_fast.data.given_paths import check_file
     from vlp_fast.engine.folder_lock import FolderLock
     from vlp_fast.engine.recorded_run import check_not_begun, check_same_recipe
+    from vlp_fast.engine.tensorboard import check_tensorboard
     from vlp_fast.weights.published import check_weights
 
     with FolderLock(asked.directory):
@@ -93,6 +104,8 @@ def _look_first(asked: Any) -> None:
     if is_begun and asked.resume == "auto":
         check_same_recipe(asked)
     look_first(asked)
+    if asked.train.tensorboard:
+        check_tensorboard()
     if asked.data.exclude:
         check_file(asked.data.exclude, "--data.exclude", "a file of COCO's ids")
     for option in ("vocabulary", "objects_vocabulary", "attributes_vocabulary"):

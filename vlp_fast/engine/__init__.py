@@ -49,6 +49,7 @@ restore.py           from a configuration back to the trained model
 rollbacks.py         going back, and on with other samples
 run_folder.py        run.json, vocab.txt
 same_data.py         a run goes on with its own data
+schedule.py          learning rates as a function of the step
 shares.py            which shards a process computes
 shown.py             samples that all processes have shown
 skipped.py           steps that moved nothing
@@ -58,6 +59,7 @@ step_profile.py      where the time of some steps went
 stop.py              Ctrl-C: finish the step, save, stop
 tensorboard.py       the figures of metrics.jsonl for TensorBoard
 tensor_summary.py    a tensor in four numbers
+told_once.py         warnings of several processes appear once
 trainer.py           train(run)
 tree_sum.py          sums that do not depend on who added what
 updater.py           from the shards of a batch to weights that have moved

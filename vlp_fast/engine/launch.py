@@ -11,6 +11,11 @@ from typing import NoReturn
 
 from vlp_fast.errors import InputError
 
+LAUNCHER = "VLP_FAST_LAUNCHER"
+"""In the environment of a process that `launch` has started: the launcher's id."""
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2): the signal that this process gets when its parent dies (linux/prctl.h)."""
+
 
 def is_first() -> bool:
     """Whether this process speaks for all: alone, or as torchrun has it."""
@@ -20,6 +25,22 @@ def is_first() -> bool:
 def is_launched() -> bool:
     """Whether torchrun has started this process."""
     return "WORLD_SIZE" in os.environ
+
+
+def end_with_launcher() -> None:
+    """Let the system end this process, as SIGTERM does, when the one that launched it dies.
+
+    So a run finishes its step and saves it, where its launcher was killed and can tell nobody. On
+    Linux; in a process that `launch` has not started, nothing.
+    """
+    launcher = os.environ.pop(LAUNCHER, "")  # those that this one starts are none of the launcher's
+    if not launcher or not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != int(launcher):  # it has died before it could be watched
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def leave(code: int) -> NoReturn:
@@ -87,6 +108,7 @@ def launch(processes: int, words: Sequence[str]) -> int:
     # Torch 2.11 shares a store between the processes and torchrun; one that is started anew reads
     # the addresses of those that are gone (pytorch 135712).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    os.environ[LAUNCHER] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
     logging.disable(logging.ERROR)  # of torchrun's part: the processes speak for themselves
     config = LaunchConfig(
@@ -105,6 +127,8 @@ def launch(processes: int, words: Sequence[str]) -> int:
         return _code(error.get_first_failure()[1].exitcode)
     except SignalException as error:
         return 128 + int(error.sigval)
+    finally:
+        del os.environ[LAUNCHER]
     return 0
 
 

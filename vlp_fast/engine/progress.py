@@ -136,6 +136,10 @@ class Display:
                 console=self._console,
             )
             self._task = self._bar.add_task("", total=total, completed=start)
+
+    def open(self) -> None:
+        """Begin to show the bar."""
+        if self._bar:
             self._bar.start()
 
     def say(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from vlp_fast.engine.bad_samples import BadSamples
@@ -9,10 +10,12 @@ from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.figure_table import in_columns
 from vlp_fast.engine.progress import Display, Journal
 from vlp_fast.engine.run_folder import open_run_folder
-from vlp_fast.engine.tensorboard import TensorBoard
+from vlp_fast.engine.tensorboard import TensorBoard, check_tensorboard
 from vlp_fast.tasks.task import Figures
 
 JOURNAL = "metrics.jsonl"
+PARTS = 6
+"""Parts of a learner that one line names."""
 
 
 class Record:
@@ -32,8 +35,9 @@ class Record:
         self, experiment: Experiment, start: int, notes: list[str], *, cut: bool = False
     ) -> None:
         run = experiment.run
+        if run.train.tensorboard:
+            check_tensorboard()  # before anything is written
         open_run_folder(run, experiment.task.tokenizer)
-        self._display = Display(total=experiment.total_steps, start=start)
         self._folder = run.directory
         notes = [*notes]
         self._columns = experiment.task.columns
@@ -41,6 +45,8 @@ class Record:
         self._board = TensorBoard(run.directory, start) if run.train.tensorboard else None
         self._bad_samples = BadSamples(run, self.say)
         self._opening = [*_introduction(experiment, start), *(f"note: {note}" for note in notes)]
+        self._left_out: list[str] = []
+        self._display = Display(total=experiment.total_steps, start=start)
 
     @property
     def evaluated_at(self) -> int:
@@ -48,7 +54,8 @@ class Record:
         return self._journal.last_step("held_out")
 
     def open(self) -> None:
-        """Say what the run is."""
+        """Say what the run is, and begin to show how far it is."""
+        self._display.open()
         for line in self._opening:
             self.say(line)
 
@@ -87,12 +94,23 @@ class Record:
             self._board.close()
             self._board = TensorBoard(self._folder, step)
 
+    def left_out(self, names: list[str], objective: str) -> None:
+        """Say once a phase which parameters it leaves as they are, though it does not freeze them.
+
+        Args:
+            names: of the parameters; none where nothing is new.
+            objective: that is learnt.
+        """
+        if names and names != self._left_out:
+            self.say(f"note: {left_out_line(names, objective)}")
+        self._left_out = names
+
     def replaced(self, problems: Iterable[str], step: int) -> None:
         """Say once, and write down, that samples were replaced."""
         self._bad_samples.tell(problems, step)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was, then write what is left."""
         self._display.close()
         if self._board:
             self._board.close()
@@ -130,8 +148,22 @@ class NoRecord(Record):
     def roll_back(self, step: int, *, came_to: int, passed_over: int) -> None:
         """Nothing is written."""
 
+    def left_out(self, names: list[str], objective: str) -> None:
+        """Nothing is said."""
+
     def close(self) -> None:
         """There is nothing to close."""
+
+
+def left_out_line(names: list[str], objective: str) -> str:
+    """How many parameters an objective leaves as they are, and of which parts of the learner."""
+    parts = Counter(".".join(name.split(".")[:2]) for name in names)
+    shown = [f"{part} ({count})" for part, count in parts.most_common(PARTS)]
+    more = f" and {len(parts) - PARTS} more parts" if len(parts) > PARTS else ""
+    return (
+        f"{objective} leaves {len(names)} parameters as they are, for which its first shards gave "
+        f"no gradient: {', '.join(shown)}{more}"
+    )
 
 
 def _introduction(experiment: Experiment, start: int) -> tuple[str, str]:

@@ -65,13 +65,17 @@ class Reduction:
             parameter.requires_grad_(True)
         self._frozen, self._module, self.is_begun = [], self._learner, self._is_simple
 
-    def begin_phase(self) -> None:
+    def begin_phase(self) -> list[str]:
         """Take note of the parameters that have a gradient by now: the phase trains these.
 
         Others are frozen, as DistributedDataParallel waits for every one that is not. One that
         is thawed after it was wrapped would never be averaged, so each phase has a new wrapper.
+
+        Returns:
+            Names of the others, but for those that were frozen before.
         """
-        candidates = [p for p in self._learner.parameters() if p.requires_grad]
+        named = {name: p for name, p in self._learner.named_parameters() if p.requires_grad}
+        candidates = list(named.values())
         is_used = torch.tensor([p.grad is not None for p in candidates], dtype=torch.uint8)
         if self._world.count > 1:
             dist.all_reduce(is_used, dist.ReduceOp.MAX, group=self._world.host)
@@ -89,6 +93,7 @@ class Reduction:
             if _is_fake():
                 self._module.register_comm_hook(None, lambda _, bucket: _sent_to_nobody(bucket))
         self.is_begun = True
+        return [name for name, p in named.items() if not p.requires_grad]
 
     @contextlib.contextmanager
     def shard(self, *, is_last: bool) -> Iterator[Callable[..., Any]]:

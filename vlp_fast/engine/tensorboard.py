@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlp_fast.errors import InputError
-from vlp_fast.tasks.task import Figures
+
+if TYPE_CHECKING:
+    from vlp_fast.tasks.task import Figures
 
 FOLDER = "tensorboard"
+
+
+def check_tensorboard() -> None:
+    """Refuse to write for TensorBoard where it is not installed; torch-free.
+
+    Raises:
+        InputError: with what to install.
+    """
+    if find_spec("tensorboard") is None:
+        raise _missing("No module named 'tensorboard'")
 
 
 class TensorBoard:
@@ -25,10 +39,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise InputError(
-                f"--train.tensorboard: TensorBoard cannot be imported ({error}); "
-                "`pip install 'vlp-fast[log]'`, or do without: metrics.jsonl has the same figures"
-            ) from None
+            raise _missing(error) from None
         self._writer = SummaryWriter(str(folder / FOLDER), purge_step=start + 1)
 
     def write(self, step: int, kind: str, figures: Figures) -> None:
@@ -39,3 +50,10 @@ class TensorBoard:
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
+
+
+def _missing(why: object) -> InputError:
+    return InputError(
+        f"--train.tensorboard: TensorBoard cannot be imported ({why}); "
+        "`pip install 'vlp-fast[log]'`, or do without: metrics.jsonl has the same figures"
+    )

@@ -33,15 +33,16 @@ from vlp_fast.engine.guard import Guard
 from vlp_fast.engine.keeper import Keeper
 from vlp_fast.engine.launch import check_shares
 from vlp_fast.engine.memory import memory_gib
-from vlp_fast.engine.optim import learning_rate_scale, set_learning_rates
 from vlp_fast.engine.phases import Phase, freeze_parts
 from vlp_fast.engine.record import NoRecord, Record
 from vlp_fast.engine.rollbacks import RollBack
 from vlp_fast.engine.run_folder import check_same_run
+from vlp_fast.engine.schedule import set_rates_at
 from vlp_fast.engine.shown import Shown
 from vlp_fast.engine.standing import Standing
 from vlp_fast.engine.step_profile import StepProfile
 from vlp_fast.engine.stop import Stopped, StopRequest
+from vlp_fast.engine.told_once import ToldOnce
 from vlp_fast.engine.updater import Updater, shard_seed
 from vlp_fast.engine.watchdog import Watchdog
 from vlp_fast.engine.world import together, told_of_loss, world_of
@@ -66,7 +67,7 @@ def train(run: RunConfig) -> Path:
                 at_end.enter_context(FolderLock(run.directory))
             trainer = Trainer(build_experiment(run, world))
         at_end.callback(trainer.record.close)
-        with trainer.stop:
+        with trainer.stop, trainer.told:
             trainer.run()
     return run.directory
 
@@ -81,6 +82,7 @@ class Trainer:
         keeper: what keeps them.
         record: what is shown and written.
         stop: whether the person wants it to stop.
+        told: warnings of all processes.
         watchdog: ends it where it hangs.
     """
 
@@ -114,6 +116,7 @@ class Trainer:
         watched = self.config.train.profiled_steps if is_first else range(0)
         self._profile = StepProfile(watched, self.config.directory, self.record.say)
         self.stop = StopRequest(self.world)
+        self.told = ToldOnce(self.world)
         self.watchdog = Watchdog(self.config.train.watchdog_minutes)
 
     def run(self) -> None:
@@ -165,7 +168,7 @@ class Trainer:
     def _make_up_for_line(self) -> None:
         """A run whose other processes were lost could not write a line that was due."""
         if self._averages and self._is_line_due:
-            self._set_rates(self.step - 1)
+            set_rates_at(self.updater.optimizers, self.experiment, self.step - 1)
             self._log()
 
     def _batches(self) -> Iterator[tuple[int, Inputs]]:
@@ -277,19 +280,7 @@ class Trainer:
             if line:
                 self.record.say(line)
         self._freeze(phase)
-        self._set_rates(step)
-
-    def _set_rates(self, step: int) -> None:
-        optim, phase = self.config.optim, self.experiment.phase(step)
-        scale = learning_rate_scale(
-            step - phase.schedule_start,
-            config=optim,
-            total_steps=phase.schedule_length,
-            steps_per_epoch=self.experiment.steps_per_epoch,
-        )
-        set_learning_rates(
-            self.updater.optimizers, scale, config=optim, backbone_scale=phase.backbone_scale
-        )
+        set_rates_at(self.updater.optimizers, self.experiment, step)
 
     def _freeze(self, phase: Phase) -> None:
         if phase is self._phase:
@@ -304,6 +295,7 @@ class Trainer:
         objective = self.experiment.phase(self.step).objective
         position = self.step + self._rollbacks.passed_over
         figures = self.updater.update(position, objective, self._shards(batches))
+        self.record.left_out(self.updater.left_out, type(objective).__name__)
         self._averages.add_all(figures)
         self._shown.end_step(self.updater.shown)
         self.updater.end()
@@ -320,7 +312,9 @@ class Trainer:
             yield inputs.to(self.experiment.precision.device)
 
     def _settle(self) -> None:
-        """Tell of replaced samples, and stop where they are too many."""
+        """Tell of warnings and replaced samples, and stop where the latter are too many."""
+        for line in self.told.gather():
+            self.record.say(line)
         self.record.replaced(self._shown.settle(self.config.data, self.step), self.step)
 
     def _log(self) -> None:
@@ -364,6 +358,7 @@ class Trainer:
             report = partial(self.record.replaced, step=self.step)
             figures = evaluate(self.experiment, report, self.stop.check)
             parts = evaluate_parts(self.experiment, self.stop.check)
+        self._settle()
         self._keep_best(figures)  # before it is written down that this step was evaluated
         held_out = self.experiment.held_out()
         self.record.held_out("held_out", self.step, held_out.described(), figures)

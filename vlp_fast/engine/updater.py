@@ -55,6 +55,8 @@ class Updater:
         skipped: steps that moved nothing.
         shown: (shards, 2) float64 on the device, how many samples each shard of the latest step
             has, and how many of these were replaced.
+        left_out: parameters that stay as they are in this phase, which did not freeze them: its
+            first shards gave them no gradient.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -71,6 +73,7 @@ class Updater:
         self.is_whole = True
         self.skipped = Skipped(self._precision.device)
         self.shown = torch.zeros(0, 2)
+        self.left_out: list[str] = []
         self._world = experiment.world
         self._reduction = Reduction(
             self._learner,
@@ -86,6 +89,7 @@ class Updater:
         """Other parameters are trained from here on: whoever freezes some does so after this."""
         self._reduction.end_phase()
         self.operations.begin_phase()
+        self.left_out = []
 
     def update(self, step: int, objective: Objective, batches: Iterator[Inputs]) -> Averages:
         """Move the weights by the shards of a step.
@@ -158,7 +162,7 @@ class Updater:
         for number, inputs in zip(mine, batches, strict=True):
             if not self._reduction.is_begun:
                 self._shard(step, number, objective, inputs, is_last=True)
-                self._reduction.begin_phase()
+                self.left_out = self._reduction.begin_phase()
                 self._forget_shard()
             if self.operations.is_due:
                 with self.operations.counted(inputs):

@@ -116,8 +116,21 @@ def world_of(train: TrainConfig) -> Iterator[World]:
         world = World(rank=dist.get_rank(), count=count, host=host)
         world.all_values(None)  # a group connects at its first use, while all are there
         yield world
-    finally:
-        dist.destroy_process_group()
+    except BaseException:
+        _abort()
+        raise
+    dist.destroy_process_group()
+
+
+def _abort() -> None:
+    """Leave where something failed: nobody is waited for, and whoever waits here is told so.
+
+    Destroying the groups would wait for what is under way over NCCL, to which others may never
+    come (torch 2.11's `destroy_process_group`; its `_abort_process_group` ends gloo's, too).
+    """
+    abort = getattr(dist.distributed_c10d, "_abort_process_group", dist.destroy_process_group)
+    with contextlib.suppress(Exception):
+        abort()
 
 
 def patience(train: TrainConfig) -> timedelta:
