@@ -21,6 +21,7 @@ pixels.py                   bytes to what the CNN takes
 positions.py                positions as sums of table rows
 processes.py                what a dictionary needs of other processes
 projections.py              q, k and v as nn.MultiheadAttention has them
+relu_dropout.py             rectifier and dropout as one operation
 residual_block.py           blocks and the frozen norm
 rotation_trick.py           a gradient for rows that became codes
 sequences.py                how packed rows divide into sequences
