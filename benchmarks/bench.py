@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,7 +51,7 @@ class Request:
     """Measure nothing; add rows from elsewhere: DEVICE/OPERATOR.csv in the folder PATH, or the
     file PATH of `pytest --benchmark --benchmark-json PATH`."""
 
-    step: StepRequest = StepRequest()
+    step: StepRequest = field(default_factory=StepRequest)
     """Of `step`."""
 
     def __post_init__(self) -> None:

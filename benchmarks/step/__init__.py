@@ -1,4 +1,4 @@
-"""A whole step of pre-training, from files to moved weights, beside a composition of what people have.
+"""A whole step of pre-training beside a composition of what people have.
 
 `vlp-fast bench step`. Ours is the engine's own: its loader, its `Updater`. The others are written
 from the papers and from descriptions of the published code, and have the same parameters, starting

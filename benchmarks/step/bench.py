@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from ..case import OURS
 from ..ledger import Row
+from ..report import OURS
 from .cases import CASES, Plan
 from .drawn import VOCABULARY, draw_data
 from .figures import lines, rows
@@ -53,9 +53,7 @@ def bench_steps(request: StepRequest, device: str, *, is_quick: bool = False) ->
     return Found(found, code)
 
 
-def _plans(
-    request: StepRequest, device: str, folder: Path, *, is_quick: bool
-) -> list[Plan]:
+def _plans(request: StepRequest, device: str, folder: Path, *, is_quick: bool) -> list[Plan]:
     """Of ours, for each case."""
     vocabulary = request.vocabulary if request.data_root else folder / VOCABULARY
     plans = []

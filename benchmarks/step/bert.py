@@ -85,8 +85,8 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Maps (S, L, D) to (S, L, D)."""
         x = self.norm1(x + self.dropout(self.attention(x, mask)))
-        x = self.norm2(x + self.dropout(self.ffn(x)))
-        return x
+        out: Tensor = self.norm2(x + self.dropout(self.ffn(x)))
+        return out
 
 
 class WordTransform(nn.Module):

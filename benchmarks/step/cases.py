@@ -12,7 +12,7 @@ from vlp_fast.engine.config import RunConfig
 from vlp_fast.models.config import BackboneConfig, E2EVLPConfig
 from vlp_fast.recipes import recipe
 
-from ..case import OURS
+from ..report import OURS
 
 SEED = 0
 
@@ -133,10 +133,8 @@ def _e2e_vlp_r18_3() -> RunConfig:
 def _quick(run: RunConfig) -> RunConfig:
     """A layer of each kind, on pictures of 96 pixels."""
     model: Any = run.model
-    layers = {name: 1 for name in ("encoder_layers", "decoder_layers", "layers")}
-    model = replace(model, **{name: n for name, n in layers.items() if hasattr(model, name)})
-    if not hasattr(model, "num_queries"):
-        model = replace(model, num_codes=64)
+    smaller = {"encoder_layers": 1, "decoder_layers": 1, "layers": 1, "num_codes": 64}
+    model = replace(model, **{name: n for name, n in smaller.items() if hasattr(model, name)})
     small = replace(model, backbone=replace(model.backbone, depth=18))
     return replace(run, model=small, data=_small(run.data))
 

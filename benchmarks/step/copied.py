@@ -7,6 +7,7 @@ pixel there, and SOHO's query, key and value matrices, three there and one here.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -20,9 +21,13 @@ def copy_weights(ours: nn.Module, composed: nn.Module) -> None:
     Raises:
         RuntimeError: if one is.
     """
-    theirs = composed.state_dict()
-    found: dict[str, Tensor] = {}
-    for name, value in ours.state_dict().items():
+    composed.load_state_dict(translated(ours.state_dict(), composed))
+
+
+def translated(values: Mapping[str, Tensor], composed: nn.Module) -> dict[str, Tensor]:
+    """Values by ours' names of state, or gradients of it, by the composition's names."""
+    theirs, found = composed.state_dict(), dict[str, Tensor]()
+    for name, value in values.items():
         packed = PACKED.fullmatch(name)
         if name == PROJECTION and value.dim() < theirs[name].dim():
             found[name] = value[:, :, None, None]
@@ -31,9 +36,4 @@ def copy_weights(ours: nn.Module, composed: nn.Module) -> None:
             found |= {f"{packed[1]}.{part}.{packed[2]}": x for part, x in parts}
         else:
             found[name] = value
-    composed.load_state_dict(found)
-
-
-def parameters_of(module: nn.Module) -> int:
-    """How many numbers it learns or could learn, the affine ones of frozen norms not counted."""
-    return sum(p.numel() for p in module.parameters())
+    return found

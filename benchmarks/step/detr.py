@@ -79,8 +79,8 @@ class EncoderLayer(nn.Module):
         """Maps (B, L, D) to (B, L, D)."""
         placed = x + positions
         x = self.norm1(x + self.dropout1(_attend(self.attention, placed, placed, x, is_padding)))
-        x = self.norm2(x + self.dropout2(self.ffn(x)))
-        return x
+        out: Tensor = self.norm2(x + self.dropout2(self.ffn(x)))
+        return out
 
 
 class Encoder(nn.Module):
@@ -103,8 +103,8 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__()
-        attention = lambda: nn.MultiheadAttention(width, heads, dropout, batch_first=True)
-        self.self_attention, self.cross_attention = attention(), attention()
+        self.self_attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.cross_attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
         self.ffn = FeedForward(width, inner, dropout)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
         self.dropout1, self.dropout2, self.dropout3 = (nn.Dropout(dropout) for _ in range(3))
@@ -126,8 +126,8 @@ class DecoderLayer(nn.Module):
         placed = x if query_positions is None else x + query_positions
         seen = _attend(self.cross_attention, placed, placed_memory, memory, memory_padding)
         x = self.norm2(x + self.dropout2(seen))
-        x = self.norm3(x + self.dropout3(self.ffn(x)))
-        return x
+        out: Tensor = self.norm3(x + self.dropout3(self.ffn(x)))
+        return out
 
 
 class Decoder(nn.Module):

@@ -103,7 +103,12 @@ class E2EVLP(nn.Module):
         return Predictions(self.class_head(hidden), self.box_head(hidden), attributes)
 
     def _write(
-        self, ids: Tensor, is_padding: Tensor, memory: Tensor, places: Tensor, memory_padding: Tensor
+        self,
+        ids: Tensor,
+        is_padding: Tensor,
+        memory: Tensor,
+        places: Tensor,
+        memory_padding: Tensor,
     ) -> Tensor:
         size = ids.shape[1]
         hidden = torch.ones(size, size, dtype=torch.bool, device=ids.device).triu(1)

@@ -11,7 +11,7 @@ import numpy as np
 from .. import ledger, peers, record
 from ..ledger import Row
 from ..record import number
-from .cases import OURS
+from ..report import OURS
 from .turns import Measured
 
 OPERATOR = "step"
@@ -98,13 +98,9 @@ def _line(measured: Measured, ours: Measured | None) -> str:
         return said
     of_ours: Any = _figures(ours)
     faster = of_ours["pairs_per_s"] / (found["pairs_per_s"] or 1)
-    by_cpu = (found["cpu_us"] or 0) / of_ours["cpu_us"] * _pairs(ours) / _pairs(measured)
+    by_cpu = (found["cpu_us"] or 0) / of_ours["cpu_us"]  # of as many pairs
     memory = of_ours["peak_mib"] / (found["peak_mib"] or 1)
     return f"{said}; ours {faster:.2f}x as fast ({by_cpu:.2f}x by CPU time), {memory:.2f}x memory"
-
-
-def _pairs(measured: Measured) -> int:
-    return sum(turn["pairs"] for of_pass in measured.passes for turn in of_pass)
 
 
 def _dtype(device: str) -> str:

@@ -1,4 +1,4 @@
-"""The side of the others: a loop as it is usually written, around a composition of what people have.
+"""The side of the others: a loop as it is usually written, around a composition.
 
 PyTorch's DataLoader with two processes, AdamW (SGD for the CNN of SOHO) with `foreach`, clipping by
 `clip_grad_norm_`, autocast where ours has it, and every loss looked at in every step, as DETR's and
@@ -65,7 +65,9 @@ class Reference:
         batches = [batch for steps in passes for batch in _dealt(experiment, steps)]
         del task.learner  # the model of ours
         self._model.train()
-        self._forward: Any = torch.compile(self._model, dynamic=True) if way.is_compiled else self._model
+        self._forward: Any = (
+            torch.compile(self._model, dynamic=True) if way.is_compiled else self._model
+        )
         self._optimizers = optimizers_of(self._model, run.optim)
         self._scaler = self._precision.scaler()
         self._batches = iter(padded_loader(task, run, batches, self._device))
@@ -111,7 +113,7 @@ def optimizers_of(model: Composition, config: OptimConfig) -> list[Optimizer]:
     backbone = [p for p in model.backbone.parameters() if p.requires_grad]
     of_backbone = set(backbone)
     others = [p for p in model.parameters() if p.requires_grad and p not in of_backbone]
-    rates = {"lr": config.backbone_lr, "weight_decay": config.backbone_weight_decay}
+    rates: dict[str, Any] = {"lr": config.backbone_lr, "weight_decay": config.backbone_weight_decay}
     rest = {"lr": config.lr, "weight_decay": config.weight_decay}
     adam: dict[str, Any] = {"betas": config.betas, "eps": config.eps, "foreach": True}
     if config.backbone_optimizer == "sgd":
@@ -131,7 +133,7 @@ def disagreement(experiment: Experiment, model: Composition) -> float:
 
 
 def both_losses(experiment: Experiment, model: Composition) -> tuple[Losses, Losses]:
-    """What ours and the composition lose on the first batch, where both count cells as DETR does."""
+    """What ours and the composition lose on the first batch, both counting cells as DETR does."""
     task: Any = experiment.task
     learner: Any = experiment.learner
     run, device = experiment.run, experiment.precision.device

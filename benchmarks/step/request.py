@@ -17,7 +17,8 @@ class StepRequest:
     models: tuple[str, ...] = ()
     """Of `e2e_vlp_r18_3`, `soho_r18_3_official` and `e2e_vlp_r50_6`; all by default."""
     providers: tuple[str, ...] = ()
-    """Who does the steps besides ours, by name, such as "DETR + BERT"; all by default."""
+    """Who does the steps besides ours, by name, such as "DETR + BERT"; by default all, but what is
+    compiled on a GPU only, for on a CPU that takes half an hour."""
     data_root: Path | None = None
     """A data set with boxes and captions, in its layout; pictures of COCO's sizes are drawn if none
     is given."""

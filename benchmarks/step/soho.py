@@ -1,15 +1,15 @@
 """The published SOHO, composed: every picture goes through its neck once a text.
 
-Huang et al. (CVPR 2021), and what is known of the code that was published with it; the switches are
-those of `soho_r18_3_official`. torchvision's ResNet with batch norm, its stem and first stage still;
-maps are repeated for the texts, then pooled, projected, looked up and mixed; texts in front of the
+Huang et al. (CVPR 2021), and what is known of the code that was published with it; its switches are
+those of `soho_r18_3_official`. torchvision's ResNet with batch norm, stem and first stage still;
+maps are repeated for the texts, then pooled, projected, looked up and mixed; texts in front of
 cells. The published code computes CNN and layers again in the backward pass (`is_checkpointed`).
 B pictures, S texts, L tokens, P cells of a map, D width, K codes.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torchvision
@@ -143,14 +143,17 @@ class Soho(nn.Module):
         return x
 
     def _encode(self, x: Tensor, mask: Tensor) -> Tensor:
-        for layer in self.encoder["layers"]:  # type: ignore[union-attr]
+        for layer in cast(nn.ModuleList, self.encoder["layers"]):
             x = self._run(layer, x, mask)
         return x
 
     def _run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
         """As it is, or keeping its inputs alone for the backward pass."""
         needs_again = self.is_checkpointed and self.training and torch.is_grad_enabled()
-        x: Tensor = checkpoint(module, *inputs, use_reentrant=False) if needs_again else module(*inputs)
+        if needs_again:
+            again: Tensor = checkpoint(module, *inputs, use_reentrant=False)
+            return again
+        x: Tensor = module(*inputs)
         return x
 
 

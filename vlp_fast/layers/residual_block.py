@@ -46,7 +46,7 @@ class FrozenNorm(nn.Module):
 
 
 class _FrozenNorm(torch.autograd.Function):
-    """The norm, whose gradient is one factor a channel; to be differentiated any number of times."""
+    """The norm, whose gradient is a factor a channel; differentiable any number of times."""
 
     generate_vmap_rule = True
 
