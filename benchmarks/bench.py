@@ -90,10 +90,10 @@ def bench(request: Request) -> int:
         if STEP in request.operators:
             from .step.bench import bench_steps
 
-            found = bench_steps(request.step, device, is_quick=request.quick)
-            code = max(code, found.code)
-            if folder is not None:
-                _keep(found.rows, root)
+            for found in bench_steps(request.step, device, is_quick=request.quick):
+                code = max(code, found.code)
+                if folder is not None:
+                    _keep(found.rows, root)
     return code
 
 

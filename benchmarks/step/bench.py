@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,22 +22,21 @@ FEWEST_PICTURES = 130
 
 
 class Found(NamedTuple):
-    """What was measured."""
+    """What was measured of a case."""
 
     rows: list[Row]
     code: int
     """1 if somebody failed."""
 
 
-def bench_steps(request: StepRequest, device: str, *, is_quick: bool = False) -> Found:
-    """Measure the cases that are asked for, and print how it goes.
+def bench_steps(request: StepRequest, device: str, *, is_quick: bool = False) -> Iterator[Found]:
+    """Measure the cases that are asked for, one after another, and print how it goes.
 
     Raises:
         InputError: whatever is wrong with the data.
         SideError: if ours fails.
     """
     date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    found, code = list[Row](), 0
     with tempfile.TemporaryDirectory() as folder:
         plans = _plans(request, device, Path(folder), is_quick=is_quick)
         if request.data_root is None:
@@ -48,9 +48,8 @@ def bench_steps(request: StepRequest, device: str, *, is_quick: bool = False) ->
             sides = measure(plan, only, lambda line: print(f"  {line}", flush=True))
             print(*lines(sides), sep="\n", flush=True)
             name = "" if request.data_root is None else "given"
-            found += rows(sides, data=name, date=date)
-            code = max(code, *(int(bool(side.problem)) for side in sides))
-    return Found(found, code)
+            code = int(any(side.problem for side in sides))
+            yield Found(rows(sides, data=name, date=date), code)
 
 
 def _plans(request: StepRequest, device: str, folder: Path, *, is_quick: bool) -> list[Plan]:

@@ -71,7 +71,7 @@ class Side:
             if pipe is not None:
                 pipe.close()
         try:
-            self._process.wait(30)
+            self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
