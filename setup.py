@@ -22,7 +22,11 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
-MAPPED = {"vlp_fast.kernels": "kernels", "vlp_fast.benchmarks": "benchmarks"}
+MAPPED = {
+    "vlp_fast.kernels": "kernels",
+    "vlp_fast.benchmarks": "benchmarks",
+    "vlp_fast.benchmarks.step": "benchmarks/step",
+}
 RELEASE_ARCHS = (70, 75, 80, 86, 89, 90, 100, 120)
 REPAIR = "see `vlp-fast doctor`"
 

@@ -23,10 +23,12 @@ them as `benchmarks`.
     on_gpu.sh           all that needs a GPU, in two calls of nine minutes
     padded_matching.py  the best that composes existing operators
     peers.py            packages of others
+    photographs.py      pictures drawn, with files as large as photographs'
     plugin.py           pytest --benchmark
     record.py           from pytest-benchmark's file to rows
     report.py           report.md: rows that ran side by side, as tables
     scenes.py           costs, predictions and targets, drawn
+    step/               a whole step of pre-training beside a composition of what people have
     sweeps.py           cases that differ in one size, as curves
     timed_cases.py      what pytest collects: a benchmark for each provider
     timing.py           clocks and turns
@@ -34,3 +36,5 @@ them as `benchmarks`.
 
 OPERATORS = ("attention", "data_loading", "dictionary", "losses", "matching")
 """The files of this folder that have cases."""
+STEP = "step"
+"""What is measured besides them, in processes of its own."""

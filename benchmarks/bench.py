@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,8 +16,9 @@ import tyro
 from vlp_fast.errors import InputError
 from vlp_fast.threads import wait_passively
 
-from . import OPERATORS, ledger
+from . import OPERATORS, STEP, ledger
 from .plugin import CASES
+from .step.request import StepRequest
 
 SHOWN = ("--benchmark-columns=median,iqr,min,rounds", "--benchmark-sort=mean")
 ALONE = ("-c", os.devnull, f"--rootdir={CASES.parent}", "-p", "no:cacheprovider", "--assert=plain")
@@ -28,13 +30,15 @@ class Request:
     """Time operators beside what one would use instead, solutions checked first.
 
     `vlp-fast bench` measures all of them: attention, data_loading, dictionary, losses, matching.
-    Rows are added to benchmarks/results/DEVICE/OPERATOR.csv; `--report DIR` draws such a folder.
+    `vlp-fast bench step` measures whole steps of pre-training beside a composition of what people
+    have. Rows are added to benchmarks/results/DEVICE/OPERATOR.csv; `--report DIR` draws such a
+    folder.
     """
 
     operators: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[OPERATOR ...]")
     ] = ()
-    """Which operators; all by default."""
+    """Which operators; all by default. `step`, which takes longer, is measured if it is named."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where; auto is the GPU if there is one."""
     quick: bool = False
@@ -47,9 +51,13 @@ class Request:
     """Measure nothing; add rows from elsewhere: DEVICE/OPERATOR.csv in the folder PATH, or the
     file PATH of `pytest --benchmark --benchmark-json PATH`."""
 
+    step: StepRequest = field(default_factory=StepRequest)
+    """Of `step`."""
+
     def __post_init__(self) -> None:
-        if unknown := set(self.operators) - set(OPERATORS):
-            told = f"no benchmark of {min(unknown)!r}; there are those of {', '.join(OPERATORS)}"
+        known = (*OPERATORS, STEP)
+        if unknown := set(self.operators) - set(known):
+            told = f"no benchmark of {min(unknown)!r}; there are those of {', '.join(known)}"
             raise InputError(told)
 
 
@@ -74,15 +82,33 @@ def bench(request: Request) -> int:
     from . import case
 
     device = case.setting(request.device).device
+    operators = [name for name in request.operators or OPERATORS if name != STEP]
+    code = 0
+    with _writable(root, request) as folder:
+        if operators:
+            code = _operators(operators, request, device, folder, root)
+        if STEP in request.operators:
+            from .step.bench import bench_steps
+
+            for found in bench_steps(request.step, device, is_quick=request.quick):
+                code = max(code, found.code)
+                if folder is not None:
+                    _keep(found.rows, root)
+    return code
+
+
+def _operators(
+    operators: list[str], request: Request, device: str, folder: Path | None, root: Path
+) -> int:
+    """By pytest; rows are kept if there is a folder for its file."""
     words = ["--benchmark", f"--benchmark-device={device}", *["--benchmark-quick"] * request.quick]
-    words += [*SHOWN, *ALONE, "-q", "-k", " or ".join(request.operators or OPERATORS)]
-    if request.quick and request.out is None:
+    words += [*SHOWN, *ALONE, "-q", "-k", " or ".join(operators)]
+    if folder is None:
         return _pytest(words)
-    with _writable(root) as folder:
-        file = Path(folder) / "benchmark.json"
-        code = _pytest([f"--benchmark-json={file}", *words])
-        if file.exists():
-            _keep(_rows(file), root)
+    file = folder / "benchmark.json"
+    code = _pytest([f"--benchmark-json={file}", *words])
+    if file.exists():
+        _keep(_rows(file), root)
     return code
 
 
@@ -95,15 +121,21 @@ def _pytest(words: list[str]) -> int:
     return 1 if pytest.main(words) else 0
 
 
-def _writable(root: Path) -> tempfile.TemporaryDirectory[str]:
-    """A place in the ledger for what is measured: seen before anything is."""
+@contextmanager
+def _writable(root: Path, request: Request) -> Iterator[Path | None]:
+    """A place in the ledger for what is measured, seen before anything is; None to keep nothing."""
+    if request.quick and request.out is None:
+        yield None
+        return
     try:
         root.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=root, prefix=".")
+        made = tempfile.TemporaryDirectory(dir=root, prefix=".")
     except OSError as error:
         raise InputError(
             f"{root}: cannot be written ({error.strerror}); give another --out"
         ) from None
+    with made as folder:
+        yield Path(folder)
 
 
 def _rows(source: Path) -> list[ledger.Row]:

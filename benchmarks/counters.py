@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,9 @@ RESET_PEAK = "5"
 STATISTICS = Path("/proc/stat")
 IDLE = (3, 4)  # of its fields: idle, and waiting for a disk
 FIELDS = 8  # the ninth and tenth, guests, are in the first two already
+SESSION, TIMES = 3, slice(11, 15)
+"""Places in /proc/PID/stat behind the name of a process: its session; user and system time, of
+itself and of children."""
 
 
 class CompilationCounter:
@@ -76,9 +79,9 @@ def extra_memory(run: Callable[[], Any], device: str) -> int | None:
     """
     if device != "cuda":
         gc.collect()
-        before = _reset_peak()
+        before = reset_peak()
         run()
-        return None if before is None else max(0, _pages("VmHWM") - before)
+        return None if before is None else max(0, peak_of_process() - before)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -88,14 +91,19 @@ def extra_memory(run: Callable[[], Any], device: str) -> int | None:
 
 
 class OtherLoad:
-    """The share of all CPUs that other processes take from when it is made."""
+    """The share of all CPUs that other processes take from when it is made.
 
-    def __init__(self) -> None:
-        self._before = _seconds()
+    Args:
+        sessions: of processes that are no others, besides this one.
+    """
+
+    def __init__(self, sessions: Collection[int] = ()) -> None:
+        self._sessions = sessions
+        self._before = _seconds(sessions)
 
     def share(self) -> float | None:
         """Between 0 and 1; `None` where the system does not tell."""
-        after = _seconds()
+        after = _seconds(self._sessions)
         if self._before is None or after is None:
             return None
         busy, own, total = (now - then for now, then in zip(after, self._before, strict=True))
@@ -123,14 +131,19 @@ def _triton_hook(on_compiled: Callable[..., None]) -> Iterator[None]:
         knobs.runtime.jit_post_compile_hook = before
 
 
-def _reset_peak() -> int | None:
-    """Bytes of the process now, from where its peak is counted anew."""
+def reset_peak() -> int | None:
+    """Bytes of the process now, from where its peak is counted anew; `None` where it cannot be."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # else pages of earlier calls are used again unseen
         RESET.write_text(RESET_PEAK)
         return _pages("VmRSS")
     except (OSError, AttributeError):
         return None
+
+
+def peak_of_process() -> int:
+    """The most bytes that were in memory for the process, since its start or `reset_peak`."""
+    return _pages("VmHWM")
 
 
 def _pages(name: str) -> int:
@@ -141,7 +154,7 @@ def _pages(name: str) -> int:
     return 1024 * int(found[1])
 
 
-def _seconds() -> tuple[float, float, float] | None:
+def _seconds(sessions: Collection[int]) -> tuple[float, float, float] | None:
     """Of CPU time so far: busy, of these our own, and in all."""
     try:
         first = STATISTICS.read_text().splitlines()[0]
@@ -150,4 +163,18 @@ def _seconds() -> tuple[float, float, float] | None:
     ticks = [int(field) for field in first.split()[1 : 1 + FIELDS]]
     per_second = os.sysconf("SC_CLK_TCK")
     busy = sum(value for place, value in enumerate(ticks) if place not in IDLE)
-    return busy / per_second, sum(os.times()[:4]), sum(ticks) / per_second
+    own = sum(os.times()[:4]) + (_ticks_of(sessions) / per_second if sessions else 0.0)
+    return busy / per_second, own, sum(ticks) / per_second
+
+
+def _ticks_of(sessions: Collection[int]) -> int:
+    """CPU time of the processes of some sessions, and of their children that have ended."""
+    found = 0
+    for path in STATISTICS.parent.glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(fields[SESSION]) in sessions:
+            found += sum(map(int, fields[TIMES]))
+    return found

@@ -32,12 +32,11 @@ from vlp_fast.data.transforms import canvas_of, pad_images, resize, resized
 from vlp_fast.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalised
 
 from .case import Case, Provider, Setting
+from .photographs import QUALITY, draw_photograph
 
 SIDES = {224: None, 600: 1000}
 """The shorter side, and the cap of the longer one."""
 HEIGHT, WIDTH = 448, 640
-NOISE, QUALITY = 14, 88
-"""Which give half a byte a pixel."""
 LEVELS, BLOCK = 4.0, 8
 """Difference that is allowed: levels of 255, the mean of a block of so many pixels a side."""
 BICUBIC = 40.0
@@ -243,9 +242,6 @@ def _files(count: int) -> tuple[Path, ...]:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     draw = np.random.default_rng(0)
     for index in range(count):
-        small = Image.fromarray(draw.integers(0, 256, (14, 20, 3), dtype=np.uint8))
-        smooth = np.asarray(small.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)).astype(int)
-        pixels = smooth + draw.normal(0, NOISE, smooth.shape[:2])[..., None].round().astype(int)
-        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        image = draw_photograph(draw, HEIGHT, WIDTH)
         image.save(folder / f"{index}.jpg", quality=QUALITY)
     return tuple(sorted(folder.iterdir()))

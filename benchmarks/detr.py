@@ -6,6 +6,8 @@ of `vlp_fast.SetCriterion`. Where DETR waits for the device, this does too: that
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from scipy.optimize import linear_sum_assignment as scipy_assignment
 from torch import Tensor
@@ -23,7 +25,7 @@ EOS_COEF = 0.1
 def match(scene: Scene) -> list[Indices]:
     """Match layer after layer."""
     layers = zip(scene.logits, scene.boxes, strict=True)
-    return [_match(scene, logits, boxes) for logits, boxes in layers]
+    return [match_layer(logits, boxes, scene.annotations) for logits, boxes in layers]
 
 
 def read(_: Scene, solution: list[Indices]) -> Tensor:
@@ -43,50 +45,66 @@ def losses(scene: Scene, logits: Tensor, boxes: Tensor) -> dict[str, Tensor]:
     num_boxes = count.clamp(min=1).item()
     found: dict[str, Tensor] = {}
     for layer, (of_logits, of_boxes) in enumerate(zip(logits, boxes, strict=True)):
-        indices = _match(scene, of_logits, of_boxes)
+        indices = match_layer(of_logits, of_boxes, scene.annotations)
         labels = [t["labels"][at] for t, (_, at) in zip(scene.annotations, indices, strict=True)]
         wanted = [t["boxes"][at] for t, (_, at) in zip(scene.annotations, indices, strict=True)]
         images = [torch.full_like(queries, image) for image, (queries, _) in enumerate(indices)]
         place = (torch.cat(images), torch.cat([queries for queries, _ in indices]))
-        of_layer = _class_losses(scene, of_logits, place, torch.cat(labels))
-        of_layer |= _box_losses(of_boxes[place], torch.cat(wanted), num_boxes)
+        of_layer = {"loss_ce": class_loss(of_logits, place, torch.cat(labels))}
+        of_layer["cardinality_error"] = _cardinality_error(scene, of_logits)
+        of_layer |= box_losses(of_boxes[place], torch.cat(wanted), num_boxes)
         ending = "" if layer == len(logits) - 1 else f"_{layer}"
         found |= {f"{name}{ending}": loss for name, loss in of_layer.items()}
     return found
 
 
 @torch.no_grad()
-def _match(scene: Scene, logits: Tensor, boxes: Tensor) -> Indices:
-    """Costs of all queries of the batch against all targets of the batch."""
+def match_layer(
+    logits: Tensor,
+    boxes: Tensor,
+    annotations: Sequence[Mapping[str, Tensor]],
+    other_costs: Tensor | float = 0.0,
+) -> Indices:
+    """Costs of all queries of the batch against all targets of the batch, solved image by image.
+
+    Args:
+        logits: (B, Q, C + 1) of one layer.
+        boxes: (B, Q, 4), `(cx, cy, w, h)`.
+        annotations: of each image `labels` (n,) and `boxes` (n, 4).
+        other_costs: (B * Q, T), added to DETR's.
+    """
     probability, predicted = logits.flatten(0, 1).softmax(-1), boxes.flatten(0, 1)
-    labels = torch.cat([target["labels"] for target in scene.annotations])
-    wanted = torch.cat([target["boxes"] for target in scene.annotations])
+    labels = torch.cat([target["labels"] for target in annotations])
+    wanted = torch.cat([target["boxes"] for target in annotations])
     cost = COST_BBOX * torch.cdist(predicted, wanted, p=1) - COST_CLASS * probability[:, labels]
     cost = cost - COST_GIOU * generalized_box_iou(_corners(predicted), _corners(wanted))
-    by_image = cost.unflatten(0, boxes.shape[:2]).cpu().split(scene.counts, -1)
+    counts = [len(target["labels"]) for target in annotations]
+    by_image = (cost + other_costs).unflatten(0, boxes.shape[:2]).cpu().split(counts, -1)
     solved = [scipy_assignment(block[image]) for image, block in enumerate(by_image)]
     return [(torch.from_numpy(rows), torch.from_numpy(columns)) for rows, columns in solved]
 
 
-def _class_losses(
-    scene: Scene, logits: Tensor, place: tuple[Tensor, Tensor], labels: Tensor
-) -> dict[str, Tensor]:
+def class_loss(logits: Tensor, place: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
+    """Weighted cross entropy of (B, Q, C + 1), whose queries at `place` have the labels (T,)."""
     nothing = logits.shape[-1] - 1
     weight = torch.ones_like(logits[0, 0])
     weight[-1] = EOS_COEF
     wanted = torch.full(logits.shape[:2], nothing, device=logits.device)
     wanted[place] = labels
-    loss = functional.cross_entropy(logits.transpose(1, 2), wanted, weight)
-    counts = torch.tensor(scene.counts, device=logits.device).float()
-    objects = (logits.argmax(-1) != nothing).sum(1).float()
-    cardinality = functional.l1_loss(objects, counts).detach()
-    return {"loss_ce": loss, "cardinality_error": cardinality}
+    return functional.cross_entropy(logits.transpose(1, 2), wanted, weight)
 
 
-def _box_losses(predicted: Tensor, wanted: Tensor, num_boxes: float) -> dict[str, Tensor]:
+def box_losses(predicted: Tensor, wanted: Tensor, num_boxes: float) -> dict[str, Tensor]:
+    """L1 and generalised IoU of matched boxes (T, 4), `(cx, cy, w, h)`."""
     giou = generalized_box_iou(_corners(predicted), _corners(wanted)).diag()
     distance = functional.l1_loss(predicted, wanted, reduction="sum")
     return {"loss_bbox": distance / num_boxes, "loss_giou": (1 - giou).sum() / num_boxes}
+
+
+def _cardinality_error(scene: Scene, logits: Tensor) -> Tensor:
+    counts = torch.tensor(scene.counts, device=logits.device).float()
+    objects = (logits.argmax(-1) != logits.shape[-1] - 1).sum(1).float()
+    return functional.l1_loss(objects, counts).detach()
 
 
 def _corners(boxes: Tensor) -> Tensor:

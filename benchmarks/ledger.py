@@ -22,6 +22,7 @@ FIGURES = (
     *("median_us", "p20_us", "p80_us", "host_us", "wall_us"),
     *("first_us", "compilations", "synchronisations"),
     *("gb_per_s", "tflop_per_s", "limit_fraction", "max_error", "wrong_share", "extra_mib"),
+    *("pairs_per_s", "pairs_per_s_std", "peak_mib", "cpu_us"),
 )
 """What was measured; empty where there is nothing."""
 NUMBERS = (*FIGURES, "others_cpu")
@@ -36,11 +37,13 @@ COLUMNS = (
 """`host_us` is the time until the call returns, `wall_us` until the device is idle again, the same
 on a CPU. `first_us` is a call of the first run, with all that the process compiles and loads.
 `wrong_share` of a solution's parts are not the best; `extra_mib` is the memory that a run takes at
-its peak. `note` says why a provider was not measured, or that the run was a `quick` one.
-`others_cpu` is the share of the CPUs that other processes took meanwhile; `synchronisations` are
-waits for the device in a call; `commit` ends in + if anything was uncommitted; `date` (UTC, to the
-second) is the same for all of one run. A file of before a column was added is read as if that were
-empty."""
+its peak. Of whole steps, `pairs_per_s` is the mean over passes with its standard deviation,
+`peak_mib` the most memory that the process had, or that PyTorch's allocator handed out on a GPU,
+and `cpu_us` the CPU time of the process, without those that load. `note` says why a provider was
+not measured, or that the run was a `quick` one. `others_cpu` is the share of the CPUs that other
+processes took meanwhile; `synchronisations` are waits for the device in a call; `commit` ends in +
+if anything was uncommitted; `date` (UTC, to the second) is the same for all of one run. A file of
+before a column was added is read as if that were empty."""
 
 QUICK = "quick"
 """Note of a row with figures that mean little."""

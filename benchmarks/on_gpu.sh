@@ -7,7 +7,8 @@
 # Both build for the visible GPU. `tests` runs the tests that need one, then compute-sanitizer over those of the CUDA
 # kernels; `bench` runs the benchmarks and draws a report. A step that fails or runs out of time does not stop the rest,
 # but for torch that does not import and the build. LIMIT is the time for all in seconds. OPERATORS are those whose tests
-# or benchmarks run, in this order (norm has tests only); all by default, and then tests of layers and models too.
+# or benchmarks run, in this order (norm has tests only); all by default, and then tests of layers and models too. `step`,
+# whole steps of pre-training beside a composition of what people have, fills a call: OPERATORS=step.
 # VLP_FAST_COMMIT is written into the rows where there is no .git to ask.
 #
 # WHEELS_DIR holds packages that the machine lacks; those in it win over installed ones. Needed are torch and what
@@ -28,7 +29,10 @@ if [ $# -lt 2 ] || [ $# -gt 3 ] || { [ "$WHAT" != tests ] && [ "$WHAT" != bench 
 fi
 LIMIT=${LIMIT:-535}    # seconds for all
 RESERVE=${RESERVE:-30} # of them for the report
-ALL="dictionary matching losses attention data_loading"
+ALL="dictionary matching losses attention data_loading step"
+# Who does whole steps besides ours; what is compiled comes after all that is not.
+EAGER=("DETR + BERT" "published SOHO" "published SOHO, not checkpointed")
+COMPILED=("DETR + BERT, compiled" "published SOHO, not checkpointed, compiled")
 OPERATORS=${OPERATORS:-$ALL}
 # Which kernels compute-sanitizer looks at: those of the namespace vlp. Set it empty if a version knows it not.
 SANITIZER_FILTER=${SANITIZER_FILTER---kernel-regex kns=vlp}
@@ -136,6 +140,12 @@ run_benchmarks() {
             data_loading) seconds=60 ;;
             attention) seconds=300 ;; # 16 cases of up to ten ways for about a second each, and what they compile
             matching) seconds=170 ;;
+            step) # three models by up to four processes, each of which takes a quarter of a minute to come up
+                step "bench step" 240 vlp-fast bench step "${options[@]}" --step.providers "${EAGER[@]}"
+                if [ -z "$DEVICE" ]; then continue; fi
+                step "bench step compiled" 240 vlp-fast bench step "${options[@]}" --step.providers "${COMPILED[@]}"
+                continue
+                ;;
             *)
                 skip "bench $operator" "it has none"
                 continue

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": MODEL_ROOMS | {"data", "metrics", "weights"},
     "engine": {"layers", "data", "models", "weights", "tasks"},
     "recipes": STEP_ROOMS | {"engine"},
-    "benchmarks": MODEL_ROOMS | {"threads", "data"},
+    "benchmarks": MODEL_ROOMS | {"threads", "data", "tasks", "engine", "recipes"},
     "doctor": {"native", "ops", "dali_build"},
     "cli": STEP_ROOMS | {"engine", "recipes", "doctor", "benchmarks", "threads"},
     "__main__": {"cli"},
@@ -69,6 +69,7 @@ EXCEPT: dict[tuple[str, str], set[str]] = {("engine", "data"): {"sources"}}
 
 TORCH_FREE = ("", ".checks", ".errors", ".threads", ".native", ".doctor", ".cli", ".models.config")
 TORCH_FREE += (".engine.config", ".benchmarks", ".benchmarks.bench", ".benchmarks.plugin")
+TORCH_FREE += (".benchmarks.step", ".benchmarks.step.request", ".benchmarks.step.cases")
 TORCH_FREE += tuple(f".cli.{path.stem}" for path in ROOT.glob("vlp_fast/cli/[!_]*.py"))
 TORCH_FREE += tuple(f".metrics.{path.stem}" for path in ROOT.glob("vlp_fast/metrics/[!_]*.py"))
 TORCH_FREE += tuple(

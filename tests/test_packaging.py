@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 NOT_SOURCE = shutil.ignore_patterns(
     ".*", "build", "dist", "runs", "*.egg-info", "*.so", "__pycache__"
 )
-MAPPED = [path for room in ("kernels", "benchmarks") for path in ROOT.glob(f"{room}/*.py")]
+MAPPED = [path for room in ("kernels", "benchmarks") for path in ROOT.glob(f"{room}/**/*.py")]
 BROKEN_NVCC = {"CUDACXX": "/bin/false"}
 NO_CUDA = {"VLP_FAST_CUDA": "0"}
 NO_COMPILER = {**NO_CUDA, "CXX": "/bin/false"}

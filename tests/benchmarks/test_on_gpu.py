@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vlp_fast.benchmarks import OPERATORS
+from vlp_fast.benchmarks import OPERATORS, STEP
+from vlp_fast.benchmarks.step.cases import CASES
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "on_gpu.sh"
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -107,7 +108,15 @@ def test_benchmarks_of_the_chosen_operators_come_back_with_their_report(stub: Pa
         *("bench.txt", "report.md", "matching-sweeps.png", "results/h200/matching.csv")
     }
     called, _, _ = calls_of(stub, "bench", "")
-    assert {line.split()[2] for line in called if "--device cuda" in line} == {*OPERATORS}
+    assert {line.split()[2] for line in called if "--device cuda" in line} == {*OPERATORS, STEP}
+
+
+def test_whole_steps_are_measured_beside_everybody() -> None:
+    named = re.findall(r"^(?:EAGER|COMPILED)=\((.*)\)$", SCRIPT.read_text(), re.M)
+    eager, compiled = (re.findall(r'"(.*?)"', names) for names in named)
+    ways = {name: way for case in CASES.values() for name, way in case.others.items()}
+    assert {*eager} == {name for name, way in ways.items() if not way.is_compiled}
+    assert {*compiled} == {name for name, way in ways.items() if way.is_compiled}
 
 
 def test_the_sanitizer_still_sees_tests_of_every_cuda_kernel() -> None:

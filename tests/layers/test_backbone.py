@@ -164,6 +164,59 @@ def test_frozen_norm_has_no_parameters_and_keeps_half_precision() -> None:
     torch.testing.assert_close(out.float(), model(images), rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_frozen_norm_has_the_bits_of_batch_norm(
+    dtype: torch.dtype, layout: torch.memory_format
+) -> None:
+    norm = frozen_norm()
+    x = torch.randn(2, 8, 5, 7).to(dtype).contiguous(memory_format=layout).requires_grad_()
+    fixed = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    expected = torch.nn.functional.batch_norm(x, *fixed, eps=norm.eps)
+    grad = torch.randn_like(expected)
+    for found, upstream in ((norm(x), grad), (norm(x), grad[:1, :1, :1, :1].expand_as(grad))):
+        assert torch.equal(found, expected)
+        (of_x,) = torch.autograd.grad(found, x, upstream)
+        (wanted,) = torch.autograd.grad(expected, x, upstream, retain_graph=True)
+        assert torch.equal(of_x, wanted)
+        assert of_x.dtype == dtype
+
+
+def test_a_frozen_norm_can_be_differentiated_further() -> None:
+    norm = frozen_norm().double()
+    x = torch.randn(2, 8, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(norm, x)
+    assert torch.autograd.gradgradcheck(norm, x)
+    of = torch.func.grad(lambda rows: norm(rows).square().sum())
+    several = torch.randn(3, 2, 8, 3, 2, dtype=torch.float64)
+    torch.testing.assert_close(torch.func.vmap(of)(several), torch.stack([*map(of, several)]))
+
+
+def test_of_frozen_norms_a_step_keeps_one_map_a_convolution() -> None:
+    model = small("frozen")
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        if x.dim() == 4 and not isinstance(x, nn.Parameter):
+            kept[x.untyped_storage().data_ptr()] = x
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        model(torch.randn(2, 3, 32, 48))
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    shortcuts = sum("downsample" in name for name, m in model.named_modules() if m in convolutions)
+    assert len(kept) == len(convolutions) - shortcuts + 1  # the images, and the last map
+
+
+def frozen_norm() -> FrozenNorm:
+    norm = FrozenNorm(8)
+    norm.weight.normal_()
+    norm.bias.normal_()
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2.0)
+    return norm
+
+
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_zeros_leave_maps_in_their_layout(layout: torch.memory_format, dtype: torch.dtype) -> None:

@@ -29,6 +29,7 @@ positions.py                positions as sums of table rows
 processes.py                what a dictionary needs of other processes
 projections.py              q, k and v as nn.MultiheadAttention has them
 recomputation.py            layers that compute again what they would have to keep
+relu_dropout.py             rectifier and dropout as one operation
 residual_block.py           blocks and the frozen norm
 rotation_trick.py           a gradient for rows that became codes
 sampling.py                 texts word by word: greedy, drawn

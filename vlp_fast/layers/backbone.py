@@ -133,7 +133,7 @@ class ResNet(nn.Module):
         if images.dtype == torch.uint8:
             pixels = normalised(images, () if sizes is None else sizes)
             images = pixels.to(self.conv1.weight.dtype)
-        x = self.bn1(self.conv1(zero_padding(images, padding))).relu()
+        x = self.bn1(self.conv1(zero_padding(images, padding))).relu_()
         padding = halve_padding(padding)
         if self.maxpool is not None:
             # Behind a ReLU the zeros of remask never win over a valid cell: as if minus infinity.

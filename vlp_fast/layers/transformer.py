@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from vlp_fast.layers.attention import CrossAttention, GridAttention
 from vlp_fast.layers.positions import Positions
+from vlp_fast.layers.relu_dropout import relu_dropout
 from vlp_fast.layers.sequences import Sequences
 from vlp_fast.ops.norm import residual_norm
 
@@ -56,8 +57,16 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., D) to (..., D)."""
-        out: Tensor = self.linear2(self.dropout(self.activation(self.linear1(x))))
+        out: Tensor = self.linear2(self._activated(self.linear1(x)))
         return out
+
+    def _activated(self, hidden: Tensor) -> Tensor:
+        dropout = self.dropout
+        is_usual = type(dropout) is nn.Dropout and dropout.training and 0 < dropout.p < 1
+        if is_usual and self.activation is F.relu:
+            return relu_dropout(hidden, dropout.p)
+        dropped: Tensor = dropout(self.activation(hidden))
+        return dropped
 
 
 @dataclass(frozen=True, kw_only=True)
