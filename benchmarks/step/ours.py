@@ -9,6 +9,7 @@ import torch
 
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import Experiment, build_experiment
+from vlp_fast.engine.first_batches import FirstBatches
 from vlp_fast.engine.updater import Updater
 from vlp_fast.tasks.averages import Averages
 from vlp_fast.tasks.inputs import Inputs
@@ -31,7 +32,7 @@ class Ours:
         phase = self._experiment.phase(0)
         self._objective = phase.objective
         runtime = self._experiment.precision
-        first = lambda count: self._experiment.first_batches(self._objective, count)
+        first = FirstBatches(self._experiment, self._objective)
         self._objective.begin(self._learner, first, runtime)
         self._updater.end_phase()
         backbone = self._learner.model.backbone
