@@ -63,7 +63,7 @@ def of_numbers(found: list[tuple[str, list[tuple[tuple[str, str], tuple[int, int
 @pytest.mark.xdist_group("processes")
 def test_two_processes_send_what_one_says(micro: Make, tmp_path: Path) -> None:
     runs = [two_phases(micro("soho_tiny", tmp_path / "run", steps=12))]
-    runs.append(two_phases(micro("soho_tiny", tmp_path / "run", steps=2), reduction="exact"))
+    runs.append(two_phases(micro("soho_tiny", tmp_path / "run", steps=3), reduction="exact"))
     (tmp_path / "runs").write_bytes(pickle.dumps(runs))
     with socket.socket() as free:
         free.bind(("localhost", 0))
