@@ -51,14 +51,16 @@ def test_nothing_waits_for_the_device() -> None:
         flag = all_finite([torch.ones(3), torch.ones(2, dtype=torch.float64)])
         flag = flag & still_finite([torch.ones(3)], [torch.ones(3)])
         skipped = Skipped(torch.device("cpu"))
-        assert skipped.count(flag).shape == skipped.in_a_row.shape == ()
+        found = skipped.count(3, is_finite=flag, is_odd=~flag, scale=torch.ones(()))
+        assert found.shape == skipped.in_a_row.shape == ()
 
 
 def test_steps_in_a_row_are_counted() -> None:
     skipped, found = Skipped(torch.device("cpu")), []
     skipped.go_on_from(2)
     for is_finite in (False, False, True, False):
-        skipped.count(torch.tensor(is_finite))
+        flag = torch.tensor(is_finite)
+        skipped.count(0, is_finite=flag, is_odd=~flag, scale=torch.ones(()))
         found.append(int(skipped.in_a_row))
     assert found == [3, 4, 0, 1]
 

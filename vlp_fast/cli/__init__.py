@@ -32,6 +32,7 @@ from pathlib import Path
 from vlp_fast import __version__
 from vlp_fast.cli.output import (
     complain,
+    flush_output,
     forget_output,
     output_failure,
     prepare_output,
@@ -50,7 +51,7 @@ COMMANDS = {
     "replay": ("RUN_DIR/dump-STEP", "repeat a step that was skipped, and name what is not finite"),
     "submit": ("RUN_DIR --out FILE", "a run's answers to a split, as its server takes them"),
     "retrieve": (
-        "RUN_DIR --query TEXT --images DIR",
+        "RUN_DIR --query TEXT",
         "your own pictures for a text, or texts for a picture",
     ),
     "recipes": ("", "the recipes, a line each"),
@@ -85,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     wait_passively()  # no command has imported torch yet
     try:
         code = _run(words)
-        sys.stdout.flush()  # what cannot be written is noticed here, not when Python ends
+        flush_output()  # what cannot be written is noticed here, not when Python ends
         return code
     except ToldElsewhere:
         return 2

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import chain, groupby
 from typing import Any
 
-from vlp_fast.cli.output import OutputFailure
+from vlp_fast.cli.output import OutputFailure, flush_output
 from vlp_fast.errors import InputError
 
 MESSAGE = re.compile(r"Error parsing ([\w.-]+): (\w+): received (\w+) = ")
@@ -43,7 +43,7 @@ def parse(kind: type[Any], words: list[str], prog: str, **options: Any) -> Any:
             parsed = tyro.cli(kind, args=words, prog=prog, **options)
     except SystemExit as exit_:
         if not exit_.code:
-            _flush()  # help that cannot be written is noticed here
+            flush_output()  # help that cannot be written is noticed here
             raise
         line = _one_line(complaint.getvalue())
         raise InputError(f"{line}; `{prog} --help` lists every setting") from None
@@ -53,15 +53,6 @@ def parse(kind: type[Any], words: list[str], prog: str, **options: Any) -> Any:
         raise OutputFailure(*error.args) from None
     sys.stderr.write(complaint.getvalue())  # warnings
     return parsed
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputFailure(*error.args) from None
 
 
 @contextlib.contextmanager

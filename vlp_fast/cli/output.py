@@ -35,6 +35,21 @@ class OutputFailure(OSError):
     """Standard output cannot be written, and nothing of what failed is waiting there any more."""
 
 
+def flush_output() -> None:
+    """Write what is waiting, for which there may be no second time.
+
+    Raises:
+        BrokenPipeError: if the reader has left.
+        OutputFailure: if it cannot be written.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFailure(*error.args) from None
+
+
 def output_failure(error: OSError) -> OSError | None:
     """Return why standard output cannot be written, if that is what an error came from."""
     try:

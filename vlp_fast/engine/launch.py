@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -15,6 +16,9 @@ LAUNCHER = "VLP_FAST_LAUNCHER"
 """In the environment of a process that `launch` has started: the launcher's id."""
 PR_SET_PDEATHSIG = 1
 """Of prctl(2): the signal that this process gets when its parent dies (linux/prctl.h)."""
+
+GRACE = 2.0
+"""Seconds that the first of several processes has to say what is wrong."""
 
 
 def is_first() -> bool:
@@ -48,8 +52,12 @@ def leave(code: int) -> NoReturn:
 
     One of several ends at once, without the interpreter's clean-up: a thread of gloo that gives a
     tensor back at that moment would abort it (torch 2.11, Python 3.11; rare, on a busy machine).
+    Where something is wrong the first one has the word: torchrun, which interrupts all when one has
+    ended, hears of the others a little later.
     """
     if is_launched():
+        if code and not is_first():
+            time.sleep(GRACE)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
