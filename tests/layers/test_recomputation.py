@@ -17,7 +17,8 @@ from vlp_fast.ops.grid import make_grid
 from vlp_fast.ops.packing import make_packing
 
 WIDTH = 16
-CONFIG = LayerConfig(width=WIDTH, num_heads=2, ffn_dim=24, dropout=0.3)
+# Not a rectifier, which computes its dropout itself: `ffn.dropout` is looked into here.
+CONFIG = LayerConfig(width=WIDTH, num_heads=2, ffn_dim=24, dropout=0.3, activation="gelu")
 SIZES = ((30, 40), (32, 24))
 
 
