@@ -8,6 +8,7 @@ checkpoint_writer.py  a thread that writes them
 clock.py             how fast a run is
 collectives.py       what processes send one another
 compilations.py      how many graphs were compiled
+communication.py     what of a step is spent on sending
 config.py            RunConfig and its sections
 counted.py           what a shard counts, on its way to all processes
 divergence.py        when a run learns nothing any more

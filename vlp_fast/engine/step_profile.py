@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from vlp_fast.engine.communication import communication
+
 TRACE, TABLE = "profile.json.gz", "profile.txt"
 ROWS = 40
 STAGES = ("data", "forward", "backward", "sums over processes", "optimisers")
@@ -61,6 +63,8 @@ class StepProfile:
         stages = "".join(
             f"{name:24s}{times.get(name, 0.0) / self._watched:10.1f} ms a step\n" for name in STAGES
         )
+        sent = communication(running.events() or (), is_gpu=torch.cuda.is_available())
+        stages += sent.lines(self._watched) if sent else ""
         table = events.table(by, row_limit=ROWS)
         (self._folder / TABLE).write_text(f"on the host:\n{stages}\n{table}")
         self._say(
