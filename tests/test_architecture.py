@@ -39,9 +39,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": MODEL_ROOMS | {"data", "metrics", "weights"},
     "engine": {"layers", "data", "models", "weights", "tasks"},
     "recipes": STEP_ROOMS | {"engine"},
+    "inference": STEP_ROOMS | {"engine", "recipes"},
     "benchmarks": MODEL_ROOMS | {"threads", "data", "tasks", "engine", "recipes"},
     "doctor": {"native", "ops", "dali_build"},
-    "cli": STEP_ROOMS | {"engine", "recipes", "doctor", "benchmarks", "threads"},
+    "cli": STEP_ROOMS | {"engine", "recipes", "inference", "doctor", "benchmarks", "threads"},
     "__main__": {"cli"},
 }
 # (room, room it may import from) -> what of it, where that is not everything.
@@ -77,7 +78,7 @@ TORCH_FREE += tuple(
 )
 TORCH_FREE += (".engine.recorded_run", ".engine.folder_lock", ".data.given_paths", ".__main__")
 TORCH_FREE += (".data.config", ".tasks.config", ".recipes", ".recipes.soho", ".recipes.e2e_vlp")
-TORCH_FREE += (".weights", ".weights.published", ".weights.create", ".tasks.pretraining.config")
+TORCH_FREE += (".weights", ".weights.published", ".inference.create", ".tasks.pretraining.config")
 TORCH_FREE += (".recipes.from_file", ".recipes.downstream", ".data.samples", ".models")
 TORCH_FREE += (".tasks.downstream.config", ".tasks.retrieval.config", ".recipes.retrieval")
 TORCH_FREE += (".tasks.detection.config", ".recipes.detection")

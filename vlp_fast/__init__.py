@@ -12,6 +12,7 @@ The public names below are imported on first use (PEP 562), so that ``import vlp
     doctor.py      vlp-fast doctor
     engine/        time: steps, evaluation, checkpoints
     errors.py      errors that are one line for the user
+    inference/     a trained model is asked about pictures
     layers/        modules, each usable on its own
     metrics/       figures from predictions and truth
     models/        one file is a paper's figure
@@ -34,24 +35,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vlp_fast import ops
+    from vlp_fast.inference.create import create_model
+    from vlp_fast.inference.predictor import Predictor, load
     from vlp_fast.layers.attention import CrossAttention, GridAttention
     from vlp_fast.layers.criterion import SetCriterion
     from vlp_fast.layers.matching import HungarianMatcher
     from vlp_fast.layers.vector_quantize import VectorQuantize
     from vlp_fast.layers.visual_dictionary import VisualDictionary
     from vlp_fast.ops.assignment import linear_sum_assignment
-    from vlp_fast.weights.create import create_model
 
 __all__ = [
     "CrossAttention",
     "GridAttention",
     "HungarianMatcher",
+    "Predictor",
     "SetCriterion",
     "VectorQuantize",
     "VisualDictionary",
     "__version__",
     "create_model",
     "linear_sum_assignment",
+    "load",
     "ops",
 ]
 
@@ -59,11 +63,13 @@ _MODULE_OF = {
     "CrossAttention": "vlp_fast.layers.attention",
     "GridAttention": "vlp_fast.layers.attention",
     "HungarianMatcher": "vlp_fast.layers.matching",
+    "Predictor": "vlp_fast.inference.predictor",
     "SetCriterion": "vlp_fast.layers.criterion",
     "VectorQuantize": "vlp_fast.layers.vector_quantize",
     "VisualDictionary": "vlp_fast.layers.visual_dictionary",
-    "create_model": "vlp_fast.weights.create",
+    "create_model": "vlp_fast.inference.create",
     "linear_sum_assignment": "vlp_fast.ops.assignment",
+    "load": "vlp_fast.inference.predictor",
 }
 
 

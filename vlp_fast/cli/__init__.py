@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, replay, submit, retrieve, recipes, data, convert, ...
+"""The command line: train, evaluate, replay, submit, retrieve, predict, export, ...
 
 A command is a file of this folder with `run(words) -> exit code`, and a line in `COMMANDS`. Nothing
 heavy is imported before a command needs it: `--help` answers without torch, and so does a path that
@@ -9,8 +9,10 @@ is not there.
     data.py      vlp-fast data check, make-world, make-answers, pack, fetch
     doctor.py    vlp-fast doctor
     evaluate.py  vlp-fast evaluate
+    export.py    vlp-fast export
     options.py   words to a configuration
     output.py    output that is closed, full or of few characters
+    predict.py   vlp-fast predict
     progress.py  how much of long work is done
     recipes.py   vlp-fast recipes
     recorded.py  what commands on a run folder have in common
@@ -54,6 +56,8 @@ COMMANDS = {
         "RUN_DIR --query TEXT",
         "your own pictures for a text, or texts for a picture",
     ),
+    "predict": ("MODEL IMAGE ...", "what a trained model says about your own pictures"),
+    "export": ("RUN_DIR DIR", "a trained model to hand on: weights, words, settings, a card"),
     "recipes": ("", "the recipes, a line each"),
     "data": (
         "check ROOT",

@@ -65,21 +65,8 @@ def read_image(path: PictureFile, *, max_pixels: int = MAX_PIXELS) -> Picture:
     return Picture(pixels=pixels, stored_size=raster.stored_size, orientation=raster.orientation)
 
 
-def _decoded(image: Image.Image, file: BinaryIO) -> Tensor:
-    """Decode to (3, H, W) uint8, channels last in memory."""
-    if image.format in JPEG:
-        with contextlib.suppress(RuntimeError):
-            return _decoded_jpeg(file)
-    return torch.from_numpy(_rgb(image)).permute(2, 0, 1)
-
-
-def _decoded_jpeg(file: BinaryIO) -> Tensor:
-    pixels: Tensor = decode_jpeg(torch.from_numpy(content(file)), ImageReadMode.RGB)
-    return pixels
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    """Decode to a writable (H, W, 3) uint8 array."""
+def rgb_of(image: Image.Image) -> np.ndarray:
+    """A writable (H, W, 3) uint8 array of a picture in any mode, transparency over white."""
     if image.mode.startswith("I"):
         image = _eight_bits(image)
     elif image.mode == "F":
@@ -89,6 +76,19 @@ def _rgb(image: Image.Image) -> np.ndarray:
         background = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(background, image)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _decoded(image: Image.Image, file: BinaryIO) -> Tensor:
+    """Decode to (3, H, W) uint8, channels last in memory."""
+    if image.format in JPEG:
+        with contextlib.suppress(RuntimeError):
+            return _decoded_jpeg(file)
+    return torch.from_numpy(rgb_of(image)).permute(2, 0, 1)
+
+
+def _decoded_jpeg(file: BinaryIO) -> Tensor:
+    pixels: Tensor = decode_jpeg(torch.from_numpy(content(file)), ImageReadMode.RGB)
+    return pixels
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -64,8 +64,7 @@ def restore_run(folder: Path) -> RunConfig:
     path = folder / "run.json"
     recorded = _read(folder)
     try:
-        kinds = {name: _kind(base, recorded["kinds"][name]) for name, base in BASES.items()}
-        parts = {name: _rebuild(kind, recorded["config"][name]) for name, kind in kinds.items()}
+        parts = restore_parts(recorded["kinds"], recorded["config"])
         values = {**recorded["config"], "run_dir": str(folder)}
         hints = get_type_hints(RunConfig)
         rest = {n: _rebuild(hints[n], value) for n, value in values.items() if n not in parts}
@@ -80,6 +79,20 @@ def restore_run(folder: Path) -> RunConfig:
             f"{path}: was written by another version ({printable(error)}); use that version, or "
             "train anew"
         ) from None
+
+
+def restore_parts(kinds: dict[str, str], values: dict[str, Any]) -> dict[str, Any]:
+    """The sections of a run whose kind is recorded, from what json kept of them.
+
+    Args:
+        kinds: of each section in `BASES`, the class, as `kind_names` has it.
+        values: of each section, its fields.
+
+    Raises:
+        LookupError, TypeError, ValueError: if a kind is not imported, or has other fields.
+    """
+    chosen = {name: _kind(base, kinds[name]) for name, base in BASES.items()}
+    return {name: _rebuild(kind, values[name]) for name, kind in chosen.items()}
 
 
 def check_same_recipe(run: RunConfig) -> None:
@@ -105,7 +118,7 @@ def check_same_recipe(run: RunConfig) -> None:
         )
 
 
-def kind_names(run: RunConfig) -> dict[str, str]:
+def kind_names(run: object) -> dict[str, str]:
     """What run.json says of the kinds of a run's sections: their classes, with their modules."""
     return {name: _full_name(type(getattr(run, name))) for name in BASES}
 

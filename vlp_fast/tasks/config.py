@@ -28,6 +28,11 @@ class TaskConfig(ABC):
             InputError: whatever is wrong with the data or the settings, in one line.
         """
 
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What a model is good for that has learnt this: names of `Predictor`'s methods."""
+        return ()
+
     def look_first(self, data: DataConfig) -> None:
         """Refuse data of a run where that takes no time: at least their folders are there.
 

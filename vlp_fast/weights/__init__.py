@@ -5,7 +5,6 @@ beside.py         what lies beside weights: their vocabulary, their settings
 checkpoints.py    which checkpoints of a run folder are whole
 coco_classes.py   COCO's ids, which are rows of DETR's classes
 convert.py        from a file to tensors under our names: known, compared, then read
-create.py         create_model
 detr.py           DETR's names (published and Hugging Face), into E2E-VLP
 fit.py            what of a file has a place in a model, and whether it fits
 layout.py         a layout: its mark, its tables, its doubtful tensors

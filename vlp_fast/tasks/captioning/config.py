@@ -40,6 +40,11 @@ class CaptioningConfig(TaskConfig):
         super().look_before_submission(data)
         check_split(data.held_out_split)
 
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What its model is good for."""
+        return ("caption",)
+
     def build(self, setup: TaskSetup) -> Task:
         """Read the data and build the task."""
         from vlp_fast.tasks.captioning.captioning import Captioning

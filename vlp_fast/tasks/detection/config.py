@@ -62,6 +62,11 @@ class DetectionConfig(SetLossConfig):
                 "and foreign, none of them twice"
             )
 
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What its model is good for."""
+        return ("detect",)
+
     def build(self, setup: TaskSetup) -> Task:
         """Read the data and build the task."""
         from vlp_fast.tasks.detection.detection import Detection

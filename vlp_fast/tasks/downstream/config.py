@@ -25,6 +25,8 @@ class SampleTaskConfig(TaskConfig):
 
     dataset: ClassVar[str]
     """A key of `data.sources.whose.KINDS`."""
+    pictures: ClassVar[int] = 1
+    """Of a sample: [CLS] of as many sequences are classified together, in order."""
 
     head: Head = "soho"
     """Classifier over [CLS]: SOHO's, or another by the name of who uses it."""
@@ -35,6 +37,14 @@ class SampleTaskConfig(TaskConfig):
     keep_together: bool = False
     """Samples about one picture come in the same batch, and it is decoded and seen by the CNN once
     for them: faster steps, of fewer pictures."""
+
+    @abstractmethod
+    def classes(self, answers: Sequence[str]) -> tuple[str, ...]:
+        """What the outputs of the classifier stand for, in their order.
+
+        Args:
+            answers: that the run keeps, where they are the data's.
+        """
 
     @abstractmethod
     def keys_to_answer(self, data: DataConfig) -> list[Any]:
@@ -67,6 +77,11 @@ class AnsweringConfig(SampleTaskConfig):
     soft_scores: Literal["official", "thirds"] = "official"
     """Target of an answer that n of ten people gave: 0, .3, .6, .9, 1, or min(1, n / 3)."""
 
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What its model is good for."""
+        return ("answer",)
+
     def build(self, setup: TaskSetup) -> Task:
         """Read the data and build the task."""
         from vlp_fast.tasks.downstream.answering import Answering
@@ -89,6 +104,10 @@ class AnsweringConfig(SampleTaskConfig):
 
         return read_answer_map(self.answers or find_answer_map(only_root(data)))
 
+    def classes(self, answers: Sequence[str]) -> tuple[str, ...]:
+        """The answers of the map."""
+        return tuple(answers)
+
     def answer_names(self, data: DataConfig) -> Sequence[str]:
         """The answers in their order, which a model's outputs have."""
         return self.answer_map(data).names
@@ -108,12 +127,22 @@ class ReasoningConfig(SampleTaskConfig):
     """Visual reasoning (NLVR2): is a statement true of a left and a right picture?"""
 
     dataset: ClassVar[str] = "NLVR2"
+    pictures: ClassVar[int] = 2
+
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What its model is good for."""
+        return ("compare",)
 
     def build(self, setup: TaskSetup) -> Task:
         """Read the data and build the task."""
         from vlp_fast.tasks.downstream.reasoning import Reasoning
 
         return Reasoning(self, setup)
+
+    def classes(self, answers: Sequence[str]) -> tuple[str, ...]:
+        """Of a statement."""
+        return ("false", "true")
 
     def keys_to_answer(self, data: DataConfig) -> list[str]:
         """Of all statements, pictures or not."""
@@ -137,11 +166,22 @@ class EntailmentConfig(SampleTaskConfig):
     """What the hypothesis follows from. With the caption that annotators wrote it about this is
     another, easier task, and its figures are a leak."""
 
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What its model is good for."""
+        return ("entails",)
+
     def build(self, setup: TaskSetup) -> Task:
         """Read the data and build the task."""
         from vlp_fast.tasks.downstream.entailment import Entailment
 
         return Entailment(self, setup)
+
+    def classes(self, answers: Sequence[str]) -> tuple[str, ...]:
+        """Of a hypothesis."""
+        from vlp_fast.data.sources.snli_ve import LABELS
+
+        return LABELS
 
     def keys_to_answer(self, data: DataConfig) -> list[str]:
         """Of all hypotheses with a gold label, pictures or not."""

@@ -30,7 +30,6 @@ class Reasoning(SampleTask):
     settings: ReasoningConfig
     curves: ClassVar = ("reasoning",)
     samples = "statements"
-    pictures_a_sample: ClassVar[int] = 2
     num_classes = 2
 
     def read_split(self, split: str) -> Dataset:

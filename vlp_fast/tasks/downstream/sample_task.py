@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -41,8 +41,6 @@ class SampleTask(Task):
     settings: SampleTaskConfig
     samples = "samples"
     panel_rows = 2
-    pictures_a_sample: ClassVar[int] = 1
-    """[CLS] of as many sequences are read together, in order."""
 
     @abstractmethod
     def read_split(self, split: str) -> Dataset:
@@ -101,7 +99,7 @@ class SampleTask(Task):
     def heads(self, width: int) -> nn.Module:
         """The classifier."""
         return build_classifier(
-            self.settings.head, width, self.num_classes, pictures=self.pictures_a_sample
+            self.settings.head, width, self.num_classes, pictures=self.settings.pictures
         )
 
     def text(self, sample: Any) -> str:

@@ -84,6 +84,11 @@ class E2EVLPPretrainingConfig(PretrainingConfig, SetLossConfig):
         check(self, BELOW_ONE, "label_smoothing")
         self.refuse_sampled("detection")
 
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What its model is good for."""
+        return ("match", "fill", *("detect",) * self.detection, *("caption",) * self.captioning)
+
     def build(self, setup: TaskSetup) -> Task:
         """Read the data and build the task."""
         from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPPretraining
@@ -109,6 +114,11 @@ class SohoPretrainingConfig(PretrainingConfig):
         super().__post_init__()
         check(self, AT_LEAST_ONE, "own_texts", "foreign_texts", "codebook_samples")
         self.refuse_sampled("masked_codes")
+
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What its model is good for."""
+        return ("match", "fill", "codes")
 
     def build(self, setup: TaskSetup) -> Task:
         """Read the data and build the task."""

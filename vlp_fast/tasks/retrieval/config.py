@@ -38,6 +38,11 @@ class RetrievalConfig(TaskConfig):
         check(self, NOT_NEGATIVE, "fold", "shortlist")
         check(self, AT_LEAST_ONE, "rows_at_once")
 
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What its model is good for."""
+        return ("match",)
+
     def look_first(self, data: DataConfig) -> None:
         """Pictures and captions of one data set are ranked."""
         only_root(data)

@@ -1,0 +1,69 @@
+"""`vlp-fast export RUN_DIR DIR`: a trained model to hand on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from vlp_fast.data.printable import printable
+from vlp_fast.errors import InputError
+from vlp_fast.inference.places import check_folder
+
+USAGE = """usage: vlp-fast export RUN_DIR DIR [--format fp32|fp16|bf16] [--licence TEXT]
+       [--use TEXT] [--push NAME/REPO]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a folder with a run's model: weights, settings, words and a card.
+
+    `vlp_fast.load(DIR)` and `vlp-fast predict DIR` take it, without the run and its data.
+    """
+
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
+    """The run's folder; its newest checkpoint is taken, averaged if it was."""
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """The folder to write, which is not there yet."""
+    format: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Of the weights on disk."""
+    licence: str = ""
+    """Of the data that the model learnt from, for the card."""
+    use: str = ""
+    """That the model is meant for, for the card."""
+    push: str = ""
+    """Upload the folder to this repository of Hugging Face's hub, too (extra `hub`)."""
+
+
+def run(words: list[str]) -> int:
+    """Export, and say what is there."""
+    if not words:
+        print(USAGE)
+        return 2
+    from vlp_fast.cli.options import parse
+
+    asked: Export = parse(Export, words, "vlp-fast export")
+    check_folder(asked.run_dir)
+    if os.path.lexists(asked.folder):
+        raise InputError(
+            f"{printable(asked.folder)}: is there already; delete it, or give another DIR"
+        )
+    if asked.push:
+        from vlp_fast.inference.hub import check_hub
+
+        check_hub(asked.push)
+    from vlp_fast.inference.exported import export
+
+    notes = {name: text for name in ("licence", "use") if (text := getattr(asked, name))}
+    about = export(asked.run_dir, asked.folder, format=asked.format, notes=notes)
+    size = sum(file.stat().st_size for file in asked.folder.iterdir()) / 1e6
+    can = ", ".join(about.task.abilities) or "nothing that can be asked"
+    print(f"written: {printable(asked.folder)}, {about.recipe}, {size:.1f} MB: {can}")
+    if asked.push:
+        from vlp_fast.inference.hub import push
+
+        print(f"uploaded: {push(asked.folder, asked.push)}")
+    return 0

@@ -1,0 +1,101 @@
+"""From the outputs of a model to what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from vlp_fast.data.tokenizer import Tokenizer
+from vlp_fast.inference.reading import ReadTogether
+from vlp_fast.inference.results import Answer, Filled, Objects
+from vlp_fast.inference.trained import Trained
+from vlp_fast.layers.beam_search import beam_search
+from vlp_fast.layers.sampling import greedy
+from vlp_fast.models.e2e_vlp import E2EVLP
+from vlp_fast.tasks.detection.set_prediction import Prediction, predictions
+from vlp_fast.tasks.downstream.config import AnsweringConfig, SampleTaskConfig
+
+Size = tuple[int, int]
+
+
+def objects_of(
+    trained: Trained, group: ReadTogether, sizes: Sequence[Size], threshold: float
+) -> Iterator[Objects]:
+    """What is found in pictures of these (height, width), in pixels of theirs."""
+    found = _decoder(trained).detect(group.memory, group.grid, group.packing)
+    kinds = None if found.attribute_logits is None else found.attribute_logits[-1]
+    every = predictions(found.logits[-1], found.boxes[-1], kinds)
+    return (_objects(trained, one, size, threshold) for one, size in zip(every, sizes, strict=True))
+
+
+def captions_of(trained: Trained, group: ReadTogether, beams: int) -> Iterator[str]:
+    """A caption of each picture."""
+    tokenizer, about = trained.tokenizer, trained.about
+    start, end = tokenizer.cls_id, tokenizer.sep_id
+    writer = _decoder(trained).writer(group.memory, group.grid, group.packing, start_id=start)
+    # What is taught has at most so many words after [CLS], the end included.
+    length = about.data.max_text_length - 1
+    if beams == 1:
+        texts = greedy(writer, end_id=end, max_length=length)
+    else:
+        alpha = getattr(about.task, "alpha", 0.9)
+        texts = beam_search(writer, end_id=end, max_length=length, num_beams=beams, alpha=alpha)
+    return (tokenizer.caption(row) for row in texts.ids.tolist())
+
+
+def answers_of(trained: Trained, first_rows: Tensor, top: int) -> list[Answer]:
+    """Answers from (N, P D) rows, [CLS] of a sample's pictures side by side."""
+    task = trained.about.task
+    assert isinstance(task, SampleTaskConfig)
+    assert trained.classifier is not None
+    logits = trained.classifier(first_rows).float()
+    # VQA's answers are no alternatives: people give several, and each was taught by itself.
+    shares = logits.sigmoid() if isinstance(task, AnsweringConfig) else logits.softmax(-1)
+    names = task.classes(trained.about.answers)
+    return [
+        Answer(text=ranked[0][0], score=ranked[0][1], ranked=ranked)
+        for ranked in _ranked(shares, names, top)
+    ]
+
+
+def filled_of(
+    tokenizer: Tokenizer, ids: Sequence[int], places: Sequence[int], logits: Tensor, top: int
+) -> Filled:
+    """A text with words in the places of its masks, from (M, V) logits of these."""
+    shares = logits.float().softmax(-1)
+    ordinary = torch.from_numpy(tokenizer.ordinary_ids).to(shares.device)
+    words = tuple(_ranked(shares[:, ordinary], [tokenizer.vocabulary[i] for i in ordinary], top))
+    best = shares[:, ordinary].argmax(-1).tolist()
+    whole = list(ids)
+    for place, number in zip(places, best, strict=True):
+        whole[place] = int(tokenizer.ordinary_ids[number])
+    return Filled(text=tokenizer.decode(whole), words=words)
+
+
+def _ranked(
+    shares: Tensor, names: Sequence[str], top: int
+) -> Iterator[tuple[tuple[str, float], ...]]:
+    """The best names of each of (N, C) rows with their shares, falling."""
+    best = shares.topk(min(top, shares.size(-1)), dim=-1)
+    for values, numbers in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+        yield tuple((names[n], value) for n, value in zip(numbers, values, strict=True))
+
+
+def _objects(trained: Trained, found: Prediction, size: Size, threshold: float) -> Objects:
+    height, width = size
+    sure = found.scores >= threshold
+    labels = [trained.about.classes[label] for label in found.labels[sure].tolist()]
+    kinds = [] if found.attributes is None else found.attributes[sure].tolist()
+    return Objects(
+        boxes=(found.boxes[sure] * torch.tensor([width, height, width, height])).numpy(),
+        labels=tuple(labels),
+        scores=found.scores[sure].numpy(),
+        attributes=tuple(trained.about.attributes[kind] for kind in kinds),
+    )
+
+
+def _decoder(trained: Trained) -> E2EVLP:
+    assert isinstance(trained.model, E2EVLP)  # what writes and finds is E2E-VLP's decoder
+    return trained.model

@@ -1,0 +1,254 @@
+"""The object that `vlp_fast.load` gives: a trained model that is asked about pictures.
+
+A picture is a path, the bytes of a file, a picture of Pillow's, an array or a tensor of uint8
+(`pictures.PictureLike`). One picture has one result, a list of pictures a list of results. Results
+are those of each picture alone, whatever it is asked with, but for the rounding of sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from vlp_fast.checks import AT_LEAST_ONE
+from vlp_fast.errors import InputError
+from vlp_fast.inference.answers import answers_of, captions_of, filled_of, objects_of
+from vlp_fast.inference.asked import Asked, every_pair, listed, paired
+from vlp_fast.inference.pictures import Opened, PictureLike, open_picture
+from vlp_fast.inference.places import model_folder
+from vlp_fast.inference.reading import ReadTogether, read_each, see
+from vlp_fast.inference.results import Answer, Filled, Objects
+from vlp_fast.inference.trained import Trained, load_trained
+from vlp_fast.inference.words import encoded, encoded_masks
+from vlp_fast.models.soho import VisualTokens
+from vlp_fast.tasks.retrieval.match_score import match_scores
+
+T = TypeVar("T")
+Pictures = PictureLike | Sequence[PictureLike]
+Words = str | Sequence[str]
+
+
+def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -> Predictor:
+    """The model of a run's newest checkpoint, or of an exported folder, to be asked.
+
+    >>> model = vlp_fast.load("runs/vqa")
+    >>> model.answer("dog.jpg", "What is the dog doing?").text
+
+    Args:
+        folder: of a run, or one that `vlp-fast export` wrote. Of a run that averages its weights,
+            the average. Also "hf://organisation/model", or the name of a model that comes with the
+            package (`shipped.shipped_names()`).
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        precision: "fp32", "bf16" or "fp16"; "auto" for fp32 on a CPU, bf16 or fp16 on a GPU.
+
+    Raises:
+        InputError: if there is no such model, or its files do not fit one another.
+        ValueError: for an unknown device or precision.
+    """
+    return Predictor(load_trained(model_folder(folder), device, precision))
+
+
+class Predictor:
+    """Asks a trained model about pictures.
+
+    All methods raise `InputError` for a picture that cannot be read, and where the model has not
+    learnt what is asked; ValueError for empty texts and lists whose lengths differ.
+
+    Args:
+        trained: the model with what belongs to it.
+
+    Attributes:
+        trained: as given.
+        abilities: the methods that the model has learnt to answer.
+    """
+
+    def __init__(self, trained: Trained) -> None:
+        self.trained = trained
+        self.abilities = trained.about.task.abilities
+
+    def __repr__(self) -> str:
+        about = self.trained.about
+        can = ", ".join(self.abilities) or "nothing that can be asked"
+        return f"Predictor({about.recipe} after {about.step:,} steps: {can})"
+
+    def detect(
+        self, pictures: Pictures, texts: Words | None = None, *, threshold: float = 0.5
+    ) -> Objects | list[Objects]:
+        """Find objects, and their attributes where the model knows some.
+
+        Args:
+            pictures: one or several.
+            texts: read beside the pictures, if given: one for all, or one for each.
+            threshold: of the probability of the class.
+        """
+        self._check("detect")
+        asked = paired(pictures, "" if texts is None else texts, ("pictures", "texts"))
+        ids = [[] if texts is None else self._encoded("detect", text) for text in asked.seconds]
+        opened = self._opened(asked.firsts)
+
+        def found(group: ReadTogether) -> Iterable[Objects]:
+            sizes = [opened[asked.first_of[place]].size for place in group.places]
+            return objects_of(self.trained, group, sizes, threshold)
+
+        return asked.given(self._read(opened, asked, ids, found))
+
+    def caption(self, pictures: Pictures, *, beams: int = 4) -> str | list[str]:
+        """Write captions, by beam search; with one beam the likeliest word each time."""
+        self._check("caption", beams=beams)
+        asked = paired(pictures, "", ("pictures", "texts"))
+        opened = self._opened(asked.firsts)
+        return asked.given(
+            self._read(opened, asked, [[]], lambda group: captions_of(self.trained, group, beams))
+        )
+
+    def answer(
+        self, pictures: Pictures, questions: Words, *, top: int = 5
+    ) -> Answer | list[Answer]:
+        """Answer questions: one about each picture, several about one, or one about several.
+
+        `Answer.ranked` has the `top` best; each has a probability of its own.
+        """
+        self._check("answer", top=top)
+        return self._answers("answer", paired(pictures, questions, ("pictures", "questions")), top)
+
+    def entails(self, pictures: Pictures, hypotheses: Words) -> Answer | list[Answer]:
+        """Say whether hypotheses follow from pictures: entailment, neutral or contradiction."""
+        self._check("entails")
+        asked = paired(pictures, hypotheses, ("pictures", "hypotheses"))
+        return self._answers("entails", asked, 3)
+
+    def compare(self, left: Pictures, right: Pictures, sentences: Words) -> Answer | list[Answer]:
+        """Say whether sentences are true or false of a left and a right picture."""
+        self._check("compare")
+        sides = paired(left, right, ("left pictures", "right pictures"))
+        both = [
+            _Both(sides.firsts[a], sides.seconds[b])
+            for a, b in zip(sides.first_of, sides.second_of, strict=True)
+        ]
+        names = "pairs of pictures", "sentences"
+        return self._answers(
+            "compare", paired(both[0] if sides.is_one else both, sentences, names), 2
+        )
+
+    def match(self, pictures: Pictures, texts: Words) -> float | np.ndarray:
+        """Say how likely each text is about each picture.
+
+        Returns:
+            (pictures, texts) float64 probabilities; a float of one picture and one text.
+        """
+        self._check("match")
+        asked = every_pair(pictures, texts)
+        ids = [self._encoded("match", text) for text in asked.seconds]
+
+        def shares(group: ReadTogether) -> list[float]:
+            odds = match_scores(self.trained.model, group.memory)
+            values: list[float] = odds.double().sigmoid().tolist()
+            return values
+
+        opened = self._opened(asked.firsts)
+        found = self._read(opened, asked, ids, shares, first_rows=True)
+        if asked.is_one:
+            return found[0]
+        return np.asarray(found).reshape(len(asked.firsts), len(asked.seconds))
+
+    def fill(self, pictures: Pictures, texts: Words, *, top: int = 5) -> Filled | list[Filled]:
+        """Fill in the words that `[MASK]` stands for, as in pre-training.
+
+        >>> model.fill("dog.jpg", "a [MASK] dog").text
+        """
+        self._check("fill", top=top)
+        asked = paired(pictures, texts, ("pictures", "texts"))
+        tokenizer, length = self.trained.tokenizer, self.trained.about.data.max_text_length
+        masked = [encoded_masks(tokenizer, text, length) for text in asked.seconds]
+
+        def filled(group: ReadTogether) -> Iterable[Filled]:
+            for place, start in zip(group.places, group.packing.starts, strict=False):
+                ids, places = masked[asked.second_of[place]]
+                rows = group.memory[[start + mask for mask in places]]
+                logits = self.trained.model.masked_word_logits(rows)
+                yield filled_of(tokenizer, ids, places, logits, top)
+
+        opened = self._opened(asked.firsts)
+        return asked.given(self._read(opened, asked, [ids for ids, _ in masked], filled))
+
+    def codes(self, pictures: Pictures) -> np.ndarray | list[np.ndarray]:
+        """The codes of SOHO's dictionary that cells are nearest to: (h, w) int64."""
+        self._check("codes")
+        shown, is_one = listed(pictures)
+        found: dict[int, np.ndarray] = {}
+        for group in see(self.trained, [one.example for one in self._opened(shown)], codes=True):
+            assert isinstance(group.seen, VisualTokens)
+            maps = group.seen.indices.cpu().numpy().reshape(-1, *group.grid.sizes[0])
+            found |= zip(group.places, maps, strict=True)
+        return found[0] if is_one else [found[place] for place in range(len(shown))]
+
+    def _check(self, ability: str, **counts: int) -> None:
+        if ability not in self.abilities:
+            can = ", ".join(self.abilities) or "nothing"
+            raise InputError(
+                f"{ability}: a run of {self.trained.about.recipe} has not learnt it; it answers "
+                f"{can}"
+            )
+        for name, count in counts.items():
+            if not AT_LEAST_ONE.holds(count):
+                raise ValueError(f"{ability}: received {name} = {count}, expected 1 or more")
+
+    def _opened(self, pictures: Sequence[PictureLike]) -> list[Opened]:
+        data = self.trained.about.data
+        return [open_picture(picture, data, index) for index, picture in enumerate(pictures)]
+
+    def _encoded(self, ability: str, text: str) -> list[int]:
+        about = self.trained.about
+        return encoded(self.trained.tokenizer, text, about.data.max_text_length, ability)
+
+    def _read(
+        self,
+        opened: Sequence[Opened],
+        asked: Asked,
+        ids: Sequence[list[int]],
+        make: Callable[[ReadTogether], Iterable[T]],
+        *,
+        first_rows: bool = False,
+    ) -> list[T]:
+        return read_each(
+            self.trained,
+            [one.example for one in opened],
+            [ids[place] for place in asked.second_of],
+            asked.first_of,
+            make,
+            first_rows=first_rows,
+        )
+
+    def _answers(self, ability: str, asked: Asked, top: int) -> Answer | list[Answer]:
+        """Answers of the classifier, whose samples have one picture or several."""
+        sides = [
+            (one.left, one.right) if isinstance(one, _Both) else (one,) for one in asked.firsts
+        ]
+        count = len(sides[0])
+        ids = [self._encoded(ability, text) for text in asked.seconds]
+        opened = self._opened([picture for side in sides for picture in side])
+        samples = list(zip(asked.first_of, asked.second_of, strict=True))
+        rows = read_each(
+            self.trained,
+            [one.example for one in opened],
+            [ids[text] for _, text in samples for _ in range(count)],
+            [first * count + side for first, _ in samples for side in range(count)],
+            lambda group: group.memory.unbind(),
+            first_rows=True,
+        )
+        with torch.inference_mode(), self.trained.runtime.autocast():
+            joined = torch.stack(rows).view(len(samples), -1)
+            return asked.given(answers_of(self.trained, joined, top))
+
+
+@dataclass(frozen=True, eq=False)
+class _Both:
+    """A left and a right picture, which are one sample and no list of pictures."""
+
+    left: Any
+    right: Any

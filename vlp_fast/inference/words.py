@@ -1,0 +1,46 @@
+"""Texts as the model reads them, and the words that it fills in."""
+
+from __future__ import annotations
+
+from vlp_fast.data.tokenizer import Tokenizer
+
+MASK = "[MASK]"
+
+
+def encoded(tokenizer: Tokenizer, text: str, length: int, what: str) -> list[int]:
+    """Token ids of a text that has a word.
+
+    Raises:
+        TypeError: if it is none.
+        ValueError: if it is empty.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{what}: received {type(text).__name__}, expected a text")
+    if not text.strip():
+        raise ValueError(f"{what}: received an empty text, expected a word at least")
+    return tokenizer.encode(text, length)
+
+
+def encoded_masks(tokenizer: Tokenizer, text: str, length: int) -> tuple[list[int], list[int]]:
+    """Token ids of a text in which `[MASK]` stands for a word, and the places of the masks.
+
+    Raises:
+        TypeError: if it is no text.
+        ValueError: if there is no mask, or one is beyond the tokens that a model reads.
+    """
+    if not isinstance(text, str) or MASK not in text:
+        raise ValueError(f"fill: received {text!r:.60}, expected a text with {MASK}")
+    # The parts are read by themselves: a tokenizer takes the mask's brackets for punctuation.
+    parts = [tokenizer.encode(part, len(part) + 3)[1:-1] for part in text.split(MASK)]
+    ids = [tokenizer.cls_id, *parts[0]]
+    places = []
+    for part in parts[1:]:
+        places.append(len(ids))
+        ids += [tokenizer.mask_id, *part]
+    ids.append(tokenizer.sep_id)
+    if len(ids) > length:
+        raise ValueError(
+            f"fill: received a text of {len(ids)} tokens, expected at most the {length} that the "
+            "model has learnt to read; shorten it"
+        )
+    return ids, places
