@@ -63,6 +63,11 @@ def load_trained(folder: Path, device: str = "auto", precision: str = "auto") ->
     """
     about = read_description(folder)
     tokenizer = load_vocabulary(folder / "vocab.txt")
+    if tokenizer.vocab_size != about.model.vocab_size:
+        raise InputError(
+            f"{printable(folder / 'vocab.txt')}: has {tokenizer.vocab_size:,} words, and the model "
+            f"knows {about.model.vocab_size:,}; put the run's own back"
+        )
     learner = Learner(about.model.build(), _classifier(about))
     _load(learner, weights_in(folder))
     learner.model.canvas_multiple = about.data.canvas_multiple

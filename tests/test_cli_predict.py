@@ -1,0 +1,89 @@
+"""`vlp-fast predict` and `vlp-fast export`, as people type them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlp_fast.data.world.bounds import SMALL
+from vlp_fast.data.world.layouts import make_world
+
+Call = Callable[..., Any]  # the fixture of conftest.py
+E2E_VLP, SOHO = "e2e_vlp_small_world", "soho_small_world"
+
+
+@pytest.fixture(scope="session")
+def pictures(once: Callable[..., Path]) -> list[Path]:
+    draw = lambda folder: make_world(folder / "world", images=40, seed=77, bounds=SMALL)
+    return sorted((once("drawn", draw) / "world/images").iterdir())[:3]
+
+
+def test_captions_and_objects_come_unasked(call: Call, pictures: list[Path]) -> None:
+    answer = call("predict", E2E_VLP, *pictures, "--device", "cpu")
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [f"{p}:" for p in pictures]
+    assert sum(line.startswith("  caption  ") for line in lines) == 3
+    assert sum(line.startswith("  objects  ") for line in lines) == 3
+    assert any(" at " in line for line in lines)
+
+
+def test_json_has_a_line_a_picture(call: Call, pictures: list[Path]) -> None:
+    asked = ["--text", "a red circle", "--text", "a star", "--fill", "a [MASK] circle", "--json"]
+    answer = call("predict", SOHO, *pictures, *asked, "--device", "cpu")
+    assert answer.code == 0, answer.err
+    rows = [json.loads(line) for line in answer.out.splitlines()]
+    assert [row["images"] for row in rows] == [[str(path)] for path in pictures]
+    for row in rows:
+        assert [one["asked"] for one in row["match"]] == ["a red circle", "a star"]
+        assert all(0 <= one["score"] <= 1 for one in row["match"])
+        assert row["fill"][0]["answer"].startswith("a ")
+        assert len(row["fill"][0]["words"][0]) == 5
+
+
+def test_a_broken_picture_costs_the_others_nothing(
+    call: Call, pictures: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_text("no picture")
+    answer = call("predict", E2E_VLP, tmp_path / "broken.png", pictures[0], tmp_path / "gone.png")
+    assert answer.code == 2
+    assert f"{pictures[0]}:" in answer.out
+    assert [line.split(":")[1].strip() for line in answer.err.splitlines()] == ["passed over"] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([E2E_VLP], "give a picture"),
+        ([SOHO, "PICTURE"], "nothing is asked, and a run of soho_small_world has learnt --text"),
+        ([E2E_VLP, "PICTURE", "--question", "what?"], "--question: a run of e2e_vlp_small_world"),
+        ([E2E_VLP, "PICTURE", "--text", " "], "--text: received an empty text"),
+        ([E2E_VLP, "PICTURE", "--sentence", "x"], "received 1 pictures, expected 2"),
+        (["nowhere", "PICTURE"], "no such folder; expected a run's folder"),
+        ([E2E_VLP, "PICTURE", "--threshold", "2"], "threshold"),
+        (["hf://x", "PICTURE"], "expected NAME/REPO"),
+    ],
+)
+def test_what_cannot_be_asked(
+    call: Call, pictures: list[Path], words: list[str], message: str
+) -> None:
+    answer = call("predict", *(str(pictures[0]) if word == "PICTURE" else word for word in words))
+    assert answer.code == 2
+    assert message in " ".join(answer.err.split())
+    assert answer.out == ""
+
+
+def test_export_says_what_there_is(call: Call, tmp_path: Path, pictures: list[Path]) -> None:
+    from vlp_fast.inference.shipped import shipped_model
+
+    answer = call("export", shipped_model(SOHO), tmp_path / "model", "--licence", "ours alone")
+    assert answer.code == 0, answer.err
+    assert "match, fill, codes" in answer.out
+    assert "ours alone" in (tmp_path / "model/README.md").read_text()
+    assert call("export", shipped_model(SOHO), tmp_path / "model").code == 2
+    assert call("export", tmp_path, tmp_path / "other").code == 2
+    assert call("predict", tmp_path / "model", pictures[0], "--text", "a star").code == 0
+    (tmp_path / "closed").mkdir()
+    assert call("export", shipped_model(SOHO), "/proc/model").code == 2
