@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 
 import tyro
 
+from vlp_fast.checks import AT_LEAST_ONE, at_least, check
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 from vlp_fast.inference.places import check_folder
 
 USAGE = """usage: vlp-fast export RUN_DIR DIR [--format fp32|fp16|bf16] [--licence TEXT]
-       [--use TEXT] [--push NAME/REPO]"""
+       [--use TEXT] [--push NAME/REPO] [--program HEIGHT WIDTH [--tokens N]]"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +35,18 @@ class Export:
     """Of the data that the model learnt from, for the card."""
     use: str = ""
     """That the model is meant for, for the card."""
+    program: tuple[int, int] | None = None
+    """Height and width of pictures in pixels: write DIR/program.pt2, too, by `torch.export`, for
+    pictures of this size and texts of --tokens, [CLS] and [SEP] included."""
+    tokens: int = 16
+    """Of the texts of the program."""
     push: str = ""
     """Upload the folder to this repository of Hugging Face's hub, too (extra `hub`)."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for sizes that cannot be."""
+        check(self, AT_LEAST_ONE, "program")
+        check(self, at_least(2), "tokens")
 
 
 def run(words: list[str]) -> int:
@@ -61,9 +72,25 @@ def run(words: list[str]) -> int:
     about = export(asked.run_dir, asked.folder, format=asked.format, notes=notes)
     size = sum(file.stat().st_size for file in asked.folder.iterdir()) / 1e6
     can = ", ".join(about.task.abilities) or "nothing that can be asked"
+    if asked.program:
+        _write_program(asked)
     print(f"written: {printable(asked.folder)}, {about.recipe}, {size:.1f} MB: {can}")
     if asked.push:
         from vlp_fast.inference.hub import push
 
         print(f"uploaded: {push(asked.folder, asked.push)}")
     return 0
+
+
+def _write_program(asked: Export) -> None:
+    from vlp_fast.inference.program import export_program
+
+    assert asked.program is not None
+    program = export_program(
+        asked.folder, asked.folder / "program.pt2", asked.program, asked.tokens
+    )
+    height, width = program.canvas
+    print(
+        f"program: images ({program.pictures}, 3, {height}, {width}) uint8, text_ids "
+        f"({asked.tokens},) int64"
+    )

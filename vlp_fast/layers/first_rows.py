@@ -20,6 +20,7 @@ from vlp_fast.layers.attention import GridAttention
 from vlp_fast.layers.positions import Positions, TablePositions, check_positions
 from vlp_fast.layers.sequences import Sequences, check_rows
 from vlp_fast.layers.transformer import Encoder, EncoderLayer
+from vlp_fast.ops.operands import no_autocast
 
 
 def encode_first_rows(
@@ -72,7 +73,7 @@ def attend_from_first_rows(
         check_positions("attend_from_first_rows", x, positions)
     first = _first_rows(sequences)
     query_SNE = attention.project_queries(x.index_select(0, first), _of_rows(positions, first))
-    with torch.autocast(x.device.type, enabled=False):
+    with no_autocast(x):
         mixed_SNE = _mixed(attention, query_SNE, x, sequences, positions)
     out_SD: Tensor = attention.out_proj(mixed_SNE.flatten(1).to(x.dtype))
     return out_SD

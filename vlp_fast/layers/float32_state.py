@@ -7,11 +7,6 @@ import torch
 from torch import Tensor, nn
 
 
-def autocast_device(x: Tensor) -> str:
-    """Returns the device type of which to switch autocast off around work on x; meta has none."""
-    return "cpu" if x.is_meta else x.device.type
-
-
 class Float32State(nn.Module):
     """`.half()`, `.bfloat16()` and `.double()` move nothing here; devices change as ever.
 

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlp_fast.ops.operands import no_autocast
+
 INIT_STD = 0.02
 """Standard deviation of BERT's initial weights."""
 
@@ -84,7 +86,7 @@ class BoxHead(nn.Module):
         inner = second(first(hidden).relu()).relu()
         wide = torch.promote_types(last.weight.dtype, torch.float32)
         weight, bias = last.weight.to(wide), last.bias.to(wide)
-        with torch.autocast(hidden.device.type, enabled=False):
+        with no_autocast(hidden):
             return F.linear(inner.to(wide), weight, bias).sigmoid()
 
 

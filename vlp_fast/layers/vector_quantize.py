@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from vlp_fast.layers.ema_codebook import EmaCodebook
-from vlp_fast.layers.float32_state import autocast_device
 from vlp_fast.layers.rotation_trick import rotate_to
 from vlp_fast.layers.straight_through import commitment_loss, straight_through
 from vlp_fast.layers.vector_quantize_options import check_call, check_numbers, check_options
+from vlp_fast.ops.operands import no_autocast
 
 
 class VectorQuantize(nn.Module):
@@ -208,7 +208,7 @@ class VectorQuantize(nn.Module):
         self, rows: Tensor, valid: Tensor | None, freeze: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         # Autocast would take products of the search and of the update in half precision.
-        with torch.no_grad(), torch.autocast(autocast_device(rows), enabled=False):
+        with torch.no_grad(), no_autocast(rows):
             found = rows.detach()
             found = found.float() if found.dtype == torch.float64 else found
             codes, found = self._codebook(found, valid, freeze=freeze)

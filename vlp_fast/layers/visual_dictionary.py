@@ -35,7 +35,6 @@ from vlp_fast.layers.code_update import (
     version_of,
 )
 from vlp_fast.layers.dictionary_state import DictionaryState, Semantics
-from vlp_fast.layers.float32_state import autocast_device
 from vlp_fast.layers.kmeans import kmeans
 from vlp_fast.layers.perplexity import perplexity, used_codes
 from vlp_fast.layers.processes import Processes
@@ -46,6 +45,7 @@ from vlp_fast.ops import (
     gather_codes,
     nearest_code,
 )
+from vlp_fast.ops.operands import no_autocast
 
 
 class VisualDictionary(DictionaryState):
@@ -204,7 +204,7 @@ class VisualDictionary(DictionaryState):
             ValueError: for fewer finite rows than codes, or rows of another width.
         """
         self.finish_update()
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.no_grad(), no_autocast(x):
             rows = self._rows(x.detach().float())
             codes, counts = kmeans(
                 rows if is_shared else self.processes.gather_rows(rows),
@@ -256,7 +256,7 @@ class VisualDictionary(DictionaryState):
     def _replace(self, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Returns rows with the value of codes, their labels as of `_look_up`, and the codes."""
         # Autocast would take products of the search and of the update in half precision.
-        with torch.no_grad(), torch.autocast(autocast_device(rows), enabled=False):
+        with torch.no_grad(), no_autocast(rows):
             labels, codes = self._look_up(rows.detach(), valid)
         quantised = straight_through(rows, codes)
         if self._update is not None and quantised.requires_grad:

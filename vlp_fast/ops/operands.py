@@ -1,5 +1,7 @@
 """What operators do with tensors as they come in: one device, autocast's dtype, no one twice."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -24,6 +26,15 @@ def autocast(*operands: Tensor) -> tuple[Tensor, ...]:
     if not is_autocast_on(device) or operands[0].dtype == torch.float64:
         return operands
     return tuple(x.to(torch.get_autocast_dtype(device)) for x in operands)
+
+
+def no_autocast(x: Tensor) -> AbstractContextManager[None]:
+    """Return a context in which autocast reaches no work on x; where it is off, that does nothing.
+
+    A region that is entered all the same is one that `torch.export` cannot save (torch 2.11).
+    """
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if is_autocast_on(device) else nullcontext()
 
 
 def is_autocast_on(device_type: str) -> bool:

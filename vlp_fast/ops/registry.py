@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vlp_fast.ops.operands import is_autocast_on
+from vlp_fast.ops.operands import no_autocast
 
 NAMESPACE = "vlp_fast"
 
@@ -90,15 +90,12 @@ class Op:
         return self.overload(*args)
 
     def _dispatch(self, *args: Any) -> Any:
-        device = next(arg.device for arg in args if isinstance(arg, Tensor))
-        function = self.backends[backend_for(self, device)[0]]
-        with torch.no_grad():
-            if not is_autocast_on(device.type):
-                return function(*args)
-            # Autocast would reach the tensor operations of an implementation and round what it
-            # deliberately computes in float32.
-            with torch.autocast(device.type, enabled=False):
-                return function(*args)
+        first = next(arg for arg in args if isinstance(arg, Tensor))
+        function = self.backends[backend_for(self, first.device)[0]]
+        # Autocast would reach the tensor operations of an implementation and round what it
+        # deliberately computes in float32.
+        with torch.no_grad(), no_autocast(first):
+            return function(*args)
 
 
 @contextmanager

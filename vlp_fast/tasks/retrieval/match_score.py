@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from vlp_fast.models.model import VisionLanguageModel
+from vlp_fast.ops.operands import no_autocast
 
 
 def match_scores(model: VisionLanguageModel, rows: Tensor) -> Tensor:
@@ -13,7 +13,7 @@ def match_scores(model: VisionLanguageModel, rows: Tensor) -> Tensor:
 
     Scores in half precision have thousands of equals among a million pairs, and ranks are chance.
     """
-    with torch.autocast(rows.device.type, enabled=False):
+    with no_autocast(rows):
         logits = model.match_logits(rows.float())
     scores: Tensor = logits[..., 1] - logits[..., 0]
     return scores
