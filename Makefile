@@ -7,7 +7,7 @@ NATIVE := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -nam
 WORLD := runs/small-world
 SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:', native.summary())"
 
-.PHONY: pretrain test test-all test-newest tables check bench ext clean
+.PHONY: pretrain shipped test test-all test-newest tables check bench ext clean
 .DEFAULT_GOAL := test
 
 # Both systems with all their objectives, on drawn pictures: minutes on two cores.
@@ -16,6 +16,17 @@ pretrain: export OMP_NUM_THREADS ?= 1
 pretrain: .venv/native | $(WORLD)
 	$(BIN)/vlp-fast train soho_small_world --data.root $(WORLD)
 	$(BIN)/vlp-fast train e2e_vlp_small_world --data.root $(WORLD)
+
+# The trained models that come with the package, anew: half an hour each on one core.
+SHIPPED = vlp_fast/inference/models
+shipped: export OMP_NUM_THREADS ?= 1
+shipped: .venv/native | $(WORLD)
+	for name in soho_small_world e2e_vlp_small_world; do \
+	$(BIN)/vlp-fast train $$name --data.root $(WORLD) --run-dir runs/shipped/$$name --steps 6000 --task.tagging-steps 1500 && \
+	rm -rf $(SHIPPED)/$$name && \
+	$(BIN)/vlp-fast export runs/shipped/$$name $(SHIPPED)/$$name --format fp16 \
+	--licence "drawn by vlp_fast itself (make-world), free of rights of others" \
+	--use "examples and tests; it knows drawings of one to three shapes, and no photograph" || exit 1; done
 
 test: .venv/native
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup

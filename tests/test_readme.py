@@ -1,5 +1,6 @@
 """README.md and docs/ say what is so: snippets run, tables and names agree with the code."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -11,7 +12,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from vlp_fast.cli import COMMANDS
+from vlp_fast.cli import COMMANDS, main
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.models.config import SohoConfig, official
 from vlp_fast.recipes import DOWNSTREAM, PRETRAINING, RECIPES, recipe, retrieval
@@ -22,7 +23,12 @@ PAGES = {"README.md": README} | {p.name: p.read_text() for p in ROOT.glob("docs/
 GAPS, LAYERS, TRAINING = (PAGES[f"{name}.md"] for name in ("paper_gaps", "layers", "training"))
 SCREENS = 4
 ROWS_OF_A_SCREEN = 50
-USES = ("Use 1: layers in your own code", "Use 2: benchmarks", "Use 3: training")
+USES = (
+    "Use 1: layers in your own code",
+    "Use 2: benchmarks",
+    "Use 3: training",
+    "Use 4: a trained model",
+)
 
 
 def section(text: str, heading: str) -> str:
@@ -207,7 +213,7 @@ def two_steps(model: Any) -> list[dict[str, torch.Tensor]]:
 
 
 def test_benchmark_snippet(capsys: pytest.CaptureFixture[str]) -> None:
-    results = run_snippet(section(README, USES[1]))["results"]
+    results = run_snippet(PAGES["benchmarks.md"])["results"]
     names = [result.provider for result in results if result.provider != "vlp_fast reference"]
     assert names == ["vlp_fast", "cdist"]  # and the definition, where another backend runs
     assert results[0].error == 0
@@ -230,6 +236,23 @@ def test_training_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert written == {"run.json", "vocab.txt", "metrics.jsonl", "checkpoint-00000006"}
     for name in (*re.findall(r"`(\w+\.safetensors|state\.json)`", TRAINING),):
         assert (folder / "checkpoint-00000006" / name).is_file()
+
+
+def test_predicting_snippet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands in front of it, then the snippet: what it says is so."""
+    monkeypatch.chdir(tmp_path)
+    commands = blocks(section(README, USES[3]), "sh")[0].splitlines()
+    for command in commands[:2]:
+        assert main(command.partition("#")[0].split()[1:]) == 0
+    (scene, *_) = json.loads(Path("runs/few-drawings/world.json").read_text())["scenes"]
+    capsys.readouterr()
+    names = run_snippet(section(README, USES[3]))
+    caption = capsys.readouterr().out.splitlines()[0]
+    kinds = {thing["kind"] for thing in scene["objects"]}
+    assert set(names["objects"].labels) == kinds
+    assert any(word in caption for word in (*kinds, "one", "two", "three"))
 
 
 def test_the_table_of_recipes_is_what_the_recipes_are() -> None:
