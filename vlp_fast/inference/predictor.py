@@ -25,6 +25,7 @@ from vlp_fast.inference.reading import ReadTogether, read_each, see
 from vlp_fast.inference.results import Answer, Filled, Objects
 from vlp_fast.inference.trained import Trained, load_trained
 from vlp_fast.inference.words import encoded, encoded_masks
+from vlp_fast.layers.compilation import compile_layers
 from vlp_fast.models.soho import VisualTokens
 from vlp_fast.tasks.retrieval.match_score import match_scores
 
@@ -33,7 +34,9 @@ Pictures = PictureLike | Sequence[PictureLike]
 Words = str | Sequence[str]
 
 
-def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -> Predictor:
+def load(
+    folder: str | Path, *, device: str = "auto", precision: str = "auto", compile: bool = False
+) -> Predictor:
     """The model of a run's newest checkpoint, or of an exported folder, to be asked.
 
     >>> model = vlp_fast.load("runs/vqa")
@@ -45,12 +48,16 @@ def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -
             package (`shipped.shipped_names()`).
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         precision: "fp32", "bf16" or "fp16"; "auto" for fp32 on a CPU, bf16 or fp16 on a GPU.
+        compile: give each Transformer layer to `torch.compile`: the first calls wait for it.
 
     Raises:
         InputError: if there is no such model, or its files do not fit one another.
         ValueError: for an unknown device or precision.
     """
-    return Predictor(load_trained(model_folder(folder), device, precision))
+    trained = load_trained(model_folder(folder), device, precision)
+    if compile:
+        compile_layers(trained.model, training=False)
+    return Predictor(trained)
 
 
 class Predictor:

@@ -3,8 +3,8 @@
 All layers of a kind share the graphs: one for what layers are given in a training step, with sizes
 that vary, and one more for each way to call them (with or without a gradient of the input, causal
 or not). Operators of this package stay single nodes, so a graph joins what lies between them.
-Compiled is training alone: evaluation computes as it does without, and so does a step of which each
-operation is looked at.
+Compiled is training alone, or inference alone: evaluation in a run computes as it does without, and
+so does a step of which each operation is looked at.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,9 @@ from vlp_fast.layers.transformer import ResidualLayer
 Forward = Callable[..., Any]
 
 
-def compile_layers(model: nn.Module, backend: Forward | str = "inductor") -> None:
+def compile_layers(
+    model: nn.Module, backend: Forward | str = "inductor", *, training: bool = True
+) -> None:
     """Compile the layers of a model where they train; names stay the same, values up to rounding.
 
     Compilers draw dropout by generators of their own, which begin where PyTorch's would.
@@ -27,18 +29,20 @@ def compile_layers(model: nn.Module, backend: Forward | str = "inductor") -> Non
     Args:
         model: whose layers are compiled when they are first called.
         backend: of `torch.compile`.
+        training: False to compile them where they are asked: in eval mode, without gradients.
     """
     for module in model.modules():
         if isinstance(module, ResidualLayer):
             compiled = torch.compile(module.forward, dynamic=True, backend=backend)
-            module.forward = _where_it_trains(module, compiled, module.forward)
+            module.forward = _chosen(module, compiled, module.forward, training)
 
 
-def _where_it_trains(module: nn.Module, compiled: Forward, eager: Forward) -> Forward:
+def _chosen(module: nn.Module, compiled: Forward, eager: Forward, training: bool) -> Forward:
     def run(*inputs: Any, **options: Any) -> Any:
         # Where somebody looks at each operation, Dynamo would never again compile the layer (2.11).
         is_plain = not is_in_torch_dispatch_mode()
-        is_compiled = module.training and torch.is_grad_enabled() and is_plain
+        is_meant = module.training == torch.is_grad_enabled() == training
+        is_compiled = is_meant and is_plain
         return (compiled if is_compiled else eager)(*inputs, **options)
 
     return run
