@@ -22,6 +22,7 @@ The public names below are imported on first use (PEP 562), so that ``import vlp
     reference/     the definitions in plain torch
     tasks/         what a run learns
     threads.py     how threads of a CPU wait
+    viz/           a run as a page
     weights/       a model starts from weights that people have
     whole_file.py  files written whole or not at all
     kernels/       Triton programs, from kernels/

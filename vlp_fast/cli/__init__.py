@@ -5,6 +5,7 @@ heavy is imported before a command needs it: `--help` answers without torch, and
 is not there.
 
     bench.py     vlp-fast bench
+    compare.py   vlp-fast compare
     convert.py   vlp-fast convert
     data.py      vlp-fast data check, make-world, make-answers, pack, fetch
     doctor.py    vlp-fast doctor
@@ -22,6 +23,7 @@ is not there.
     stored.py    vlp-fast data pack, fetch
     submit.py    vlp-fast submit
     train.py     vlp-fast train
+    viz.py       vlp-fast viz
 """
 
 from __future__ import annotations
@@ -56,6 +58,8 @@ COMMANDS = {
         "RUN_DIR --query TEXT",
         "your own pictures for a text, or texts for a picture",
     ),
+    "viz": ("RUN_DIR", "a run as one page of HTML: curves, figures, pictures, settings"),
+    "compare": ("RUN_DIR RUN_DIR ...", "several runs: last figures side by side, curves on a page"),
     "predict": ("MODEL IMAGE ...", "what a trained model says about your own pictures"),
     "export": ("RUN_DIR DIR", "a trained model to hand on: weights, words, settings, a card"),
     "recipes": ("", "the recipes, a line each"),

@@ -1,0 +1,117 @@
+"""Curves over steps as SVG, a figure a chart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+WIDTH, HEIGHT = 320, 180
+LEFT, RIGHT, TOP, BOTTOM = 46, 8, 22, 22
+COLOURS = ("#3b7dd8", "#e07a1f", "#3a9a4b", "#b04fc4", "#c7403d", "#6b6f76", "#0e9aa7", "#a07d2b")
+"""Apart in light and dark, and for most people who see fewer colours."""
+POINTS = 300
+"""Of a curve that are drawn; more of them cannot be told apart."""
+
+Curve = Sequence[tuple[float, float]]
+
+
+def chart(title: str, curves: Mapping[str, Curve]) -> str:
+    """One chart of some curves, each with its name where there are several.
+
+    Args:
+        title: above it.
+        curves: (step, value) of each, by name; values that are not finite are left out.
+    """
+    kept = {name: thinned(finite(curve)) for name, curve in curves.items()}
+    kept = {name: curve for name, curve in kept.items() if curve}
+    if not kept:
+        return ""
+    steps = [step for curve in kept.values() for step, _ in curve]
+    values = [value for curve in kept.values() for _, value in curve]
+    across, up = _scale(min(steps), max(steps)), _scale(min(values), max(values))
+    parts = [_frame(title, across, up)]
+    for (name, curve), colour in zip(kept.items(), _colours(len(kept)), strict=True):
+        places = [(_x(step, across), _y(value, up)) for step, value in curve]
+        parts.append(_line(f"{name}: {curve[-1][1]:.4g} at step {curve[-1][0]:g}", places, colour))
+    if len(kept) > 1:
+        parts += _legend(list(kept))
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(title, quote=True)}">{"".join(parts)}</svg>'
+    )
+
+
+def finite(curve: Curve) -> list[tuple[float, float]]:
+    """Its points that are numbers."""
+    return [(step, value) for step, value in curve if value is not None and math.isfinite(value)]
+
+
+def thinned(curve: Curve) -> list[tuple[float, float]]:
+    """At most `POINTS` of its points, evenly, the last among them."""
+    stride = max(1, math.ceil(len(curve) / POINTS))
+    return list(curve)[::-1][::stride][::-1]
+
+
+def _scale(low: float, high: float) -> tuple[float, float]:
+    """A range with some room, also where there is but one value."""
+    room = (high - low) * 0.05 or abs(high) * 0.1 or 1.0
+    return (low - room, high + room)
+
+
+def _x(step: float, across: tuple[float, float]) -> float:
+    low, high = across
+    return LEFT + (step - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+
+def _y(value: float, up: tuple[float, float]) -> float:
+    low, high = up
+    return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+
+def _frame(title: str, across: tuple[float, float], up: tuple[float, float]) -> str:
+    lines = []
+    for value in ticks(*up):
+        y = _y(value, up)
+        lines.append(
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8883"/>'
+            f'<text x="{LEFT - 4}" y="{y + 3:.1f}" text-anchor="end">{value:.6g}</text>'
+        )
+    for value in ticks(*across):
+        x = _x(value, across)
+        lines.append(f'<text x="{x:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{value:g}</text>')
+    return f'<text x="{LEFT}" y="13" font-weight="bold">{escape(title)}</text>{"".join(lines)}'
+
+
+def _line(told: str, places: Sequence[tuple[float, float]], colour: str) -> str:
+    described = f"<title>{escape(told)}</title>"
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    x, y = places[-1]
+    return (
+        f'<g>{described}<polyline points="{path}" fill="none" stroke="{colour}" '
+        f'stroke-width="1.5"/><circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/></g>'
+    )
+
+
+def _legend(names: Sequence[str]) -> list[str]:
+    parts = []
+    for place, (name, colour) in enumerate(zip(names, _colours(len(names)), strict=True)):
+        y = TOP + 8 + 11 * place
+        parts.append(
+            f'<text class="name" x="{WIDTH - RIGHT}" y="{y}" text-anchor="end" fill="{colour}">'
+            f"{escape(name)}</text>"
+        )
+    return parts
+
+
+def _colours(count: int) -> list[str]:
+    return [COLOURS[place % len(COLOURS)] for place in range(count)]
+
+
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Round numbers between two, about so many."""
+    rough = (high - low) / count
+    size = 10.0 ** math.floor(math.log10(rough))
+    stride = next(size * unit for unit in (1, 2, 5, 10) if size * unit >= rough)
+    first = math.ceil(low / stride)
+    return [number * stride for number in range(first, math.floor(high / stride) + 1)]

@@ -1,0 +1,83 @@
+"""A page of HTML that holds all it shows: style, curves and pictures are in the file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from vlp_fast import __version__
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --quiet: #777; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem; }
+h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin-top: 2rem; }
+p.of, footer { color: var(--quiet); font-size: .9rem; overflow-wrap: anywhere; }
+nav a { margin-right: 1rem; }
+.charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); }
+svg { width: 100%; height: auto; } svg text { font-size: 10px; }
+svg text:not(.name) { fill: currentColor; }
+svg .name { paint-order: stroke; stroke: Canvas; stroke-width: 3px; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; }
+th, td { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; text-align: left; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+img { max-width: 100%; height: auto; background: #fff; } details { margin: .5rem 0; }
+""".strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        title: its heading.
+        body: HTML.
+    """
+
+    title: str
+    body: str
+
+    @property
+    def anchor(self) -> str:
+        """The name that links have."""
+        return "-".join(self.title.lower().split())
+
+
+def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
+    """A whole document.
+
+    Args:
+        title: of the page.
+        subtitle: a line below it.
+        sections: one below another; links to them stand at the top.
+    """
+    links = "".join(f'<a href="#{s.anchor}">{escape(s.title)}</a>' for s in sections)
+    parts = "\n".join(
+        f'<section id="{s.anchor}"><h2>{escape(s.title)}</h2>\n{s.body}\n</section>'
+        for s in sections
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{escape(title)}</h1>
+<p class="of">{escape(subtitle)}</p>
+<nav>{links}</nav>
+{parts}
+<footer>vlp_fast {escape(__version__)}</footer>
+</body>
+</html>
+"""
+
+
+def picture(png: bytes, described: str) -> str:
+    """A PNG inside the page."""
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img alt="{escape(described, quote=True)}" src="data:image/png;base64,{data}">'
