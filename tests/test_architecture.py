@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"layers", "data", "models", "weights", "tasks"},
     "recipes": STEP_ROOMS | {"engine"},
     "inference": STEP_ROOMS | {"engine", "recipes"},
-    "viz": {"data", "engine", "recipes"},
+    "viz": STEP_ROOMS | {"engine", "recipes", "inference"},
     "benchmarks": MODEL_ROOMS | {"threads", "data", "tasks", "engine", "recipes"},
     "doctor": {"native", "ops", "dali_build"},
     "cli": STEP_ROOMS

@@ -75,6 +75,30 @@ def test_a_page_holds_the_run(call: Call, run: Path) -> None:
     assert sum(map(len, page.fetched)) < 3e6
 
 
+def test_a_dictionary_that_cannot_be_shown_is_a_note(
+    call: Call, small_world: Path, tmp_path: Path
+) -> None:
+    words = [
+        "train",
+        "soho_tiny",
+        "--data.root",
+        small_world,
+        *QUICK,
+        "--run-dir",
+        tmp_path / "run",
+    ]
+    assert main([str(word) for word in (*words, "--train.no-picture")]) == 0
+    answer = call("viz", tmp_path / "run", "--images", 2)
+    assert (answer.code, "Visual dictionary" in (tmp_path / "run/report.html").read_text()) == (
+        0,
+        True,
+    )
+    moved = call("viz", tmp_path / "run", "--data.root", tmp_path / "gone")
+    assert moved.code == 0
+    assert "note: no visual dictionary on the page" in moved.out
+    assert "Visual dictionary" not in (tmp_path / "run/report.html").read_text()
+
+
 def test_runs_are_compared(call: Call, run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

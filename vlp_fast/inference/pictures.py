@@ -18,6 +18,7 @@ from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.data.config import DataConfig
 from vlp_fast.data.examples import Example
 from vlp_fast.data.images import read_image, rgb_of
+from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.transforms import resize, resized
 
 CHANNELS = (1, 3, 4)
@@ -39,9 +40,11 @@ class Opened:
     size: tuple[int, int]
 
 
-PictureLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Tensor | Opened
-"""A path, the bytes of a file, a picture of Pillow's, (H, W, 3) or (H, W) uint8, a (3, H, W) or
-(1, H, W) uint8 tensor; or one that was opened for the same model."""
+PictureLike = (
+    str | os.PathLike[str] | PictureFile | bytes | Image.Image | np.ndarray | Tensor | Opened
+)
+"""A path, part of a shard, the bytes of a file, a picture of Pillow's, (H, W, 3) or (H, W) uint8, a
+(3, H, W) or (1, H, W) uint8 tensor; or one that was opened for the same model."""
 
 
 def open_picture(picture: PictureLike, data: DataConfig, index: int = 0) -> Opened:
@@ -109,6 +112,8 @@ def _pixels(picture: Any, max_pixels: int) -> Tensor:
         return _of_array(_channels_last(picture), max_pixels)
     if isinstance(picture, np.ndarray):
         return _of_array(picture, max_pixels)
+    if hasattr(picture, "open") and hasattr(picture, "stat"):  # a `PictureFile`
+        return read_image(picture, max_pixels=max_pixels).pixels
     raise TypeError(
         f"received {type(picture).__name__}, expected a path, bytes, a PIL image, an array or a "
         "tensor"

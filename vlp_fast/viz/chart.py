@@ -42,6 +42,30 @@ def chart(title: str, curves: Mapping[str, Curve]) -> str:
     )
 
 
+def bars(title: str, heights: Sequence[tuple[str, float]]) -> str:
+    """A chart of bars from 0 up, one beside another.
+
+    Args:
+        title: above it.
+        heights: what each is of, and its height.
+    """
+    top = max((value for _, value in heights), default=0.0) or 1.0
+    up, across = (0.0, top * 1.05), (0.0, float(len(heights) or 1))
+    width = (WIDTH - LEFT - RIGHT) / (len(heights) or 1)
+    parts = [_frame(title, across, up)]
+    for place, (name, value) in enumerate(heights):
+        x, y = _x(place, across), _y(value, up)
+        parts.append(
+            f'<rect x="{x:.2f}" y="{y:.1f}" width="{max(width - 0.3, 0.3):.2f}" '
+            f'height="{HEIGHT - BOTTOM - y:.1f}" fill="{COLOURS[0]}">'
+            f"<title>{escape(name)}: {value:g}</title></rect>"
+        )
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(title, quote=True)}">{"".join(parts)}</svg>'
+    )
+
+
 def finite(curve: Curve) -> list[tuple[float, float]]:
     """Its points that are numbers."""
     return [(step, value) for step, value in curve if value is not None and math.isfinite(value)]

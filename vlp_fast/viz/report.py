@@ -26,12 +26,13 @@ RUNNING = {
 """Figures of how a run goes, not of what it learns."""
 
 
-def write_report(folder: Path, out: Path) -> None:
+def write_report(folder: Path, out: Path, more: Sequence[Section] = ()) -> None:
     """Write the page of a run.
 
     Args:
         folder: the run's.
         out: the HTML file.
+        more: sections about what its model does.
 
     Raises:
         InputError: if the folder holds no run or nothing was logged, or the file cannot be written.
@@ -45,6 +46,7 @@ def write_report(folder: Path, out: Path) -> None:
         Section(title="Held-out figures", body=held_out_table(rows)),
         Section(title="Curves", body=charts({"": rows})),
         *_pictures(folder),
+        *more,
         Section(title="Settings", body=_settings(run)),
     ]
     last = max(int(row["step"]) for row in rows)

@@ -1,0 +1,116 @@
+"""The visual dictionary of a SOHO: which codes are used, what they look like, which words they go
+with (asked for by readers of the published code, its issue 8).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vlp_fast.data.record import Record
+from vlp_fast.inference.pictures import open_picture
+from vlp_fast.inference.predictor import Predictor
+from vlp_fast.tasks.pretraining.code_maps import SIDE, CodedPicture, patches_of
+from vlp_fast.viz.chart import bars
+from vlp_fast.viz.page import Section, picture
+from vlp_fast.viz.tables import Html, table
+
+SHOWN, PATCHES, WORDS = 8, 8, 5
+"""Codes of each kind, patches and words of each code."""
+LEAST = 3
+"""Pictures that a code and a word share, for what they share to mean anything."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Codes:
+    """Codes of pictures.
+
+    Attributes:
+        pictures: with the code of each cell.
+        words: of the captions of each.
+        counts: (K,) int64, cells that have each code.
+    """
+
+    pictures: list[CodedPicture]
+    words: list[frozenset[str]]
+    counts: np.ndarray
+
+    @property
+    def perplexity(self) -> float:
+        """Of the codes' shares: as many codes as would be used alike."""
+        shares = self.counts[self.counts > 0] / self.counts.sum()
+        return math.exp(-float((shares * np.log(shares)).sum()))
+
+
+def codes_of(model: Predictor, records: Sequence[Record], num_codes: int) -> Codes:
+    """Look at the pictures of some records."""
+    opened = [open_picture(record.path, model.trained.about.data) for record in records]
+    maps = model.codes(opened)
+    pictures = [
+        CodedPicture(one.example.pixels / 255, torch.from_numpy(codes))
+        for one, codes in zip(opened, maps, strict=True)
+    ]
+    every = np.concatenate([codes.flatten() for codes in maps])
+    counts = np.bincount(every, minlength=num_codes)
+    words = [frozenset(re.findall(r"\w+", " ".join(r.captions).lower())) for r in records]
+    return Codes(pictures=pictures, words=words, counts=counts)
+
+
+def dictionary_section(codes: Codes) -> Section:
+    """How often codes are used, and what the most used, some, and the rarest look like."""
+    order = np.argsort(-codes.counts, kind="stable")
+    used = [int(code) for code in order if codes.counts[code]]
+    others = np.random.default_rng(0).permutation(used[SHOWN:-SHOWN])[:SHOWN].tolist()
+    groups = {"most used": used[:SHOWN], "at random": others, "rarest": used[SHOWN:][-SHOWN:]}
+    said = (
+        f"<p>{len(used)} of {len(codes.counts)} codes have a cell of {len(codes.pictures)} "
+        f"held-out pictures; perplexity {codes.perplexity:.1f}.</p>"
+    )
+    heights = [(f"code {code}", float(codes.counts[code])) for code in order]
+    parts = [said, f'<div class="charts">{bars("cells of each code", heights)}</div>']
+    head = ["code", "cells", "cells that have it", "words that go with it"]
+    for name, group in groups.items():
+        rows = [
+            [str(code), int(codes.counts[code]), _strip(codes, code), _told(codes, code)]
+            for code in group
+        ]
+        parts += [f"<h3>{name}</h3>", table(head, rows)] if rows else []
+    return Section(title="Visual dictionary", body="\n".join(parts))
+
+
+def words_of(codes: Codes, code: int) -> list[tuple[str, float]]:
+    """Words with the highest pointwise mutual information with a code, over pictures, in bits."""
+    has_code = [bool((one.codes == code).any()) for one in codes.pictures]
+    total, with_code = len(has_code), sum(has_code)
+    frequency = Counter(word for words in codes.words for word in words)
+    together = Counter(
+        word for words, has in zip(codes.words, has_code, strict=True) if has for word in words
+    )
+    found = {
+        word: math.log2(count * total / (with_code * frequency[word]))
+        for word, count in together.items()
+        if count >= LEAST
+    }
+    return sorted(((w, bits) for w, bits in found.items() if bits > 0), key=lambda x: (-x[1], x[0]))
+
+
+def _told(codes: Codes, code: int) -> str:
+    return ", ".join(f"{word} {bits:.1f}" for word, bits in words_of(codes, code)[:WORDS])
+
+
+def _strip(codes: Codes, code: int) -> Html:
+    """Patches side by side, as a PNG in the page."""
+    patches = patches_of(code, codes.pictures)[:PATCHES]
+    row = torch.cat([patch[:, :, :SIDE] for patch in patches], dim=2)
+    pixels = (row.permute(1, 2, 0) * 255).round().byte().numpy()
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return Html(picture(stream.getvalue(), f"cells that have code {code}"))
