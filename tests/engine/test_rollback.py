@@ -146,6 +146,43 @@ def test_a_run_killed_among_skipped_steps_goes_back_at_the_same_step(
     assert figures(run.directory) == figures(whole.directory)
 
 
+def test_a_line_that_is_made_up_for_may_go_back(
+    gone_back: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other processes were lost when it was due; the same command meets it before any step."""
+    run = replace(gone_back, run_dir=tmp_path / "run")
+    log = Trainer._log
+
+    def lost(self: Trainer) -> None:
+        if self.step == BAD[-1] + 1:
+            raise ZeroDivisionError
+        log(self)
+
+    with poisoned(BAD):
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "_log", lost)
+            with pytest.raises(ZeroDivisionError):
+                train(run)
+        assert steps(run.directory) == [2, 4, 6]
+        train(run)
+    assert_same_tensors(run.directory, gone_back.directory)
+    assert figures(run.directory) == figures(gone_back.directory)
+
+
+def test_the_last_step_is_judged_alike_whoever_makes_it(
+    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is skipped is nothing odd, though a resumed process has made no other."""
+    run = made(micro, "e2e_vlp_tiny", tmp_path / "run", rollbacks=0)
+    with poisoned({STEPS - 1}):
+        with monkeypatch.context() as patch:
+            kill_at(patch, STEPS - 1)
+            with pytest.raises(Killed):
+                train(run)
+        train(run)
+    assert steps(run.directory)[-1] == STEPS
+
+
 def test_a_run_that_was_stopped_between_goes_back_as_if_it_was_not(
     micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

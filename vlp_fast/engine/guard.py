@@ -25,7 +25,6 @@ class Guard:
         experiment: whose settings say how often it may go back.
         updater: that skips steps.
         keeper: of the checkpoints that it may go back to.
-        began_at: the step that this process began with.
         say: gets lines about steps that were written down.
 
     Attributes:
@@ -37,14 +36,11 @@ class Guard:
         experiment: Experiment,
         updater: Updater,
         keeper: Keeper,
-        *,
-        began_at: int,
         say: Callable[[str], object],
     ) -> None:
         self._experiment = experiment
         self._updater = updater
         self._keeper = keeper
-        self._began_at = began_at
         self._say = say
         self._dumps = Dumps(experiment, updater, keeper)
         self.is_sound = True
@@ -69,7 +65,7 @@ class Guard:
             skipped,
             is_scaled=self._experiment.precision.is_scaled,
             is_last=step in self._experiment.ends,
-            is_whole_run=step - skipped <= self._began_at,
+            is_whole_run=skipped == step,
         )
         what = self._experiment.world.first_value(what)
         if what:

@@ -106,9 +106,7 @@ class Trainer:
         is_first = self.world.is_first
         cut = bool(self._averages)
         self.record = Record(experiment, self.step, notes, cut=cut) if is_first else NoRecord()
-        self._guard = Guard(
-            experiment, self.updater, self.keeper, began_at=self.step, say=self.record.say
-        )
+        self._guard = Guard(experiment, self.updater, self.keeper, self.record.say)
         self._evaluated_at = self.world.first_value(self.record.evaluated_at)
         self._clock = Clock()
         self._compilations = Compilations(is_on=self.config.train.compile)
@@ -147,8 +145,10 @@ class Trainer:
         self.record.open()
         next(self.experiment.held_out().collated())  # broken ones show now, not after the training
         self.learner.train()
-        self._make_up_for_line()
-        self._evaluate_if_due()  # a run that was stopped in an evaluation does it now
+        try:
+            self._make_up()
+        except RollBack as back:
+            self._roll_back(back)
         batches = self._batches()
         self.watchdog.visit()
         while self.step < total:
@@ -165,11 +165,12 @@ class Trainer:
         with together(self.world):
             self.keeper.join()
 
-    def _make_up_for_line(self) -> None:
-        """A run whose other processes were lost could not write a line that was due."""
+    def _make_up(self) -> None:
+        """Write what is due after the step that a run was stopped or lost behind."""
         if self._averages and self._is_line_due:
             set_rates_at(self.updater.optimizers, self.experiment, self.step - 1)
             self._log()
+        self._evaluate_if_due()
 
     def _batches(self) -> Iterator[tuple[int, Inputs]]:
         total, ahead = self.experiment.total_steps, self._rollbacks.passed_over
