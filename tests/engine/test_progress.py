@@ -52,6 +52,18 @@ def test_without_a_terminal_a_plain_line_a_log(capsys: pytest.CaptureFixture[str
     assert second == "note: [brackets] stay"
 
 
+def test_a_run_that_went_back_knows_how_long_it_takes_from_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even behind the step that its process began with."""
+    clock = iter([0.0, 7200.0, 7210.0])
+    monkeypatch.setattr("vlp_fast.engine.progress.time.monotonic", lambda: next(clock))
+    display = Display(total=1000, start=500)
+    display.go_back(400)
+    display.log(410, {"loss": 1.0})
+    assert capsys.readouterr().out.startswith("step 410/1000  eta 0:09:50  ")
+
+
 def test_a_reader_that_leaves_is_told_to_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the output stays what it was: rich would point it at nothing and end the program."""
     ours, theirs = os.pipe()

@@ -14,8 +14,8 @@ from vlp_fast.errors import InputError
 
 USAGE = """usage: vlp-fast replay DUMP [--data.root PATH] [--task.answers FILE] [--device cpu|cuda]
 
-DUMP is a folder RUN_DIR/dump-<step>, which a run writes when a step is skipped. Exit code 0 if the
-step is not finite again, 1 if it is."""
+DUMP is a folder RUN_DIR/dump-<step>, which a run writes when a step is skipped. Exit code 0 if it
+is not finite this time either, 1 if it now is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,9 @@ PURPOSES = {
     "agreement.check_same_start": "do all begin with the same",
     "clock.figures": "speed",
     "shown.settle": "samples shown",
+    "told_once.gather": "warnings",
+    "compilations.figures": "graphs that were compiled",
+    "guard.check": "does the run go on",
 }
 """By function of the engine, the innermost first."""
 

@@ -98,11 +98,6 @@ class Experiment:
         objective = lambda shard: self.phase(shard // shards - passed_over).objective
         return self._batches(objective, ShardShare(steps, shards, self.world))
 
-    def first_batches(self, objective: Objective, numbers: Sequence[int]) -> Iterator[Inputs]:
-        """Shards of training of these numbers as an objective makes them, on the device."""
-        for _, inputs in self._batches(lambda _: objective, numbers):
-            yield inputs.to(self.precision.device)
-
     def shards(self, objective: Objective, numbers: Sequence[int]) -> Iterator[Inputs]:
         """Shards of training of these numbers as an objective makes them, on the device.
 

@@ -49,4 +49,4 @@ class FirstBatches:
         )
 
     def _made(self, numbers: range) -> Iterator[Inputs]:
-        return self._experiment.first_batches(self._objective, numbers)
+        return self._experiment.shards(self._objective, numbers)

@@ -125,7 +125,8 @@ class Display:
 
     def __init__(self, *, total: int, start: int) -> None:
         self._console = _Lines(stderr=False, highlight=False, soft_wrap=True, emoji=False)
-        self._total, self._start, self._began = total, start, time.monotonic()
+        self._total = total
+        self._begin(start)
         self._bar: Progress | None = None
         if sys.stdout.isatty():
             self._bar = Progress(
@@ -151,6 +152,11 @@ class Display:
         if self._bar:
             self._bar.update(self._task, completed=step)
 
+    def go_back(self, step: int) -> None:
+        """The run goes on from an earlier step: how long it takes is reckoned from there."""
+        self._begin(step)
+        self.step(step)
+
     def log(self, step: int, values: dict[str, float]) -> None:
         """Show the latest figures, but for those that one looks up in the file."""
         shown = {name: value for name, value in values.items() if name not in UNSHOWN}
@@ -165,6 +171,9 @@ class Display:
         if self._bar:
             with contextlib.suppress(OSError):
                 self._bar.stop()
+
+    def _begin(self, step: int) -> None:
+        self._start, self._began = step, time.monotonic()
 
     def _eta(self, step: int) -> str:
         pace = (time.monotonic() - self._began) / max(step - self._start, 1)

@@ -90,6 +90,7 @@ class Record:
         # Of the next step: whoever resumes from this one goes back once more, and says so then.
         row = {"kind": "rollback", "came_to": came_to, "passed_over": passed_over}
         self._journal.write(step=step + 1, **row)
+        self._display.go_back(step)
         if self._board:
             self._board.close()
             self._board = TensorBoard(self._folder, step)
