@@ -28,7 +28,7 @@ import sys
 from vlp_fast.engine.launch import launch
 
 sys.executable = sys.argv[1]  # what is started in place of a run
-sys.exit(launch(1, []))
+sys.exit(launch(1, [], print))
 """
 
 
@@ -56,6 +56,17 @@ def test_a_signal_to_the_launcher(tmp_path: Path, number: signal.Signals) -> Non
     while is_running(process):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_a_process_that_is_killed_is_told_of(tmp_path: Path) -> None:
+    """Nobody else would say it: of a killed process there are no last words."""
+    program = tmp_path / "process"
+    program.write_text("#!/bin/sh\nkill -KILL $$\n")
+    program.chmod(0o700)
+    words = [sys.executable, "-c", LAUNCHER, str(program)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    said = "process 0 of 1 was ended by SIGKILL, as by a system that is out of memory\n"
+    assert (done.returncode, done.stdout) == (137, said)
 
 
 CHILD = """#!{python}

@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import UseAppendAction
 
 from vlp_fast.checks import AT_LEAST_ONE, check
+from vlp_fast.cli.output import complain
 from vlp_fast.data.printable import printable
 from vlp_fast.engine.launch import check_launched, is_first, is_launched, launch
 from vlp_fast.errors import InputError
@@ -157,7 +158,7 @@ def is_started(asked: Recorded, command: str, words: list[str]) -> int | None:
         check_launched(asked.processes, "--processes")
     if asked.processes == 1 or is_launched():
         return None
-    return launch(asked.processes, [command, *words])
+    return launch(asked.processes, [command, *words], complain)
 
 
 def _restore(run: RunConfig, world: World) -> Experiment:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from textwrap import fill
 from typing import Any
 
+from vlp_fast.cli.output import complain
 from vlp_fast.engine.launch import check_launched, check_shares, is_first, is_launched, launch
 from vlp_fast.errors import InputError, ToldElsewhere
 from vlp_fast.recipes import RECIPES, recipe
@@ -43,7 +44,7 @@ def run(words: list[str]) -> int:
         return _dry_run(asked, words[0])
     if asked.train.processes > 1 and not is_launched():
         check_shares(asked.train.shards, asked.train.processes)
-        return launch(asked.train.processes, ["train", *words])
+        return launch(asked.train.processes, ["train", *words], complain)
     from vlp_fast.engine.picture import try_report
     from vlp_fast.engine.restore import restore_experiment
     from vlp_fast.engine.trainer import train

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from vlp_fast.errors import InputError
@@ -96,12 +96,13 @@ def check_shares(shards: int, processes: int) -> None:
         )
 
 
-def launch(processes: int, words: Sequence[str]) -> int:
+def launch(processes: int, words: Sequence[str], say: Callable[[str], object]) -> int:
     """Run a command in so many processes, and wait for their end.
 
     Args:
         processes: how many.
         words: of the command, behind `vlp-fast`.
+        say: gets a line about a process that a signal has ended, which could say nothing itself.
 
     Returns:
         The exit code of the process that failed first, 0 if none did; 128 and its number, if a
@@ -132,7 +133,10 @@ def launch(processes: int, words: Sequence[str]) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "vlp_fast", *words)
     except ChildFailedError as error:
-        return _code(error.get_first_failure()[1].exitcode)
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            say(_ended(rank, processes, failure.signal_name()))
+        return _code(failure.exitcode)
     except SignalException as error:
         return 128 + int(error.sigval)
     finally:
@@ -150,6 +154,11 @@ def _passed_on() -> list[str]:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         names.remove("SIGHUP")
     return [name for name in names if hasattr(signal, name)]
+
+
+def _ended(rank: int, processes: int, name: str) -> str:
+    why = ", as by a system that is out of memory" if name == "SIGKILL" else ""
+    return f"process {rank} of {processes} was ended by {name}{why}"
 
 
 def _code(exitcode: int) -> int:
