@@ -81,9 +81,15 @@ def test_fast_sums_differ_by_rounding(
     alone: Callable[[str], Path], name: str, train: Train, tmp_path: Path
 ) -> None:
     one = alone(name)
-    done = train(name, tmp_path / "run", 2)
+    done = train(name, tmp_path / "run", 2, "--train.profile", "1:3")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    _, *times = (tmp_path / "run/profile.txt").read_text().split("\n\n")[0].splitlines()
+    of_part = {line[:24].strip(): float(line[24:].split()[0]) for line in times}
+    *parts, sending, exposed = of_part
+    assert parts == ["data", "forward", "backward", "sums over processes", "optimisers"]
+    assert (sending, exposed) == ("collectives", "and nothing computed")
+    assert 0 < of_part[exposed] <= of_part[sending]
     for mine, theirs in zip(rows(tmp_path / "run")[:2], rows(one)[:2], strict=True):
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         assert mine["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-3)
