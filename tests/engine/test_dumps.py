@@ -287,6 +287,10 @@ def test_what_fails_in_it_ends_no_run(
         ('{"step": 1}', "cannot be read"),
         ('{"step": 1, "position": "a", "scale": 1.0, "precision": "x", "shards": []}', "position"),
         ('{"step": 1, "position": 0, "scale": 1.0, "precision": "x", "shards": []}', "precision"),
+        (
+            '{"step": 0, "position": -1, "scale": NaN, "precision": "float32", "shards": [1]}',
+            "step, position, scale, shards",
+        ),
     ],
 )
 def test_what_is_no_dump(

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch.profiler import record_function
 
 from vlp_fast.engine.config import RunConfig, TrainConfig
 from vlp_fast.engine.progress import read_journal
+from vlp_fast.engine.step_profile import StepProfile
 from vlp_fast.engine.trainer import train
 
 Make = Callable[..., RunConfig]
@@ -34,6 +37,20 @@ def test_where_the_time_of_two_steps_went(
     assert sum(event.get("name") == "backward" for event in events) >= 2
     losses = [row["loss"] for row in read_journal(tmp_path / "run/metrics.jsonl")]
     assert losses == [row["loss"] for row in read_journal(tmp_path / "plain/metrics.jsonl")]
+
+
+def test_a_gpu_that_the_run_does_not_compute_on_is_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    profile = StepProfile(range(1), tmp_path, lambda line: None, is_gpu=False)
+    profile.begin(0)
+    with record_function("gloo:all_reduce"):
+        torch.ones(3).exp()
+    profile.end(1)
+    words = (tmp_path / "profile.txt").read_text()
+    assert "collectives" in words
+    assert "CUDA" not in words
 
 
 @pytest.mark.parametrize("text", ["5", "5:", ":5", "8:2", "a:b", "-1:2"])

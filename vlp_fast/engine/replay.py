@@ -6,6 +6,7 @@ one behind another in this process, however many processes the run had.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,14 @@ from vlp_fast.engine.restore import restore_experiment
 from vlp_fast.errors import InputError
 
 FORMATS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+USABLE: dict[str, Callable[[Any], bool]] = {
+    "step": lambda x: type(x) is int and x >= 1,
+    "position": lambda x: type(x) is int and x >= 0,
+    "scale": lambda x: type(x) is float and math.isfinite(x) and x > 0,
+    "precision": lambda x: isinstance(x, str) and x in FORMATS,
+    "shards": lambda x: isinstance(x, list) and all(isinstance(row, dict) for row in x),
+}
+"""What dump.json must have for a step to be repeated."""
 
 
 def replay(run: RunConfig, say: Callable[[str], object]) -> bool:
@@ -52,17 +61,16 @@ def replay(run: RunConfig, say: Callable[[str], object]) -> bool:
 def _values(folder: Path) -> dict[str, Any]:
     try:
         values = dump.read(folder)
-        kinds = {"step": int, "position": int, "scale": float, "precision": str, "shards": list}
-        wrong = [name for name, kind in kinds.items() if type(values[name]) is not kind]
+        wrong = [name for name, is_sound in USABLE.items() if not is_sound(values[name])]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
             f"{folder / dump.RECORD}: cannot be read ({error}); expected a folder that a run has "
             "written, RUN_DIR/dump-<step>"
         ) from None
-    if wrong or values["precision"] not in FORMATS:
+    if wrong:
         raise InputError(
-            f"{folder / dump.RECORD}: has no usable {', '.join(wrong) or 'precision'}; expected "
-            "what a run has written"
+            f"{folder / dump.RECORD}: has no usable {', '.join(wrong)}; expected what a run has "
+            "written"
         )
     return values
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch.profiler import ProfilerActivity, profile
 
 from vlp_fast.engine.communication import communication
@@ -24,11 +23,15 @@ class StepProfile:
         steps: [first, one past the last), counted as the log does; empty for none.
         folder: where the two files go.
         say: gets a line when they are written.
+        is_gpu: whether the steps are computed on one; else the host is all that is looked at.
     """
 
-    def __init__(self, steps: range, folder: Path, say: Callable[[str], object]) -> None:
+    def __init__(
+        self, steps: range, folder: Path, say: Callable[[str], object], *, is_gpu: bool
+    ) -> None:
         self._steps = steps
         self._folder = folder
+        self._is_gpu = is_gpu
         self._say = say
         self._running: profile | None = None
         self._watched = 0
@@ -38,7 +41,7 @@ class StepProfile:
         self._watched += step in self._steps
         if self._running is None and step in self._steps:
             activities = [ProfilerActivity.CPU]
-            if torch.cuda.is_available():
+            if self._is_gpu:
                 activities.append(ProfilerActivity.CUDA)
             # Kineto tells a machine without a GPU of an error that is none.
             os.environ.setdefault("KINETO_LOG_LEVEL", "99")
@@ -57,13 +60,13 @@ class StepProfile:
             return
         running.stop()
         running.export_chrome_trace(str(self._folder / TRACE))
-        by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        by = "self_cuda_time_total" if self._is_gpu else "self_cpu_time_total"
         events = running.key_averages()
         times = {event.key: event.cpu_time_total / 1000 for event in events}
         stages = "".join(
             f"{name:24s}{times.get(name, 0.0) / self._watched:10.1f} ms a step\n" for name in STAGES
         )
-        sent = communication(running.events() or (), is_gpu=torch.cuda.is_available())
+        sent = communication(running.events() or (), is_gpu=self._is_gpu)
         stages += sent.lines(self._watched) if sent else ""
         table = events.table(by, row_limit=ROWS)
         (self._folder / TABLE).write_text(f"on the host:\n{stages}\n{table}")

@@ -112,7 +112,12 @@ class Trainer:
         self._compilations = Compilations(is_on=self.config.train.compile)
         self._phase: Phase | None = None
         watched = self.config.train.profiled_steps if is_first else range(0)
-        self._profile = StepProfile(watched, self.config.directory, self.record.say)
+        self._profile = StepProfile(
+            watched,
+            self.config.directory,
+            self.record.say,
+            is_gpu=experiment.precision.device.type == "cuda",
+        )
         self.stop = StopRequest(self.world)
         self.told = ToldOnce(self.world)
         self.watchdog = Watchdog(self.config.train.watchdog_minutes)
