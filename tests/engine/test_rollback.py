@@ -106,25 +106,32 @@ def test_it_is_a_run_that_was_resumed_with_other_samples(
     assert figures(run.directory) == rows
 
 
-@pytest.mark.parametrize("step", [BACK_TO, 5])
+@pytest.mark.parametrize(
+    ("step", "end", "saved"), [(BACK_TO, Killed(), BACK_TO), (5, Killed(), 4), (5, Stopped(15), 5)]
+)
 def test_whoever_resumes_it_gets_the_same(
-    gone_back: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+    gone_back: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    end: BaseException,
+    saved: int,
 ) -> None:
-    """Killed before the first checkpoint that knows of the rollback, and behind it."""
+    """Killed before the first checkpoint that knows of the rollback, and behind it; or stopped."""
     run = replace(gone_back, run_dir=tmp_path / "run")
     advance = Trainer._advance
 
     def deadly(self: Trainer, batches: Any) -> None:
         if self._rollbacks.count == 1 and self.step == step:
-            raise Killed
+            raise end
         advance(self, batches)
 
     with poisoned(BAD):
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "_advance", deadly)
-            with pytest.raises(Killed):
+            with pytest.raises(type(end)):
                 train(run)
-        assert steps(run.directory)[-1] == (BACK_TO if step == BACK_TO else 4)
+        assert steps(run.directory)[-1] == saved
         train(run)
     assert_same_tensors(run.directory, gone_back.directory)
     assert figures(run.directory) == figures(gone_back.directory)
@@ -144,6 +151,24 @@ def test_a_run_killed_among_skipped_steps_goes_back_at_the_same_step(
         train(run)
     assert_same_tensors(run.directory, whole.directory)
     assert figures(run.directory) == figures(whole.directory)
+
+
+def test_it_does_not_go_back_to_a_damaged_checkpoint(
+    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(micro, "e2e_vlp_tiny", tmp_path / "run", checkpoint_every=1)
+    with poisoned(BAD):
+        with monkeypatch.context() as patch:
+            kill_at(patch, BAD[-1])
+            with pytest.raises(Killed):
+                train(run)
+        with (run.directory / "checkpoint-00000003/model.safetensors").open("r+b") as file:
+            file.seek(-1, 2)
+            last = file.read(1)
+            file.seek(-1, 2)
+            file.write(bytes([last[0] ^ 1]))
+        train(run)
+    assert "; back to checkpoint-00000002, with other samples" in capsys.readouterr().out
 
 
 def test_a_line_that_is_made_up_for_may_go_back(
