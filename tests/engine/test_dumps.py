@@ -41,7 +41,7 @@ def broken(request: pytest.FixtureRequest, micro: Make, once: Callable[..., Path
     """A run of which a weight becomes infinite, with what its losses were; to be read only."""
 
     def run_in(folder: Path) -> RunConfig:
-        settings = {"batch_size": 2, "shards": 2, "log_every": 9}
+        settings = {"batch_size": 2, "shards": 2, "log_every": 9, "ema": 0.5}
         run = micro(request.param, folder / "run", steps=6, **settings)
         frozen = replace(run.optim, freeze_backbone=99.0)  # which a replay has to know
         return replace(run, optim=frozen)
@@ -105,6 +105,7 @@ def test_replay_repeats_it(
     assert main(["replay", str(folder)]) == 0
     out = capsys.readouterr().out
     assert f"step 6 of {broken.name}" in out
+    assert "average" not in out  # of the weights, which is as finite as they were
     for row in dump.read(folder)["shards"]:
         line = next(x for x in out.splitlines() if x.startswith(f"shard {row['shard']}: "))
         assert f"not finite first: output of {BROKEN} (Linear), " in line
@@ -202,8 +203,9 @@ def test_a_rerun_leaves_everything_as_it_was(micro: Make, tmp_path: Path, rule: 
 
 
 def test_statistics_that_are_infinite(
-    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """In the first step, which is the last one, too, and written down once."""
     run = micro("soho_tiny", tmp_path / "run", steps=1, batch_size=2)
     take = ShardStatistics.take
 
@@ -218,6 +220,7 @@ def test_statistics_that_are_infinite(
     (row,) = dump.read(run.directory / "dump-00000001")["shards"]
     found = row["first_not_finite"]
     assert (found["module"], found["what"]) == ("model.dictionary", "statistics")
+    assert capsys.readouterr().out.count("step 1 was skipped; `vlp-fast replay") == 1
 
 
 def test_a_step_that_is_noticed_late(micro: Make, tmp_path: Path) -> None:

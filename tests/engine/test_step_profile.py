@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +25,8 @@ def test_where_the_time_of_two_steps_went(
     plain = micro("e2e_vlp_tiny", tmp_path / "plain", steps=5)
     train(plain)
     capsys.readouterr()
-    watched = replace(plain, run_dir=tmp_path / "run", train=replace(plain.train, profile="2:4"))
-    train(watched)
+    of_two = replace(plain, run_dir=tmp_path / "run", train=replace(plain.train, profile="2:4"))
+    train(of_two)
     assert "steps 2 to 4: " in capsys.readouterr().out
     words = (tmp_path / "run/profile.txt").read_text()
     stages = dict(line.split()[:2] for line in words.splitlines()[1:4])
@@ -43,14 +44,28 @@ def test_a_gpu_that_the_run_does_not_compute_on_is_not_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    words = watched(StepProfile(range(1), tmp_path, lambda line: None, is_gpu=False), tmp_path)
+    assert "collectives" in words
+    assert "CUDA" not in words
+
+
+def test_steps_that_a_run_makes_once_more_are_watched_by_themselves(tmp_path: Path) -> None:
     profile = StepProfile(range(1), tmp_path, lambda line: None, is_gpu=False)
+    for _ in range(2):
+        words = watched(profile, tmp_path)
+        share = next(line for line in words.splitlines() if line.startswith("forward"))
+        assert float(share.split()[1]) >= 20
+
+
+def watched(profile: StepProfile, folder: Path) -> str:
+    """What is written of a step."""
     profile.begin(0)
     with record_function("gloo:all_reduce"):
         torch.ones(3).exp()
+    with record_function("forward"):
+        time.sleep(0.02)
     profile.end(1)
-    words = (tmp_path / "profile.txt").read_text()
-    assert "collectives" in words
-    assert "CUDA" not in words
+    return (folder / "profile.txt").read_text()
 
 
 @pytest.mark.parametrize("text", ["5", "5:", ":5", "8:2", "a:b", "-1:2"])

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from vlp_fast.engine import dump
-from vlp_fast.engine.checkpoint import load_model, newest_checkpoint
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.module_watch import LOSS, OUTPUT, WEIGHTS, Seen
 from vlp_fast.engine.phases import freeze_parts
 from vlp_fast.engine.rerun import Shard, Which, rerun
-from vlp_fast.engine.restore import restore_experiment
+from vlp_fast.engine.restore import restore_training
 from vlp_fast.errors import InputError
 
 FORMATS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -78,10 +77,7 @@ def _values(folder: Path) -> dict[str, Any]:
 def _experiment(run: RunConfig, values: dict[str, Any], say: Callable[[str], object]) -> Experiment:
     """The run's, with the weights of then in the number format of then, on this device."""
     train = replace(run.train, precision=FORMATS[values["precision"]])  # type: ignore[arg-type]
-    experiment = restore_experiment(replace(run, train=train), say)
-    found = newest_checkpoint(run.directory)
-    assert found is not None  # or the experiment would not be there
-    load_model(found, experiment.learner)
+    experiment = restore_training(replace(run, train=train), say)
     freeze_parts(experiment.learner, experiment.phase(values["step"] - 1))
     return experiment
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from vlp_fast.engine.checkpoint import load_model, newest_checkpoint, read_state
 from vlp_fast.engine.config import RunConfig
@@ -31,6 +32,25 @@ def restore_experiment(
         InputError: if there is no complete checkpoint, the data are others than then, or most of
             the held-out images are broken; those of training are not shown.
     """
+    found, experiment = _untrained(run, say, world)
+    file = model_file(found).name
+    load_model(found, experiment.learner, file)
+    if file == AVERAGE:
+        say(f"{found.name}: with the average of its weights")
+    return experiment
+
+
+def restore_training(run: RunConfig, say: Callable[[str], object]) -> Experiment:
+    """The same with the weights that training goes on with, averaged or not."""
+    found, experiment = _untrained(run, say, ALONE)
+    load_model(found, experiment.learner)
+    return experiment
+
+
+def _untrained(
+    run: RunConfig, say: Callable[[str], object], world: World
+) -> tuple[Path, Experiment]:
+    """The newest complete checkpoint, and the experiment that it is of, without its weights."""
     found = newest_checkpoint(run.directory, say)
     if found is None:
         raise InputError(f"{run.directory}: no complete checkpoint; train first")
@@ -38,8 +58,4 @@ def restore_experiment(
     experiment = build_experiment(kept, world)
     experiment.task.held_out_examples.look(experiment.held_out().indices)
     check_same_data(found, read_state(found), experiment.identity, run.data.root, say)
-    file = model_file(found).name
-    load_model(found, experiment.learner, file)
-    if file == AVERAGE:
-        say(f"{found.name}: with the average of its weights")
-    return experiment
+    return found, experiment

@@ -58,16 +58,17 @@ class StepProfile:
         running, self._running = self._running, None
         if running is None:
             return
+        watched, self._watched = self._watched, 0  # a run that goes back comes by once more
         running.stop()
         running.export_chrome_trace(str(self._folder / TRACE))
         by = "self_cuda_time_total" if self._is_gpu else "self_cpu_time_total"
         events = running.key_averages()
         times = {event.key: event.cpu_time_total / 1000 for event in events}
         stages = "".join(
-            f"{name:24s}{times.get(name, 0.0) / self._watched:10.1f} ms a step\n" for name in STAGES
+            f"{name:24s}{times.get(name, 0.0) / watched:10.1f} ms a step\n" for name in STAGES
         )
         sent = communication(running.events() or (), is_gpu=self._is_gpu)
-        stages += sent.lines(self._watched) if sent else ""
+        stages += sent.lines(watched) if sent else ""
         table = events.table(by, row_limit=ROWS)
         (self._folder / TABLE).write_text(f"on the host:\n{stages}\n{table}")
         self._say(
