@@ -55,6 +55,7 @@ shares.py            which shards a process computes
 shown.py             samples that all processes have shown
 skipped.py           steps that moved nothing
 snapshot.py          model and optimisers at one moment, in memory of the host
+speed.py             what the steps between two lines cost
 standing.py          where a run stands, besides its weights
 step_profile.py      where the time of some steps went
 stop.py              Ctrl-C: finish the step, save, stop

@@ -21,8 +21,6 @@ import torch
 from torch.profiler import record_function
 
 from vlp_fast.engine.agreement import check_same_start
-from vlp_fast.engine.clock import Clock
-from vlp_fast.engine.compilations import Compilations
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.evaluator import evaluate, evaluate_parts
 from vlp_fast.engine.experiment import Experiment, build_experiment
@@ -32,13 +30,13 @@ from vlp_fast.engine.folder_lock import FolderLock
 from vlp_fast.engine.guard import Guard
 from vlp_fast.engine.keeper import Keeper
 from vlp_fast.engine.launch import check_shares
-from vlp_fast.engine.memory import memory_gib
 from vlp_fast.engine.phases import Phase, freeze_parts
 from vlp_fast.engine.record import NoRecord, Record
 from vlp_fast.engine.rollbacks import RollBack
 from vlp_fast.engine.run_folder import check_same_run
 from vlp_fast.engine.schedule import set_rates_at
 from vlp_fast.engine.shown import Shown
+from vlp_fast.engine.speed import Speed
 from vlp_fast.engine.standing import Standing
 from vlp_fast.engine.step_profile import StepProfile
 from vlp_fast.engine.stop import Stopped, StopRequest
@@ -108,8 +106,7 @@ class Trainer:
         self.record = Record(experiment, self.step, notes, cut=cut) if is_first else NoRecord()
         self._guard = Guard(experiment, self.updater, self.keeper, self.record.say)
         self._evaluated_at = self.world.first_value(self.record.evaluated_at)
-        self._clock = Clock()
-        self._compilations = Compilations(is_on=self.config.train.compile)
+        self._speed = Speed(experiment, self.updater)
         self._phase: Phase | None = None
         watched = self.config.train.profiled_steps if is_first else range(0)
         self._profile = StepProfile(
@@ -210,7 +207,7 @@ class Trainer:
             self.record.roll_back(self.step, came_to=came_to, passed_over=ahead)
             self.record.say(f"{back.reason}; back to {back.checkpoint.name}, with other samples")
         self._evaluated_at = self.world.first_value(self.record.evaluated_at)
-        self._clock = Clock()
+        self._speed.begin()
         self._guard.is_sound = True
 
     def _write_what_is_due(self) -> None:
@@ -312,8 +309,8 @@ class Trainer:
             began = time.monotonic()
             with record_function("data"):
                 _, inputs = next(batches)
-            self._clock.waited += time.monotonic() - began
-            self._clock.count(inputs)
+            self._speed.clock.waited += time.monotonic() - began
+            self._speed.clock.count(inputs)
             self._shown.add(inputs)
             yield inputs.to(self.experiment.precision.device)
 
@@ -331,29 +328,16 @@ class Trainer:
         self.keeper.check()
         self._settle()
         nothing = {"loss": math.nan, "gradient_norm": math.nan}  # where all steps were skipped
-        shown = nothing | self._averages.means() | self._speed()
+        shown = nothing | self._averages.means() | self._speed.figures()
         shown = {name: x for name, x in shown.items() if x or name != "skipped_steps"}
         shown["lr"] = self.updater.optimizers[0].param_groups[0]["lr"]
-        shown |= self._compilations.figures(self.world)
         shown |= self.experiment.phase(self.step - 1).objective.watched(self.learner)
         try:
             self.record.log(self.step, shown)
-            self._averages, self._clock = Averages(), Clock()
+            self._averages = Averages()
+            self._speed.begin()
         finally:
             self._guard.check(self.step, self._standing())
-
-    def _speed(self) -> Figures:
-        """How fast the steps since the last line were, and what they took."""
-        precision = self.experiment.precision
-        figures = self._clock.figures(
-            self.world,
-            memory_gib=memory_gib(precision.device),
-            operations=self.updater.operations.take(),
-            peak=precision.peak,
-        )
-        if precision.is_scaled:
-            figures["loss_scale"] = self.updater.scaler.get_scale()
-        return figures
 
     def _evaluate(self) -> None:
         if self._evaluated_at == self.step:
