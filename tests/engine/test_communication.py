@@ -14,6 +14,7 @@ class Event:
     start: float
     end: float
     device: str = "CPU"
+    is_user_annotation: bool = False
 
     @property
     def time_range(self) -> SimpleNamespace:
@@ -52,6 +53,8 @@ def test_on_a_gpu_other_kernels_do() -> None:
             Event("sgemm", 0, 4_000, "CUDA"),
             Event("ncclDevKernel_AllReduce_Sum_f32", 3_000, 8_000, "CUDA"),
             Event("elementwise", 7_500, 10_000, "CUDA"),
+            Event("backward", 0, 11_000, "CUDA", is_user_annotation=True),
+            Event("nccl:all_reduce", 2_000, 9_000, "CUDA", is_user_annotation=True),
         ],
         is_gpu=True,
     )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch.profiler import record_function
 
 from vlp_fast.engine.config import RunConfig, TrainConfig
 from vlp_fast.engine.progress import read_journal
-from vlp_fast.engine.step_profile import StepProfile
+from vlp_fast.engine.step_profile import StepProfile, on_host
 from vlp_fast.engine.trainer import train
 
 Make = Callable[..., RunConfig]
@@ -66,6 +67,13 @@ def watched(profile: StepProfile, folder: Path) -> str:
         time.sleep(0.02)
     profile.end(1)
     return (folder / "profile.txt").read_text()
+
+
+def test_a_part_of_a_step_on_a_gpu_is_told_by_the_host() -> None:
+    """Torch lists its kernels under the same name, with no time of the host."""
+    pairs = [("backward", 5000.0), ("forward", 0.0), ("forward", 3000.0), ("backward", 0.0)]
+    events = [SimpleNamespace(key=key, cpu_time_total=time) for key, time in pairs]
+    assert on_host(events) == {"backward": 5, "forward": 3}
 
 
 @pytest.mark.parametrize("text", ["5", "5:", ":5", "8:2", "a:b", "-1:2"])

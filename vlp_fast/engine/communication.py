@@ -45,10 +45,12 @@ def communication(events: Iterable[Any], *, is_gpu: bool) -> Communication | Non
     """What a profile's events say; None where nothing was sent.
 
     Args:
-        events: with `name`, `time_range` in microseconds, and `device_type`.
+        events: with `name`, `time_range` in microseconds, `device_type`, `is_user_annotation`.
         is_gpu: whether kernels count, or what the host does.
     """
     seen = [event for event in events if (event.device_type.name == "CUDA") == is_gpu]
+    if is_gpu:  # where a part of the step has a span of its own, around its kernels
+        seen = [event for event in seen if not event.is_user_annotation]
     sent = _union(_span(event) for event in seen if event.name.startswith(SENT))
     if not sent:
         return None
