@@ -114,10 +114,13 @@ def test_a_run_counts_what_torchs_counter_counts(
 def test_counting_changes_no_bit(
     micro: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    """Nor one of a dictionary that moves with every shard, of which one is computed twice."""
     kept = []
     for counted in (1, 99):
         monkeypatch.setattr("vlp_fast.engine.operations.COUNTED", counted)
         run = micro(name, tmp_path / str(counted), steps=4, shards=2, batch_size=3)
+        if name == "soho_tiny":
+            run = replace(run, model=replace(run.model, ema_rule="sum_count_laplace"))
         train(run)
         (weights,) = run.directory.glob("checkpoint-*/model.safetensors")
         lines = read_journal(run.directory / "metrics.jsonl")
