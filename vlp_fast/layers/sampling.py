@@ -15,6 +15,7 @@ from vlp_fast.layers.language_model import (
     Texts,
     check_length,
     check_search,
+    log_probability,
     wide,
 )
 from vlp_fast.layers.late_flag import LateFlag
@@ -101,18 +102,14 @@ def _write(
     has_ended, all_ended = torch.zeros_like(scores, dtype=torch.bool), LateFlag()
     for length in range(max_length):
         words = choose(logits[:, 0], length).masked_fill(has_ended, end_id)
-        scores = scores + _log_probability(logits[:, 0], words).masked_fill(has_ended, 0)
+        taken = log_probability(logits[:, 0].gather(1, words[:, None]), logits[:, 0])[:, 0]
+        scores = scores + taken.masked_fill(has_ended, 0)
         written[:, length] = words
         has_ended = has_ended | (words == end_id)
         if length + 1 == max_length or all_ended.watch(has_ended.all()):
             break
         logits, state = model.step(words[:, None], state, None)
     return Texts(ids=written, scores=scores)
-
-
-def _log_probability(logits: Tensor, words: Tensor) -> Tensor:
-    """log P of words (S,) by logits (S, V)."""
-    return wide(logits.gather(1, words[:, None]))[:, 0] - wide(logits).logsumexp(1)
 
 
 def _drawn(logits: Tensor, top_p: float, uniform: Tensor) -> Tensor:
