@@ -147,25 +147,78 @@ def test_a_broken_picture_has_an_empty_caption_and_costs_no_other(
     broken: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task, told = task_of(broken), []
-    named = lambda memory, inputs, *, beams: [f"number {i}" for i in inputs.indices]
+    silent = len(task.held_out) - 1
+    named = lambda memory, inputs, *, beams: [
+        "" if i == silent else f"number {i}" for i in inputs.indices
+    ]
     monkeypatch.setattr(task, "written", named)
     with torch.no_grad():
         task.submit(broken.held_out(), tmp_path / "captions.json", told.append)
         figures = task.figures(broken.held_out())
     rows = json.loads((tmp_path / "captions.json").read_text())
     records = task.held_out.records
-    expected = {r.image_id: f"number {i}" if i else "" for i, r in enumerate(records)}
+    expected = {r.image_id: f"number {i}" for i, r in enumerate(records)}
+    expected |= {records[0].image_id: "", records[silent].image_id: ""}
     assert {row["image_id"]: row["caption"] for row in rows} == expected
-    assert "1 pictures have an empty caption" in told[0]
+    assert told == [
+        f"1 pictures that cannot be read (the first: {records[0].image_id}) have an empty caption",
+        f"1 pictures of which no word is written (the first: {records[silent].image_id}) have an "
+        "empty caption",
+    ]
     assert figures["rouge_l"] == 0
 
 
+def test_a_split_of_which_a_reader_leaves_pictures_out_is_not_handed_in(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose scores are of all pictures: one that nobody captioned needs a caption, too."""
+    root = shutil.copytree(run.data.root[0], tmp_path / "world")
+    file = root / "dataset_coco.json"
+    document = json.loads(file.read_text())
+    image = next(entry for entry in document["images"] if entry["split"] == "val")
+    image["sentences"] = []
+    file.write_text(json.dumps(document))
+    experiment = build_experiment(replace(run, data=replace(run.data, root=(root,))))
+    monkeypatch.setattr(experiment.task, "written", lambda *_, **__: pytest.fail("in vain"))
+    with pytest.raises(
+        InputError,
+        match=rf"1 of \d+ images .*without a caption.*first is {image['cocoid']}, and all",
+    ):
+        experiment.task.submit(experiment.held_out(), tmp_path / "captions.json", print)
+
+
+def test_captions_of_the_servers_split_have_the_name_that_it_takes(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(run.data.root[0], tmp_path / "coco")
+    document = json.loads((root / "annotations/captions_world.json").read_text())
+    images = document["images"]
+    for split, listed in (("train", images[4:]), ("val", images[:4])):
+        file = root / f"annotations/captions_{split}2014.json"
+        file.write_text(json.dumps(document | {"images": listed}))
+    data = replace(run.data, root=(root,), layout="coco")
+    experiment = build_experiment(replace(run, data=data))
+    task, name = experiment.task, "captions_val2014_ours_results.json"
+    with pytest.raises(InputError, match=r"file captions_val2014_NAME_results\.json"):
+        task.submit(experiment.held_out(), tmp_path / "captions.json", print)
+    monkeypatch.setattr(
+        task, "written", lambda memory, inputs, *, beams: ["a"] * len(inputs.indices)
+    )
+    task.submit(experiment.held_out(), tmp_path / name, lambda line: pytest.fail(line))
+    rows = json.loads((tmp_path / name).read_text())
+    assert [row["image_id"] for row in rows] == [image["id"] for image in images[:4]]
+
+
 def test_what_cannot_be_handed_in_is_refused(run: RunConfig, tmp_path: Path) -> None:
-    dropping = build_experiment(replace(run, data=replace(run.data, missing_images="drop")))
-    with pytest.raises(InputError, match="every picture of the split needs a caption"):
-        dropping.task.submit(dropping.held_out(), tmp_path / "captions.json", print)
-    with pytest.raises(InputError, match="train"):
-        run.task.look_before_submission(replace(run.data, held_out_split="train"))
+    for split in ("train", "val2014"):
+        with pytest.raises(InputError, match=f"split '{split}' of captions .* predict val or test"):
+            run.task.look_before_submission(replace(run.data, held_out_split=split))
+    several = replace(run.data, root=(*run.data.root, tmp_path))
+    with pytest.raises(InputError, match=r"received 2 data sets .* one are handed in at a time"):
+        run.task.look_before_submission(several)
+    with pytest.raises(InputError, match="layout is visual_genome, whose region descriptions"):
+        run.task.look_before_submission(replace(run.data, layout="visual_genome"))
+    run.task.look_before_submission(run.data)
 
 
 def test_soho_writes_nothing(micro: Make, run: RunConfig, tmp_path: Path) -> None:

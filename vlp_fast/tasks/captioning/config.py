@@ -34,11 +34,21 @@ class CaptioningConfig(TaskConfig):
         check(self, NOT_NEGATIVE, "alpha")
 
     def look_before_submission(self, data: DataConfig) -> None:
-        """Somebody scores captions of the split."""
-        from vlp_fast.data.submissions.captions import check_split
-
+        """Somebody scores captions of the split, and its images are known."""
         super().look_before_submission(data)
-        check_split(data.held_out_split)
+        self.keys_to_answer(data)
+
+    def keys_to_answer(self, data: DataConfig) -> list[int]:
+        """Ids of all images of the held-out split, whether they are there or not.
+
+        Raises:
+            InputError: if nobody scores captions of it, or it cannot be read.
+        """
+        from vlp_fast.data.sources.captioned import captioned_images
+        from vlp_fast.data.submissions.complete import refuse_other_split
+
+        refuse_other_split(data.held_out_split, ("val", "test"), "captions")
+        return captioned_images(data)
 
     @property
     def abilities(self) -> tuple[str, ...]:

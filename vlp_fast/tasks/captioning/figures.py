@@ -42,11 +42,11 @@ def caption_figures(task: Captioning, held_out: HeldOut) -> Figures:
 
 
 def all_captions(task: Captioning, held_out: HeldOut) -> dict[int, str]:
-    """The caption of each held-out picture by its number, by search; empty of a broken one."""
-    captions = dict.fromkeys(held_out.indices, "")
+    """The caption of each held-out picture by its number, by search; none of a broken one."""
+    captions: dict[int, str] = {}
     for *_, written in captions_of(task, held_out, (task.settings.beams,)):
         captions |= {index: text for index, (text,) in written.items()}
-    return captions
+    return dict(sorted(captions.items()))
 
 
 def captions_of(
