@@ -13,9 +13,11 @@ from torch.nn import functional
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.errors import InputError
+from vlp_fast.layers.language_model import Texts
 from vlp_fast.metrics.caption.caption_score import CaptionScore
 from vlp_fast.recipes import recipe
 from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.captioning import captioning
 from vlp_fast.tasks.captioning.captioning import Captioning, CaptionInputs
 from vlp_fast.tasks.captioning.figures import all_captions
 
@@ -100,6 +102,57 @@ def test_figures_are_the_scores_of_what_is_written(experiment: Experiment) -> No
     assert {f"greedy_{name}" for name in expected} <= figures.keys()
     assert figures["captioning"] > 0
     assert figures["caption_all_pairs_right"] <= figures["caption_some_pair_right"]
+
+
+def test_what_the_scores_are_of_is_said(run: RunConfig) -> None:
+    whole = build_experiment(run)
+    records = whole.task.held_out.records
+    people = sum(len(record.captions) for record in records)
+    (said,) = whole.task.remarks({}, whole.held_out())
+    assert f"judged by {people} of people about {len(records)} pictures" in said
+    part = build_experiment(replace(run, train=replace(run.train, held_out_images=2)))
+    held_out = part.held_out()
+    people = sum(len(records[index].captions) for index in held_out.indices)
+    of, that_it_is_a_part = part.task.remarks({}, held_out)
+    assert f"judged by {people} of people about 2 pictures" in of
+    assert (
+        f"2 of {len(records)} pictures of world val: CIDEr and BLEU of a part" in that_it_is_a_part
+    )
+    with torch.no_grad():
+        assert "cider" in part.task.figures(held_out)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_the_search_is_the_one_that_is_asked_for(
+    run: RunConfig, monkeypatch: pytest.MonkeyPatch, beams: int
+) -> None:
+    """Once for each way to write: one beam is greedy, and a greedy search beside it is the same."""
+    asked: list[dict[str, float]] = []
+    for name in ("beam_search", "greedy"):
+        search = getattr(captioning, name)
+
+        def noted(writer: object, *, search=search, name=name, **options: float) -> Texts:
+            asked.append(options | {"name": name})
+            return search(writer, **options)
+
+        monkeypatch.setattr(captioning, name, noted)
+    settings = replace(run.task, beams=beams, alpha=0.4)
+    experiment = build_experiment(replace(run, task=settings))
+    experiment.learner.eval()
+    task, held_out = experiment.task, experiment.held_out()
+    with torch.no_grad():
+        figures = task.figures(held_out)
+    options = {"end_id": task.tokenizer.sep_id, "max_length": run.data.max_text_length - 1}
+    greedily = options | {"name": "greedy"}
+    searched = options | {"name": "beam_search", "num_beams": 3, "alpha": 0.4}
+    batches = len(list(held_out.collated()))
+    assert asked == ([greedily] if beams == 1 else [searched, greedily]) * batches
+    assert ("greedy_cider" in figures) == (beams > 1)
+
+
+def test_more_beams_than_words_are_refused_at_the_start(run: RunConfig) -> None:
+    with pytest.raises(InputError, match=r"--task\.beams 99999: the vocabulary has \d+ words"):
+        build_experiment(replace(run, task=replace(run.task, beams=99_999)))
 
 
 def test_captions_of_people_are_the_best(

@@ -26,7 +26,7 @@ from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.ops.packing import Packing, make_packing
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.captioning.config import CaptioningConfig
-from vlp_fast.tasks.captioning.figures import all_captions, caption_figures
+from vlp_fast.tasks.captioning.figures import all_captions, caption_figures, remarks_on
 from vlp_fast.tasks.captioning.picture import draw_captions
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.inputs import flat
@@ -69,11 +69,16 @@ class Captioning(Task):
         return read_splits(self.setup)
 
     def check(self) -> None:
-        """A system without a decoder writes nothing."""
+        """A system without a decoder writes nothing, and a search has no more beams than words."""
         if not hasattr(self.setup.model, "decoder_layers"):
             raise InputError(
                 "captioning needs a decoder, which E2E-VLP has and SOHO has not; give the recipe "
                 "of an E2E-VLP, as captioning_e2e_vlp_r50_6"
+            )
+        if self.settings.beams > self.tokenizer.vocab_size:
+            raise InputError(
+                f"--task.beams {self.settings.beams}: the vocabulary has "
+                f"{self.tokenizer.vocab_size} words, and no search has more beams; give fewer"
             )
 
     def collate(self, examples: list[Example], key: BatchKey) -> CaptionInputs:
@@ -137,6 +142,10 @@ class Captioning(Task):
     def figures(self, held_out: HeldOut) -> Figures:
         """The loss, and how people's captions judge those that are written."""
         return caption_figures(self, held_out)
+
+    def remarks(self, figures: Figures, held_out: HeldOut) -> list[str]:
+        """By how many captions of people those that are written are judged."""
+        return remarks_on(held_out)
 
     def draw(self, figure: Any, held_out: HeldOut) -> None:
         """Held-out pictures with what is written about them."""

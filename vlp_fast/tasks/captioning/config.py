@@ -21,7 +21,7 @@ class CaptioningConfig(TaskConfig):
     """Share of a word's probability that is spread over the vocabulary (not in the paper; that of
     PALM, by the same authors)."""
     beams: int = 4
-    """Of the search for held-out captions (section 5.1)."""
+    """Of the search for held-out captions (section 5.1); 1 takes the likeliest word each time."""
     alpha: float = 0.9
     """How far the search makes up for length (section 5.1; Wu et al.)."""
     greedy: bool = True
@@ -32,6 +32,11 @@ class CaptioningConfig(TaskConfig):
         check(self, BELOW_ONE, "label_smoothing")
         check(self, AT_LEAST_ONE, "beams")
         check(self, NOT_NEGATIVE, "alpha")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Beams of each way that held-out captions are written in; one beam is greedy."""
+        return (self.beams, 1) if self.greedy and self.beams > 1 else (self.beams,)
 
     def look_before_submission(self, data: DataConfig) -> None:
         """Somebody scores captions of the split, and its images are known."""
