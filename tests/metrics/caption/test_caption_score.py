@@ -13,6 +13,7 @@ from vlp_fast.metrics.caption.caption_score import CaptionScore, judge
 from vlp_fast.metrics.caption.corpus import Corpus, Judged
 from vlp_fast.metrics.caption.ptb_tokenizer import tokenised
 from vlp_fast.metrics.example_set import set_hash
+from vlp_fast.metrics.score import Score
 
 ROOT = Path(__file__).parents[3]
 TEXTS = {
@@ -44,6 +45,13 @@ def test_figures_are_percent_of_the_metrics_on_tokens() -> None:
         for name, found in expected.items():
             assert judged.by_image[key][name] == 100 * found.images[place]
     assert 0 < judged.figures["bleu 4"] < judged.figures["bleu 1"] < 100
+
+
+def test_what_takes_any_score_takes_that_of_captions() -> None:
+    score: Score = filled([7, 3], CaptionScore("toy test", list(TEXTS), is_part=True))
+    assert isinstance(score, Score)
+    assert score.examples.count == 2
+    assert list(score.figures()) == [CIDER, "bleu 1", "bleu 2", "bleu 3", "bleu 4", "rouge l"]
 
 
 def test_what_the_figures_are_of_is_said() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from teams import Member, run_team
 from torch.nn import functional
 
 from vlp_fast.engine.config import RunConfig
@@ -20,6 +21,7 @@ from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.captioning import captioning
 from vlp_fast.tasks.captioning.captioning import Captioning, CaptionInputs
 from vlp_fast.tasks.captioning.figures import all_captions
+from vlp_fast.tasks.task import Figures
 
 Make = Callable[..., RunConfig]
 
@@ -100,7 +102,12 @@ def test_figures_are_the_scores_of_what_is_written(experiment: Experiment) -> No
     expected = {name.replace(" ", "_"): value for name, value in score.figures().items()}
     assert {name: figures[name] for name in expected} == pytest.approx(expected)
     assert {f"greedy_{name}" for name in expected} <= figures.keys()
-    assert figures["captioning"] > 0
+    with torch.no_grad(), held_out.runtime.autocast():
+        outputs = [task.learner(task, inputs) for inputs in held_out.batches()]
+    words = [int(output.counts["captioning"][1]) for output in outputs]
+    losses = [float(output.losses["captioning"]) for output in outputs]
+    mean = sum(n * loss for n, loss in zip(words, losses, strict=True)) / sum(words)
+    assert figures["captioning"] == pytest.approx(mean, rel=1e-6)
     assert figures["caption_all_pairs_right"] <= figures["caption_some_pair_right"]
 
 
@@ -153,6 +160,47 @@ def test_the_search_is_the_one_that_is_asked_for(
 def test_more_beams_than_words_are_refused_at_the_start(run: RunConfig) -> None:
     with pytest.raises(InputError, match=r"--task\.beams 99999: the vocabulary has \d+ words"):
         build_experiment(replace(run, task=replace(run.task, beams=99_999)))
+
+
+def test_processes_share_the_pictures_and_the_first_one_writes(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    task = task_of(experiment)
+    path = tmp_path / "captions.json"
+    alone = replace(experiment.held_out(), batch_size=1)
+    with torch.no_grad():
+        expected = task.figures(alone)
+
+    def work(member: Member) -> Figures:
+        held_out = replace(alone, team=member)
+        with torch.no_grad():
+            # Nobody could write into a folder that is not there.
+            task.submit(held_out, path if member.rank == 0 else tmp_path / "no" / "out.json", print)
+            return task.figures(held_out)
+
+    assert run_team(2, work) == [expected] * 2
+    ids = [row["image_id"] for row in json.loads(path.read_text())]
+    assert ids == [record.image_id for record in task.held_out.records]
+
+
+def test_captions_are_drawn_by_seed_and_picture(run: RunConfig) -> None:
+    """Not the same place in the list of every picture, nor the same in another run."""
+
+    def places(seed: int) -> list[int]:
+        task = task_of(build_experiment(replace(run, train=replace(run.train, seed=seed))))
+        key = BatchKey(task.train, 0, None)
+        examples = [task.examples.load(index, 0) for index in range(12)]
+        ids = [task.collate([example], key).caption_ids.tolist() for example in examples]
+        encode = lambda text: task.tokenizer.encode(text, run.data.max_text_length)[:-1]
+        return [
+            [encode(text) for text in example.captions].index(read)
+            for example, read in zip(examples, ids, strict=True)
+        ]
+
+    drawn = places(0)
+    assert len(set(drawn)) > 2
+    assert drawn == places(0)
+    assert drawn != places(1)
 
 
 def test_captions_of_people_are_the_best(
