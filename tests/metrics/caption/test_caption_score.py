@@ -66,6 +66,11 @@ def test_what_the_figures_are_of_is_said() -> None:
     assert part.figures[CIDER] != judged.figures[CIDER]
 
 
+def test_a_split_without_images_has_no_figures() -> None:
+    with pytest.raises(InputError, match="nothing: 0 of 0 images have no caption"):
+        CaptionScore("nothing", []).judged()
+
+
 @pytest.mark.parametrize("is_part", [False, True])
 def test_a_part_is_refused_unless_asked_for(is_part: bool) -> None:
     score = CaptionScore("toy test", list(TEXTS), is_part=is_part)
