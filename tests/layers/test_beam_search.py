@@ -41,12 +41,18 @@ def test_a_wide_search_finds_the_best_text_there_is(alpha: float) -> None:
 class Told(TreeModel):
     """A model of four words, one text, whose probabilities are written down."""
 
-    def __init__(self, told: dict[tuple[int, ...], list[float]], otherwise: list[float]) -> None:
-        super().__init__([0], 4)
+    def __init__(
+        self,
+        told: dict[tuple[int, ...], list[float]],
+        otherwise: list[float],
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__([0], 4, dtype=dtype)
         self.told, self.otherwise = told, otherwise
 
     def logits(self, text: int, words: tuple[int, ...]) -> Tensor:
-        return torch.tensor(self.told.get(words, self.otherwise), dtype=torch.float64).log()
+        chances = torch.tensor(self.told.get(words, self.otherwise), dtype=torch.float64)
+        return chances.log().to(self.dtype)
 
 
 def test_length_counts_as_wu_et_al_have_it() -> None:
@@ -112,6 +118,19 @@ def test_where_nothing_ends_the_best_beam_is_cut() -> None:
     options = {"end_id": END, "max_length": 4, "num_beams": 5, "alpha": 0.9}
     assert_written(texts, [slow_beam_search(model.log_p(i), **options) for i in range(2)])
     assert (texts.ids != END).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_a_dead_end_loses_to_every_other_beam(dtype: torch.dtype) -> None:
+    # Behind "3", the likeliest word, nothing can be; no number would come before all numbers.
+    impossible = [0.0] * 4
+    model = Told({(): [0.3, 0.0, 0.1, 0.6], (3,): impossible}, [0.0, 0.5, 0.5, 0.0], dtype)
+    texts = beam_search(model, end_id=END, max_length=3, num_beams=2, alpha=0)
+    assert texts.ids.tolist() == [[0, END, END]]
+    assert texts.scores.exp().tolist() == pytest.approx([0.15], rel=1e-3)
+    for search in (beam_search, greedy):
+        nothing = search(Told({}, impossible, dtype), end_id=END, max_length=3)
+        assert nothing.scores.tolist() == [-torch.inf]
 
 
 # Independence

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from language_models import TreeModel
 from torch import Tensor
 
+from vlp_fast.layers import sampling
 from vlp_fast.layers.language_model import Texts
 from vlp_fast.layers.late_flag import LateFlag
 from vlp_fast.layers.sampling import greedy, sample
@@ -95,9 +97,10 @@ def test_one_number_is_the_seed_of_all() -> None:
     several = draw(model, seed=torch.arange(8)).ids
     assert len(set(map(tuple, several.tolist()))) > 4
     # No seed is special, 0 in front of the first word neither.
-    assert draw(TreeModel([0], 200, scale=0), seed=0, max_length=1).ids.tolist() != [[0]]
+    flat = TreeModel([0], 200, scale=0)
+    assert draw(flat, seed=0, max_length=1).ids.tolist() != [[0]]
     for seed in (0, -1, 2**70):
-        assert draw(Urn(1), seed=seed, max_length=20, end_id=2).ids.unique().numel() > 1
+        assert draw(flat, seed=seed, max_length=20, end_id=199).ids.unique().numel() > 9
 
 
 def test_a_tiny_top_p_is_greedy() -> None:
@@ -115,6 +118,68 @@ def test_impossible_words_never_come() -> None:
     for top_p in (1.0, 0.999999):
         ids = draw(model, seed=torch.arange(500), top_p=top_p).ids
         assert ids.unique().tolist() == [0, 1, 2, 3]
+
+
+def drawn_by_hand(row: Tensor, top_p: float, share: float) -> int:
+    """Word by word in float64, of logits of which equal ones have exactly equal chances."""
+    chances, logits = row.double().softmax(0).tolist(), row.tolist()
+    order = sorted(range(len(row)), key=lambda word: (-logits[word], word))
+    nucleus, mass = [], 0.0
+    for word in order:
+        if mass >= top_p and nucleus:
+            break
+        nucleus.append(word)
+        mass += chances[word]
+    passed = 0.0
+    for word in sorted(nucleus) if top_p == 1 else nucleus:
+        passed += chances[word]
+        if passed > share * mass:
+            return word
+    return nucleus[-1]
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("num_words", [3, 64, 5000])
+def test_a_draw_is_the_word_at_its_share_of_the_nucleus(num_words: int, top_p: float) -> None:
+    draw_from = torch.Generator().manual_seed(num_words)
+    logits = torch.randn(40, num_words, generator=draw_from) * 3
+    logits[:20] = logits[:20].round()  # words that are equally probable
+    logits[-1] = -torch.inf
+    logits[-1, num_words // 2] = 0
+    shares = torch.rand(40, generator=draw_from)
+    shares[:2] = torch.tensor([0.0, 1 - 2**-24])
+    found = sampling._drawn(logits, top_p, shares).tolist()
+    expected = [
+        drawn_by_hand(row, top_p, float(share)) for row, share in zip(logits, shares, strict=True)
+    ]
+    wrong = [i for i in range(40) if found[i] != expected[i]]
+    assert len(wrong) <= 1, "sums that are rounded otherwise may take the neighbour, hardly ever"
+    assert not set(wrong) & {0, 39}
+
+
+def test_a_few_words_are_looked_at_where_they_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(8, 5000, generator=torch.Generator().manual_seed(0)) * 4
+    shares = torch.linspace(0, 0.99, 8)
+    asked: list[int] = []
+    sort = Tensor.sort
+    monkeypatch.setattr(Tensor, "sort", lambda x, **o: (asked.append(x.shape[-1]), sort(x, **o))[1])
+    few = sampling._drawn(logits, 0.3, shares)
+    assert max(asked) < 5000
+    many = sampling._drawn(torch.cat([logits, logits[:1] * 0]), 0.3, F.pad(shares, (0, 1)))
+    assert max(asked) == 5000, "of the last row a few are not enough"
+    assert torch.equal(few, many[:8])
+
+
+def test_half_precision_draws_from_all_words() -> None:
+    """Sums in bfloat16 have 256 steps at most, and no word between two of them would come."""
+    flat = TreeModel([0] * 200, num_words=3000, scale=0, dtype=torch.bfloat16)
+    ids = draw(flat, seed=torch.arange(200), max_length=1, top_p=0.999, end_id=2999).ids
+    assert ids.unique().numel() > 180
+
+
+def test_a_share_that_is_rounded_up_to_the_whole_is_of_a_word_that_can_be() -> None:
+    sums = torch.tensor([[0.5, 0.75, 0.75], [0.25, 0.5, 1.0]])
+    assert sampling._place(sums, torch.ones(2)).tolist() == [[1], [2]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])

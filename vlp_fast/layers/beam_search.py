@@ -31,7 +31,7 @@ from vlp_fast.layers.language_model import (
     Texts,
     check_length,
     check_search,
-    wide,
+    log_probability,
 )
 from vlp_fast.layers.largest import largest
 from vlp_fast.layers.late_flag import LateFlag
@@ -99,8 +99,7 @@ def _ranked(live_scores: Tensor, logits: Tensor) -> _Ranked:
     num_beams, num_words = logits.shape[1:]
     wanted = 2 * num_beams
     best, tokens = largest(logits, min(wanted, num_words))
-    sums = wide(logits).logsumexp(-1, keepdim=True)
-    scores = live_scores[..., None] + (wide(best) - sums)
+    scores = live_scores[..., None] + log_probability(best, logits)
     # Beams in front of words: a stable sort then prefers the better beam, and its lower word.
     ranked, order = scores.flatten(1).sort(descending=True, stable=True)
     order = order[:, :wanted]

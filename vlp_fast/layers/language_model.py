@@ -102,6 +102,20 @@ def check_length(name: str, max_length: int) -> None:
         )
 
 
+def log_probability(of: Tensor, logits: Tensor) -> Tensor:
+    """log P of some words, in `wide`; minus infinity of those that cannot be.
+
+    Also where no word can be, behind a dead end, which is no number otherwise, and counts for more
+    than all numbers.
+
+    Args:
+        of: (..., K), their logits.
+        logits: (..., V), of all words.
+    """
+    found = wide(of) - wide(logits).logsumexp(-1, keepdim=True)
+    return found.masked_fill(of == -torch.inf, -torch.inf)
+
+
 def wide(logits: Tensor) -> Tensor:
     """Returns logits in float32, or float64 if they are: half precision cannot add up scores."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -12,6 +12,6 @@ example_set.py        which examples a figure is of
 pair_precision.py     AP over pairs of class and attribute
 precision_curves.py   AP of pictures that are weighed anew
 recall.py             recall at K both ways, ties counted
-score.py              shares that processes add up
+score.py              what scores have in common, and shares
 vqa_score.py          VQA's accuracy, by the official rule and others
 """

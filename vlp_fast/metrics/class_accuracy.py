@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vlp_fast.metrics.score import Figures, Score
+from vlp_fast.metrics.score import Figures, PointScore
 
 
-class ClassAccuracy(Score):
+class ClassAccuracy(PointScore):
     """Collects labels by name, for their numbers have no standard.
 
     Args:

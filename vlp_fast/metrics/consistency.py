@@ -5,12 +5,12 @@ Source: the official script; a group is what shares an identifier but for the pa
 
 from __future__ import annotations
 
-from vlp_fast.metrics.score import Figures, Score
+from vlp_fast.metrics.score import Figures, PointScore
 
 _GROUP = "group "
 
 
-class Consistency(Score):
+class Consistency(PointScore):
     """Collects answers about statements."""
 
     def add(self, identifier: str, answer: bool, label: bool, *, group: str) -> None:

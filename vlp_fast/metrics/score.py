@@ -1,4 +1,4 @@
-"""What all figures that are shares have in common: whole points, which processes add up.
+"""What all scores have in common, and those that are shares: whole points, which processes add up.
 
 A batch's mean is never taken, so figures depend neither on batches nor on processes.
 """
@@ -15,7 +15,7 @@ Figures = dict[str, float]
 
 
 class Score(ABC):
-    """Points reached of those possible, under names.
+    """Figures of examples that are counted one by one.
 
     Attributes:
         examples: what the figures are of.
@@ -23,8 +23,6 @@ class Score(ABC):
 
     def __init__(self) -> None:
         self.examples = ExampleSet()
-        self._points: Counter[str] = Counter()
-        self._possible: Counter[str] = Counter()
 
     @abstractmethod
     def figures(self) -> Figures:
@@ -33,6 +31,19 @@ class Score(ABC):
     def merge(self, other: Self) -> None:
         """Add what another process has counted, of other examples."""
         self.examples.merge(other.examples)
+
+
+class PointScore(Score):
+    """Points reached of those possible, under names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._points: Counter[str] = Counter()
+        self._possible: Counter[str] = Counter()
+
+    def merge(self, other: Self) -> None:
+        """Add what another process has counted, of other examples."""
+        super().merge(other)
         self._points.update(other._points)
         self._possible.update(other._possible)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from vlp_fast.metrics.answer_text import normalised, processed_punctuation, stripped
-from vlp_fast.metrics.score import Figures, Score
+from vlp_fast.metrics.score import Figures, PointScore
 
 PEOPLE = 10
 ENOUGH = 3
@@ -74,7 +74,7 @@ def points(answer: str, truth: Sequence[str], rule: Rule = official) -> int:
     return same * min(ENOUGH, same - 1) + (PEOPLE - same) * min(ENOUGH, same)
 
 
-class VqaScore(Score):
+class VqaScore(PointScore):
     """Collects answers, question by question.
 
     Args:

@@ -20,5 +20,6 @@ The engine asks a task and knows none by name; tasks own no loop.
     sharing.py     work that several processes share, batch by batch
     step.py        losses and counts of a step
     task.py        Task, Objective, Stage, Learner
+    titles.py      texts above pictures that are drawn
     vocabulary.py  the words of a run
 """

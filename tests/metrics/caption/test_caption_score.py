@@ -13,6 +13,7 @@ from vlp_fast.metrics.caption.caption_score import CaptionScore, judge
 from vlp_fast.metrics.caption.corpus import Corpus, Judged
 from vlp_fast.metrics.caption.ptb_tokenizer import tokenised
 from vlp_fast.metrics.example_set import set_hash
+from vlp_fast.metrics.score import Score
 
 ROOT = Path(__file__).parents[3]
 TEXTS = {
@@ -46,6 +47,13 @@ def test_figures_are_percent_of_the_metrics_on_tokens() -> None:
     assert 0 < judged.figures["bleu 4"] < judged.figures["bleu 1"] < 100
 
 
+def test_what_takes_any_score_takes_that_of_captions() -> None:
+    score: Score = filled([7, 3], CaptionScore("toy test", list(TEXTS), is_part=True))
+    assert isinstance(score, Score)
+    assert score.examples.count == 2
+    assert list(score.figures()) == [CIDER, "bleu 1", "bleu 2", "bleu 3", "bleu 4", "rouge l"]
+
+
 def test_what_the_figures_are_of_is_said() -> None:
     judged = filled(list(TEXTS)).judged()
     digest = set_hash(TEXTS)
@@ -56,6 +64,11 @@ def test_what_the_figures_are_of_is_said() -> None:
         f"toy test, 2 of 4 images, 5 references, set {set_hash([7, 3])}, PTB tokens"
     )
     assert part.figures[CIDER] != judged.figures[CIDER]
+
+
+def test_a_split_without_images_has_no_figures() -> None:
+    with pytest.raises(InputError, match="nothing: 0 of 0 images have no caption"):
+        CaptionScore("nothing", []).judged()
 
 
 @pytest.mark.parametrize("is_part", [False, True])

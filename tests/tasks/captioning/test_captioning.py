@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from teams import Member, run_team
 from torch.nn import functional
 
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import Experiment, build_experiment
 from vlp_fast.errors import InputError
+from vlp_fast.layers.language_model import Texts
 from vlp_fast.metrics.caption.caption_score import CaptionScore
 from vlp_fast.recipes import recipe
 from vlp_fast.tasks.batch_key import BatchKey
+from vlp_fast.tasks.captioning import captioning
 from vlp_fast.tasks.captioning.captioning import Captioning, CaptionInputs
 from vlp_fast.tasks.captioning.figures import all_captions
+from vlp_fast.tasks.task import Figures
 
 Make = Callable[..., RunConfig]
 
@@ -98,8 +102,105 @@ def test_figures_are_the_scores_of_what_is_written(experiment: Experiment) -> No
     expected = {name.replace(" ", "_"): value for name, value in score.figures().items()}
     assert {name: figures[name] for name in expected} == pytest.approx(expected)
     assert {f"greedy_{name}" for name in expected} <= figures.keys()
-    assert figures["captioning"] > 0
+    with torch.no_grad(), held_out.runtime.autocast():
+        outputs = [task.learner(task, inputs) for inputs in held_out.batches()]
+    words = [int(output.counts["captioning"][1]) for output in outputs]
+    losses = [float(output.losses["captioning"]) for output in outputs]
+    mean = sum(n * loss for n, loss in zip(words, losses, strict=True)) / sum(words)
+    assert figures["captioning"] == pytest.approx(mean, rel=1e-6)
     assert figures["caption_all_pairs_right"] <= figures["caption_some_pair_right"]
+
+
+def test_what_the_scores_are_of_is_said(run: RunConfig) -> None:
+    whole = build_experiment(run)
+    records = whole.task.held_out.records
+    people = sum(len(record.captions) for record in records)
+    (said,) = whole.task.remarks({}, whole.held_out())
+    assert f"judged by {people} of people about {len(records)} pictures" in said
+    part = build_experiment(replace(run, train=replace(run.train, held_out_images=2)))
+    held_out = part.held_out()
+    people = sum(len(records[index].captions) for index in held_out.indices)
+    of, that_it_is_a_part = part.task.remarks({}, held_out)
+    assert f"judged by {people} of people about 2 pictures" in of
+    assert (
+        f"2 of {len(records)} pictures of world val: CIDEr and BLEU of a part" in that_it_is_a_part
+    )
+    with torch.no_grad():
+        assert "cider" in part.task.figures(held_out)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_the_search_is_the_one_that_is_asked_for(
+    run: RunConfig, monkeypatch: pytest.MonkeyPatch, beams: int
+) -> None:
+    """Once for each way to write: one beam is greedy, and a greedy search beside it is the same."""
+    asked: list[dict[str, float]] = []
+    for name in ("beam_search", "greedy"):
+        search = getattr(captioning, name)
+
+        def noted(writer: object, *, search=search, name=name, **options: float) -> Texts:
+            asked.append(options | {"name": name})
+            return search(writer, **options)
+
+        monkeypatch.setattr(captioning, name, noted)
+    settings = replace(run.task, beams=beams, alpha=0.4)
+    experiment = build_experiment(replace(run, task=settings))
+    experiment.learner.eval()
+    task, held_out = experiment.task, experiment.held_out()
+    with torch.no_grad():
+        figures = task.figures(held_out)
+    options = {"end_id": task.tokenizer.sep_id, "max_length": run.data.max_text_length - 1}
+    greedily = options | {"name": "greedy"}
+    searched = options | {"name": "beam_search", "num_beams": 3, "alpha": 0.4}
+    batches = len(list(held_out.collated()))
+    assert asked == ([greedily] if beams == 1 else [searched, greedily]) * batches
+    assert ("greedy_cider" in figures) == (beams > 1)
+
+
+def test_more_beams_than_words_are_refused_at_the_start(run: RunConfig) -> None:
+    with pytest.raises(InputError, match=r"--task\.beams 99999: the vocabulary has \d+ words"):
+        build_experiment(replace(run, task=replace(run.task, beams=99_999)))
+
+
+def test_processes_share_the_pictures_and_the_first_one_writes(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    task = task_of(experiment)
+    path = tmp_path / "captions.json"
+    alone = replace(experiment.held_out(), batch_size=1)
+    with torch.no_grad():
+        expected = task.figures(alone)
+
+    def work(member: Member) -> Figures:
+        held_out = replace(alone, team=member)
+        with torch.no_grad():
+            # Nobody could write into a folder that is not there.
+            task.submit(held_out, path if member.rank == 0 else tmp_path / "no" / "out.json", print)
+            return task.figures(held_out)
+
+    assert run_team(2, work) == [expected] * 2
+    ids = [row["image_id"] for row in json.loads(path.read_text())]
+    assert ids == [record.image_id for record in task.held_out.records]
+
+
+def test_captions_are_drawn_by_seed_and_picture(run: RunConfig) -> None:
+    """Not the same place in the list of every picture, nor the same in another run."""
+
+    def places(seed: int) -> list[int]:
+        task = task_of(build_experiment(replace(run, train=replace(run.train, seed=seed))))
+        key = BatchKey(task.train, 0, None)
+        examples = [task.examples.load(index, 0) for index in range(12)]
+        ids = [task.collate([example], key).caption_ids.tolist() for example in examples]
+        encode = lambda text: task.tokenizer.encode(text, run.data.max_text_length)[:-1]
+        return [
+            [encode(text) for text in example.captions].index(read)
+            for example, read in zip(examples, ids, strict=True)
+        ]
+
+    drawn = places(0)
+    assert len(set(drawn)) > 2
+    assert drawn == places(0)
+    assert drawn != places(1)
 
 
 def test_captions_of_people_are_the_best(
@@ -147,25 +248,78 @@ def test_a_broken_picture_has_an_empty_caption_and_costs_no_other(
     broken: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task, told = task_of(broken), []
-    named = lambda memory, inputs, *, beams: [f"number {i}" for i in inputs.indices]
+    silent = len(task.held_out) - 1
+    named = lambda memory, inputs, *, beams: [
+        "" if i == silent else f"number {i}" for i in inputs.indices
+    ]
     monkeypatch.setattr(task, "written", named)
     with torch.no_grad():
         task.submit(broken.held_out(), tmp_path / "captions.json", told.append)
         figures = task.figures(broken.held_out())
     rows = json.loads((tmp_path / "captions.json").read_text())
     records = task.held_out.records
-    expected = {r.image_id: f"number {i}" if i else "" for i, r in enumerate(records)}
+    expected = {r.image_id: f"number {i}" for i, r in enumerate(records)}
+    expected |= {records[0].image_id: "", records[silent].image_id: ""}
     assert {row["image_id"]: row["caption"] for row in rows} == expected
-    assert "1 pictures have an empty caption" in told[0]
+    assert told == [
+        f"1 pictures that cannot be read (the first: {records[0].image_id}) have an empty caption",
+        f"1 pictures of which no word is written (the first: {records[silent].image_id}) have an "
+        "empty caption",
+    ]
     assert figures["rouge_l"] == 0
 
 
+def test_a_split_of_which_a_reader_leaves_pictures_out_is_not_handed_in(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose scores are of all pictures: one that nobody captioned needs a caption, too."""
+    root = shutil.copytree(run.data.root[0], tmp_path / "world")
+    file = root / "dataset_coco.json"
+    document = json.loads(file.read_text())
+    image = next(entry for entry in document["images"] if entry["split"] == "val")
+    image["sentences"] = []
+    file.write_text(json.dumps(document))
+    experiment = build_experiment(replace(run, data=replace(run.data, root=(root,))))
+    monkeypatch.setattr(experiment.task, "written", lambda *_, **__: pytest.fail("in vain"))
+    with pytest.raises(
+        InputError,
+        match=rf"1 of \d+ images .*without a caption.*first is {image['cocoid']}, and all",
+    ):
+        experiment.task.submit(experiment.held_out(), tmp_path / "captions.json", print)
+
+
+def test_captions_of_the_servers_split_have_the_name_that_it_takes(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(run.data.root[0], tmp_path / "coco")
+    document = json.loads((root / "annotations/captions_world.json").read_text())
+    images = document["images"]
+    for split, listed in (("train", images[4:]), ("val", images[:4])):
+        file = root / f"annotations/captions_{split}2014.json"
+        file.write_text(json.dumps(document | {"images": listed}))
+    data = replace(run.data, root=(root,), layout="coco")
+    experiment = build_experiment(replace(run, data=data))
+    task, name = experiment.task, "captions_val2014_ours_results.json"
+    with pytest.raises(InputError, match=r"file captions_val2014_NAME_results\.json"):
+        task.submit(experiment.held_out(), tmp_path / "captions.json", print)
+    monkeypatch.setattr(
+        task, "written", lambda memory, inputs, *, beams: ["a"] * len(inputs.indices)
+    )
+    task.submit(experiment.held_out(), tmp_path / name, lambda line: pytest.fail(line))
+    rows = json.loads((tmp_path / name).read_text())
+    assert [row["image_id"] for row in rows] == [image["id"] for image in images[:4]]
+
+
 def test_what_cannot_be_handed_in_is_refused(run: RunConfig, tmp_path: Path) -> None:
-    dropping = build_experiment(replace(run, data=replace(run.data, missing_images="drop")))
-    with pytest.raises(InputError, match="every picture of the split needs a caption"):
-        dropping.task.submit(dropping.held_out(), tmp_path / "captions.json", print)
-    with pytest.raises(InputError, match="train"):
-        run.task.look_before_submission(replace(run.data, held_out_split="train"))
+    for split in ("train", "val2014"):
+        with pytest.raises(InputError, match=f"split '{split}' of captions .* predict val or test"):
+            run.task.look_before_submission(replace(run.data, held_out_split=split))
+    several = replace(run.data, root=(*run.data.root, tmp_path))
+    with pytest.raises(InputError, match=r"received 2 data sets .* one are handed in at a time"):
+        run.task.look_before_submission(several)
+    with pytest.raises(InputError, match="layout is visual_genome, whose region descriptions"):
+        run.task.look_before_submission(replace(run.data, layout="visual_genome"))
+    run.task.look_before_submission(run.data)
 
 
 def test_soho_writes_nothing(micro: Make, run: RunConfig, tmp_path: Path) -> None:

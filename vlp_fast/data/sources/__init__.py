@@ -2,6 +2,7 @@
 
 annotations.py    objects of a split that is measured on
 boxes.py          boxes made safe
+captioned.py      all images of a split of captions
 coco.py           COCO's official files
 coco_boxes.py     COCO's files as detection reads them
 coco_ids.py       which pictures of COCO are held out

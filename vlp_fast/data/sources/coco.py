@@ -79,6 +79,16 @@ def load_coco(root: Path, split: str, *, missing_images: str) -> Dataset:
     )
 
 
+def caption_images(root: Path, split: str) -> list[int]:
+    """All images of a split, captioned or not, whether their files are there or not.
+
+    Raises:
+        InputError: if the split's file is missing or damaged.
+    """
+    report = DataReport()
+    return list(listed_images(read_json(_captions_file(root, split, report)), report))
+
+
 def captions_files(root: Path, split: str) -> list[Path]:
     """The split's files of captions, the best first: the newest of the split itself."""
     return split_files(root, "captions", split)

@@ -66,6 +66,25 @@ def load_karpathy(
     Raises:
         InputError: if a file is missing or damaged, or the split is empty.
     """
+    file = _read(root, path)
+    instances = InstanceFiles(annotation_files(root, "instances_*.json"), attributes)
+    return [
+        _load(root, split, file, instances, missing_images, attribute_names, needs_captions)
+        for split in splits
+    ]
+
+
+def karpathy_images(root: Path, split: str, path: Path | None = None) -> list[int]:
+    """All images of a split, captioned or not, whether their files are there or not.
+
+    Raises:
+        InputError: if the file is missing or damaged, or has no such split.
+    """
+    return list(_images(_read(root, path), split, DataReport()))
+
+
+def _read(root: Path, path: Path | None) -> JsonFile:
+    """The file that is given, or the folder's."""
     path = path or located(root)
     if path is None:
         raise InputError(
@@ -73,12 +92,7 @@ def load_karpathy(
             f"{root} and {root / 'annotations'}); add Karpathy's file, or choose another layout "
             "with --data.layout"
         )
-    file = read_json(path)
-    instances = InstanceFiles(annotation_files(root, "instances_*.json"), attributes)
-    return [
-        _load(root, split, file, instances, missing_images, attribute_names, needs_captions)
-        for split in splits
-    ]
+    return read_json(path)
 
 
 def _load(

@@ -31,6 +31,15 @@ def results_name(split: str, name: str) -> str:
     return f"captions_{split}_{name}_results.json"
 
 
+def official_split(dataset: str, split: str) -> str:
+    """The split as the server calls it, if it is one of its own.
+
+    Example: of the data set "COCO val2014" it is "val2014", whatever the run calls its split.
+    """
+    part = dataset.removeprefix("COCO ")
+    return part if part in SPLITS else split
+
+
 def write_captions(
     path: Path, captions: Iterable[tuple[int, str]], *, split: str, image_ids: Collection[int]
 ) -> None:

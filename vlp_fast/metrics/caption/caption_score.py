@@ -19,8 +19,7 @@ from vlp_fast.metrics.caption.cider import cider_d
 from vlp_fast.metrics.caption.corpus import Corpus, Judged
 from vlp_fast.metrics.caption.ptb_tokenizer import tokenised
 from vlp_fast.metrics.caption.rouge import rouge_l
-from vlp_fast.metrics.example_set import ExampleSet
-from vlp_fast.metrics.score import Figures
+from vlp_fast.metrics.score import Figures, Score
 
 Key = int | str
 Metric = Callable[[Corpus], Judged]
@@ -61,7 +60,7 @@ class CaptionFigures:
         )
 
 
-class CaptionScore:
+class CaptionScore(Score):
     """Collects captions, image by image.
 
     Args:
@@ -82,7 +81,7 @@ class CaptionScore:
         is_part: bool = False,
         more: Mapping[str, Metric] | None = None,
     ) -> None:
-        self.examples = ExampleSet()
+        super().__init__()
         self._split, self._image_ids = split, dict.fromkeys(image_ids)
         self._is_part, self._more = is_part, more or {}
         self._texts: dict[Key, tuple[str, tuple[str, ...]]] = {}
@@ -118,7 +117,7 @@ class CaptionScore:
         both = self._texts.keys() & other._texts.keys()
         if both:
             raise ValueError(f"CaptionScore.merge: received image {min(both, key=str)!r} twice")
-        self.examples.merge(other.examples)
+        super().merge(other)
         self._texts |= other._texts
 
     def figures(self) -> Figures:

@@ -6,7 +6,7 @@ epoch: an epoch is a pass over the pictures, not over their captions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +16,9 @@ from torch import Tensor
 from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.submissions.captions import write_captions
+from vlp_fast.data.sources.captioned import captioned_root
+from vlp_fast.data.submissions.captions import check_name, official_split, write_captions
+from vlp_fast.data.submissions.complete import refuse_partial
 from vlp_fast.errors import InputError
 from vlp_fast.layers.beam_search import beam_search
 from vlp_fast.layers.sampling import greedy
@@ -24,7 +26,7 @@ from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.ops.packing import Packing, make_packing
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.captioning.config import CaptioningConfig
-from vlp_fast.tasks.captioning.figures import all_captions, caption_figures
+from vlp_fast.tasks.captioning.figures import all_captions, caption_figures, remarks_on
 from vlp_fast.tasks.captioning.picture import draw_captions
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.inputs import flat
@@ -67,11 +69,16 @@ class Captioning(Task):
         return read_splits(self.setup)
 
     def check(self) -> None:
-        """A system without a decoder writes nothing."""
+        """A system without a decoder writes nothing, and a search has no more beams than words."""
         if not hasattr(self.setup.model, "decoder_layers"):
             raise InputError(
                 "captioning needs a decoder, which E2E-VLP has and SOHO has not; give the recipe "
                 "of an E2E-VLP, as captioning_e2e_vlp_r50_6"
+            )
+        if self.settings.beams > self.tokenizer.vocab_size:
+            raise InputError(
+                f"--task.beams {self.settings.beams}: the vocabulary has "
+                f"{self.tokenizer.vocab_size} words, and no search has more beams; give fewer"
             )
 
     def collate(self, examples: list[Example], key: BatchKey) -> CaptionInputs:
@@ -136,35 +143,42 @@ class Captioning(Task):
         """The loss, and how people's captions judge those that are written."""
         return caption_figures(self, held_out)
 
+    def remarks(self, figures: Figures, held_out: HeldOut) -> list[str]:
+        """By how many captions of people those that are written are judged."""
+        return remarks_on(held_out)
+
     def draw(self, figure: Any, held_out: HeldOut) -> None:
         """Held-out pictures with what is written about them."""
         draw_captions(self, figure, held_out)
 
     def submit(self, held_out: HeldOut, path: Path, say: Callable[[str], None]) -> None:
         """Write a caption of every picture of the split, as COCO's server takes them."""
-        data, records = self.setup.data, self.held_out.records
-        if data.missing_images == "drop":
-            raise InputError(
-                "--data.missing-images drop: every picture of the split needs a caption; complete "
-                "the pictures, and leave the option out"
-            )
-        captions = all_captions(self, held_out)
-        broken = [record.image_id for i, record in enumerate(records) if not captions[i]]
-        if broken:
-            say(
-                f"{len(broken)} pictures have an empty caption (the first: {broken[0]}); those "
-                "that cannot be read are told above"
-            )
+        data = self.setup.data
+        images = self.settings.keys_to_answer(data)
+        split = official_split(self.held_out.name, data.held_out_split)
+        check_name(path, split)
+        refuse_partial(self.held_out, images, captioned_root(data))
+        records = self.held_out.records
+        captions = {records[i].image_id: text for i, text in all_captions(self, held_out).items()}
+        _tell_of_empty(images, captions, say)
         if held_out.team.rank == 0:
-            write_captions(
-                path,
-                [(record.image_id, captions[i]) for i, record in enumerate(records)],
-                split=data.held_out_split,
-                image_ids=[record.image_id for record in records],
-            )
+            rows = [(image, captions.get(image, "")) for image in images]
+            write_captions(path, rows, split=split, image_ids=images)
 
     @property
     def model(self) -> E2EVLP:
         """The model."""
         assert isinstance(self.learner.model, E2EVLP)
         return self.learner.model
+
+
+def _tell_of_empty(
+    images: Sequence[int], captions: Mapping[int, str], say: Callable[[str], None]
+) -> None:
+    """Say which pictures have an empty caption, and why."""
+    for lacking, why in (
+        ([image for image in images if image not in captions], "that cannot be read"),
+        ([image for image in images if captions.get(image) == ""], "of which no word is written"),
+    ):
+        if lacking:
+            say(f"{len(lacking)} pictures {why} (the first: {lacking[0]}) have an empty caption")

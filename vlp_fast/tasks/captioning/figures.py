@@ -27,7 +27,7 @@ def caption_figures(task: Captioning, held_out: HeldOut) -> Figures:
     A picture that is broken has an empty caption, as it would be handed in. On the drawn world,
     which knows what is true: shares of captions whose colours and shapes are there.
     """
-    widths = (task.settings.beams, 1) if task.settings.greedy else (task.settings.beams,)
+    widths = task.settings.widths
     averages, captions = Averages(), dict.fromkeys(held_out.indices, ("",) * len(widths))
     for names, sums, written in captions_of(task, held_out, widths):
         averages.add_sums(names, sums)
@@ -41,12 +41,28 @@ def caption_figures(task: Captioning, held_out: HeldOut) -> Figures:
     return figures
 
 
+def remarks_on(held_out: HeldOut) -> list[str]:
+    """What scores of captions are of, besides the pictures."""
+    records, whole = held_out.task.held_out.records, held_out.task.held_out
+    references = sum(len(records[index].captions) for index in held_out.indices)
+    found = [
+        f"captions are judged by {references:,} of people about {held_out.count:,} pictures, in "
+        "PTB tokens"
+    ]
+    if held_out.count < len(whole):
+        found.append(
+            f"{held_out.count:,} of {len(whole):,} pictures of {whole.name}: CIDEr and BLEU of a "
+            "part are other figures than those of the whole"
+        )
+    return found
+
+
 def all_captions(task: Captioning, held_out: HeldOut) -> dict[int, str]:
-    """The caption of each held-out picture by its number, by search; empty of a broken one."""
-    captions = dict.fromkeys(held_out.indices, "")
+    """The caption of each held-out picture by its number, by search; none of a broken one."""
+    captions: dict[int, str] = {}
     for *_, written in captions_of(task, held_out, (task.settings.beams,)):
         captions |= {index: text for index, (text,) in written.items()}
-    return captions
+    return dict(sorted(captions.items()))
 
 
 def captions_of(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from vlp_fast.data.printable import printable
 from vlp_fast.data.transforms import shown
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.titles import wrapped
 
 if TYPE_CHECKING:
     from vlp_fast.tasks.captioning.captioning import Captioning
 
 COLUMNS, ROWS = 4, 2
-WIDTH, LINES = 44, 3
-"""Characters of a line, lines of a caption."""
+LINES = 3
+"""Of a caption."""
 
 
 def draw_captions(task: Captioning, figure: Any, held_out: HeldOut) -> None:
@@ -28,11 +27,7 @@ def draw_captions(task: Captioning, figure: Any, held_out: HeldOut) -> None:
         with held_out.runtime.autocast():
             (text,) = task.written(task.memory(inputs), inputs, beams=task.settings.beams)
         axis.imshow(shown(example.pixels).numpy())
-        lines = [*_lines(text), *_lines(f"(people: {example.captions[0]})")]
-        axis.set_title("\n".join(lines), fontsize=9)
+        texts = text or "(no word)", f"(people: {example.captions[0]})"
+        axis.set_title("\n".join(wrapped(t, lines=LINES) for t in texts), fontsize=9)
     for axis in axes:
         axis.axis("off")
-
-
-def _lines(text: str) -> list[str]:
-    return wrap(printable(text), WIDTH)[:LINES]

@@ -11,6 +11,7 @@ from vlp_fast.ops.boxes import cxcywh_to_xyxy
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.detection.set_prediction import Prediction, read_out
 from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.titles import wrapped
 
 if TYPE_CHECKING:
     from vlp_fast.tasks.detection.detection import Detection
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 SHOWN = 4
 SCORE = 0.5
 """Boxes of at least this score are drawn."""
-LINE = 44
-"""Characters."""
 
 
 def draw_columns(task: Detection, figure: Any, held_out: HeldOut) -> None:
@@ -37,7 +36,7 @@ def draw_columns(task: Detection, figure: Any, held_out: HeldOut) -> None:
             draw_found(axes[row, place], example, prediction, task.held_out.class_names)
             text = task.tokenizer.decode(ids[row].tolist()[1:-1])
             axes[row, place].set_title(
-                f"{task.texts[row]} text{': ' if text else ''}{wrapped(printable(text))}",
+                f"{task.texts[row]} text{': ' if text else ''}{wrapped(text)}",
                 fontsize=9,
             )
     for axis in axes.flatten():
@@ -62,16 +61,6 @@ def draw_found(
                 backgroundcolor="white",
             )
     axis.axis("off")
-
-
-def wrapped(text: str) -> str:
-    """A text in at most four lines."""
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) > LINE:
-            lines.append("")
-        lines[-1] += f"{word} "
-    return "\n".join(lines[:4])
 
 
 def _draw_box(axis: Any, corners: list[float]) -> None:

@@ -12,6 +12,7 @@ from vlp_fast.data.printable import printable
 from vlp_fast.data.transforms import shown
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.held_out import HeldOut
+from vlp_fast.tasks.titles import wrapped
 
 if TYPE_CHECKING:
     from vlp_fast.tasks.downstream.sample_task import SampleTask
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 COLUMNS, ROWS = 4, 2
 GAP = 4
 """White pixels between the pictures of one sample."""
-LINE = 44
-"""Characters."""
 
 
 def draw_answers(task: SampleTask, figure: Any, held_out: HeldOut) -> None:
@@ -36,7 +35,7 @@ def draw_answers(task: SampleTask, figure: Any, held_out: HeldOut) -> None:
         axis.imshow(side_by_side([shown(p.pixels) for p in example.pictures]).numpy())
         truth = task.truth(example.sample)
         told = f"{answer}" if truth in (None, answer) else f"{answer}, not {truth}"
-        axis.set_title(f"{_wrapped(task.text(example.sample))}\n-> {printable(told)}", fontsize=9)
+        axis.set_title(f"{wrapped(task.text(example.sample))}\n-> {printable(told)}", fontsize=9)
     for axis in axes:
         axis.axis("off")
 
@@ -50,12 +49,3 @@ def side_by_side(pictures: list[Tensor]) -> Tensor:
         low = (0, 0, 0, 0, 0, height - picture.shape[0])
         parts += [functional.pad(picture, low, value=1.0), gap]
     return torch.cat(parts[1:-1], dim=1)
-
-
-def _wrapped(text: str) -> str:
-    lines = [""]
-    for word in printable(text).split():
-        if len(lines[-1]) + len(word) > LINE:
-            lines.append("")
-        lines[-1] += f"{word} "
-    return "\n".join(line.rstrip() for line in lines[:4])

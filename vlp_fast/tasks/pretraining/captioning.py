@@ -7,16 +7,7 @@ alone, never the caption.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 
 def shift(ids: list[int]) -> tuple[list[int], list[int]]:
     """Split `[CLS] w1 .. wn [SEP]` into what the decoder reads and what it must answer."""
     return ids[:-1], ids[1:]
-
-
-def until_end(ids: Tensor, end_id: int) -> list[list[int]]:
-    """Cut generated rows (S, L) at their first end token, on the host."""
-    rows = torch.nn.functional.pad(ids, (0, 1), value=end_id).tolist()
-    return [row[: row.index(end_id)] for row in rows]

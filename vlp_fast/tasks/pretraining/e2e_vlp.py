@@ -34,7 +34,7 @@ from vlp_fast.tasks.encoding import encode_images
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.images import batch_images
 from vlp_fast.tasks.inputs import flat
-from vlp_fast.tasks.pretraining.captioning import shift, until_end
+from vlp_fast.tasks.pretraining.captioning import shift
 from vlp_fast.tasks.pretraining.config import E2EVLPPretrainingConfig
 from vlp_fast.tasks.pretraining.itm import draw_own_captions
 from vlp_fast.tasks.pretraining.pairs import Pairs
@@ -247,7 +247,7 @@ class E2EVLPPretraining(Pretraining):
                 end_id=tokenizer.sep_id,
                 max_length=self.setup.data.max_text_length,
             )
-        return [tokenizer.caption(row) for row in until_end(ids, tokenizer.sep_id)]
+        return [tokenizer.caption(row) for row in ids.tolist()]
 
     def detections(self, held_out: HeldOut, examples: list[Example]) -> list[Prediction]:
         """Boxes found in pictures, from the image-only encoding."""

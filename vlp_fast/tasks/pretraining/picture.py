@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.transforms import shown
-from vlp_fast.tasks.detection.picture import draw_found, wrapped
+from vlp_fast.tasks.detection.picture import draw_found
 from vlp_fast.tasks.encoding import encode_pairs
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.inputs import flat
@@ -18,6 +18,7 @@ from vlp_fast.tasks.pretraining.code_maps import (
     frequent_codes,
 )
 from vlp_fast.tasks.pretraining.mlm import MaskedText
+from vlp_fast.tasks.titles import wrapped
 
 if TYPE_CHECKING:
     from vlp_fast.tasks.pretraining.e2e_vlp import E2EVLPPretraining

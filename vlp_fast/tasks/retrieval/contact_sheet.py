@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from vlp_fast.data.printable import printable
 from vlp_fast.data.transforms import resize, resized, shown
+from vlp_fast.tasks.titles import wrapped
 
 SIDE = 320
 """Pixels of the longer side of a picture on the sheet."""
@@ -38,20 +37,20 @@ def draw_found(figure: Any, found: Sequence[Found]) -> None:
     columns = max(len(one.pictures) for one in found)
     rows = figure.subfigures(len(found), 1, squeeze=False)[:, 0]
     for row, one in zip(rows, found, strict=True):
-        row.suptitle(_wrapped(one.query, LINE * columns), fontsize=12)
+        row.suptitle(wrapped(one.query, LINE * columns), fontsize=12)
         axes = row.subplots(1, columns, squeeze=False)[0]
         for axis in axes:
             axis.axis("off")
         for axis, picture, caption in zip(axes, one.pictures, one.captions, strict=False):
             axis.imshow(shown(_small(picture)).numpy())
-            axis.set_title(_wrapped(caption, LINE), fontsize=9, y=-0.02, va="top")
+            axis.set_title(wrapped(caption, LINE), fontsize=9, y=-0.02, va="top")
 
 
 def draw_texts(figure: Any, picture: Tensor, lines: Sequence[str]) -> None:
     """Draw a picture with the texts that were found for it, the best first."""
     left, right = figure.subplots(1, 2, squeeze=False)[0]
     left.imshow(shown(_small(picture)).numpy())
-    text = "\n\n".join(_wrapped(line, 2 * LINE) for line in lines)
+    text = "\n\n".join(wrapped(line, 2 * LINE) for line in lines)
     right.text(0, 1, text, va="top", fontsize=10, transform=right.transAxes)
     for axis in (left, right):
         axis.axis("off")
@@ -59,7 +58,3 @@ def draw_texts(figure: Any, picture: Tensor, lines: Sequence[str]) -> None:
 
 def _small(picture: Tensor) -> Tensor:
     return resize(picture, resized((picture.size(1), picture.size(2)), None, SIDE))
-
-
-def _wrapped(text: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(printable(text), width)[:4])
