@@ -1,6 +1,9 @@
 """`vlp-fast retrieve` on any pictures and texts, and retrieval from training to its figures."""
 
+import errno
+import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 from PIL import Image
 
 from vlp_fast.cli import main
+from vlp_fast.tasks.retrieval.gallery import read_gallery
 
 OTHER = pytest.param("e2e_vlp", marks=pytest.mark.exhaustive)
 Call = Callable[..., Any]  # the fixture of conftest.py
@@ -118,6 +122,7 @@ def test_calls_without_sense_are_one_line(
 ) -> None:
     empty, blank, binary = tmp_path / "empty", tmp_path / "blank.txt", tmp_path / "binary.txt"
     empty.mkdir()
+    os.mkfifo(pipe := tmp_path / "pipe.png")
     blank.write_text(" \n\n")
     binary.write_bytes(b"\xff\xfe\x00")
     query = ("--query", "a red circle")
@@ -135,6 +140,7 @@ def test_calls_without_sense_are_one_line(
         ((*query, "--images", pictures / "0.jpg"), ("is a file, not a folder", "--images")),
         ((*query, "--images", pictures, "--top", 0), ("--top",)),
         ((*query, "--images", pictures, "--out", tmp_path / "no" / "x.png"), ("no such", "--out")),
+        ((*query, "--images", pictures, "--out", pipe), ("is a device or a pipe", "--out")),
         ((*picture, "--texts", blank), ("holds no text", "--texts")),
         ((*picture, "--texts", binary), ("not UTF-8", "--texts")),
         ((*picture, "--texts", tmp_path / "absent.txt"), ("no such file", "--texts")),
@@ -146,7 +152,28 @@ def test_calls_without_sense_are_one_line(
 def test_pictures_that_are_all_broken_are_one_line(call: Call, run: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     words = ("--query", "a red circle", "--images", tmp_path)
-    call("retrieve", run, *words).assert_refused("has no picture; 1 files cannot be read", "a.png")
+    call("retrieve", run, *words).assert_refused("has no picture; 1 cannot be read", "a.png")
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(whole, "PNG")
+    for name in ("a.png", "b.png"):  # of which the headers can be read
+        (tmp_path / name).write_bytes(whole.getvalue()[:-200])
+    call("retrieve", run, *words).assert_refused("has no picture; 2 cannot be read", "a.png")
+
+
+def test_a_folder_that_may_not_be_listed_is_named(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = os.scandir
+
+    def refused(path: str) -> Any:
+        if str(path).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    found, broken = read_gallery(pictures)
+    assert [record.path.name for record in found.records] == ["0.jpg", "2.jpg", "4.jpg"]
+    assert broken == [f"{pictures / 'more'}: Permission denied"]
 
 
 def test_runs_that_have_not_learnt_to_match_are_refused(

@@ -144,14 +144,17 @@ def _pictures_of(
 ) -> tuple[tuple[float, float], Callable[[Any], None]]:
     """Print pictures for each text; returns the size of the sheet, and what draws it."""
     from vlp_fast.tasks.retrieval.contact_sheet import Found, draw_found
-    from vlp_fast.tasks.retrieval.gallery import read_gallery
+    from vlp_fast.tasks.retrieval.gallery import no_picture, read_gallery
     from vlp_fast.tasks.retrieval.search import best
 
     assert asked.images is not None
     texts, remarks = search.encoded(queries)
     pictures, broken = read_gallery(asked.images)
     scores, more_broken = search.scores(pictures, texts, Progress("pictures"))
-    for line in (*remarks, *(f"passed over: {problem}" for problem in (*broken, *more_broken))):
+    broken += more_broken
+    if len(more_broken) == len(pictures):
+        raise no_picture(asked.images, broken)
+    for line in (*remarks, *(f"passed over: {problem}" for problem in broken)):
         note(line)
     loader, sheet = search.loader(pictures), []
     names = [os.path.relpath(str(r.path), asked.images) for r in pictures.records]
