@@ -14,7 +14,7 @@ from sample_tasks import Build
 from vlp_fast.errors import InputError
 from vlp_fast.metrics.recall import recall
 from vlp_fast.tasks.retrieval import ranking
-from vlp_fast.tasks.retrieval.contest import contest_of, groups_of
+from vlp_fast.tasks.retrieval.contest import Contest, contest_of, groups_of
 from vlp_fast.tasks.retrieval.ranking import ranked
 
 
@@ -91,6 +91,22 @@ def test_a_broken_picture_is_last_and_finds_nothing(
     found = task.figures(held_out(task))
     assert found["ir_r1"] <= 100 - 100 / PICTURES
     assert "1 pictures cannot be read; they come last, and find nothing" in task.remarks({}, None)
+    told: list[int] = []
+    short = with_settings(task, fold=4, shortlist=10**6)  # more than there are
+    of_folds = ranked(short, held_out(short, progress=lambda done, _: told.append(done)))
+    assert of_folds.lines[-1].startswith("1 pictures cannot be read")
+    assert of_folds.figures() == ranked(with_settings(task, fold=4), held_out(task)).figures()
+    assert told == [4, 8, 12]
+
+
+def test_captions_that_several_pictures_have_are_counted() -> None:
+    """Not those that one picture has twice."""
+    contest = Contest(
+        indices=(0, 1, 2),
+        captions=("a dog", "a dog", "a cat", "a dog", "a cow", "a cow"),
+        image_of=(0, 0, 0, 1, 2, 2),
+    )
+    assert contest.shared_captions == 3
 
 
 @pytest.mark.parametrize("model", ["soho", "e2e_vlp"])
