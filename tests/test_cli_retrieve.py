@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -58,6 +59,8 @@ def test_pictures_for_texts(call: Call, run: Path, pictures: Path, tmp_path: Pat
     assert [line.split()[0] for line in lines] == ["1", "2", "3"] * 2
     scores = [float(line.split()[1]) for line in lines]
     assert scores[:3] == sorted(scores[:3], reverse=True)
+    shares = [1 / (1 + math.exp(-score)) for score in scores]
+    assert [float(line.split()[2]) for line in lines] == pytest.approx(shares, abs=2e-4)
     names = [line.split()[3] for line in lines]
     assert set(names) <= {"0.jpg", "more/1.PNG", "2.jpg", "more/3.PNG", "4.jpg"}
     assert len(set(names[:3])) == 3
@@ -181,16 +184,44 @@ def test_runs_that_have_not_learnt_to_match_are_refused(
 ) -> None:
     words = ("--query", "a red circle", "--images", pictures)
     call("retrieve", tmp_path / "none", *words).assert_refused("no readable run.json")
-    other = shutil.copytree(run, tmp_path / "other")
-    described = json.loads((other / "run.json").read_text())
-    described["kinds"]["task"] = "vlp_fast.tasks.downstream.config.EntailmentConfig"
-    described["config"]["task"] = {}
-    (other / "run.json").write_text(json.dumps(described))
+    other = other_task(run, tmp_path / "other", "downstream.config.EntailmentConfig", {})
     call("retrieve", other, *words).assert_refused("has not learnt to match")
     bare = shutil.copytree(run, tmp_path / "bare")
     for path in bare.glob("checkpoint-*"):
         shutil.rmtree(path)
     call("retrieve", bare, *words).assert_refused(bare, "checkpoint")
+
+
+def other_task(run: Path, folder: Path, kind: str, settings: dict[str, Any]) -> Path:
+    """The run as if it had been one of another task."""
+    shutil.copytree(run, folder)
+    described = json.loads((folder / "run.json").read_text())
+    described["kinds"]["task"] = f"vlp_fast.tasks.{kind}"
+    described["config"]["task"] = settings
+    (folder / "run.json").write_text(json.dumps(described))
+    return folder
+
+
+def test_a_run_of_pre_training_reads_codes(
+    call: Call, run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """As it has learnt to match; retrieval reads the features unless it learnt with codes."""
+    if run.name != "soho":
+        pytest.skip("it has no codes")
+    words = ("--query", "a red circle", "--images", pictures)
+    found = [
+        call("retrieve", folder, *words)
+        for folder in (
+            run,
+            other_task(run, tmp_path / "a", "pretraining.config.SohoPretrainingConfig", {}),
+            other_task(
+                run, tmp_path / "b", "retrieval.config.BinaryRetrievalConfig", {"codes": True}
+            ),
+        )
+    ]
+    features, pretrained, codes = (lines_of(answer) for answer in found)
+    assert len(pretrained) == 5, found[1].err
+    assert pretrained == codes != features
 
 
 def test_evaluation_ranks_a_split_and_keeps_nothing(call: Call, run: Path) -> None:
