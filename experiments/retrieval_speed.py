@@ -5,9 +5,9 @@
 The loop repeats a picture `--batch` times, runs the image tower for every pair, pads texts to 40
 tokens with a mask, and computes all rows of all layers, in plain PyTorch with its fused attention.
 Both score the same pairs by the same random weights in float32, picture after picture in turn;
-scores that differ by more than 1e-5 end it. Of texts, of COCO's lengths, the loop gets the first `--pairs`, for a pair
-takes it the same time, however many there are; ours gets all, since it reads texts of one length
-together. Pictures are noise of Flickr30k's usual sizes.
+scores that differ by more than 1e-5 end it. Of texts, of COCO's lengths, the loop gets the first
+`--pairs`, for a pair takes it the same time, however many there are; ours gets all, since it reads
+texts of one length together. Pictures are noise of Flickr30k's usual sizes.
 
 Printed are seconds a pair, and the time of 1,000 pictures with 5,000 texts, extrapolated: for ours
 a picture's look and 5,000 pairs, times 1,000.
@@ -179,8 +179,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64)
     options = parser.parse_args()
     if options.pairs % options.batch or options.pairs > options.texts:
-        parser.error("--pairs: give whole batches (--batch), or the loop computes rows for nothing, "
-                     "and no more than --texts")  # fmt: skip
+        parser.error("--pairs: give whole batches of --batch, and no more than --texts")
     return options
 
 
