@@ -85,6 +85,23 @@ def test_texts_for_a_picture(call: Call, run: Path, pictures: Path, tmp_path: Pa
     assert "picture: " in answer.out
 
 
+def test_a_sheet_has_no_more_than_can_be_drawn(
+    call: Call, run: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 400 pictures in a row matplotlib would think for hours."""
+    monkeypatch.setattr("vlp_fast.cli.retrieve.DRAWN", 2)
+    sheet, queries = tmp_path / "found.png", [w for n in "abc" for w in ("--query", f"a {n}")]
+    answer = call("retrieve", run, *queries, "--images", pictures, "--top", 4, "--out", sheet)
+    assert len(lines_of(answer)) == 12
+    assert "note: the sheet has the first 2 of each" in answer.out
+    with Image.open(sheet) as image:
+        assert image.size == (2 * 256, 2 * 304)
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a\nb\nc\n")
+    answer = call("retrieve", run, "--image", pictures / "2.jpg", "--texts", texts)
+    assert "note: the sheet has the first 2\n" in answer.out
+
+
 def test_broken_pictures_are_passed_over_and_named(call: Call, run: Path, pictures: Path) -> None:
     whole = call("retrieve", run, "--query", "a red circle", "--images", pictures, "--top", 9)
     (pictures / "empty.png").write_bytes(b"")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 USAGE = """usage: vlp-fast retrieve RUN_DIR --query TEXT [--query TEXT ...] --images DIR
        vlp-fast retrieve RUN_DIR --image FILE --texts FILE
        [--top N] [--out PNG]"""
+DRAWN = 20
+"""Queries, and pictures or texts of each, on a sheet: more are printed, and take long to draw."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,9 +163,12 @@ def _pictures_of(
     for query, of_query in zip(queries, scores.T, strict=True):
         chosen, more = best(of_query, asked.top)
         _say(query, [(names[n], of_query[n]) for n in chosen], more)
-        captions = [f"{_shown(of_query[n])} {names[n]}" for n in chosen]
-        shown = [loader.show(int(n), 0, 0).pixels for n in chosen]
-        sheet.append(Found(query=query, pictures=shown, captions=captions))
+        if len(sheet) < DRAWN:
+            captions = [f"{_shown(of_query[n])} {names[n]}" for n in chosen[:DRAWN]]
+            shown = [loader.show(int(n), 0, 0).pixels for n in chosen[:DRAWN]]
+            sheet.append(Found(query=query, pictures=shown, captions=captions))
+    if max(len(queries), len(chosen)) > DRAWN:
+        note(f"the sheet has the first {DRAWN} of each")
     columns = max(len(one.pictures) for one in sheet)
     return (3.2 * columns, 3.8 * len(sheet)), lambda figure: draw_found(figure, sheet)
 
@@ -185,8 +190,10 @@ def _texts_of(
         note(line)
     chosen, more = best(scores[0], asked.top)
     _say(str(asked.image), [(lines[n], scores[0, n]) for n in chosen], more)
-    told = [f"{_shown(scores[0, n])} {lines[n]}" for n in chosen]
-    return (10.0, 4.0), lambda figure: draw_texts(figure, picture, told)
+    told = [f"{_shown(scores[0, n])} {lines[n]}" for n in chosen[:DRAWN]]
+    if len(chosen) > DRAWN:
+        note(f"the sheet has the first {DRAWN}")
+    return (10.0, max(4.0, 0.5 * len(told))), lambda figure: draw_texts(figure, picture, told)
 
 
 def _say(query: str, found: Sequence[tuple[str, float]], more: int) -> None:

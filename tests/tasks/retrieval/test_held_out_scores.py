@@ -119,6 +119,9 @@ def test_a_stopped_ranking_goes_on_with_the_same_settings_only(
     contest = contest_of(other.held_out, held_out(other).indices, "all")
     with pytest.raises(InputError, match=r"another --task\.rows-at-once \(8192 then, 77 now\)"):
         scores_of(other, held_out(other, folder=tmp_path / "kept"), contest)
+    with pytest.raises(InputError, match=r"another --task\.shortlist \(0 then, 3 now\)"):
+        ranked(with_settings(task, shortlist=3), held_out(task, folder=tmp_path / "kept"))
+    assert len(list((tmp_path / "kept").iterdir())) == 1  # before any coarse look
     assert len(list(tmp_path.rglob("rows-*.npy"))) == 2
 
 

@@ -53,13 +53,14 @@ class HeldOutScores:
             InputError: for scores that are NaN, or a folder with scores of something else.
         """
         texts = Texts([self._task.encode(text) for text in contest.captions])
+        kept = self._opened(contest, texts, "ranking")  # first: it may be refused
         count, wanted = self._task.settings.shortlist, None
         if count:
-            rough = self._distinct(contest, texts, name="coarse", changed=coarse)
-            wanted = shortlisted(rough, count)
+            of_coarse = self._opened(contest, texts, "coarse")
+            wanted = shortlisted(self._distinct(contest, texts, of_coarse, changed=coarse), count)
         total, progress = self._held_out.count, self._held_out.progress
         told = lambda pictures: progress(done + pictures, total)
-        scores = self._distinct(contest, texts, name="ranking", wanted=wanted, told=told)
+        scores = self._distinct(contest, texts, kept, wanted=wanted, told=told)
         return scores[:, texts.places]
 
     def drop(self) -> None:
@@ -71,8 +72,8 @@ class HeldOutScores:
         self,
         contest: Contest,
         texts: Texts,
+        kept: KeptScores,
         *,
-        name: str,
         wanted: np.ndarray | None = None,
         changed: Callable[[Look], Look] = lambda look: look,
         told: Callable[[int], None] = lambda pictures: None,
@@ -82,7 +83,7 @@ class HeldOutScores:
         groups = groups_of(task.held_out, contest.indices, len(texts))
         place_of = {index: place for place, index in enumerate(contest.indices)}
         places = [[place_of[index] for index in group] for group in groups]
-        kept, scorer = self._opened(contest, texts, name), task.scorer(held_out.runtime)
+        scorer = task.scorer(held_out.runtime)
 
         def measure(number: int) -> np.ndarray:
             group, own = groups[number], None if wanted is None else wanted[places[number]]
