@@ -158,7 +158,8 @@ def _pictures_of(
         raise no_picture(asked.images, broken)
     for line in (*remarks, *(f"passed over: {problem}" for problem in broken)):
         note(line)
-    loader, sheet = search.loader(pictures), []
+    loader = search.loader(pictures)
+    sheet: list[Found] = []
     names = [os.path.relpath(str(r.path), asked.images) for r in pictures.records]
     for query, of_query in zip(queries, scores.T, strict=True):
         chosen, more = best(of_query, asked.top)
