@@ -4,10 +4,10 @@
 
 The loop repeats a picture `--batch` times, runs the image tower for every pair, pads texts to 40
 tokens with a mask, and computes all rows of all layers, in plain PyTorch with its fused attention.
-Both score the same pairs by the same random weights in float32, picture after picture in turn; the
-scores are compared. Of texts, of COCO's lengths, the loop gets the first `--pairs`, for a pair
-takes it the same time, however many there are; ours gets all, since it reads texts of one length
-together. Pictures are noise of Flickr30k's usual sizes.
+Both score the same pairs by the same random weights in float32, picture after picture in turn;
+scores that differ by more than 1e-5 end it. Of texts, of COCO's lengths, the loop gets the first
+`--pairs`, for a pair takes it the same time, however many there are; ours gets all, since it reads
+texts of one length together. Pictures are noise of Flickr30k's usual sizes.
 
 Printed are seconds a pair, and the time of 1,000 pictures with 5,000 texts, extrapolated: for ours
 a picture's look and 5,000 pairs, times 1,000.
@@ -41,6 +41,7 @@ LENGTHS = {10: 3.5, 11: 12.2, 12: 17.7, 13: 19.4, 14: 15.9, 15: 11.7, 16: 7.6, 1
 LENGTHS |= {19: 1.6, 20: 1.0, 21: 0.6, 22: 0.5, 23: 0.3, 24: 0.8}
 """Percent of COCO's captions by WordPieces, [CLS] and [SEP] counted (13,986 of val2017)."""
 PADDED = 40
+BOUND = 1e-5
 WORDS = 30522
 
 
@@ -76,6 +77,8 @@ def main() -> None:
             apart = np.abs(ours[0, texts.places][: len(few)] - theirs.numpy()).max()
             rows.append((of_look, of_ours / len(ids), of_theirs / len(few), float(apart)))
             tell(picture, look, *rows[-1])
+            if not apart <= BOUND:
+                raise SystemExit(f"scores differ by {apart:.1e}, more than {BOUND:.0e}")
     summary(rows)
     print(f"load {os.getloadavg()[0]:.1f} after")
 
@@ -174,7 +177,10 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--texts", type=int, default=640)
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.pairs % options.batch or options.pairs > options.texts:
+        parser.error("--pairs: give whole batches of --batch, and no more than --texts")
+    return options
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """`vlp-fast retrieve` on any pictures and texts, and retrieval from training to its figures."""
 
+import errno
+import io
 import json
+import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +14,7 @@ import pytest
 from PIL import Image
 
 from vlp_fast.cli import main
+from vlp_fast.tasks.retrieval.gallery import read_gallery
 
 OTHER = pytest.param("e2e_vlp", marks=pytest.mark.exhaustive)
 Call = Callable[..., Any]  # the fixture of conftest.py
@@ -54,6 +59,8 @@ def test_pictures_for_texts(call: Call, run: Path, pictures: Path, tmp_path: Pat
     assert [line.split()[0] for line in lines] == ["1", "2", "3"] * 2
     scores = [float(line.split()[1]) for line in lines]
     assert scores[:3] == sorted(scores[:3], reverse=True)
+    shares = [1 / (1 + math.exp(-score)) for score in scores]
+    assert [float(line.split()[2]) for line in lines] == pytest.approx(shares, abs=2e-4)
     names = [line.split()[3] for line in lines]
     assert set(names) <= {"0.jpg", "more/1.PNG", "2.jpg", "more/3.PNG", "4.jpg"}
     assert len(set(names[:3])) == 3
@@ -76,6 +83,23 @@ def test_texts_for_a_picture(call: Call, run: Path, pictures: Path, tmp_path: Pa
         "a blue square", "a red circle", "für élise 你好",
     ]  # fmt: skip
     assert "picture: " in answer.out
+
+
+def test_a_sheet_has_no_more_than_can_be_drawn(
+    call: Call, run: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 400 pictures in a row matplotlib would think for hours."""
+    monkeypatch.setattr("vlp_fast.cli.retrieve.DRAWN", 2)
+    sheet, queries = tmp_path / "found.png", [w for n in "abc" for w in ("--query", f"a {n}")]
+    answer = call("retrieve", run, *queries, "--images", pictures, "--top", 4, "--out", sheet)
+    assert len(lines_of(answer)) == 12
+    assert "note: the sheet has the first 2 of each" in answer.out
+    with Image.open(sheet) as image:
+        assert image.size == (2 * 256, 2 * 304)
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a\nb\nc\n")
+    answer = call("retrieve", run, "--image", pictures / "2.jpg", "--texts", texts)
+    assert "note: the sheet has the first 2\n" in answer.out
 
 
 def test_broken_pictures_are_passed_over_and_named(call: Call, run: Path, pictures: Path) -> None:
@@ -118,6 +142,7 @@ def test_calls_without_sense_are_one_line(
 ) -> None:
     empty, blank, binary = tmp_path / "empty", tmp_path / "blank.txt", tmp_path / "binary.txt"
     empty.mkdir()
+    os.mkfifo(pipe := tmp_path / "pipe.png")
     blank.write_text(" \n\n")
     binary.write_bytes(b"\xff\xfe\x00")
     query = ("--query", "a red circle")
@@ -135,6 +160,7 @@ def test_calls_without_sense_are_one_line(
         ((*query, "--images", pictures / "0.jpg"), ("is a file, not a folder", "--images")),
         ((*query, "--images", pictures, "--top", 0), ("--top",)),
         ((*query, "--images", pictures, "--out", tmp_path / "no" / "x.png"), ("no such", "--out")),
+        ((*query, "--images", pictures, "--out", pipe), ("is a device or a pipe", "--out")),
         ((*picture, "--texts", blank), ("holds no text", "--texts")),
         ((*picture, "--texts", binary), ("not UTF-8", "--texts")),
         ((*picture, "--texts", tmp_path / "absent.txt"), ("no such file", "--texts")),
@@ -146,7 +172,28 @@ def test_calls_without_sense_are_one_line(
 def test_pictures_that_are_all_broken_are_one_line(call: Call, run: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     words = ("--query", "a red circle", "--images", tmp_path)
-    call("retrieve", run, *words).assert_refused("has no picture; 1 files cannot be read", "a.png")
+    call("retrieve", run, *words).assert_refused("has no picture; 1 cannot be read", "a.png")
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(whole, "PNG")
+    for name in ("a.png", "b.png"):  # of which the headers can be read
+        (tmp_path / name).write_bytes(whole.getvalue()[:-200])
+    call("retrieve", run, *words).assert_refused("has no picture; 2 cannot be read", "a.png")
+
+
+def test_a_folder_that_may_not_be_listed_is_named(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = os.scandir
+
+    def refused(path: str) -> Any:
+        if str(path).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    found, broken = read_gallery(pictures)
+    assert [record.path.name for record in found.records] == ["0.jpg", "2.jpg", "4.jpg"]
+    assert broken == [f"{pictures / 'more'}: Permission denied"]
 
 
 def test_runs_that_have_not_learnt_to_match_are_refused(
@@ -154,16 +201,44 @@ def test_runs_that_have_not_learnt_to_match_are_refused(
 ) -> None:
     words = ("--query", "a red circle", "--images", pictures)
     call("retrieve", tmp_path / "none", *words).assert_refused("no readable run.json")
-    other = shutil.copytree(run, tmp_path / "other")
-    described = json.loads((other / "run.json").read_text())
-    described["kinds"]["task"] = "vlp_fast.tasks.downstream.config.EntailmentConfig"
-    described["config"]["task"] = {}
-    (other / "run.json").write_text(json.dumps(described))
+    other = other_task(run, tmp_path / "other", "downstream.config.EntailmentConfig", {})
     call("retrieve", other, *words).assert_refused("has not learnt to match")
     bare = shutil.copytree(run, tmp_path / "bare")
     for path in bare.glob("checkpoint-*"):
         shutil.rmtree(path)
     call("retrieve", bare, *words).assert_refused(bare, "checkpoint")
+
+
+def other_task(run: Path, folder: Path, kind: str, settings: dict[str, Any]) -> Path:
+    """The run as if it had been one of another task."""
+    shutil.copytree(run, folder)
+    described = json.loads((folder / "run.json").read_text())
+    described["kinds"]["task"] = f"vlp_fast.tasks.{kind}"
+    described["config"]["task"] = settings
+    (folder / "run.json").write_text(json.dumps(described))
+    return folder
+
+
+def test_a_run_of_pre_training_reads_codes(
+    call: Call, run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """As it has learnt to match; retrieval reads the features unless it learnt with codes."""
+    if run.name != "soho":
+        pytest.skip("it has no codes")
+    words = ("--query", "a red circle", "--images", pictures)
+    found = [
+        call("retrieve", folder, *words)
+        for folder in (
+            run,
+            other_task(run, tmp_path / "a", "pretraining.config.SohoPretrainingConfig", {}),
+            other_task(
+                run, tmp_path / "b", "retrieval.config.BinaryRetrievalConfig", {"codes": True}
+            ),
+        )
+    ]
+    features, pretrained, codes = (lines_of(answer) for answer in found)
+    assert len(pretrained) == 5, found[1].err
+    assert pretrained == codes != features
 
 
 def test_evaluation_ranks_a_split_and_keeps_nothing(call: Call, run: Path) -> None:

@@ -11,6 +11,8 @@ from sample_tasks import Build, Cpu
 from vlp_fast.ops.packing import make_packing
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.images import batch_images
+from vlp_fast.tasks.retrieval.contest import Contest
+from vlp_fast.tasks.retrieval.held_out_scores import HeldOutScores
 
 PICTURES = 12
 
@@ -30,6 +32,11 @@ def ranking_task(build: Build, name: str = "binary", model: str = "soho", **sett
 
 def held_out(task: Any, **changes: Any) -> HeldOut:
     return HeldOut(task=task, runtime=Cpu(), batch_size=6, **changes)
+
+
+def scores_of(task: Any, held_out: HeldOut, contest: Contest) -> np.ndarray:
+    """(B, S), as an evaluation has them; what is kept stays."""
+    return HeldOutScores(task, held_out).of(contest)
 
 
 @torch.no_grad()

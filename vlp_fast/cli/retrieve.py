@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 USAGE = """usage: vlp-fast retrieve RUN_DIR --query TEXT [--query TEXT ...] --images DIR
        vlp-fast retrieve RUN_DIR --image FILE --texts FILE
        [--top N] [--out PNG]"""
+DRAWN = 20
+"""Queries, and pictures or texts of each, on a sheet: more are printed, and take long to draw."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,23 +146,30 @@ def _pictures_of(
 ) -> tuple[tuple[float, float], Callable[[Any], None]]:
     """Print pictures for each text; returns the size of the sheet, and what draws it."""
     from vlp_fast.tasks.retrieval.contact_sheet import Found, draw_found
-    from vlp_fast.tasks.retrieval.gallery import read_gallery
+    from vlp_fast.tasks.retrieval.gallery import no_picture, read_gallery
     from vlp_fast.tasks.retrieval.search import best
 
     assert asked.images is not None
     texts, remarks = search.encoded(queries)
     pictures, broken = read_gallery(asked.images)
     scores, more_broken = search.scores(pictures, texts, Progress("pictures"))
-    for line in (*remarks, *(f"passed over: {problem}" for problem in (*broken, *more_broken))):
+    broken += more_broken
+    if len(more_broken) == len(pictures):
+        raise no_picture(asked.images, broken)
+    for line in (*remarks, *(f"passed over: {problem}" for problem in broken)):
         note(line)
-    loader, sheet = search.loader(pictures), []
+    loader = search.loader(pictures)
+    sheet: list[Found] = []
     names = [os.path.relpath(str(r.path), asked.images) for r in pictures.records]
     for query, of_query in zip(queries, scores.T, strict=True):
         chosen, more = best(of_query, asked.top)
         _say(query, [(names[n], of_query[n]) for n in chosen], more)
-        captions = [f"{_shown(of_query[n])} {names[n]}" for n in chosen]
-        shown = [loader.show(int(n), 0, 0).pixels for n in chosen]
-        sheet.append(Found(query=query, pictures=shown, captions=captions))
+        if len(sheet) < DRAWN:
+            captions = [f"{_shown(of_query[n])} {names[n]}" for n in chosen[:DRAWN]]
+            shown = [loader.show(int(n), 0, 0).pixels for n in chosen[:DRAWN]]
+            sheet.append(Found(query=query, pictures=shown, captions=captions))
+    if max(len(queries), len(chosen)) > DRAWN:
+        note(f"the sheet has the first {DRAWN} of each")
     columns = max(len(one.pictures) for one in sheet)
     return (3.2 * columns, 3.8 * len(sheet)), lambda figure: draw_found(figure, sheet)
 
@@ -182,8 +191,10 @@ def _texts_of(
         note(line)
     chosen, more = best(scores[0], asked.top)
     _say(str(asked.image), [(lines[n], scores[0, n]) for n in chosen], more)
-    told = [f"{_shown(scores[0, n])} {lines[n]}" for n in chosen]
-    return (10.0, 4.0), lambda figure: draw_texts(figure, picture, told)
+    told = [f"{_shown(scores[0, n])} {lines[n]}" for n in chosen[:DRAWN]]
+    if len(chosen) > DRAWN:
+        note(f"the sheet has the first {DRAWN}")
+    return (10.0, max(4.0, 0.5 * len(told))), lambda figure: draw_texts(figure, picture, told)
 
 
 def _say(query: str, found: Sequence[tuple[str, float]], more: int) -> None:

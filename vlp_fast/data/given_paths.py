@@ -127,8 +127,8 @@ def check_output(path: Path, option: str, *, is_kept: bool = False) -> None:
         is_kept: whether one that is there already is never replaced.
 
     Raises:
-        InputError: if it is a folder, its folder is not there or may not be written to, or it is
-            there and to be kept.
+        InputError: if it is a folder, a device or a pipe, its folder is not there or may not be
+            written to, or it is there and to be kept.
     """
     try:
         if path.is_dir():
@@ -139,6 +139,8 @@ def check_output(path: Path, option: str, *, is_kept: bool = False) -> None:
         raise InputError(
             f"{printable(where)}: {_reason(where, error, 'folder')}; {option} is a file to write"
         ) from None
+    if path.exists() and not path.is_file():  # it would be replaced by a file
+        raise InputError(f"{printable(path)}: is a device or a pipe; {option} is a file to write")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{printable(path.parent)}: may not be written to; give another {option}")
     if is_kept and os.path.lexists(path):

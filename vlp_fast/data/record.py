@@ -35,3 +35,18 @@ class Record:
     labels: np.ndarray
     attributes: np.ndarray
     coco_id: int | None = None
+
+
+def bare_record(image_id: int, path: PictureFile, size: tuple[int, int]) -> Record:
+    """A picture without a word about it, of (height, width) pixels as it is stored."""
+    height, width = size
+    return Record(
+        image_id=image_id,
+        path=path,
+        width=width,
+        height=height,
+        captions=(),
+        boxes=np.zeros((0, 4), dtype=np.float32),
+        labels=np.zeros(0, dtype=np.int64),
+        attributes=np.zeros(0, dtype=np.int64),
+    )

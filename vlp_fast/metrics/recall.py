@@ -23,7 +23,7 @@ KS = (1, 5, 10)
 """Ranks that papers report."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Ranks:
     """Where the truth of each query stands.
 
@@ -49,7 +49,7 @@ class Ranks:
         return int((self.equal > 0).sum())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Recall:
     """Both ways, over one set of candidates or several.
 

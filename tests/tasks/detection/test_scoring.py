@@ -281,6 +281,34 @@ def test_there_are_losses_and_no_more_without_the_package(
     assert any("faster-coco-eval is not installed" in note for note in task.notes()["held out"])
 
 
+@pytest.mark.parametrize("head", ["class_head", "box_head"])
+def test_what_is_nan_is_told_and_neither_measured_nor_handed_in(
+    build: Build, folder: Folder, tmp_path: Path, head: str
+) -> None:
+    """Boxes that are NaN match nothing, and would be an AP of 0."""
+    task = build(folder({}))
+    with torch.no_grad():
+        for name, parameter in task.model.named_parameters():
+            if name.startswith(head) and name.endswith("bias"):
+                parameter.fill_(torch.nan)
+    with pytest.raises(InputError, match="boxes or their scores are NaN"):
+        figures(task)
+    with torch.no_grad(), pytest.raises(InputError, match="boxes or their scores are NaN"):
+        task.submit(held_out_of(task), tmp_path / "out.json", print)
+
+
+def test_boxes_beyond_the_frame_are_not_cut(
+    build: Build, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As DETR's, of a picture of 96 x 64 with an object at 20, 10 of 30 x 20."""
+    task = build(folder({}))
+    moved = torch.tensor([-0.5, 0.5, 0, 0])
+    finds(task, monkeypatch, lambda text, boxes, *rest: (boxes + moved, *rest))
+    (inputs,) = held_out_of(task, 1).batches()
+    (answers, *_) = scoring.answers_of(task.detect(task.learner, inputs), inputs)
+    assert answers[inputs.image_ids[0]].boxes[0] == pytest.approx([-28, 42, 30, 20], abs=1e-3)
+
+
 def unannotated(root: Path, part: str = "test-dev2017") -> Path:
     """A split of which the files say images and classes."""
     path = root / "annotations" / "instances_val2017.json"

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ranked_tasks import held_out, plain_scores, ranking_task
+from ranked_tasks import held_out, plain_scores, ranking_task, scores_of
 from sample_tasks import Build, Cpu
 
 from vlp_fast.errors import InputError
 from vlp_fast.tasks.retrieval.contest import contest_of
 from vlp_fast.tasks.retrieval.match_score import match_scores
-from vlp_fast.tasks.retrieval.ranking import scores_of
 from vlp_fast.tasks.retrieval.scoring import Scorer
 from vlp_fast.tasks.retrieval.texts import Texts
 

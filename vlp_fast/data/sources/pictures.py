@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
-import numpy as np
-
 from vlp_fast.data.picture_file import PictureFile
 from vlp_fast.data.printable import printable
-from vlp_fast.data.record import Record
+from vlp_fast.data.record import Record, bare_record
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.samples import Sample
 from vlp_fast.data.sources.image_files import ImageFiles
@@ -138,13 +136,4 @@ def _usable(asked: Iterable[Asked], name: str, root: Path, report: DataReport) -
 def _record(image_id: int, path: PictureFile | None, files: ImageFiles) -> Record:
     assert path is not None  # only what was found is numbered
     width, height = files.size_of(path)
-    return Record(
-        image_id=image_id,
-        path=path,
-        width=width,
-        height=height,
-        captions=(),
-        boxes=np.zeros((0, 4), dtype=np.float32),
-        labels=np.zeros(0, dtype=np.int64),
-        attributes=np.zeros(0, dtype=np.int64),
-    )
+    return bare_record(image_id, path, (height, width))

@@ -10,6 +10,7 @@ import numpy as np
 from vlp_fast.data.annotations import Annotations
 from vlp_fast.data.submissions.coco_detection import ScoredBox
 from vlp_fast.data.upright import annotated_boxes
+from vlp_fast.errors import InputError
 from vlp_fast.metrics.boxes import FoundBoxes, TrueBoxes
 from vlp_fast.models.e2e_vlp import Detections
 from vlp_fast.ops.boxes import cxcywh_to_xyxy
@@ -44,6 +45,9 @@ def answers_of(found: Detections, inputs: DetectionInputs) -> list[Answers]:
     """What the last layer finds, column by column, by DETR's read-out: no box is left out or cut.
 
     Pictures that stand in for broken ones are left out.
+
+    Raises:
+        InputError: for boxes or scores that are NaN.
     """
     kinds = found.attribute_logits
     corners = cxcywh_to_xyxy(found.boxes[-1].float())
@@ -62,6 +66,11 @@ def answers_of(found: Detections, inputs: DetectionInputs) -> list[Answers]:
 
 
 def _placed(prediction: Prediction, frame: Frame) -> Answer:
+    if (prediction.boxes.isnan().any() | prediction.scores.isnan().any()).item():
+        raise InputError(
+            "boxes or their scores are NaN, which match nothing; look at the losses of the run, "
+            "and give --train.precision fp32 if it was trained in another"
+        )
     fractions = annotated_boxes(prediction.boxes.double().numpy(), frame.turn)
     corners = fractions * np.array([frame.width, frame.height] * 2)
     kinds, shares = prediction.attributes, prediction.attribute_scores

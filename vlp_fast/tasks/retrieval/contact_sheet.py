@@ -43,7 +43,7 @@ def draw_found(figure: Any, found: Sequence[Found]) -> None:
             axis.axis("off")
         for axis, picture, caption in zip(axes, one.pictures, one.captions, strict=False):
             axis.imshow(shown(_small(picture)).numpy())
-            axis.set_title(wrapped(caption, LINE), fontsize=9, y=-0.02, va="top")
+            axis.set_title(wrapped(caption, LINE), fontsize=9, y=-0.04, va="top")
 
 
 def draw_texts(figure: Any, picture: Tensor, lines: Sequence[str]) -> None:

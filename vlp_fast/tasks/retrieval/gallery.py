@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.data.header import read_size
 from vlp_fast.data.printable import printable
-from vlp_fast.data.record import Record
+from vlp_fast.data.record import Record, bare_record
 from vlp_fast.data.records import Dataset
 from vlp_fast.errors import InputError
 
@@ -29,19 +27,24 @@ def read_gallery(folder: Path) -> tuple[Dataset, list[str]]:
     """
     records: list[Record] = []
     broken: list[str] = []
-    for path in _picture_files(folder):
+    for path in _picture_files(folder, broken):
         try:
             records.append(picture_record(path, len(records)))
         except BrokenImage as error:
             if path.suffix:  # without one it need not have been meant for a picture
                 broken.append(str(error))
     if not records:
-        why = f"; {len(broken)} files cannot be read, the first: {broken[0]}" if broken else ""
-        raise InputError(
-            f"{printable(folder)}: has no picture{why}; give a folder of JPEG, PNG, WebP, GIF, BMP "
-            "or TIFF files with --images"
-        )
+        raise no_picture(folder, broken)
     return gallery_of(records, str(folder)), broken
+
+
+def no_picture(folder: Path, broken: Sequence[str]) -> InputError:
+    """What to say of a folder where nothing can be searched."""
+    why = f"; {len(broken)} cannot be read, the first: {broken[0]}" if broken else ""
+    return InputError(
+        f"{printable(folder)}: has no picture{why}; give a folder of JPEG, PNG, WebP, GIF, BMP or "
+        "TIFF files with --images"
+    )
 
 
 def picture_record(path: Path, number: int) -> Record:
@@ -50,17 +53,7 @@ def picture_record(path: Path, number: int) -> Record:
     Raises:
         BrokenImage: if its header cannot be read.
     """
-    height, width = read_size(path)
-    return Record(
-        image_id=number,
-        path=path,
-        width=width,
-        height=height,
-        captions=(),
-        boxes=np.zeros((0, 4), dtype=np.float32),
-        labels=np.zeros(0, dtype=np.int64),
-        attributes=np.zeros(0, dtype=np.int64),
-    )
+    return bare_record(number, path, read_size(path))
 
 
 def gallery_of(records: list[Record], name: str) -> Dataset:
@@ -70,8 +63,13 @@ def gallery_of(records: list[Record], name: str) -> Dataset:
     )
 
 
-def _picture_files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+def _picture_files(folder: Path, broken: list[str]) -> Iterator[Path]:
+    """Files that may be pictures, by name; folders that may not be listed are broken."""
+
+    def refused(error: OSError) -> None:
+        broken.append(printable(f"{error.filename}: {error.strerror}"))
+
+    for place, folders, names in os.walk(folder, onerror=refused):
         folders.sort()
         for name in sorted(names):
             path = Path(place) / name

@@ -97,11 +97,15 @@ def _difference(path: Path, about: About) -> str:
 
 
 def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """The rows of a file; None if it is no array of this shape, or not of numbers."""
     try:
-        rows: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        # A map takes no memory before its size is known to be that of the file.
+        rows = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, OverflowError):
         return None
-    return rows if rows.shape == shape and rows.dtype == np.float32 else None
+    if rows.shape != shape or rows.dtype != np.float32 or np.isnan(rows).any():
+        return None
+    return np.array(rows)
 
 
 def _write(path: Path, rows: np.ndarray) -> None:

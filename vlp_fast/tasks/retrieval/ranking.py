@@ -1,13 +1,12 @@
 """Held-out pictures and captions ranked against one another, and what is said of it.
 
-Processes share groups of pictures, and a folder keeps what is done: a ranking of hours goes on
-after a kill. A picture that cannot be read is nobody's: it comes last for every text, and no text
-is found for it.
+A picture that cannot be read is nobody's: it comes last for every text, and no text is found for
+it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -19,13 +18,10 @@ from vlp_fast.metrics.example_set import set_hash
 from vlp_fast.metrics.recall import Recall, recall
 from vlp_fast.tasks.held_out import HeldOut
 from vlp_fast.tasks.retrieval.config import RetrievalConfig
-from vlp_fast.tasks.retrieval.contest import Contest, contest_of, groups_of
-from vlp_fast.tasks.retrieval.kept_scores import KeptScores
-from vlp_fast.tasks.retrieval.provenance import scores_depend_on
-from vlp_fast.tasks.retrieval.scoring import Look
-from vlp_fast.tasks.retrieval.shortlist import SIDE, coarse, shortlisted
-from vlp_fast.tasks.retrieval.texts import Texts
-from vlp_fast.tasks.sharing import Team, shared
+from vlp_fast.tasks.retrieval.contest import Contest, contest_of
+from vlp_fast.tasks.retrieval.held_out_scores import HeldOutScores
+from vlp_fast.tasks.retrieval.shortlist import SIDE
+from vlp_fast.tasks.sharing import Team
 from vlp_fast.tasks.task import Figures
 
 if TYPE_CHECKING:
@@ -35,7 +31,7 @@ FOLD = 1000
 """Pictures of a fold of COCO's 1K."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Ranking:
     """What came of it.
 
@@ -71,9 +67,9 @@ def ranked(task: Retrieval, held_out: HeldOut) -> Ranking:
         contest_of(task.held_out, indices[start : start + size], settings.captions)
         for start in range(0, len(indices), size)
     ]
-    found, thousands, broken = [], None, 0
+    every, found, thousands, broken = HeldOutScores(task, held_out), [], None, 0
     for number, contest in enumerate(contests):
-        scores = scores_of(task, held_out, contest, done=number * size)
+        scores = every.of(contest, done=number * size)
         found.append(recall(scores, contest.image_of))
         broken += int(np.isneginf(scores).all(axis=1).sum())
         if not settings.fold and len(indices) > FOLD and len(indices) % FOLD == 0:
@@ -82,62 +78,9 @@ def ranked(task: Retrieval, held_out: HeldOut) -> Ranking:
         images=tuple(chain(*(one.images for one in found))),
         texts=tuple(chain(*(one.texts for one in found))),
     )
+    every.drop()
     lines = (*_protocol(contests, settings), *_doubts(ranks, contests, broken))
     return Ranking(recall=ranks, thousands=thousands, lines=lines)
-
-
-def scores_of(task: Retrieval, held_out: HeldOut, contest: Contest, *, done: int = 0) -> np.ndarray:
-    """(B, S) float32, of every picture with every caption.
-
-    -inf for a picture that is broken, and for pairs that are not on the shortlist, if there is one.
-    """
-    texts = Texts([task.encode(text) for text in contest.captions])
-    count, wanted = task.settings.shortlist, None
-    if count:
-        rough = _matrix(task, held_out, contest, texts, name="coarse", changed=coarse)
-        wanted = shortlisted(rough, count)
-    told = lambda pictures: held_out.progress(done + pictures, held_out.count)
-    scores = _matrix(task, held_out, contest, texts, name="ranking", wanted=wanted, told=told)
-    return scores[:, texts.places]
-
-
-def _matrix(
-    task: Retrieval,
-    held_out: HeldOut,
-    contest: Contest,
-    texts: Texts,
-    *,
-    name: str,
-    wanted: np.ndarray | None = None,
-    changed: Callable[[Look], Look] = lambda look: look,
-    told: Callable[[int], None] = lambda pictures: None,
-) -> np.ndarray:
-    """(B, S) float32 of S distinct texts; processes share the pictures, a folder keeps rows."""
-    groups = groups_of(task.held_out, contest.indices, len(texts))
-    folder = held_out.folder and held_out.folder / f"{name}-from-{contest.indices[0]}"
-    kept = KeptScores(folder, scores_depend_on(task, held_out.runtime, contest.indices, texts))
-    _open(kept, held_out.team)
-    scorer = task.scorer(held_out.runtime)
-    place_of = {index: place for place, index in enumerate(contest.indices)}
-    places = [[place_of[index] for index in group] for group in groups]
-
-    def measure(number: int) -> np.ndarray:
-        group, own = groups[number], None if wanted is None else wanted[places[number]]
-
-        def compute() -> np.ndarray:
-            show = task.show_held_out
-            return scorer.group_scores(group, show, texts, wanted=own, changed=changed)[0]
-
-        return kept.get(number, (len(group), len(texts)), compute)
-
-    scores, done = np.empty((len(contest.indices), len(texts)), np.float32), 0
-    results = shared(held_out.team, len(groups), iter, measure, visit=held_out.visit, rounds=1)
-    for own_places, rows in zip(places, results, strict=True):
-        scores[own_places] = rows
-        done += len(rows)
-        told(done)
-    kept.drop()
-    return scores
 
 
 def _check_folds(pictures: int, fold: int, team: Team) -> None:
@@ -149,16 +92,6 @@ def _check_folds(pictures: int, fold: int, team: Team) -> None:
                 "number that divides them, or 0 for all at once"
             )
         )
-
-
-def _open(kept: KeptScores, team: Team) -> None:
-    """The first process opens the folder; what is wrong with it is wrong for all."""
-    if team.rank == 0:
-        try:
-            kept.open()
-        except InputError as error:
-            team.fail(error)
-    team.all_values(None)
 
 
 def _protocol(contests: Sequence[Contest], settings: RetrievalConfig) -> Iterator[str]:
