@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from vlp_fast.errors import InputError
+
 Call = Callable[..., Any]  # the fixture of conftest.py
 
 
@@ -110,3 +112,16 @@ def test_submit_says_what_it_needs_and_what_it_does_not_take(call: Call, tmp_pat
     call("submit", tmp_path).assert_refused("--out is missing; ")
     call("submit", "--out", tmp_path / "a").assert_refused("RUN_DIR is missing; ")
     call("submit", tmp_path, "--out", tmp_path / "a", "--images", 3).assert_refused("in whole")
+
+
+def test_a_run_of_captioning_is_measured_with_another_search() -> None:
+    from vlp_fast.cli.evaluate import Evaluation, TaskMeasures
+    from vlp_fast.recipes import recipe
+
+    asked = Evaluation(run_dir=Path("run"), task=TaskMeasures(beams=2, alpha=0.0))
+    task = asked.of(recipe("captioning_e2e_vlp_tiny")).task
+    assert (task.beams, task.alpha) == (2, 0.0)
+    with pytest.raises(InputError, match="no run of captioning"):
+        asked.of(recipe("vqa_soho_tiny"))
+    with pytest.raises(ValueError, match="beams"):
+        TaskMeasures(beams=0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from vlp_fast.checks import NOT_NEGATIVE, check
+from vlp_fast.checks import AT_LEAST_ONE, NOT_NEGATIVE, check
 from vlp_fast.cli.progress import Progress
 from vlp_fast.cli.recorded import Recorded, TaskPlaces, is_started, note, recorded_run, restored
 from vlp_fast.data.printable import printable
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from vlp_fast.engine.experiment import Experiment
 
 USAGE = """usage: vlp-fast evaluate RUN_DIR [--split NAME] [--images N] [--processes N]
-       [--data.root PATH] [--task.answers FILE] [--task.fold N]"""
+       [--data.root PATH] [--task.answers FILE] [--task.fold N] [--task.beams N]"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskMeasures(TaskPlaces):
     """How the task measures, if otherwise than in the run."""
 
-    kinds: ClassVar[dict[str, str]] = TaskPlaces.kinds | dict.fromkeys(
-        ("captions", "fold", "shortlist"), "retrieval"
+    kinds: ClassVar[dict[str, str]] = (
+        TaskPlaces.kinds
+        | dict.fromkeys(("captions", "fold", "shortlist"), "retrieval")
+        | dict.fromkeys(("beams", "alpha"), "captioning")
     )
 
     captions: Literal["all", "five"] | None = None
@@ -34,9 +36,15 @@ class TaskMeasures(TaskPlaces):
     shortlist: int | None = None
     """Retrieval: score only so many pairs of each picture and text, by a coarse look."""
 
+    beams: int | None = None
+    """Captioning: beams of the search; 1 for the likeliest word each time."""
+    alpha: float | None = None
+    """Captioning: how far length is made up for."""
+
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that cannot be."""
-        check(self, NOT_NEGATIVE, "fold", "shortlist")
+        check(self, NOT_NEGATIVE, "fold", "shortlist", "alpha")
+        check(self, AT_LEAST_ONE, "beams")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,3 +107,8 @@ def test_own_captions_repeat_only_when_there_are_too_few() -> None:
         assert sorted(five.count(t) for t in "ab") == [2, 3]
     firsts = [draw_own_captions(("a", "b", "c"), 1, draw)[0] for _ in range(300)]
     assert min(firsts.count(t) for t in "abc") > 60
+
+
+def test_a_picture_without_a_caption_is_no_endless_search() -> None:
+    with pytest.raises(ValueError, match="no caption"):
+        draw_own_captions((), 1, np.random.default_rng(0))

@@ -20,7 +20,13 @@ TRIALS = 16
 def draw_own_captions(
     captions: tuple[str, ...], count: int, generator: np.random.Generator
 ) -> list[str]:
-    """Draw captions of the image itself, without repetition as long as there are enough."""
+    """Draw captions of the image itself, without repetition as long as there are enough.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    if not captions:
+        raise ValueError("draw_own_captions: received no caption, expected at least one")
     order = list(generator.permutation(len(captions)))
     while len(order) < count:
         order += list(generator.permutation(len(captions)))
