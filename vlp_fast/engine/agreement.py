@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.world import World
@@ -32,21 +34,21 @@ def check_same_start(experiment: Experiment) -> None:
         )
 
 
-def fingerprint(module: nn.Module) -> int:
-    """A number that other bits of any parameter or buffer would most likely change; it waits."""
-    sums = [_bits(x.detach()).sum() * (2 * place + 1) for place, x in enumerate(_state(module))]
+def fingerprint(state: Iterable[Tensor]) -> int:
+    """A number that other bits of any of these tensors would most likely change; it waits."""
+    sums = [_bits(x.detach()).sum() * (2 * place + 1) for place, x in enumerate(state)]
     return int(torch.stack(sums).sum()) if sums else 0
 
 
-def check_agreement(world: World, module: nn.Module, step: int) -> None:
-    """Compare the state of all processes.
+def check_agreement(world: World, state: Iterable[Tensor], step: int) -> None:
+    """Compare what all processes should have the same of, after a step.
 
     Raises:
         RuntimeError: if they differ, which processes from which.
     """
     if world.count == 1:
         return
-    prints = world.all_values(fingerprint(module))
+    prints = world.all_values(fingerprint(state))
     if len(set(prints)) > 1:
         others = [rank for rank, value in enumerate(prints) if value != prints[0]]
         raise RuntimeError(
@@ -54,10 +56,6 @@ def check_agreement(world: World, module: nn.Module, step: int) -> None:
             "process 0; a parameter that one of them computes from its own data, or random numbers "
             "that are not the step's, would do that"
         )
-
-
-def _state(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
 
 
 def _bits(x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from vlp_fast.engine.optimizer_state import restore
+from vlp_fast.engine.parameters import Parameters
 from vlp_fast.engine.snapshot import Snapshot
 from vlp_fast.errors import InputError
 from vlp_fast.weights.checkpoints import (
@@ -144,16 +145,27 @@ def clear(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizers: list[Optimizer]) -> State:
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizers: list[Optimizer],
+    parameters: Parameters | None = None,
+) -> State:
     """Restore model and optimisers in place; returns state.json.
+
+    Args:
+        path: the checkpoint.
+        model, optimizers: of the same kind.
+        parameters: of the model; whole ones if not given.
 
     Raises:
         InputError: if the checkpoint holds another model or other optimisers.
     """
     state = read_state(path)
-    load_model(path, model)
+    own = parameters or Parameters(model)
+    load_model(path, model, parameters=own)
     try:
-        restore(optimizers, model, load_file(path / OPTIMIZER), state["optimizers"])
+        restore(optimizers, own, load_file(path / OPTIMIZER), state["optimizers"], own.part)
     except UNFIT as error:
         raise InputError(
             f"{path}: holds other optimisers ({_line(error)}); give another --run-dir"
@@ -161,19 +173,23 @@ def load_checkpoint(path: Path, model: nn.Module, optimizers: list[Optimizer]) -
     return state
 
 
-def load_model(path: Path, model: nn.Module, file: str = MODEL) -> None:
+def load_model(
+    path: Path, model: nn.Module, file: str = MODEL, parameters: Parameters | None = None
+) -> None:
     """Restore a model from a checkpoint, in place.
 
     Args:
         path: the checkpoint.
         model: of the same kind.
         file: the checkpoint's with the model, or the one with averaged weights.
+        parameters: of the model; whole ones if not given.
 
     Raises:
         InputError: if the checkpoint holds another model or cannot be read.
     """
     try:
-        model.load_state_dict(load_file(path / file))
+        state = load_file(path / file)
+        model.load_state_dict(parameters.loadable(state) if parameters else state)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path / file}: cannot be read ({_line(error)}); put a copy back or delete {path}"

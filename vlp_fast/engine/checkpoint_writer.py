@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from vlp_fast.engine.checkpoint import save_checkpoint
+from vlp_fast.engine.parameters import Parameters
 from vlp_fast.engine.snapshot import HostMemory, Snapshot, Tensors
 from vlp_fast.weights.checkpoints import State
 
@@ -39,19 +40,20 @@ class CheckpointWriter:
         extra: State,
         keep: int,
         average: Tensors | None = None,
+        parameters: Parameters | None = None,
     ) -> None:
         """Copy the state and begin to write it, when the checkpoint before is on disk.
 
         Args:
             step, keep: as `save_checkpoint` has them.
-            model, optimizers, extra, average: as `HostMemory.take` has them; they may change at
-                once.
+            model, optimizers, extra, average, parameters: as `HostMemory.take` has them; they may
+                change at once.
 
         Raises:
             InputError: if the checkpoint before could not be written.
         """
         self.join()
-        snapshot = self._memory.take(model, optimizers, extra, average)
+        snapshot = self._memory.take(model, optimizers, extra, average, parameters)
         # A daemon: a second signal ends the process at once, whatever is being written.
         self._thread = threading.Thread(
             target=self._write, args=(step, snapshot, keep), name="checkpoint", daemon=True

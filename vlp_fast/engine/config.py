@@ -81,9 +81,10 @@ class TrainConfig:
     processes: int = 1
     """Processes on this machine that share the shards of a step, each with a GPU of its own where
     there are any; of several machines, `torchrun -m vlp_fast train` starts them."""
-    reduction: Literal["fast", "exact"] = "fast"
+    reduction: Literal["fast", "exact", "sharded"] = "fast"
     """How gradients of shards are added up. Exact: the same bits for any number of processes that
-    is a power of two, with the memory of a few more gradients. Fast: while they are computed."""
+    is a power of two, with the memory of a few more gradients. Fast: while they are computed.
+    Sharded: so, too, and of weights, gradients and optimisers each process keeps its part (FSDP)"""
     ema: float = 0.0
     """Average the weights over steps, each old average weighing so much, such as 0.999 (about the
     last 1000 steps); 0: do not. Held-out figures, pictures, `evaluate`, `submit` and `--init` of

@@ -76,31 +76,40 @@ class Dumps:
         world, train = self._experiment.world, self._experiment.run.train
         found: dump.Found | str
         try:
-            shards = rerun(self._experiment, which, world.share_of(train.shards))
+            with self._updater.parameters.whole():
+                shards = rerun(self._experiment, which, world.share_of(train.shards))
             found = dump.described(shards)
         except Exception as error:  # as where its memory is not there twice
             found = f"{type(error).__name__}: {error}"
         parts = world.all_values(found)
         failed = [part for part in parts if isinstance(part, str)]
+        folder = self._folder / dump.dump_name(which.step, standing.rollbacks.count)
+        partial = world.first_value(self._prepared(folder) if world.is_first else "")
         if not world.is_first:
+            if isinstance(partial, Path):
+                self._keeper.give_parts()
             return None
         good = [part for part in parts if not isinstance(part, str)]
         values = dump.header(self._experiment, which, reason)
         values |= self._weights(which, step) | ({"failed": failed} if failed else {})
         values["shards"], values["modules"] = dump.merged(good)
-        folder = self._folder / dump.dump_name(which.step, standing.rollbacks.count)
         try:
-            self._fill(folder, values, step, standing)
+            if isinstance(partial, str):
+                raise OSError(partial)
+            self._keeper.write_to(partial, step, standing)
+            dump.finish(partial, folder, values)
         except Exception as error:
             dump.give_up(folder)
             return f"step {which.step} was skipped, and cannot be written down: {error}"
         return f"step {which.step} was skipped; `vlp-fast replay {folder}` looks into it"
 
+    def _prepared(self, folder: Path) -> Path | str:
+        """Where the dump is put together, or why it cannot be."""
+        try:
+            return dump.prepare(folder, self._folder)
+        except Exception as error:
+            return str(error)
+
     def _weights(self, which: Which, step: int) -> dict[str, Any]:
         moved = step - int(self._updater.skipped.in_a_row)
         return {"weights_of_step": step, "weights_are_those_of_then": which.step > moved}
-
-    def _fill(self, folder: Path, values: dict[str, Any], step: int, standing: Standing) -> None:
-        partial = dump.prepare(folder, self._folder)
-        self._keeper.write_to(partial, step, standing)
-        dump.finish(partial, folder, values)

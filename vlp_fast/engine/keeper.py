@@ -18,6 +18,7 @@ from vlp_fast.engine.checkpoint_writer import CheckpointWriter
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.frozen_noise import refuse_frozen_noise
 from vlp_fast.engine.same_data import check_same_data
+from vlp_fast.engine.snapshot import give_parts
 from vlp_fast.engine.standing import Standing
 from vlp_fast.engine.updater import Updater
 from vlp_fast.engine.world import together
@@ -100,24 +101,31 @@ class Keeper:
         """
         if self.is_saved(step):
             return
-        check_agreement(self._world, self._experiment.learner, step)
+        check_agreement(self._world, self._updater.parameters.common(), step)
+        if self._updater.parameters.is_sharded:
+            with together(self._world):
+                self._writer.join()  # before the others give the first one their parts
         with together(self._world):
-            if self._world.is_first:
-                self.write(step, standing)
+            self.write(step, standing)
         self._saved_at = step
 
     def write(self, step: int, standing: Standing, *, is_due: bool = True) -> None:
-        """Begin to write this process's state.
+        """Begin to write the state; all processes do so together, of which the first one writes.
 
         Args:
             step: whole steps.
             standing: by then.
             is_due: whether the settings ask for it, and not something that has ended the run.
         """
-        self._write(self._writer, step, standing, is_due=is_due)
+        if self._world.is_first:
+            self._write(self._writer, step, standing, is_due=is_due)
+        else:
+            self.give_parts()
 
     def write_to(self, folder: Path, step: int, standing: Standing) -> None:
-        """Write this process's state into another folder, and wait until it is on disk.
+        """Write the state into another folder, and wait until it is on disk.
+
+        The others give their parts meanwhile.
 
         Raises:
             InputError: if it cannot be written.
@@ -125,6 +133,14 @@ class Keeper:
         writer = CheckpointWriter(folder)
         self._write(writer, step, standing, is_due=False)
         writer.join()
+
+    def give_parts(self) -> None:
+        """What this process has and the first one, which writes the state now, has not."""
+        updater = self._updater
+        if updater.parameters.is_sharded:
+            average = updater.average.state()
+            learner = self._experiment.learner
+            give_parts(learner, updater.optimizers, average, updater.parameters)
 
     def is_saved(self, step: int) -> bool:
         """Whether the checkpoint of a step is on disk, or on its way there."""
@@ -189,6 +205,7 @@ class Keeper:
             # Where the latest steps were skipped, older checkpoints may be the last good ones.
             keep=self._config.train.keep_checkpoints + skipped,
             average=self._updater.average.state(),
+            parameters=self._updater.parameters,
         )
 
     def _restored(self, found: Path, say: Callable[[str], object]) -> Standing:
@@ -219,11 +236,12 @@ class Keeper:
     def _loaded(self, found: Path, say: Callable[[str], object]) -> State:
         """Model, optimisers and average as a checkpoint has them; its state.json."""
         learner, average = self._experiment.learner, self._updater.average
+        parameters = self._updater.parameters
         has_average = model_file(found).name == AVERAGE
         if has_average and average.is_on:
             with average.in_place():
-                load_model(found, learner, AVERAGE)
-        state = load_checkpoint(found, learner, self._updater.optimizers)
+                load_model(found, learner, AVERAGE, parameters)
+        state = load_checkpoint(found, learner, self._updater.optimizers, parameters)
         if average.is_on and not has_average:
             average.start()
             say(f"{found.name} has no average of the weights, which begins with those of now")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,24 @@ from vlp_fast.engine.config import OptimConfig
 from vlp_fast.tasks.task import Learner
 
 
-def build_optimizers(learner: Learner, config: OptimConfig) -> list[Optimizer]:
+def build_optimizers(
+    learner: Learner, config: OptimConfig, named: Mapping[str, nn.Parameter] | None = None
+) -> list[Optimizer]:
     """One optimiser for everything but the CNN, one for the CNN (SOHO trains it by SGD).
 
     Both optimisers run fused:
     a step with non-finite gradients is skipped without asking the host.
+
+    Args:
+        learner: whose parameters are moved.
+        config: how.
+        named: what is moved in place of them, by their names.
     """
-    backbone = list(learner.model.backbone.parameters())
-    of_backbone = set(backbone)
-    others = [p for p in learner.parameters() if p not in of_backbone]
+    own = dict(learner.named_parameters())
+    named = own if named is None else named
+    of_backbone = set(learner.model.backbone.parameters())
+    backbone = [named[name] for name, p in own.items() if p in of_backbone]
+    others = [named[name] for name, p in own.items() if p not in of_backbone]
     adamw = AdamW(
         others,
         lr=config.lr,
@@ -67,7 +76,12 @@ def set_learning_rates(
 
 
 def clip_gradients(
-    parameters: Iterable[nn.Parameter], largest: float, *, scale: Tensor, is_finite: Tensor
+    parameters: Iterable[nn.Parameter],
+    largest: float,
+    *,
+    scale: Tensor,
+    is_finite: Tensor,
+    total: Callable[[Tensor], Tensor] = lambda norm: norm,
 ) -> tuple[Tensor, Tensor]:
     """Multiply the gradients so that their norm, without the scale, is at most `largest`.
 
@@ -79,13 +93,14 @@ def clip_gradients(
         largest: 0 leaves finite gradients as they are.
         scale: () that the losses were multiplied by.
         is_finite: () bool, whether the losses were.
+        total: makes of these gradients' norm the one of all, where others have more of them.
 
     Returns:
         norm: () of the gradients without the scale.
         is_finite: () bool, of losses and gradients.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients) / scale
+    norm = total(nn.utils.get_total_norm(gradients)) / scale
     factor = (largest / (norm + 1e-6)).clamp(max=1.0) if largest > 0 else torch.ones_like(norm)
     is_finite = is_finite & norm.isfinite()
     torch._foreach_mul_(gradients, torch.where(is_finite, factor, torch.nan))

@@ -6,7 +6,8 @@ So neither the order of the parameters nor their groups matter, nor a wrapper ar
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,15 @@ from torch.optim import Optimizer
 State = dict[str, Any]
 
 
+class Named(Protocol):
+    """A module, or what its optimisers move in place of its parameters."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Each parameter once, with its name."""
+
+
 def flatten(
-    optimizers: list[Optimizer], module: nn.Module
+    optimizers: list[Optimizer], module: Named
 ) -> tuple[dict[str, Tensor], list[State]]:
     """The tensors themselves, named `<parameter>.<name>`, and what json can hold of each optimiser.
 
@@ -44,13 +52,19 @@ def flatten(
 
 def restore(
     optimizers: list[Optimizer],
-    module: nn.Module,
+    module: Named,
     tensors: dict[str, Tensor],
     numbers: list[State],
+    part: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor,
 ) -> None:
     """Put back what `flatten` returned, in place; groups and settings stay those of this run.
 
     What an earlier version wrote, which counted optimisers and parameters, has their order.
+
+    Args:
+        optimizers, module: as `flatten` has them.
+        tensors, numbers: what it returned.
+        part: makes of a tensor and its parameter's name what the optimiser has of it.
 
     Raises:
         ValueError: if it is of other parameters, or of another kind of optimiser.
@@ -59,7 +73,8 @@ def restore(
     states: dict[str, State] = {}
     for key, value in _values(tensors, numbers, now).items():
         parameter, _, name = key.rpartition(".")
-        states.setdefault(parameter, {})[name] = value
+        is_tensor = isinstance(value, Tensor)
+        states.setdefault(parameter, {})[name] = part(parameter, value) if is_tensor else value
     for optimizer, own in zip(optimizers, now, strict=True):
         names = _parameters(own)
         state = {place: states[name] for place, name in enumerate(names) if name in states}
@@ -68,7 +83,7 @@ def restore(
         _match_layouts(optimizer)
 
 
-def _names(optimizers: list[Optimizer], module: nn.Module) -> list[list[str]]:
+def _names(optimizers: list[Optimizer], module: Named) -> list[list[str]]:
     """The names of each optimiser's parameters, in the order in which it counts them."""
     known = {parameter: name for name, parameter in module.named_parameters()}
     own = [[p for group in o.param_groups for p in group["params"]] for o in optimizers]

@@ -2,7 +2,7 @@
 
 Fast: gradients are added up as they come, and between processes by DistributedDataParallel, during
 the backward pass. Exact: in a tree over the shards, so that any number of processes that is a power
-of two gives the same bits.
+of two gives the same bits. Sharded: as fast, each process its rows, by the parameters themselves.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parallel import DistributedDataParallel
 
+from vlp_fast.engine.parameters import Parameters
 from vlp_fast.engine.tree_sum import TreeSum, Values, tree_sum
 from vlp_fast.engine.world import World
 from vlp_fast.errors import InputError
 
 BUCKET = 2**24
 """Numbers that are sent at once, at least."""
+MISSING = (
+    "Reduction: received a shard without gradients of parameters that the first one of the phase "
+    "had; expected the same of all"
+)
 
 
 class Reduction:
@@ -34,12 +39,21 @@ class Reduction:
         world: the processes.
         shards: of a step, over all processes.
         is_exact: in a tree.
+        parameters: of the learner; whole ones if not given.
 
     Raises:
         InputError: if that is asked for and impossible.
     """
 
-    def __init__(self, learner: nn.Module, world: World, shards: int, *, is_exact: bool) -> None:
+    def __init__(
+        self,
+        learner: nn.Module,
+        world: World,
+        shards: int,
+        *,
+        is_exact: bool,
+        parameters: Parameters | None = None,
+    ) -> None:
         if is_exact and world.count > 1 and shards & (shards - 1):
             raise InputError(
                 f"--train.reduction exact: {shards} shards a step are no power of two; make them "
@@ -48,10 +62,11 @@ class Reduction:
         self._learner = learner
         self._world = world
         self._is_exact = is_exact
-        self._is_wrapped = not is_exact and world.count > 1
+        self._parameters = parameters or Parameters(learner)
+        self._is_wrapped = not (is_exact or world.count == 1 or self._parameters.is_sharded)
         self._tree = TreeSum()
         self._trained: list[nn.Parameter] = []
-        self._frozen: list[nn.Parameter] = []
+        self._frozen: list[str] = []
         self._module: Callable[..., Any] = learner
         self.factor = (world.count if self._is_wrapped else 1) / shards
         """What the loss of a shard is multiplied by."""
@@ -61,8 +76,8 @@ class Reduction:
 
     def end_phase(self) -> None:
         """Others are trained from here: what this phase did not need may move again."""
-        for parameter in self._frozen:
-            parameter.requires_grad_(True)
+        for name in self._frozen:
+            self._parameters.train(name, True)
         self._frozen, self._module, self.is_begun = [], self._learner, self._is_simple
 
     def begin_phase(self) -> list[str]:
@@ -70,6 +85,7 @@ class Reduction:
 
         Others are frozen, as DistributedDataParallel waits for every one that is not. One that
         is thawed after it was wrapped would never be averaged, so each phase has a new wrapper.
+        To be called where the parameters are whole.
 
         Returns:
             Names of the others, but for those that were frozen before.
@@ -79,11 +95,12 @@ class Reduction:
         is_used = torch.tensor([p.grad is not None for p in candidates], dtype=torch.uint8)
         if self._world.count > 1:
             dist.all_reduce(is_used, dist.ReduceOp.MAX, group=self._world.host)
-        for parameter, used in zip(candidates, is_used.tolist(), strict=True):
+        used = dict(zip(named, map(bool, is_used.tolist()), strict=True))
+        for name, parameter in named.items():
             parameter.grad = None
-            (self._trained if used else self._frozen).append(parameter)
-            parameter.requires_grad_(bool(used))
-        self._trained = [p for p in candidates if p.requires_grad]
+            self._parameters.train(name, used[name])
+        self._trained = [self._parameters.named[name] for name in named if used[name]]
+        self._frozen = [name for name in named if not used[name]]
         if self._is_wrapped:
             # Of a convolution of one pixel, a gradient in channels-last has strides of its own.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
@@ -93,7 +110,7 @@ class Reduction:
             if _is_fake():
                 self._module.register_comm_hook(None, lambda _, bucket: _sent_to_nobody(bucket))
         self.is_begun = True
-        return [name for name, p in named.items() if not p.requires_grad]
+        return self._frozen
 
     @contextlib.contextmanager
     def shard(self, *, is_last: bool) -> Iterator[Callable[..., Any]]:
@@ -111,10 +128,7 @@ class Reduction:
             return
         gradients = [p.grad for p in self._trained if p.grad is not None]
         if len(gradients) != len(self._trained):
-            raise RuntimeError(
-                "Reduction: received a shard without gradients of parameters that the first one of "
-                "the phase had; expected the same of all"
-            )
+            raise RuntimeError(MISSING)
         for parameter in self._trained:
             parameter.grad = None
         self._tree.add([*gradients, *sums])
@@ -122,6 +136,9 @@ class Reduction:
     def take(self) -> Values:
         """The step's sums; its gradients lie in the parameters."""
         values = self._over_processes(self._tree.take())
+        self._parameters.collect()
+        if self._parameters.is_sharded and any(p.grad is None for p in self._trained):
+            raise RuntimeError(MISSING)
         if self._is_exact:
             for parameter, gradient in zip(self._trained, values, strict=False):
                 parameter.grad = gradient

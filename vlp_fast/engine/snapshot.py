@@ -7,6 +7,7 @@ behind the step that is done and before the one that follows, and whoever reads 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vlp_fast.engine.optimizer_state import flatten
+from vlp_fast.engine.parameters import Parameters
 from vlp_fast.weights.checkpoints import AVERAGE, MODEL, OPTIMIZER, State
 
 Tensors = dict[str, Tensor]
@@ -54,6 +56,7 @@ class HostMemory:
         optimizers: list[Optimizer],
         extra: State,
         average: Tensors | None = None,
+        parameters: Parameters | None = None,
     ) -> Snapshot:
         """Copy everything; the snapshot before, whose memory this is, must have been written.
 
@@ -62,24 +65,46 @@ class HostMemory:
             optimizers: of its parameters.
             extra: further json values.
             average: the state of the model with averaged weights; None or empty without.
+            parameters: of the model; whole ones if not given. Of those in parts, the other
+                processes call `give_parts`.
         """
-        tensors, numbers = flatten(optimizers, model)
-        # Tied weights are two copies: the file format refuses names that share memory.
-        now = {MODEL: model.state_dict(), OPTIMIZER: tensors}
-        if average:
-            now[AVERAGE] = average
+        own = parameters or Parameters(model)
+        now, numbers = _state(model, optimizers, average, own)
         with torch.no_grad():
-            files = {name: self._copies(name, values) for name, values in now.items()}
+            files = {name: self._copies(name, own.gathered(values)) for name, values in now.items()}
         state = copy.deepcopy({"optimizers": numbers, **extra})
         return Snapshot(files=files, state=state, copied=_event(now))
 
-    def _copies(self, file: str, values: Tensors) -> Tensors:
+    def _copies(self, file: str, values: Iterable[tuple[str, Tensor]]) -> Tensors:
         before = self._files.get(file, {})
+        # Tied weights are two copies: the file format refuses names that share memory.
         self._files[file] = {
             name: _place(before.get(name), value).copy_(value, non_blocking=True)
-            for name, value in values.items()
+            for name, value in values
         }
         return self._files[file]
+
+
+def give_parts(
+    model: nn.Module, optimizers: list[Optimizer], average: Tensors, parameters: Parameters
+) -> None:
+    """This process's part in a `HostMemory.take` of another; arguments as there."""
+    now, _ = _state(model, optimizers, average, parameters)
+    for values in now.values():
+        for _ in parameters.gathered(values):
+            pass
+
+
+def _state(
+    model: nn.Module,
+    optimizers: list[Optimizer],
+    average: Tensors | None,
+    parameters: Parameters,
+) -> tuple[dict[str, Tensors], list[State]]:
+    """What each file holds, of this process; what json can hold of each optimiser."""
+    tensors, numbers = flatten(optimizers, parameters)
+    now = {MODEL: model.state_dict(), OPTIMIZER: tensors}
+    return (now | {AVERAGE: average} if average else now), numbers
 
 
 def _place(before: Tensor | None, value: Tensor) -> Tensor:

@@ -238,28 +238,37 @@ class Trainer:
     def _rescue(self) -> None:
         """Save the state after the last whole step, if there is a new one; never raises."""
         self._await_writer()
-        is_new = self._guard.is_sound and not self.keeper.is_saved(self.step)
-        if not is_new or not self.updater.is_whole:
-            return
+        # Where one of several processes failed, the others are not there to be asked.
+        is_common = self.world.count == 1 or self.stop.is_agreed
         # What fails here follows from the first failure, and that one is told.
         with contextlib.suppress(Exception):
+            if not self._is_new(is_common=is_common) or not self.updater.is_whole:
+                return
             self.updater.undo()
             averages = self._averages
-            # Where one of several processes failed, the others are not there to be asked.
-            is_common = self.world.count == 1 or self.stop.is_agreed
             with contextlib.suppress(Exception):
                 if averages and is_common:
                     self._log()
-            if self._guard.is_sound and self.world.is_first:
+            if self._guard.is_sound:
                 # A line that was not due yet is averaged over more steps by whoever goes on.
-                averages = self._averages if self._is_line_due else averages
-                self._shown.count()
-                standing = replace(self._standing(), averages=averages)
-                self.keeper.write(self.step, standing, is_due=self._is_checkpoint_due)
-                self.keeper.join()
-                self.record.say(f"saved step {self.step}")
+                self._write_last(self._averages if self._is_line_due else averages)
             if is_common:
                 self.world.all_values(None)  # whoever ends first ends the others
+
+    def _is_new(self, *, is_common: bool) -> bool:
+        """Whether the state is worth saving and can be, which takes all where each has a part."""
+        is_new = self._guard.is_sound and not self.keeper.is_saved(self.step)
+        if not self.updater.parameters.is_sharded:
+            return is_new
+        return is_common and self.world.first_value(is_new)
+
+    def _write_last(self, averages: Averages) -> None:
+        self._shown.count()
+        standing = replace(self._standing(), averages=averages)
+        self.keeper.write(self.step, standing, is_due=self._is_checkpoint_due)
+        if self.world.is_first:
+            self.keeper.join()
+            self.record.say(f"saved step {self.step}")
 
     def _await_writer(self) -> None:
         """Wait for the checkpoint that is being written; one that failed is told, and made anew."""
@@ -279,7 +288,8 @@ class Trainer:
             with self.watchdog.off_duty(), self.stop.heard_at_once(), together(self.world):
                 experiment, objective = self.experiment, phase.objective
                 batches = FirstBatches(experiment, objective, self.stop.check)
-                line = objective.begin(self.learner, batches, experiment.precision)
+                with self.updater.parameters.whole():
+                    line = objective.begin(self.learner, batches, experiment.precision)
             if line:
                 self.record.say(line)
         self._freeze(phase)
@@ -343,8 +353,8 @@ class Trainer:
         if self._evaluated_at == self.step:
             return
         self._evaluated_at = self.step
-        averaged = self.updater.average.in_place()
-        with averaged, self.watchdog.off_duty(), self.stop.heard_at_once():
+        measured = self.updater.measured()
+        with measured, self.watchdog.off_duty(), self.stop.heard_at_once():
             report = partial(self.record.replaced, step=self.step)
             figures = evaluate(self.experiment, report, self.stop.check)
             parts = evaluate_parts(self.experiment, self.stop.check)

@@ -6,22 +6,26 @@ leaves weights, momenta and buffers as they were.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.profiler import record_function
 
+from vlp_fast.engine.config import TrainConfig
 from vlp_fast.engine.counted import PADDING, counted
 from vlp_fast.engine.experiment import Experiment
 from vlp_fast.engine.finite import all_finite
 from vlp_fast.engine.kept_buffers import KeptBuffers
 from vlp_fast.engine.operations import Operations
 from vlp_fast.engine.optim import build_optimizers, clip_gradients
+from vlp_fast.engine.parameters import Parameters
 from vlp_fast.engine.reduction import Reduction
 from vlp_fast.engine.skipped import Skipped
 from vlp_fast.engine.weight_average import WeightAverage
+from vlp_fast.engine.world import World
 from vlp_fast.layers.compilation import compile_layers
 from vlp_fast.layers.recomputation import recompute_layers
 from vlp_fast.layers.shard_statistics import ShardStatistics
@@ -47,6 +51,7 @@ class Updater:
         experiment: whose learner is trained.
 
     Attributes:
+        parameters: what optimisers, average and checkpoints see of the learner's.
         optimizers: of everything but the CNN, of the CNN.
         scaler: of losses in fp16; elsewhere it skips steps that are not finite.
         average: of the weights, if it is asked for.
@@ -63,23 +68,29 @@ class Updater:
         self._config = experiment.run
         self._precision = experiment.precision
         self._learner = experiment.learner
-        self.optimizers = build_optimizers(self._learner, self._config.optim)
         if self._config.train.compile:
             compile_layers(self._learner)
         if self._config.train.recompute == "layers":
             recompute_layers(self._learner)  # around graphs, which keep nothing then
+        self._world = experiment.world
+        self.parameters = _parameters(self._learner, self._world, self._config.train)
+        self.optimizers = build_optimizers(
+            self._learner, self._config.optim, self.parameters.named
+        )
         self.scaler = self._precision.scaler()
-        self.average = WeightAverage(self._learner, self._config.train.ema)
+        self.average = WeightAverage(
+            self._learner, self._config.train.ema, parameters=self.parameters
+        )
         self.is_whole = True
         self.skipped = Skipped(self._precision.device)
         self.shown = torch.zeros(0, 2)
         self.left_out: list[str] = []
-        self._world = experiment.world
         self._reduction = Reduction(
             self._learner,
             self._world,
             self._config.train.shards,
             is_exact=self._config.train.reduction == "exact",
+            parameters=self.parameters,
         )
         self.operations = Operations()
         self._buffers = KeptBuffers(self._learner)
@@ -124,10 +135,11 @@ class Updater:
         scale = self.scaler.scale(torch.ones_like(self.skipped.in_a_row))
         trained = [optimizer for optimizer in self.optimizers if _has_gradients(optimizer)]
         norm, is_finite = clip_gradients(
-            self._learner.parameters(),
+            self.parameters.named.values(),
             self._config.optim.clip_norm,
             scale=scale,
             is_finite=is_sound,
+            total=self.parameters.norm,
         )
         # In fp16 a gradient that is infinite asks for a lower scale, a loss for somebody to look.
         is_odd = ~is_sound if self._precision.is_scaled else ~is_finite
@@ -142,6 +154,12 @@ class Updater:
         self.average.update(is_finite)
         self.scaler.update(None if self._precision.is_scaled else 1.0)
         return norm, skipped
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        """Within this context the learner has the weights that are measured, whole ones."""
+        with self.average.in_place(), self.parameters.whole():
+            yield
 
     def end(self) -> None:
         """The step is whole: what it has changed stays."""
@@ -161,13 +179,15 @@ class Updater:
         mine = self._world.share_of(shards)
         for number, inputs in zip(mine, batches, strict=True):
             if not self._reduction.is_begun:
-                self._shard(step, number, objective, inputs, is_last=True)
-                self.left_out = self._reduction.begin_phase()
-                self._forget_shard()
+                with self.parameters.whole():
+                    self._shard(step, number, objective, inputs, is_last=True)
+                    self.left_out = self._reduction.begin_phase()
+                    self._forget_shard()
             if self.operations.is_due:
-                with self.operations.counted(inputs):
-                    self._shard(step, number, objective, inputs, is_last=False)
-                self._forget_shard()
+                with self.parameters.whole():
+                    with self.operations.counted(inputs):
+                        self._shard(step, number, objective, inputs, is_last=False)
+                    self._forget_shard()
             self.operations.count(inputs)
             output, statistics = self._shard(
                 step, number, objective, inputs, is_last=number == mine[-1]
@@ -201,6 +221,14 @@ class Updater:
             with record_function("backward"):
                 self.scaler.scale(output.total * self._reduction.factor).backward()
         return output, self._statistics.take()
+
+
+def _parameters(learner: nn.Module, world: World, train: TrainConfig) -> Parameters:
+    if train.reduction != "sharded" or world.count == 1:
+        return Parameters(learner)
+    from vlp_fast.engine.sharded_parameters import ShardedParameters  # a second of imports
+
+    return ShardedParameters(learner, world)
 
 
 def _has_gradients(optimizer: Optimizer) -> bool:

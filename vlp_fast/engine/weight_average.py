@@ -17,6 +17,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from vlp_fast.engine.parameters import Parameters
+
 
 class WeightAverage:
     """The average of a module's parameters, on their device; nothing here waits for it.
@@ -24,12 +26,16 @@ class WeightAverage:
     Args:
         module: whose parameters stay the same objects.
         decay: d, in [0, 1); 0 for no average, of which every method does nothing.
+        parameters: what of them is averaged; all of them, whole, if not given.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(
+        self, module: nn.Module, decay: float, *, parameters: Parameters | None = None
+    ) -> None:
         self._module = module
         self._decay = decay
-        self._weights: list[Tensor] = list(module.parameters()) if decay else []
+        self._parameters = parameters or Parameters(module)
+        self._weights: list[Tensor] = list(self._parameters.named.values()) if decay else []
         self._averages = [weight.detach().clone() for weight in self._weights]
 
     @property
@@ -64,9 +70,9 @@ class WeightAverage:
         """The module's state with averages in place of weights; empty without an average."""
         if not self.is_on:
             return {}
-        averages = dict(zip(self._weights, self._averages, strict=True))
-        named = self._module.named_parameters(remove_duplicate=False)
-        return self._module.state_dict() | {name: averages[weight] for name, weight in named}
+        averages = dict(zip(self._parameters.named, self._averages, strict=True))
+        names = self._parameters.names.items()
+        return self._module.state_dict() | {name: averages[first] for name, first in names}
 
 
 @torch.no_grad()
