@@ -11,8 +11,13 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+GATHERED = "weights, where they are computed with"
+"""By a gathering where PURPOSES would have gradients: of parameters in parts."""
 PURPOSES = {
     "updater._shard": "gradients, while they are computed",
+    "sharded_parameters.whole": "weights, whole for a while",
+    "sharded_parameters.norm": "norm of the gradients",
+    "sharded_parameters.gathered": "what the first process writes",
     "reduction.begin_phase": "weights that the phase trains",
     "reduction.take": "sums over the shards",
     "vote.cast": "was a process asked to stop",
@@ -65,11 +70,12 @@ class Collectives(TorchDispatchMode):
 
     def _note(self, func: Any, args: tuple[Any, ...]) -> None:
         callers = tuple(_callers(sys._getframe(1)))
+        operation = func._schema.name.partition("::")[2].strip("_")
         self.calls.append(
             Collective(
-                operation=func._schema.name.partition("::")[2].strip("_"),
+                operation=operation,
                 bytes=sum(x.numel() * x.element_size() for x in _flat(_handed_in(func, args))),
-                purpose=_purpose(callers),
+                purpose=_purpose(callers, operation),
                 callers=callers,
             )
         )
@@ -105,6 +111,9 @@ def _callers(frame: FrameType | None) -> Iterable[str]:
         frame = frame.f_back
 
 
-def _purpose(callers: tuple[str, ...]) -> str:
-    known = (PURPOSES[caller] for caller in callers if caller in PURPOSES)
-    return next(known, "did a process fail")
+def _purpose(callers: tuple[str, ...], operation: str) -> str:
+    known = (caller for caller in callers if caller in PURPOSES)
+    caller = next(known, "")
+    if caller == "updater._shard" and operation == "allgather_base":
+        return GATHERED
+    return PURPOSES.get(caller, "did a process fail")

@@ -8,10 +8,10 @@ several processes, what they send one another is noted while one of them makes a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.experiment import Experiment, build_experiment
@@ -74,32 +74,39 @@ def _phases(experiment: Experiment) -> Iterator[str]:
 
 
 def _memory(experiment: Experiment) -> Iterator[str]:
-    learner = experiment.learner
-    others, backbone = (
-        [p for group in optimizer.param_groups for p in group["params"]]
-        for optimizer in build_optimizers(learner, experiment.run.optim)
-    )
-    weights, buffers = _bytes(list(learner.parameters())), _bytes(list(learner.buffers()))
-    of_cnn = 1 if experiment.run.optim.backbone_optimizer == "sgd" else 2
-    state = 2 * _bytes(others) + of_cnn * _bytes(backbone)
-    average = weights if experiment.run.train.ema else 0
+    learner, train = experiment.learner, experiment.run.train
+    is_sharded = train.reduction == "sharded"
+    moved = _moved(experiment, train.processes if is_sharded else 1)
+    buffers = _bytes(learner.buffers())
     parts = {
-        "weights": weights,
-        "gradients": weights,
-        "optimisers": state,
-        "average": average,
+        "weights": moved["weights"],
+        "gradients": moved["weights"],
+        "optimisers": moved["optimisers"],
+        "average": moved["average"],
         "buffers twice": 2 * buffers,
+        "whole for a while": 2 * _gathered(learner) if is_sharded else 0,
     }
-    saved = weights + buffers + state + (average and average + buffers)
-    count = sum(p.numel() for p in learner.parameters())
-    yield (
-        f"parameters: {count / 1e6:.2f} M, of which the CNN's "
-        f"{sum(p.numel() for p in backbone) / 1e6:.2f} M"
+    saved = sum(_moved(experiment).values()) + buffers * (2 if train.ema else 1)
+    count, of_cnn = (
+        sum(p.numel() for p in module.parameters()) for module in (learner, learner.model.backbone)
     )
+    yield f"parameters: {count / 1e6:.2f} M, of which the CNN's {of_cnn / 1e6:.2f} M"
     listed = ", ".join(f"{name} {size / MIB:.0f}" for name, size in parts.items() if size)
     total = sum(parts.values()) / MIB
     yield f"memory of a process without activations: {total:.0f} MiB ({listed})"
     yield f"a checkpoint: {saved / MIB:.0f} MiB"
+
+
+def _moved(experiment: Experiment, processes: int = 1) -> dict[str, int]:
+    """Bytes that a step moves, whole or as much as one of several processes has at most."""
+    optim, train = experiment.run.optim, experiment.run.train
+    others, backbone = (
+        _bytes((p for group in optimizer.param_groups for p in group["params"]), processes)
+        for optimizer in build_optimizers(experiment.learner, optim)
+    )
+    state = 2 * others + (1 if optim.backbone_optimizer == "sgd" else 2) * backbone
+    weights = others + backbone
+    return {"weights": weights, "optimisers": state, "average": weights if train.ema else 0}
 
 
 def _processes(experiment: Experiment) -> Iterator[str]:
@@ -115,8 +122,18 @@ def _processes(experiment: Experiment) -> Iterator[str]:
         )
 
 
-def _bytes(tensors: list[Tensor]) -> int:
-    return sum(x.numel() * x.element_size() for x in tensors)
+def _gathered(learner: nn.Module) -> int:
+    """Bytes of the weights that are whole at once in a step of sharded ones."""
+    from vlp_fast.engine.sharded_parameters import units  # a second of imports
+
+    apart = [_bytes(unit.parameters()) for unit in units(learner)]
+    return _bytes(learner.parameters()) - sum(apart) + max(apart, default=0)
+
+
+def _bytes(tensors: Iterable[Tensor], processes: int = 1) -> int:
+    """Of tensors, or of the rows that the first of several processes has, which are most."""
+    rows = (x if x.dim() else x[None] for x in tensors)
+    return sum(-(-len(x) // processes) * x[:1].numel() * x.element_size() for x in rows)
 
 
 def _shown(value: Any) -> str:

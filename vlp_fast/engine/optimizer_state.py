@@ -23,9 +23,7 @@ class Named(Protocol):
         """Each parameter once, with its name."""
 
 
-def flatten(
-    optimizers: list[Optimizer], module: Named
-) -> tuple[dict[str, Tensor], list[State]]:
+def flatten(optimizers: list[Optimizer], module: Named) -> tuple[dict[str, Tensor], list[State]]:
     """The tensors themselves, named `<parameter>.<name>`, and what json can hold of each optimiser.
 
     Args:

@@ -58,8 +58,9 @@ class ShardedParameters(Parameters):
         _refuse_scalars(self._sizes)
         device = next(iter(self.named.values())).device
         self._mesh = DeviceMesh.from_group(_everybody(), device.type)
+        self._is_fake = dist.get_backend() == dist.Backend.FAKE
         self._hooks: Hooks = []
-        self._units = [self._sharded(module) for module in (*_units(learner), learner)]
+        self._units = [self._sharded(module) for module in (*units(learner), learner)]
         self._rows = {name: cast(DTensor, p) for name, p in learner.named_parameters()}
         with torch.no_grad():
             self.named = {name: nn.Parameter(rows.to_local()) for name, rows in self._rows.items()}
@@ -72,7 +73,8 @@ class ShardedParameters(Parameters):
         before = [set(hooks) for hooks in kinds]
         unit = fully_shard(module, mesh=self._mesh)
         for hooks, earlier in zip(kinds, before, strict=True):
-            self._hooks += [(hooks, key, hooks[key]) for key in hooks if key not in earlier]
+            ordered = cast("OrderedDict[int, Any]", hooks)
+            self._hooks += [(ordered, key, hooks[key]) for key in hooks if key not in earlier]
         unit.set_gradient_divide_factor(1.0)  # sums: what is divided by, losses know
         unit.set_force_sum_reduction_for_comms(True)
         return unit
@@ -106,6 +108,8 @@ class ShardedParameters(Parameters):
             gradient = cast(DTensor | None, rows.grad)
             self.named[name].grad = None if gradient is None else gradient.to_local()
             rows.grad = None
+            if gradient is not None and self._is_fake:  # which leaves what it does not bring
+                gradient.to_local().zero_()
 
     def norm(self, norm: Tensor) -> Tensor:
         """The norm over all processes; nobody waits for a GPU."""
@@ -159,7 +163,7 @@ class ShardedParameters(Parameters):
         return every[:count]
 
 
-def _units(learner: nn.Module) -> Iterator[nn.Module]:
+def units(learner: nn.Module) -> Iterator[nn.Module]:
     """What is gathered by itself.
 
     An encoder's last layer is none: [CLS] alone may be asked of it, which is not its `forward`, and

@@ -74,9 +74,7 @@ class Updater:
             recompute_layers(self._learner)  # around graphs, which keep nothing then
         self._world = experiment.world
         self.parameters = _parameters(self._learner, self._world, self._config.train)
-        self.optimizers = build_optimizers(
-            self._learner, self._config.optim, self.parameters.named
-        )
+        self.optimizers = build_optimizers(self._learner, self._config.optim, self.parameters.named)
         self.scaler = self._precision.scaler()
         self.average = WeightAverage(
             self._learner, self._config.train.ema, parameters=self.parameters
