@@ -41,7 +41,8 @@ def spoil(trainer):  # gradients of the second process's rows alone
     def collect_nan():
         collect()
         if trainer.step == 4 and rank == "1":
-            next(p.grad for p in parameters.named.values() if p.grad is not None).fill_(torch.nan)
+            gradients = [p.grad for p in parameters.named.values() if p.grad is not None]
+            max(gradients, key=torch.numel).fill_(torch.nan)  # of some it has no row
     parameters.collect = collect_nan
 
 def stop(trainer):
@@ -117,7 +118,8 @@ def run(micro: Make, tmp_path: Path) -> Make:
         settings |= {"checkpoint_every": HALF, "keep_checkpoints": 9, "watchdog_minutes": 0}
         return replace(
             config,
-            optim=replace(config.optim, freeze_backbone=0.3),
+            # AdamW would make steps of the usual length of gradients that are nothing but rounding.
+            optim=replace(config.optim, freeze_backbone=0.3, eps=1e-4),
             train=replace(config.train, **settings, reduction=reduction),
         )
 
@@ -130,18 +132,18 @@ def figures(run: RunConfig) -> list[dict[str, float]]:
 
 
 def assert_same(run: RunConfig, other: RunConfig, *, steps: int = STEPS) -> None:
-    """Equal but for rounding, which a step magnifies: of a loss, 1e-5; of weights, 3e-5."""
+    """Equal but for rounding, which steps magnify: of a loss, 1e-6; of weights, 1e-5."""
     assert len(figures(run)) == len(figures(other)) == steps
     for mine, theirs in zip(figures(run), figures(other), strict=True):
-        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
-        assert mine["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-3)
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
+        assert mine["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-5)
     for step in (HALF, STEPS):
         for file in FILES:
             name = f"checkpoint-{step:08d}/{file}.safetensors"
             found, expected = (load_file(each.directory / name) for each in (run, other))
             assert found.keys() == expected.keys()
             for key, value in found.items():
-                torch.testing.assert_close(value, expected[key], rtol=1e-4, atol=3e-5, msg=key)
+                torch.testing.assert_close(value, expected[key], rtol=1e-4, atol=1e-5, msg=key)
 
 
 def assert_half(first: dict[str, Any], second: dict[str, Any], whole: dict[str, Any]) -> None:
