@@ -63,7 +63,9 @@ def of_numbers(found: list[tuple[str, list[tuple[tuple[str, str], tuple[int, int
 @pytest.mark.xdist_group("processes")
 def test_two_processes_send_what_one_says(micro: Make, tmp_path: Path) -> None:
     runs = [two_phases(micro("soho_tiny", tmp_path / "run", steps=12))]
-    runs.append(two_phases(micro("soho_tiny", tmp_path / "run", steps=3), reduction="exact"))
+    for reduction in ("exact", "sharded"):
+        short = micro("soho_tiny", tmp_path / "run", steps=3)
+        runs.append(two_phases(short, reduction=reduction))
     (tmp_path / "runs").write_bytes(pickle.dumps(runs))
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -105,6 +107,26 @@ def test_gradients_and_statistics_have_their_sizes(micro: Make, tmp_path: Path) 
     assert told[-1][1][sums, "allreduce"] == (2, taken + figures)
     for _, found in told:
         assert found["was a process asked to stop", "allreduce"] == (1, 4)
+
+
+def test_weights_and_gradients_in_parts_have_their_sizes(micro: Make, tmp_path: Path) -> None:
+    run = two_phases(micro("soho_tiny", tmp_path / "run", steps=12), reduction="sharded")
+    run = replace(run, train=replace(run.train, shards=4, processes=4))
+    experiment = build_experiment(run)
+    everything = sum(4 * p.numel() for p in experiment.learner.parameters())
+    # Rows that no process has are sent too: three more at most.
+    more = sum(4 * 3 * p[:1].numel() for p in experiment.learner.parameters())
+    with fake_world(3, 4) as world:
+        small = smaller(experiment, world, tmp_path / "none")
+        found = [tally(calls) for what, calls in sent(small) if what.startswith("a step")][-1]
+    count, gradients = found["gradients, while they are computed", "reduce_scatter_base"]
+    # Two stages of the CNN, a layer of the encoder, and all that is left.
+    assert count == 4
+    assert everything <= gradients <= everything + more
+    count, weights = found["weights, where they are computed with", "allgather_base"]
+    assert count == 4 + 3  # what is left is kept until the backward pass
+    assert gradients < 4 * weights < 2 * gradients
+    assert found["norm of the gradients", "allreduce"] == (1, 8)
 
 
 def test_each_kind_of_collective_is_counted_once_with_its_bytes() -> None:
