@@ -65,7 +65,9 @@ ONLY: dict[tuple[str, str], set[str]] = {
     },
     ("engine", "models"): {"config"},
     # State that a step moves once, and how layers are computed, whichever system has them.
-    ("engine", "layers"): {"shard_statistics", "compilation", "recomputation"},
+    ("engine", "layers"): {
+        *("shard_statistics", "compilation", "recomputation", "gathered_units"),
+    },
 }
 # (room, room it may import from) -> what it leaves to the rooms between: a task reads its data.
 EXCEPT: dict[tuple[str, str], set[str]] = {("engine", "data"): {"sources"}}

@@ -15,13 +15,20 @@ PAGE = (Path(__file__).parents[1] / "docs/many_gpus.md").read_text()
 SHORTER = "--steps 3 --task.tagging-steps 1 --train.held-out-images 4 --train.no-picture"
 
 
+def commands(title: str) -> list[list[str]]:
+    """Those of a section's first block."""
+    block = PAGE.split(f"## {title}")[1].split("```sh\n")[1].split("```")[0]
+    return [shlex.split(line) for line in block.replace("\\\n", "").splitlines()]
+
+
 @pytest.mark.dist
 @pytest.mark.xdist_group("processes")
 def test_the_commands_for_one_machine(tmp_path: Path) -> None:
-    block = PAGE.split("## One machine")[1].split("```sh\n")[1].split("```")[0]
-    make, train = map(shlex.split, block.splitlines())
+    make, train = commands("One machine")
     assert (make[:3], train[:2]) == (["vlp-fast", "data", "make-world"], ["vlp-fast", "train"])
-    for words in (make, [*train, *SHORTER.split(), "--task.codebook-samples", "200"]):
+    (in_parts,) = commands("Weights in parts")
+    shorter = [*SHORTER.split(), "--task.codebook-samples", "200"]
+    for words in (make, [*train, *shorter], [*in_parts, *shorter, "--steps", "4"]):
         done = subprocess.run(
             [sys.executable, "-m", "vlp_fast", *words[1:]],
             cwd=tmp_path,
@@ -33,7 +40,9 @@ def test_the_commands_for_one_machine(tmp_path: Path) -> None:
         )
         assert (done.returncode, done.stderr) == (0, "")
     assert "2 x " in done.stdout
-    assert (tmp_path / "runs/soho_tiny/checkpoint-00000003/state.json").is_file()
+    assert "steps 3 to 4" in done.stdout
+    for step in (3, 4):
+        assert (tmp_path / f"runs/soho_tiny/checkpoint-0000000{step}/state.json").is_file()
 
 
 @pytest.mark.parametrize("name", ["soho_r101_12", "e2e_vlp_r101_12"])

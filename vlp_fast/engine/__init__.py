@@ -34,6 +34,7 @@ notes.py             what to know about the data before a run
 operations.py        floating-point operations of a run
 optim.py             two optimisers, schedules, clipping
 optimizer_state.py   their state as named tensors, and back
+parameters.py        what optimisers and checkpoints see of a learner's
 peaks.py             what a device could compute at most
 phases.py            a run as a list of phases
 picture.py           report.png
@@ -51,6 +52,7 @@ rollbacks.py         going back, and on with other samples
 run_folder.py        run.json, vocab.txt
 same_data.py         a run goes on with its own data
 schedule.py          learning rates as a function of the step
+sharded_parameters.py  each process keeps some rows of them
 shares.py            which shards a process computes
 shown.py             samples that all processes have shown
 skipped.py           steps that moved nothing

@@ -19,6 +19,7 @@ from vlp_fast.engine.optim import build_optimizers
 from vlp_fast.engine.rehearsal import rehearse
 from vlp_fast.engine.shares import ShardShare
 from vlp_fast.engine.world import World
+from vlp_fast.layers.gathered_units import gathered_units
 
 MIB = 2**20
 
@@ -124,9 +125,7 @@ def _processes(experiment: Experiment) -> Iterator[str]:
 
 def _gathered(learner: nn.Module) -> int:
     """Bytes of the weights that are whole at once in a step of sharded ones."""
-    from vlp_fast.engine.sharded_parameters import units  # a second of imports
-
-    apart = [_bytes(unit.parameters()) for unit in units(learner)]
+    apart = [_bytes(unit.parameters()) for unit in gathered_units(learner)]
     return _bytes(learner.parameters()) - sum(apart) + max(apart, default=0)
 
 

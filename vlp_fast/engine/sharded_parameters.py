@@ -27,8 +27,7 @@ from torch.utils._pytree import register_dataclass
 from vlp_fast.engine.parameters import Parameters
 from vlp_fast.engine.world import World
 from vlp_fast.errors import InputError
-from vlp_fast.layers.residual_block import Stage
-from vlp_fast.layers.transformer import Encoder, ResidualLayer
+from vlp_fast.layers.gathered_units import gathered_units
 from vlp_fast.tasks.step import StepOutput
 
 # So that the backward pass through a loss is seen to begin.
@@ -60,7 +59,7 @@ class ShardedParameters(Parameters):
         self._mesh = DeviceMesh.from_group(_everybody(), device.type)
         self._is_fake = dist.get_backend() == dist.Backend.FAKE
         self._hooks: Hooks = []
-        self._units = [self._sharded(module) for module in (*units(learner), learner)]
+        self._units = [self._sharded(module) for module in (*gathered_units(learner), learner)]
         self._rows = {name: cast(DTensor, p) for name, p in learner.named_parameters()}
         with torch.no_grad():
             self.named = {name: nn.Parameter(rows.to_local()) for name, rows in self._rows.items()}
@@ -161,18 +160,6 @@ class ShardedParameters(Parameters):
         every = rows.new_empty(most * self._world.count, *others)
         dist.all_gather_into_tensor(every, padded)
         return every[:count]
-
-
-def units(learner: nn.Module) -> Iterator[nn.Module]:
-    """What is gathered by itself.
-
-    An encoder's last layer is none: [CLS] alone may be asked of it, which is not its `forward`, and
-    behind it the backward pass begins, which would gather it again at once.
-    """
-    last = {m.layers[-1] for m in learner.modules() if isinstance(m, Encoder) and len(m.layers)}
-    for module in learner.modules():
-        if isinstance(module, ResidualLayer | Stage) and module not in last:
-            yield module
 
 
 def _refuse_scalars(sizes: Mapping[str, torch.Size]) -> None:

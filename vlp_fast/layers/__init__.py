@@ -15,6 +15,7 @@ ema_codebook.py             codes of moving averages, as vector-quantize-pytorch
 embeddings.py               BERT's for text, DETR's sine for grid cells
 first_rows.py               the last layer for [CLS] alone
 float32_state.py            buffers that stay float32
+gathered_units.py           what is computed with weights from several processes
 heads.py                    words, matching, classes, attributes, boxes
 kmeans.py                   where a dictionary starts when it starts from data
 language_model.py           what a search for texts asks of a model
