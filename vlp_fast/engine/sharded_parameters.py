@@ -33,7 +33,7 @@ from vlp_fast.tasks.step import StepOutput
 # So that the backward pass through a loss is seen to begin.
 register_dataclass(StepOutput)
 
-Hooks = list[tuple[OrderedDict[int, Any], int, Any]]
+Hooks = OrderedDict[int, Any]
 
 
 class ShardedParameters(Parameters):
@@ -58,8 +58,15 @@ class ShardedParameters(Parameters):
         device = next(iter(self.named.values())).device
         self._mesh = DeviceMesh.from_group(_everybody(), device.type)
         self._is_fake = dist.get_backend() == dist.Backend.FAKE
-        self._hooks: Hooks = []
+        before = {id(hooks): set(hooks) for hooks in _hooks(learner)}
         self._units = [self._sharded(module) for module in (*gathered_units(learner), learner)]
+        self._gather_once()
+        self._hooks = [
+            (hooks, key, hooks[key])
+            for hooks in _hooks(learner)
+            for key in hooks
+            if key not in before[id(hooks)]
+        ]
         self._rows = {name: cast(DTensor, p) for name, p in learner.named_parameters()}
         with torch.no_grad():
             self.named = {name: nn.Parameter(rows.to_local()) for name, rows in self._rows.items()}
@@ -68,19 +75,21 @@ class ShardedParameters(Parameters):
         for parameter in module.parameters():
             if not isinstance(parameter, DTensor):  # which refuses other strides (PyTorch 2.11)
                 parameter.data = parameter.data.contiguous()
-        kinds = (module._forward_pre_hooks, module._forward_hooks)
-        before = [set(hooks) for hooks in kinds]
         unit = fully_shard(module, mesh=self._mesh)
-        for hooks, earlier in zip(kinds, before, strict=True):
-            ordered = cast("OrderedDict[int, Any]", hooks)
-            self._hooks += [(ordered, key, hooks[key]) for key in hooks if key not in earlier]
         unit.set_gradient_divide_factor(1.0)  # sums: what is divided by, losses know
         unit.set_force_sum_reduction_for_comms(True)
         return unit
 
+    def _gather_once(self) -> None:
+        """What FSDP2 puts off until then, as some of its hooks, is there afterwards."""
+        for unit in self._units:
+            unit.unshard()
+            unit.reshard()
+
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
         """As `Parameters.whole`; for its time, each process has all parameters besides."""
+        # Also those by which a module that is asked for its state lets whole weights go.
         for hooks, key, _ in self._hooks:
             del hooks[key]
         for unit in self._units:
@@ -160,6 +169,13 @@ class ShardedParameters(Parameters):
         every = rows.new_empty(most * self._world.count, *others)
         dist.all_gather_into_tensor(every, padded)
         return every[:count]
+
+
+def _hooks(learner: nn.Module) -> list[Hooks]:
+    """Where FSDP2 puts hooks, and others may."""
+    names = ("forward_pre", "forward", "state_dict_pre", "load_state_dict_pre")
+    kinds = [f"_{name}_hooks" for name in names] + ["_load_state_dict_post_hooks"]
+    return [getattr(module, kind) for module in learner.modules() for kind in kinds]
 
 
 def _refuse_scalars(sizes: Mapping[str, torch.Size]) -> None:
