@@ -16,7 +16,6 @@ GATHERED = "weights, where they are computed with"
 PURPOSES = {
     "updater._shard": "gradients, while they are computed",
     "sharded_parameters.whole": "weights, whole for a while",
-    "sharded_parameters._gather_once": "weights, whole for a while",
     "sharded_parameters.norm": "norm of the gradients",
     "sharded_parameters.gathered": "what the first process writes",
     "reduction.begin_phase": "weights that the phase trains",

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.utils._pytree import register_dataclass
 
@@ -58,52 +58,52 @@ class ShardedParameters(Parameters):
         device = next(iter(self.named.values())).device
         self._mesh = DeviceMesh.from_group(_everybody(), device.type)
         self._is_fake = dist.get_backend() == dist.Backend.FAKE
-        before = {id(hooks): set(hooks) for hooks in _hooks(learner)}
-        self._units = [self._sharded(module) for module in (*gathered_units(learner), learner)]
-        self._gather_once()
-        self._hooks = [
-            (hooks, key, hooks[key])
-            for hooks in _hooks(learner)
-            for key in hooks
-            if key not in before[id(hooks)]
-        ]
+        self._hooks: list[tuple[Hooks, int, Any]] = []
+        for module in (*gathered_units(learner), learner):
+            self._shard(module)
         self._rows = {name: cast(DTensor, p) for name, p in learner.named_parameters()}
         with torch.no_grad():
             self.named = {name: nn.Parameter(rows.to_local()) for name, rows in self._rows.items()}
 
-    def _sharded(self, module: nn.Module) -> FSDPModule:
+    def _shard(self, module: nn.Module) -> None:
         for parameter in module.parameters():
             if not isinstance(parameter, DTensor):  # which refuses other strides (PyTorch 2.11)
                 parameter.data = parameter.data.contiguous()
+        kinds = (module._forward_pre_hooks, module._forward_hooks)
+        before = [set(hooks) for hooks in kinds]
         unit = fully_shard(module, mesh=self._mesh)
+        for hooks, earlier in zip(kinds, before, strict=True):
+            ordered = cast(Hooks, hooks)
+            self._hooks += [(ordered, key, hooks[key]) for key in hooks if key not in earlier]
         unit.set_gradient_divide_factor(1.0)  # sums: what is divided by, losses know
         unit.set_force_sum_reduction_for_comms(True)
-        return unit
-
-    def _gather_once(self) -> None:
-        """What FSDP2 puts off until then, as some of its hooks, is there afterwards."""
-        for unit in self._units:
-            unit.unshard()
-            unit.reshard()
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
         """As `Parameters.whole`; for its time, each process has all parameters besides."""
-        # Also those by which a module that is asked for its state lets whole weights go.
+        # Not by `unshard`: a state_dict would end that, and memory that numpy saw cannot be freed.
+        with torch.no_grad():
+            whole = {name: self._whole(name, rows) for name, rows in self._rows.items()}
         for hooks, key, _ in self._hooks:
             del hooks[key]
-        for unit in self._units:
-            unit.unshard()
+        self._put(whole)
         try:
             yield
         finally:
-            for parameter in self._learner.parameters():
-                parameter.grad = None
-            for unit in self._units:
-                unit.reshard()
+            self._put(self._rows)
             for hooks, key, hook in self._hooks:
                 hooks[key] = hook
                 hooks.move_to_end(key, last=False)
+
+    def _whole(self, name: str, rows: DTensor) -> nn.Parameter:
+        return nn.Parameter(self._gather(name, rows), requires_grad=rows.requires_grad)
+
+    def _put(self, parameters: Mapping[str, Tensor]) -> None:
+        """Let the learner have these, by the names of `named`."""
+        for every, name in self.names.items():
+            owner, _, key = every.rpartition(".")
+            module = self._learner.get_submodule(owner)
+            module._parameters[key] = cast(nn.Parameter, parameters[name])
 
     def train(self, name: str, is_trained: bool) -> None:
         """As `Parameters.train`, from the next gathering on."""
@@ -169,13 +169,6 @@ class ShardedParameters(Parameters):
         every = rows.new_empty(most * self._world.count, *others)
         dist.all_gather_into_tensor(every, padded)
         return every[:count]
-
-
-def _hooks(learner: nn.Module) -> list[Hooks]:
-    """Where FSDP2 puts hooks, and others may."""
-    names = ("forward_pre", "forward", "state_dict_pre", "load_state_dict_pre")
-    kinds = [f"_{name}_hooks" for name in names] + ["_load_state_dict_post_hooks"]
-    return [getattr(module, kind) for module in learner.modules() for kind in kinds]
 
 
 def _refuse_scalars(sizes: Mapping[str, torch.Size]) -> None:
