@@ -86,7 +86,7 @@ class ModuleWatch:
             gradients = [p.grad for p in module.parameters(recurse=False) if p.grad is not None]
             if gradients:
                 found = sum(map(summary_of, gradients), Summary())
-                self._add(name, type(module).__name__, WEIGHTS, found)
+                self._add(name, _kind(module), WEIGHTS, found)
 
     def statistics(self, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
         """Look at what the shard would change besides weights."""
@@ -99,7 +99,7 @@ class ModuleWatch:
     def _forward(self, name: str, module: nn.Module, words: Any, named: Any, output: Any) -> None:
         if not self._is_forward:
             return
-        kind = type(module).__name__
+        kind = _kind(module)
         tensors = [*_floating(output)]
         with torch.no_grad():
             found = sum(map(summary_of, tensors), Summary())
@@ -122,6 +122,11 @@ class ModuleWatch:
         for tensor in tensors:
             if tensor.dim() > 1 and len(tensor) == self._samples:
                 yield from broken_rows(tensor)
+
+
+def _kind(module: nn.Module) -> str:
+    """Its class; of a module whose weights are in parts, FSDP2 has made one with a prefix."""
+    return type(module).__name__.removeprefix("FSDP")
 
 
 def _floating(value: Any) -> Iterator[Tensor]:
