@@ -83,7 +83,8 @@ def _fine_tuned(
 def small(name: str, base: Callable[[], RunConfig], steps: int) -> RunConfig:
     """Drawn pictures with one full description each, from the small pre-training that --init gives.
 
-    Make them with `vlp-fast data make-world runs/described --captions descriptions --bounds small`.
+    Make them with `vlp-fast data make-world runs/described --captions descriptions --bounds small
+    --images 20000`: of fewer pictures a model soon knows all by heart (docs/measurements.md).
     """
     run = base()
     is_pretrained = name.endswith("world")
@@ -93,7 +94,13 @@ def small(name: str, base: Callable[[], RunConfig], steps: int) -> RunConfig:
         name=f"retrieval_{name}",
         steps=steps,
         task=task,
-        optim=replace(run.optim, freeze_backbone=1000.0 * is_pretrained, freeze_statistics=True),
+        optim=replace(
+            run.optim,
+            lr=run.optim.lr / (2 if is_pretrained else 1),
+            backbone_lr=run.optim.backbone_lr / (10 if is_pretrained else 1),
+            freeze_backbone=0.0,
+            freeze_statistics=True,
+        ),
         train=replace(
             run.train,
             batch_size=16,
@@ -117,8 +124,8 @@ def _recipes() -> Iterator[tuple[str, Callable[[], RunConfig]]]:
 
 SMALL_BASES: tuple[tuple[str, Callable[[], RunConfig], int], ...] = (
     ("soho_tiny", soho.tiny, 100),
-    ("soho_small_world", soho.small_world, 1000),
+    ("soho_small_world", soho.small_world, 4000),
     ("e2e_vlp_tiny", e2e_vlp.tiny, 100),
-    ("e2e_vlp_small_world", e2e_vlp.small_world, 1000),
+    ("e2e_vlp_small_world", e2e_vlp.small_world, 4000),
 )
 RECIPES: dict[str, Callable[[], RunConfig]] = dict(_recipes())
