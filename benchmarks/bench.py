@@ -95,9 +95,10 @@ def bench(request: Request) -> int:
         if LATENCY in request.operators:
             from .latency.bench import bench_latency
 
-            rows = bench_latency(request.latency, device, is_quick=request.quick)
+            pairs = bench_latency(request.latency, device, is_quick=request.quick)
+            code = max(code, pairs.code)
             if folder is not None:
-                _keep(rows, root)
+                _keep(pairs.rows, root)
         if STEP in request.operators:
             from .step.bench import bench_steps
 

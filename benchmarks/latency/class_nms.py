@@ -2,10 +2,11 @@
 
 The detector of bottom-up attention suppresses class after class among the same boxes, which no
 class moves; a box counts with its best score among the classes that it survives. `loop` does so.
-`exact` keeps the same boxes, in less time: a box is suppressed by boxes of higher scores only, so
-whoever scores below a threshold has no part in what happens above it, and few classes have anybody
-there. `best_class` is another rule, of LXMERT's later features: one suppression by the score of
-each box's best class.
+`exact` keeps the same boxes, in less time. Only higher scores of its class suppress a box, so all
+pairs of box and class can be judged in one row, from the highest score down. The first pair of a
+box that survives has the score it counts with, and once there are boxes enough the rest does not
+matter. How boxes overlap is computed once. `best_class` is another rule, of LXMERT's later
+features: one suppression by the score of each box's best class.
 
 Shapes: R boxes (R, 4) corners in pixels; scores (R, C + 1) probabilities, class 0 background.
 
@@ -17,16 +18,19 @@ goes up from .3 until there are boxes enough.
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
+
 import torch
 from torch import Tensor
-from torchvision.ops import nms
+from torchvision.ops import box_iou, nms
 
 IOU = 0.3
 LEAST_SCORE = 0.2
-LOWER = 4.0
-"""By how much `exact` lowers its threshold where too few boxes score above it."""
-LAST = 1e-3
-"""Below it nearly every class has somebody: then all take part."""
+BANDS = (math.inf, LEAST_SCORE, 0.05, 0.01, 0.003, 0.001, 0.0)
+"""`exact` sorts pairs band by band, until there are boxes enough."""
 LOOSER = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -51,10 +55,12 @@ def loop_on_device(boxes: Tensor, scores: Tensor, *, count: int) -> Tensor:
 
 
 def exact(boxes: Tensor, scores: Tensor, *, count: int) -> Tensor:
-    """Keep the same boxes as `loop`, looking at classes and boxes that can matter, on the host."""
-    host_boxes, host_scores = boxes.cpu(), scores.cpu()
-    confidence = best_surviving_above(host_boxes, host_scores, count=count)
-    return _chosen(confidence, count).to(boxes.device)
+    """Keep the same boxes as `loop`, judging pairs of box and class once, on the host."""
+    host = scores[:, 1:].cpu()
+    pairs = chain.from_iterable(_band(host, low, high) for high, low in pairwise(BANDS))
+    kept = _first_survivors(pairs, _overlapping(boxes.cpu()), count)
+    kept |= dict.fromkeys(range(len(boxes)))  # those that survive no class come last
+    return torch.tensor(list(kept)[:count], device=boxes.device)
 
 
 def best_class(boxes: Tensor, scores: Tensor, *, count: int) -> Tensor:
@@ -76,27 +82,38 @@ def best_surviving(boxes: Tensor, scores: Tensor) -> Tensor:
     return confidence
 
 
-def best_surviving_above(boxes: Tensor, scores: Tensor, *, count: int) -> Tensor:
-    """What `best_surviving` gives, but 0 for boxes below a threshold that `count` boxes reach."""
-    threshold = LEAST_SCORE
-    while True:
-        confidence = _surviving_from(boxes, scores, threshold)
-        if threshold == 0 or int((confidence > 0).sum()) >= count:
-            return confidence
-        threshold = threshold / LOWER if threshold / LOWER >= LAST else 0.0
+def _overlapping(boxes: Tensor) -> list[int]:
+    """Of each box a number whose bits are the boxes that it suppresses, or that suppress it."""
+    # float32 as in nms, which compares with a double.
+    near = box_iou(boxes, boxes).double() > IOU
+    return [sum(1 << other for other in row.nonzero().flatten().tolist()) for row in near]
 
 
-def _surviving_from(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """The best scores of at least `threshold` that survive; exact, for no lower score matters."""
-    confidence = scores.new_zeros(len(boxes))
-    takes_part = scores[:, 1:] >= threshold
-    for number in takes_part.any(0).nonzero().flatten().tolist():
-        able = takes_part[:, number].nonzero().flatten()
-        of_class = scores[able, number + 1]
-        kept = nms(boxes[able], of_class, IOU)
-        places = able[kept]
-        confidence[places] = torch.maximum(confidence[places], of_class[kept])
-    return confidence
+def _band(scores: Tensor, low: float, high: float) -> list[list[int]]:
+    """Pairs of box and class with a score in [low, high), the best first, then the first box.
+
+    Not those of score 0, with which a box counts as much as if it survived nowhere.
+    """
+    pairs = ((scores >= low) & (scores < high) & (scores > 0)).nonzero()
+    order = scores[pairs[:, 0], pairs[:, 1]].sort(descending=True, stable=True).indices
+    found: list[list[int]] = pairs[order].tolist()
+    return found
+
+
+def _first_survivors(
+    pairs: Iterable[Sequence[int]], overlapping: Sequence[int], count: int
+) -> dict[int, None]:
+    """The first `count` boxes that survive a class, in the order of their best such score."""
+    survivors: defaultdict[int, int] = defaultdict(int)
+    kept: dict[int, None] = {}
+    for box, of_class in pairs:
+        if survivors[of_class] & overlapping[box]:
+            continue
+        survivors[of_class] |= 1 << box
+        kept[box] = None
+        if len(kept) == count:
+            break
+    return kept
 
 
 def _chosen(confidence: Tensor, count: int) -> Tensor:

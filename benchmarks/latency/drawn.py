@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-SMALLEST, LARGEST = 1 / 20, 2 / 3
+SMALLEST, LARGEST = 1 / 20, 0.35
 """Side of an object, by the shorter side of the picture."""
 NAMES = (0.6, 0.3)
 """Shares of an object's two names in the score of a box that is exactly its own."""

@@ -11,7 +11,7 @@ from .. import ledger, peers, record
 from ..ledger import Row
 from ..record import number
 from ..report import OURS
-from .passes import Timed
+from .passes import Lap, Timed
 from .plan import TWO_STAGE, WORDS, Plan
 from .system import WHOLE, Key
 
@@ -32,13 +32,14 @@ def rows(found: Sequence[Timed], *, date: str) -> list[Row]:
 
 
 def lines(found: Sequence[Timed]) -> list[str]:
-    """A line for each way of each system: the whole, then its stages."""
+    """A line for each way of each system: the whole, then its stages; CPU time in brackets."""
     return [_line(one, way) for one in found for way in one.system.tails]
 
 
-def typical(timed: Timed, key: Key) -> float:
-    """Median seconds: by the clock."""
-    return median(lap.seconds for lap in timed.laps[key])
+def typical(timed: Timed, key: Key) -> Lap:
+    """Medians of a stage or a whole way."""
+    laps = timed.laps[key]
+    return Lap(median(lap.seconds for lap in laps), median(lap.cpu for lap in laps))
 
 
 def name_of(plan: Plan, way: str) -> str:
@@ -70,8 +71,7 @@ def _row(timed: Timed, key: Key) -> Row:
 
 
 def _figures(timed: Timed, key: Key) -> dict[str, float | None]:
-    laps = timed.laps[key]
-    seconds = [lap.seconds for lap in laps]
+    seconds, cpu = zip(*timed.laps[key], strict=True)
     p20, middle, p80 = (float(x) for x in np.percentile(seconds, (20, 50, 80)))
     parts = timed.system.keys(key.way) if key.stage == WHOLE else [key]
     flops = sum(timed.flops[part] for part in parts)
@@ -82,7 +82,7 @@ def _figures(timed: Timed, key: Key) -> dict[str, float | None]:
         "p20_us": 1e6 * p20,
         "p80_us": 1e6 * p80,
         "wall_us": 1e6 * middle,
-        "cpu_us": 1e6 * median(lap.cpu for lap in laps),
+        "cpu_us": 1e6 * median(cpu),
         "first_us": 1e6 * sum(timed.first[part] for part in parts),
         "tflop_per_s": flops / middle / 1e12 if flops else None,
         "max_error": agreement.error if agreement else None,
@@ -95,8 +95,11 @@ def _line(timed: Timed, way: str) -> str:
     height, width = timed.plan.size
     stages = [f"{key.stage} {_ms(timed, key)}" for key in timed.system.keys(way)]
     whole = _ms(timed, Key(way, WHOLE))
-    return f"{name_of(timed.plan, way)}, {height}x{width}: {whole} ms; {', '.join(stages)}"
+    parts = ", ".join(stages)
+    return f"{name_of(timed.plan, way)}, {height}x{width}: {whole} ms; {parts}"
 
 
 def _ms(timed: Timed, key: Key) -> str:
-    return number(1e3 * typical(timed, key))
+    """By the clock, and CPU time of the process."""
+    seconds, cpu = typical(timed, key)
+    return f"{number(1e3 * seconds)} ({number(1e3 * cpu)})"

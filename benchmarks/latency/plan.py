@@ -45,7 +45,5 @@ def plans(names: tuple[str, ...], device: str, *, is_quick: bool = False) -> lis
         sizes = SYSTEMS[name]
         if is_quick:
             sizes = QUICK_SIZES if len(sizes) > 1 else QUICK_SIZES[-1:]
-        found += [
-            Plan(system=name, size=size, device=device, is_quick=is_quick) for size in sizes
-        ]
+        found += [Plan(system=name, size=size, device=device, is_quick=is_quick) for size in sizes]
     return found

@@ -34,7 +34,9 @@ SMALLEST = 16.0
 ANCHOR_SIDES, ANCHOR_RATIOS = (64, 128, 256, 512), (0.5, 1.0, 2.0)
 MEAN_RGB = (122.7717, 115.9465, 102.9801)
 """Of the pictures, in levels of 255."""
-OBJECTS = 60
+OBJECTS = 150
+"""At 600x1000, 102 boxes then survive a class with the score that keeps them: as many as are
+read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,19 +102,7 @@ class TwoStage(nn.Module):
 
     def __init__(self, size: tuple[int, int], sizes: TwoStageSizes) -> None:
         super().__init__()
-        # The last norm of a block starts at 0, or random maps double from block to block.
-        dilated = [False, False, True]
-        resnet = ResNet(
-            Bottleneck,
-            list(sizes.blocks),
-            replace_stride_with_dilation=dilated,
-            zero_init_residual=True,
-        )
-        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
-        self.cnn = nn.Sequential(*(getattr(resnet, name) for name in names))
-        self.res5 = resnet.layer4
-        first: Any = self.res5[0]  # torchvision dilates all but the first block
-        first.conv2.dilation = first.conv2.padding = (2, 2)
+        self.cnn, self.res5 = resnet_in_two(sizes.blocks)
         self.rpn = _proposal_network(sizes)
         self.pool = RoIPool(sizes.pool, 1 / STRIDE)
         self.classes = _small(nn.Linear(2048, sizes.classes + 1))
@@ -170,6 +160,21 @@ class TwoStage(nn.Module):
         anchors = _anchors()(ImageList(canvas, [size]), [cells])[0]
         logits = self.objects.objectness(anchors).view(height, width, -1)
         return logits.permute(2, 0, 1)[None].contiguous()
+
+
+def resnet_in_two(blocks: tuple[int, int, int, int]) -> tuple[nn.Sequential, nn.Sequential]:
+    """A ResNet to res4, and its res5 with stride 1 and dilation 2."""
+    # The last norm of a block starts at 0, or random maps double from block to block.
+    resnet = ResNet(
+        Bottleneck,
+        list(blocks),
+        replace_stride_with_dilation=[False, False, True],
+        zero_init_residual=True,
+    )
+    names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+    first: Any = resnet.layer4[0]  # torchvision dilates all but the first block
+    first.conv2.dilation = first.conv2.padding = (2, 2)
+    return nn.Sequential(*(getattr(resnet, name) for name in names)), resnet.layer4
 
 
 class ProposalHead(nn.Module):
