@@ -67,7 +67,7 @@ def best_class(boxes: Tensor, scores: Tensor, *, count: int) -> Tensor:
     """Keep boxes by one suppression on the best class of each: another rule, other boxes."""
     confidence = scores[:, 1:].amax(1)
     for iou in LOOSER:
-        kept = nms(boxes, confidence, iou)
+        kept: Tensor = nms(boxes, confidence, iou)
         if len(kept) >= count:
             return kept[:count]
     return _chosen(confidence, count)

@@ -39,7 +39,8 @@ class Objects:
 
     def objectness(self, anchors: Tensor) -> Tensor:
         """Logits (A,) of anchors (A, 4)."""
-        return SHARPNESS * (box_iou(anchors, self.boxes).amax(1) - 0.5)
+        logits: Tensor = SHARPNESS * (box_iou(anchors, self.boxes).amax(1) - 0.5)
+        return logits
 
     def class_logits(self, boxes: Tensor) -> Tensor:
         """Logits (R, C + 1) of boxes (R, 4); class 0 is background."""

@@ -85,6 +85,9 @@ def expected_proposals(detector: TwoStage, maps: Tensor) -> Tensor:
                     corners = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
                     boxes.append([*map(float, corners), float(logits[number, row, column])])
     found = torch.tensor(boxes)
+    head = detector.rpn.head
+    two = head.scores(head.conv(maps).relu())[0]  # background of all anchors, then objects
+    torch.testing.assert_close(logits, two[12:] - two[:12] + detector.objectness[0])
     drawn = detector.objects.objectness(torch.tensor(anchors)).view(6, 10, 3, 4)
     stored = detector.objectness[0].view(3, 4, 6, 10).permute(2, 3, 0, 1)
     torch.testing.assert_close(stored, drawn)
