@@ -69,7 +69,7 @@ def test_the_exact_way_keeps_the_same_boxes(count: int, boxes: int, levels: int 
 
 
 def test_boxes_that_overlap_by_the_threshold_itself() -> None:
-    """Ten of 23 cells and so on: some quotients round to the float next to .3."""
+    """Three tenths exactly: as float32 that is more than .3, which suppression compares with."""
     parts = [(3.0, 10.0), (6.0, 20.0), (9.0, 30.0), (30.0, 100.0), (33.0, 110.0)]
     for inside, whole in parts:  # one box within the other
         boxes = torch.tensor([[0.0, 0.0, whole, 1.0], [0.0, 0.0, inside, 1.0]])
