@@ -116,3 +116,11 @@ def test_order_of_boxes_does_not_matter() -> None:
             class_nms.exact(boxes[list(order)], scores[list(order)], count=6),
         )
         assert {tuple(turned[b].tolist()) for b in places.tolist()} == expected
+
+
+def test_boxes_of_score_0_are_filled_up_in_their_order() -> None:
+    """The second lies on the first and survives nowhere, the third survives: both count 0."""
+    boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 9.0], [50.0, 50.0, 60.0, 60.0]])
+    scores = torch.tensor([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    for keep in (class_nms.loop, class_nms.exact):
+        assert keep(boxes, scores, count=3).tolist() == [0, 1, 2]
