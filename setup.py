@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.resolve()
 MAPPED = {
     "vlp_fast.kernels": "kernels",
     "vlp_fast.benchmarks": "benchmarks",
+    "vlp_fast.benchmarks.latency": "benchmarks/latency",
     "vlp_fast.benchmarks.step": "benchmarks/step",
 }
 RELEASE_ARCHS = (70, 75, 80, 86, 89, 90, 100, 120)

@@ -16,6 +16,7 @@ them as `benchmarks`.
     dictionary.py       cases of the visual dictionary
     encoders.py         cases of layers around attention, beside DETR's
     harness.py          agree first, then count and time
+    latency/            a pair of picture and text beside a two-stage baseline
     ledger.py           rows as CSV files that only grow
     losses.py           cases of the whole criterion
     matching.py         cases of the assignment and of matching
@@ -37,4 +38,6 @@ them as `benchmarks`.
 OPERATORS = ("attention", "data_loading", "dictionary", "losses", "matching")
 """The files of this folder that have cases."""
 STEP = "step"
-"""What is measured besides them, in processes of its own."""
+"""What is measured besides them if it is named, in processes of its own."""
+LATENCY = "latency"
+"""The same, in this process."""

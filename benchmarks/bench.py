@@ -16,7 +16,8 @@ import tyro
 from vlp_fast.errors import InputError
 from vlp_fast.threads import wait_passively
 
-from . import OPERATORS, STEP, ledger
+from . import LATENCY, OPERATORS, STEP, ledger
+from .latency.request import LatencyRequest
 from .plugin import CASES
 from .step.request import StepRequest
 
@@ -31,14 +32,16 @@ class Request:
 
     `vlp-fast bench` measures all of them: attention, data_loading, dictionary, losses, matching.
     `vlp-fast bench step` measures whole steps of pre-training beside a composition of what people
-    have. Rows are added to benchmarks/results/DEVICE/OPERATOR.csv; `--report DIR` draws such a
+    have, `vlp-fast bench latency` a pair of picture and text beside a two-stage baseline, as the
+    papers do. Rows are added to benchmarks/results/DEVICE/OPERATOR.csv; `--report DIR` draws such a
     folder.
     """
 
     operators: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[OPERATOR ...]")
     ] = ()
-    """Which operators; all by default. `step`, which takes longer, is measured if it is named."""
+    """Which operators; all by default. `step` and `latency`, which take longer, are measured if
+    they are named."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where; auto is the GPU if there is one."""
     quick: bool = False
@@ -53,9 +56,11 @@ class Request:
 
     step: StepRequest = field(default_factory=StepRequest)
     """Of `step`."""
+    latency: LatencyRequest = field(default_factory=LatencyRequest)
+    """Of `latency`."""
 
     def __post_init__(self) -> None:
-        known = (*OPERATORS, STEP)
+        known = (*OPERATORS, STEP, LATENCY)
         if unknown := set(self.operators) - set(known):
             told = f"no benchmark of {min(unknown)!r}; there are those of {', '.join(known)}"
             raise InputError(told)
@@ -82,11 +87,18 @@ def bench(request: Request) -> int:
     from . import case
 
     device = case.setting(request.device).device
-    operators = [name for name in request.operators or OPERATORS if name != STEP]
+    operators = [name for name in request.operators or OPERATORS if name in OPERATORS]
     code = 0
     with _writable(root, request) as folder:
         if operators:
             code = _operators(operators, request, device, folder, root)
+        if LATENCY in request.operators:
+            from .latency.bench import bench_latency
+
+            pairs = bench_latency(request.latency, device, is_quick=request.quick)
+            code = max(code, pairs.code)
+            if folder is not None:
+                _keep(pairs.rows, root)
         if STEP in request.operators:
             from .step.bench import bench_steps
 

@@ -8,7 +8,8 @@
 # kernels; `bench` runs the benchmarks and draws a report. A step that fails or runs out of time does not stop the rest,
 # but for torch that does not import and the build. LIMIT is the time for all in seconds. OPERATORS are those whose tests
 # or benchmarks run, in this order (norm has tests only); all by default, and then tests of layers and models too. `step`,
-# whole steps of pre-training beside a composition of what people have, fills a call: OPERATORS=step.
+# whole steps of pre-training beside a composition of what people have, fills a call: OPERATORS=step. `latency`, a pair of
+# picture and text beside a two-stage baseline, is a short one: OPERATORS=latency.
 # VLP_FAST_COMMIT is written into the rows where there is no .git to ask.
 #
 # WHEELS_DIR holds packages that the machine lacks; those in it win over installed ones. Needed are torch and what
@@ -29,7 +30,7 @@ if [ $# -lt 2 ] || [ $# -gt 3 ] || { [ "$WHAT" != tests ] && [ "$WHAT" != bench 
 fi
 LIMIT=${LIMIT:-535}    # seconds for all
 RESERVE=${RESERVE:-30} # of them for the report
-ALL="dictionary matching losses attention data_loading step"
+ALL="dictionary matching losses attention data_loading step latency"
 # Who does whole steps besides ours; what is compiled comes after all that is not.
 EAGER=("DETR + BERT" "published SOHO" "published SOHO, not checkpointed")
 COMPILED=("DETR + BERT, compiled" "published SOHO, not checkpointed, compiled")
@@ -140,6 +141,7 @@ run_benchmarks() {
             data_loading) seconds=60 ;;
             attention) seconds=300 ;; # 16 cases of up to ten ways for about a second each, and what they compile
             matching) seconds=170 ;;
+            latency) seconds=120 ;; # four models come up, and nothing is compiled; not yet measured
             step) # three models by up to four processes, each of which takes a quarter of a minute to come up
                 step "bench step" 240 vlp-fast bench step "${options[@]}" --step.providers "${EAGER[@]}"
                 if [ -z "$DEVICE" ]; then continue; fi

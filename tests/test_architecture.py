@@ -75,6 +75,7 @@ EXCEPT: dict[tuple[str, str], set[str]] = {("engine", "data"): {"sources"}}
 TORCH_FREE = ("", ".checks", ".errors", ".threads", ".native", ".doctor", ".cli", ".models.config")
 TORCH_FREE += (".engine.config", ".benchmarks", ".benchmarks.bench", ".benchmarks.plugin")
 TORCH_FREE += (".benchmarks.step", ".benchmarks.step.request", ".benchmarks.step.cases")
+TORCH_FREE += (".benchmarks.latency", ".benchmarks.latency.request", ".benchmarks.latency.plan")
 TORCH_FREE += tuple(f".cli.{path.stem}" for path in ROOT.glob("vlp_fast/cli/[!_]*.py"))
 TORCH_FREE += tuple(f".metrics.{path.stem}" for path in ROOT.glob("vlp_fast/metrics/[!_]*.py"))
 TORCH_FREE += tuple(

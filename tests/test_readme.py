@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from vlp_fast.benchmarks.bench import Request
 from vlp_fast.cli import COMMANDS, main
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.models.config import SohoConfig, official
@@ -352,8 +353,9 @@ def test_fields_exist(page: str) -> None:
 
 
 def all_settings() -> set[str]:
-    """Dotted names of all settings of all recipes."""
-    return {name for kind in RECIPES for name in dotted(recipe(kind))}
+    """Dotted names of all settings of all recipes, and of benchmarks."""
+    found = {name for kind in RECIPES for name in dotted(recipe(kind))}
+    return found | set(dotted(Request()))
 
 
 def dotted(config: RunConfig | Any, prefix: str = "") -> Iterator[str]:

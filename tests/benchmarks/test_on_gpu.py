@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vlp_fast.benchmarks import OPERATORS, STEP
+from vlp_fast.benchmarks import LATENCY, OPERATORS, STEP
 from vlp_fast.benchmarks.step.cases import CASES
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "on_gpu.sh"
@@ -108,7 +108,11 @@ def test_benchmarks_of_the_chosen_operators_come_back_with_their_report(stub: Pa
         *("bench.txt", "report.md", "matching-sweeps.png", "results/h200/matching.csv")
     }
     called, _, _ = calls_of(stub, "bench", "")
-    assert {line.split()[2] for line in called if "--device cuda" in line} == {*OPERATORS, STEP}
+    assert {line.split()[2] for line in called if "--device cuda" in line} == {
+        *OPERATORS,
+        STEP,
+        LATENCY,
+    }
 
 
 def test_whole_steps_are_measured_beside_everybody() -> None:
