@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ops": {"kernels", "reference", "native"},
     "layers": {"reference", "ops"},
     "models": {"reference", "ops", "layers"},
+    "swaps": {"reference", "ops", "layers"},
     "metrics": set(),
     "data": {"ops", "metrics", "dali_build"},
     "weights": MODEL_ROOMS | {"data"},

@@ -20,6 +20,7 @@ The public names below are imported on first use (PEP 562), so that ``import vlp
     ops/           operators: schema, backends, public function
     recipes/       functions that return a whole RunConfig
     reference/     the definitions in plain torch
+    swaps/         modules of other libraries that run on ours
     tasks/         what a run learns
     threads.py     how threads of a CPU wait
     viz/           a run as a page
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from vlp_fast.layers.vector_quantize import VectorQuantize
     from vlp_fast.layers.visual_dictionary import VisualDictionary
     from vlp_fast.ops.assignment import linear_sum_assignment
+    from vlp_fast.swaps.accelerate import accelerate
 
 __all__ = [
     "CrossAttention",
@@ -54,6 +56,7 @@ __all__ = [
     "VectorQuantize",
     "VisualDictionary",
     "__version__",
+    "accelerate",
     "create_model",
     "linear_sum_assignment",
     "load",
@@ -68,6 +71,7 @@ _MODULE_OF = {
     "SetCriterion": "vlp_fast.layers.criterion",
     "VectorQuantize": "vlp_fast.layers.vector_quantize",
     "VisualDictionary": "vlp_fast.layers.visual_dictionary",
+    "accelerate": "vlp_fast.swaps.accelerate",
     "create_model": "vlp_fast.inference.create",
     "linear_sum_assignment": "vlp_fast.ops.assignment",
     "load": "vlp_fast.inference.predictor",
