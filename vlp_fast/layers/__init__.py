@@ -4,6 +4,7 @@ all_pairs.py                every text beside every image, for [CLS] alone
 attention.py                GridAttention, CrossAttention
 backbone.py                 ResNet with torchvision's names, freezing, remask
 beam_search.py              the best text of several that are kept
+class_losses.py             focal, varifocal and IoU-aware losses of detection
 code_revival.py             rows for codes that nothing hits any more
 code_update.py              a step of the codes while other processes' are on the way
 compilation.py              Transformer layers as graphs of torch.compile
@@ -22,6 +23,7 @@ language_model.py           what a search for texts asks of a model
 largest.py                  the largest numbers of a row, ties in order
 late_flag.py                a flag on the device, known one step later
 late_warning.py             warnings about the device that come one step later
+matched_pairs.py            which prediction belongs to which target
 matching.py                 HungarianMatcher
 padding.py                  padded sequences as packed ones
 perplexity.py               how evenly codes are used

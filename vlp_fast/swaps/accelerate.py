@@ -10,9 +10,14 @@ from vlp_fast.errors import InputError
 from vlp_fast.swaps.report import Line, Report, undo
 from vlp_fast.swaps.swap import Swap
 
-KINDS = (("torch", "torch_attention", "TorchAttention"),)
-"""Library, file and class of each kind of swap. A file is read only if its library is in use: a
-model cannot hold modules of one that nobody has imported."""
+KINDS = (
+    ("torch", "torch_attention", "TorchAttention"),
+    ("transformers.loss", "detection", "DetectionLosses"),
+    ("transformers.models.bert.modeling_bert", "bert", "BertAttention"),
+    ("vector_quantize_pytorch", "vector_quantize", "EmaQuantizers"),
+)
+"""Module of a library, file and class of each kind of swap. A file is read only if that module is
+in use: a model cannot hold what nobody has imported."""
 NAMES_SHOWN = 12
 
 
@@ -27,8 +32,11 @@ def accelerate(model: nn.Module, strict: bool = True) -> Report:
     >>> print(report)        # a line for each module that is known: what it became, or why not
     >>> report.restore()     # the old modules, bit for bit
 
-    Swapped are `nn.MultiheadAttention`, `nn.TransformerEncoderLayer` and `nn.TransformerEncoder`
-    under padding masks.
+    Swapped are, where the report does not say otherwise: `nn.MultiheadAttention`,
+    `nn.TransformerEncoderLayer` and `nn.TransformerEncoder` under padding masks; of transformers
+    the losses of DETR, Conditional, Deformable and DAB DETR, Table Transformer, YOLOS, RT-DETR,
+    LW-DETR and RF-DETR, and BERT's self-attention over padded batches; VectorQuantize of
+    vector-quantize-pytorch with moving averages. What would not give the same numbers is left.
 
     Args:
         model: looked through with all it holds; changed in place.

@@ -6,6 +6,7 @@ to themselves. Nothing waits for the device to learn how much padding there is.
 Shape suffixes: S sequences, L padded length, D width, N heads, E head width, T = S * L.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +25,12 @@ class Projection:
     weight: Tensor
     bias: Tensor | None
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Maps rows (T, D) to (T, width of all parts)."""
-        return F.linear(rows, self.weight, self.bias)
+    def __call__(self, rows: Tensor, others: Tensor | None = None) -> Tensor:
+        """Maps rows (T, D) to (T, width of all parts), the last part from others if given."""
+        if others is None:
+            return F.linear(rows, self.weight, self.bias)
+        parts = [self.parts(0, 2, of=3)(rows), self.parts(2, 3, of=3)(others)]
+        return torch.cat(parts, dim=1)
 
     def parts(self, first: int, last: int, of: int) -> "Projection":
         """Returns parts `first` to `last` of as many equal ones."""
@@ -39,7 +43,7 @@ def attend_within(
     queries: Tensor,
     values: Tensor,
     is_padding: Tensor,
-    in_proj: Projection,
+    in_proj: Callable[[Tensor, Tensor | None], Tensor],
     *,
     num_heads: int,
     dropout_p: float = 0.0,
@@ -50,7 +54,8 @@ def attend_within(
         queries: (S, L, D) float, of which queries and keys are made.
         values: (S, L, D), of which values are made; the same tensor, if there are no positions.
         is_padding: (S, L) bool, True on padding, wherever it lies.
-        in_proj: to queries, keys and values side by side, (3 N E, D).
+        in_proj: from rows (T, D) of queries, and those of values where they are others, to queries,
+            keys and values side by side, (T, 3 * N * E).
         num_heads: N.
         dropout_p: rate on the attention weights.
 
@@ -59,12 +64,8 @@ def attend_within(
     """
     order, spans = sort_padding_last(is_padding)
     rows = _sorted(queries, is_padding, order)
-    if values is queries:
-        projected = in_proj(rows)
-    else:
-        others = _sorted(values, is_padding, order)
-        parts = [in_proj.parts(0, 2, of=3)(rows), in_proj.parts(2, 3, of=3)(others)]
-        projected = torch.cat(parts, dim=1)
+    others = None if values is queries else _sorted(values, is_padding, order)
+    projected = in_proj(rows, others)
     mixed = attention_qkvpacked(
         projected.unflatten(1, (3, num_heads, -1)),
         spans.cu_seqlens,

@@ -1,0 +1,143 @@
+"""BERT of transformers over padded batches: its self-attention leaves padding out.
+
+The model would make a mask (S, 1, L, L) of the tokens' mask (S, L), of which a layer could not tell
+without a wait whether it hides anything but padding. So the model hands the tokens' mask on, and
+its layers understand it.
+"""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import __version__ as version
+from transformers.models.bert.modeling_bert import BertModel, BertSelfAttention
+
+from vlp_fast.swaps.padded_attention import attend_within
+from vlp_fast.swaps.swap import Change, become, count, in_words
+
+
+class PackedBertSelfAttention(BertSelfAttention):  # type: ignore[misc]
+    """BertSelfAttention that takes a mask of tokens; an instance gets this class in place."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attends as transformers does; rows of padding are zero under a mask of tokens.
+
+        Args:
+            hidden_states: (S, L, D).
+            attention_mask: (S, L), 0 on padding; another one goes to the original code.
+            past_key_values: goes to the original code.
+            kwargs: go to the original code.
+
+        Returns:
+            The rows (S, L, D), and weights if the original code gave some.
+        """
+        if attention_mask is None or attention_mask.dim() != 2:
+            original: tuple[Tensor, Tensor | None] = super().forward(
+                hidden_states, attention_mask, past_key_values, **kwargs
+            )
+            return original
+        mixed = attend_within(
+            hidden_states,
+            hidden_states,
+            attention_mask == 0,
+            self._projected,
+            num_heads=self.num_attention_heads,
+            dropout_p=self.dropout.p if self.training else 0.0,
+        )
+        return mixed, None
+
+    def _projected(self, rows: Tensor, _: Tensor | None) -> Tensor:
+        # The modules are called: there may be adapters in their places.
+        return torch.cat([self.query(rows), self.key(rows), self.value(rows)], dim=1)
+
+
+class PackedBertModel(BertModel):  # type: ignore[misc]
+    """BertModel that hands the tokens' mask on to its layers; an instance gets it in place."""
+
+    told: Counter[str]
+
+    def _create_attention_masks(
+        self,
+        attention_mask: Tensor | None,
+        encoder_attention_mask: Tensor | None,
+        embedding_output: Tensor,
+        encoder_hidden_states: Tensor | None,
+        past_key_values: Any,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        has_more = encoder_hidden_states is not None or past_key_values is not None
+        reason = _not_ours(self.config, attention_mask, has_more)
+        if not reason:
+            return attention_mask, None
+        count(self.told, reason)
+        masks: tuple[Tensor | None, Tensor | None] = super()._create_attention_masks(
+            attention_mask=attention_mask,
+            encoder_attention_mask=encoder_attention_mask,
+            embedding_output=embedding_output,
+            encoder_hidden_states=encoder_hidden_states,
+            past_key_values=past_key_values,
+        )
+        return masks
+
+
+class BertAttention:
+    """Swaps a BertModel with the self-attention of its layers."""
+
+    def knows(self, module: nn.Module) -> bool:
+        """Whether it is a BertModel."""
+        return isinstance(module, BertModel)
+
+    def refusal(self, module: nn.Module) -> str:
+        """Why it is left alone."""
+        if isinstance(module, PackedBertModel):
+            return "runs on vlp_fast already"
+        if type(module) is not BertModel:
+            return "a subclass, whose code may do something else"
+        if not hasattr(BertModel, "_create_attention_masks"):
+            return f"its masks are made elsewhere in transformers {version}"
+        config: Any = module.config
+        if config.is_decoder or config.add_cross_attention:
+            return "a decoder"
+        others = [type(x).__name__ for x in _attentions(module) if type(x) is not BertSelfAttention]
+        if others:
+            return f"its self-attention is a {others[0]}"
+        return _other_implementation(config)
+
+    def apply(self, module: nn.Module) -> Change:
+        """Gives the model and its self-attention our classes."""
+        told: Counter[str] = Counter()
+        attentions = _attentions(module)
+        undos = [become(module, PackedBertModel, told=told)]
+        undos += [become(attention, PackedBertSelfAttention) for attention in attentions]
+
+        def undo() -> None:
+            for one in reversed(undos):
+                one()
+
+        words = f"packed self-attention in {len(attentions)} layers under a mask of tokens"
+        return Change(became=words, undo=undo, since=lambda: in_words(told))
+
+
+def _attentions(model: Any) -> list[nn.Module]:
+    return [layer.attention.self for layer in model.encoder.layer]
+
+
+def _not_ours(config: Any, attention_mask: Tensor | None, has_more: bool) -> str:
+    """Why a batch goes through the original code; empty if it does not."""
+    if attention_mask is None:
+        return "no attention_mask"
+    if attention_mask.dim() != 2:
+        return "an attention_mask that is not (S, L)"
+    return "another sequence beside it" if has_more else _other_implementation(config)
+
+
+def _other_implementation(config: Any) -> str:
+    """Of weights that are asked for ("eager"), or of kernels that pack by themselves."""
+    chosen = config._attn_implementation
+    return "" if chosen == "sdpa" else f"attn_implementation is {chosen!r}, not 'sdpa'"

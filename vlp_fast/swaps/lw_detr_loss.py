@@ -1,0 +1,103 @@
+"""transformers' loss of LW-DETR and RF-DETR: IoU-aware cross entropy, groups of queries.
+
+Every group of every layer, and of the encoder's proposals, is matched in one call.
+
+Shape suffixes: A sets of queries, B images, Q queries of all groups, C classes, T targets, G
+groups.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlp_fast import ops
+from vlp_fast.layers.class_losses import iou_aware_loss
+from vlp_fast.layers.matched_pairs import MatchedPairs
+from vlp_fast.swaps.detection_sets import (
+    Costs,
+    QuerySet,
+    SetLoss,
+    Sets,
+    auxiliary_sets,
+    by_name,
+    cardinality_error,
+    in_order,
+    num_boxes_of_processes,
+    stacked_by_shape,
+    targets_of,
+    weighted,
+)
+from vlp_fast.swaps.detr_losses import Result
+
+
+class GroupedLoss(SetLoss):
+    """In place of transformers' `LwDetrForObjectDetectionLoss`."""
+
+    def __call__(
+        self,
+        logits: Tensor,
+        labels: Sequence[Mapping[str, Tensor]],
+        device: Any,
+        pred_boxes: Tensor,
+        config: Any,
+        outputs_class: Any = None,
+        outputs_coord: Any = None,
+        enc_outputs_class: Any = None,
+        enc_outputs_coord: Any = None,
+        **_: Any,
+    ) -> Result:
+        """Computes the losses of a batch; arguments and results are transformers'."""
+        sets, auxiliary = {"": QuerySet(logits, pred_boxes)}, None
+        if config.auxiliary_loss:
+            auxiliary = auxiliary_sets(outputs_class[:-1], outputs_coord[:-1])
+            for number, layer in enumerate(auxiliary):
+                sets[f"_{number}"] = QuerySet(layer["logits"], layer["pred_boxes"])
+        sets["_enc"] = QuerySet(enc_outputs_class, enc_outputs_coord)
+        losses = self._losses(sets, targets_of(labels, pred_boxes.device), config)
+        return weighted(losses, _weights(config)), losses, auxiliary
+
+    def _losses(self, sets: Sets, targets: ops.Targets, config: Any) -> dict[str, Tensor]:
+        found: dict[str, dict[str, Tensor]] = {}
+        count = sum(targets.counts) * config.group_detr
+        num_boxes = num_boxes_of_processes(count, targets.boxes.device)
+        for names, logits, boxes in stacked_by_shape(sets):
+            pairs = self._in_groups(logits, boxes, targets, config)
+            bbox, giou = pairs.box_losses(boxes)
+            classes = iou_aware_loss(logits, boxes, pairs, alpha=config.focal_alpha)
+            terms = {
+                "loss_ce": classes / num_boxes,
+                "loss_bbox": bbox / num_boxes,
+                "loss_giou": giou / num_boxes,
+                "cardinality_error": cardinality_error(logits.amax(-1).sigmoid() > 0.5, targets),
+            }
+            found |= by_name(names, terms)
+        return in_order(sets, found)
+
+    def _in_groups(
+        self, logits: Tensor, boxes: Tensor, targets: ops.Targets, config: Any
+    ) -> MatchedPairs:
+        """Matches each group by itself; queries beyond the last whole one belong to none."""
+        num_sets, groups = logits.shape[0], config.group_detr
+        size = logits.shape[2] // groups
+        by_group = [
+            x[:, :, : groups * size].unflatten(2, (groups, size)).movedim(2, 1).flatten(0, 1)
+            for x in (logits, boxes)
+        ]
+        costs = Costs("focal", config.class_cost, config.bbox_cost, config.giou_cost)
+        matches = self.match(*by_group, targets, costs).unflatten(0, (num_sets, groups))
+        first = torch.arange(groups, device=matches.device)[:, None] * size
+        matches = torch.where(matches >= 0, matches + first, matches)
+        return MatchedPairs.of(targets, matches[:, 0]).repeated(matches)
+
+
+def _weights(config: Any) -> dict[str, float]:
+    weights = {
+        "loss_ce": config.class_loss_coefficient,
+        "loss_bbox": config.bbox_loss_coefficient,
+        "loss_giou": config.giou_loss_coefficient,
+    }
+    layers = config.decoder_layers - 1 if config.auxiliary_loss else 0
+    endings = ["", *(f"_{layer}" for layer in range(layers)), "_enc"]
+    return {f"{name}{end}": weight for end in endings for name, weight in weights.items()}
