@@ -16,6 +16,9 @@ from transformers.models.bert.modeling_bert import BertModel, BertSelfAttention
 from vlp_fast.swaps.padded_attention import attend_within
 from vlp_fast.swaps.swap import Change, become, count, in_words
 
+METHOD = "_create_attention_masks"
+"""Of BertModel."""
+
 
 class PackedBertSelfAttention(BertSelfAttention):  # type: ignore[misc]
     """BertSelfAttention that takes a mask of tokens; an instance gets this class in place."""
@@ -58,12 +61,18 @@ class PackedBertSelfAttention(BertSelfAttention):  # type: ignore[misc]
         return torch.cat([self.query(rows), self.key(rows), self.value(rows)], dim=1)
 
 
-class PackedBertModel(BertModel):  # type: ignore[misc]
-    """BertModel that hands the tokens' mask on to its layers; an instance gets it in place."""
+class TokenMasks:
+    """Stands in an instance of BertModel for the method that makes masks: hands the tokens' on.
 
-    told: Counter[str]
+    The model keeps its class, by whose name and file transformers writes configurations and finds
+    out what an instance can do.
+    """
 
-    def _create_attention_masks(
+    def __init__(self, model: nn.Module) -> None:
+        self.model: Any = model
+        self.told: Counter[str] = Counter()
+
+    def __call__(
         self,
         attention_mask: Tensor | None,
         encoder_attention_mask: Tensor | None,
@@ -71,12 +80,14 @@ class PackedBertModel(BertModel):  # type: ignore[misc]
         encoder_hidden_states: Tensor | None,
         past_key_values: Any,
     ) -> tuple[Tensor | None, Tensor | None]:
+        """Returns the masks of the tokens, and of another sequence."""
         has_more = encoder_hidden_states is not None or past_key_values is not None
-        reason = _not_ours(self.config, attention_mask, has_more)
+        reason = _not_ours(self.model.config, attention_mask, has_more)
         if not reason:
             return attention_mask, None
         count(self.told, reason)
-        masks: tuple[Tensor | None, Tensor | None] = super()._create_attention_masks(
+        masks: tuple[Tensor | None, Tensor | None] = type(self.model)._create_attention_masks(
+            self.model,
             attention_mask=attention_mask,
             encoder_attention_mask=encoder_attention_mask,
             embedding_output=embedding_output,
@@ -95,11 +106,11 @@ class BertAttention:
 
     def refusal(self, module: nn.Module) -> str:
         """Why it is left alone."""
-        if isinstance(module, PackedBertModel):
+        if METHOD in vars(module):
             return "runs on vlp_fast already"
         if type(module) is not BertModel:
             return "a subclass, whose code may do something else"
-        if not hasattr(BertModel, "_create_attention_masks"):
+        if not hasattr(BertModel, METHOD):
             return f"its masks are made elsewhere in transformers {version}"
         config: Any = module.config
         if config.is_decoder or config.add_cross_attention:
@@ -111,17 +122,18 @@ class BertAttention:
 
     def apply(self, module: nn.Module) -> Change:
         """Gives the model and its self-attention our classes."""
-        told: Counter[str] = Counter()
         attentions = _attentions(module)
-        undos = [become(module, PackedBertModel, told=told)]
-        undos += [become(attention, PackedBertSelfAttention) for attention in attentions]
+        masks = TokenMasks(module)
+        undos = [become(attention, PackedBertSelfAttention) for attention in attentions]
+        module.__dict__[METHOD] = masks
 
         def undo() -> None:
             for one in reversed(undos):
                 one()
+            del module.__dict__[METHOD]
 
         words = f"packed self-attention in {len(attentions)} layers under a mask of tokens"
-        return Change(became=words, undo=undo, since=lambda: in_words(told))
+        return Change(became=words, undo=undo, since=lambda: in_words(masks.told))
 
 
 def _attentions(model: Any) -> list[nn.Module]:
