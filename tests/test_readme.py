@@ -192,6 +192,13 @@ def test_vector_quantize_snippet() -> None:
     torch.testing.assert_close(names["latents"].grad, stock["latents"].grad)
 
 
+def test_accelerate_snippet(capsys: pytest.CaptureFixture[str]) -> None:
+    names = run_snippet(LAYERS, "import transformers\n")
+    assert names["swapped"][""].startswith("loss_function: SoftmaxLoss, DETR's")
+    assert "(model)  YolosForObjectDetection  loss_function: SoftmaxLoss" in capsys.readouterr().out
+    assert not names["report"] and "_loss_function" not in vars(names["model"])
+
+
 def two_steps(model: Any) -> list[dict[str, torch.Tensor]]:
     """The total, the losses and all gradients of two optimiser steps as DETR takes them."""
     torch.manual_seed(1)

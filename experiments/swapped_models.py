@@ -1,0 +1,236 @@
+"""Models of others before and after `vlp_fast.accelerate`: a step, the share of its loss, memory.
+
+    python experiments/swapped_models.py [FAMILY ...] [--steps 10] [--device cuda] [--quick]
+
+Each family is measured in two processes, one for each side, which take turns step by step. A line a
+side: the median of a step forward and backward in milliseconds, the share of it that the loss
+function takes (matching included), the peak of memory in MiB (of the process on a CPU, of what
+PyTorch allocated on a GPU), and the loss of the last step, which both sides must have alike.
+Weights are random, the optimizer changes nothing, dropout is 0, so that both do the same work.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SIDES = ("before", "after")
+
+
+class Timed:
+    """A loss function that adds up how long it took."""
+
+    def __init__(self, loss: Callable[..., Any], device: str) -> None:
+        self.loss, self.device, self.seconds = loss, device, 0.0
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        start = now(self.device)
+        found = self.loss(*given, **named)
+        self.seconds += now(self.device) - start
+        return found
+
+
+def main() -> None:
+    """Measure the families that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("families", nargs="*", default=list(FAMILIES))
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true", help="small models and batches")
+    parser.add_argument("--side", choices=SIDES, help="internal: measure this side, step by step")
+    given = parser.parse_args()
+    if given.side:
+        serve(given.families[0], given.side, given.device, given.quick)
+        return
+    for family in given.families:
+        for side, row in both_sides(family, given).items():
+            share = f"{100 * row['loss_seconds'] / row['seconds']:.0f} %"
+            print(
+                f"{family:16} {side:6}  {1000 * row['median']:8.1f} ms  loss {share:>5}  "
+                f"{row['peak']:6.0f} MiB  {row['loss']:.6f}",
+                flush=True,
+            )
+
+
+def both_sides(family: str, given: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Run a process for each side, one step of each in turn, the first two not counted."""
+    command = [sys.executable, __file__, family, "--device", given.device]
+    command += ["--quick"] if given.quick else []
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    running = {side: subprocess.Popen([*command, "--side", side], **pipes) for side in SIDES}
+    rows: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    for _ in range(given.steps + 2):
+        for side, process in running.items():
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write("step\n")
+            process.stdin.flush()
+            rows[side].append(json.loads(process.stdout.readline()))
+    for process in running.values():
+        process.communicate()
+    return {side: summary(of_side[2:]) for side, of_side in rows.items()}
+
+
+def summary(steps: list[dict[str, float]]) -> dict[str, float]:
+    """One row of all steps of a side."""
+    total = {name: sum(step[name] for step in steps) for name in ("seconds", "loss_seconds")}
+    median = statistics.median(step["seconds"] for step in steps)
+    return {**steps[-1], **total, "median": median}
+
+
+def serve(family: str, side: str, device: str, is_quick: bool) -> None:
+    """Do a step for each line that comes in, and answer with what it took."""
+    torch.manual_seed(0)
+    model, call = FAMILIES[family](is_quick)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout | nn.MultiheadAttention):
+            setattr(module, "p" if isinstance(module, nn.Dropout) else "dropout", 0.0)
+    model.train().to(device)
+    if side == "after":
+        import vlp_fast
+
+        vlp_fast.accelerate(model)
+    timed = Timed(getattr(model, "loss_function", None), device)
+    if hasattr(model, "loss_function"):
+        model.loss_function = timed
+    for _ in sys.stdin:
+        timed.seconds, start = 0.0, now(device)
+        torch.manual_seed(1)
+        loss = call(model, device)
+        loss.backward()
+        seconds = now(device) - start
+        model.zero_grad()
+        row = {"seconds": seconds, "loss_seconds": timed.seconds, "peak": peak(device)}
+        print(json.dumps({**row, "loss": loss.item()}), flush=True)
+
+
+def now(device: str) -> float:
+    """Seconds, when all that was asked of the device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak(device: str) -> float:
+    """MiB at the most so far."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+Made = tuple[nn.Module, Callable[[nn.Module, str], Tensor]]
+
+
+def detector(name: str, is_quick: bool) -> Made:
+    """A model of transformers as its configuration has it, with a ResNet-50 where it has a CNN."""
+    import transformers
+
+    options: dict[str, Any] = {} if name == "Yolos" else {"auxiliary_loss": True}
+    if not name.startswith(("RTDetr", "Yolos")):
+        names = ["stage2", "stage3", "stage4"] if name == "DeformableDetr" else ["stage4"]
+        options["backbone_config"] = transformers.ResNetConfig(out_features=names)
+        options |= {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None}
+    if is_quick and name == "Yolos":
+        options |= {"num_hidden_layers": 1, "image_size": [64, 64], "num_detection_tokens": 10}
+    elif is_quick:
+        options |= {"encoder_layers": 1, "decoder_layers": 2, "num_queries": 10}
+    config = getattr(transformers, f"{name}Config")(num_labels=80, **options)
+    model = getattr(transformers, f"{name}ForObjectDetection")(config)
+    images, side, most = (2, 64, 4) if is_quick else (4, 480, 20)
+    draw = torch.Generator().manual_seed(0)
+    shape = config.image_size if name == "Yolos" else [side, side]
+    pixels = torch.randn(images, 3, *shape, generator=draw)
+    counts = torch.randint(1, most + 1, (images,), generator=draw).tolist()
+    labels = [
+        {
+            "class_labels": torch.randint(80, (count,), generator=draw),
+            "boxes": 0.3 + 0.3 * torch.rand(count, 4, generator=draw),
+        }
+        for count in counts
+    ]
+
+    def call(model: nn.Module, device: str) -> Tensor:
+        moved = [{name: x.to(device) for name, x in one.items()} for one in labels]
+        loss: Tensor = model(pixels.to(device), labels=moved).loss
+        return loss
+
+    return model, call
+
+
+def encoder(is_quick: bool) -> Made:
+    """Six of PyTorch's encoder layers, over sequences of 30 to 100 percent of the longest."""
+    width, layers, batch, length = (32, 1, 2, 20) if is_quick else (256, 6, 8, 850)
+    layer = nn.TransformerEncoderLayer(width, 8, 8 * width, batch_first=True)
+    model = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+    draw = torch.Generator().manual_seed(0)
+    x, mask = torch.randn(batch, length, width, generator=draw), padding(batch, length, draw)
+
+    def call(model: nn.Module, device: str) -> Tensor:
+        out = model(x.to(device), src_key_padding_mask=mask.to(device))
+        return out.masked_fill(mask[..., None].to(device), 0).square().sum() / (~mask).sum()
+
+    return model, call
+
+
+def bert(is_quick: bool) -> Made:
+    """BERT's base size with half of its layers, over texts of 30 to 100 percent of 128 words."""
+    import transformers
+
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1} if is_quick else {"num_hidden_layers": 6}
+    model = transformers.BertForMaskedLM(transformers.BertConfig(**sizes))
+    draw = torch.Generator().manual_seed(0)
+    batch, length = (2, 16) if is_quick else (32, 128)
+    words = torch.randint(1000, 9000, (batch, length), generator=draw)
+    mask = ~padding(batch, length, draw)
+
+    def call(model: nn.Module, device: str) -> Tensor:
+        given = {"input_ids": words, "attention_mask": mask.long()}
+        given["labels"] = words.where(mask & (words % 7 == 0), -100)
+        loss: Tensor = model(**{name: x.to(device) for name, x in given.items()}).loss
+        return loss
+
+    return model, call
+
+
+def codebook(is_quick: bool) -> Made:
+    """lucidrains' VectorQuantize: 16,384 vectors of 256, 1,024 codes."""
+    import vector_quantize_pytorch
+
+    codes, rows, width = (16, 50, 8) if is_quick else (1024, 2048, 256)
+    model = vector_quantize_pytorch.VectorQuantize(dim=width, codebook_size=codes)
+    x = torch.randn(8, rows, width, generator=torch.Generator().manual_seed(0))
+
+    def call(model: nn.Module, device: str) -> Tensor:
+        quantised, _, loss = model(x.to(device).requires_grad_())
+        return quantised.square().mean() + loss.sum()
+
+    return model, call
+
+
+def padding(batch: int, length: int, draw: torch.Generator) -> Tensor:
+    """A mask (S, L) of booleans, True behind the end of each sequence; the first one is full."""
+    lengths = torch.randint(length * 3 // 10, length + 1, (batch,), generator=draw)
+    lengths[0] = length
+    return torch.arange(length) >= lengths[:, None]
+
+
+FAMILIES: dict[str, Callable[[bool], Made]] = {
+    "TransformerEncoder": encoder,
+    "Bert": bert,
+    "VectorQuantize": codebook,
+}
+for _name in ("Detr", "ConditionalDetr", "DeformableDetr", "DabDetr", "TableTransformer"):
+    FAMILIES[_name] = lambda is_quick, name=_name: detector(name, is_quick)  # type: ignore[misc]
+for _name in ("Yolos", "RTDetr", "RTDetrV2"):
+    FAMILIES[_name] = lambda is_quick, name=_name: detector(name, is_quick)  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    main()
