@@ -20,10 +20,10 @@ METHOD = "_create_attention_masks"
 """Of BertModel."""
 
 
-class PackedBertSelfAttention(BertSelfAttention):  # type: ignore[misc]
+class PackedBertSelfAttention(BertSelfAttention):
     """BertSelfAttention that takes a mask of tokens; an instance gets this class in place."""
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         hidden_states: Tensor,
         attention_mask: Tensor | None = None,
@@ -42,7 +42,7 @@ class PackedBertSelfAttention(BertSelfAttention):  # type: ignore[misc]
             The rows (S, L, D), and weights if the original code gave some.
         """
         if attention_mask is None or attention_mask.dim() != 2:
-            original: tuple[Tensor, Tensor | None] = super().forward(
+            original: tuple[Tensor, Tensor | None] = super().forward(  # type: ignore[assignment]
                 hidden_states, attention_mask, past_key_values, **kwargs
             )
             return original

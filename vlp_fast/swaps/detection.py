@@ -68,7 +68,7 @@ class DetectionLosses:
         if name in OTHERS:
             return OTHERS[name]
         known = KNOWN[name]
-        theirs = LOSS_MAPPING[_loss_type(module)]
+        theirs: Any = LOSS_MAPPING[_loss_type(module)]
         reason = disagreement(theirs, known.ours(), module.config, known.probe)
         return f"{reason} (transformers {version})" if reason else ""
 

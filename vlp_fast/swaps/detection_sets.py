@@ -49,6 +49,10 @@ class SetLoss:
     def __init__(self) -> None:
         self._warning = LateWarning(NOT_FINITE.replace("HungarianMatcher", "loss_function"))
 
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        """Computes the losses of a batch, each kind by itself."""
+        raise NotImplementedError
+
     def match(self, logits: Tensor, boxes: Tensor, targets: ops.Targets, costs: Costs) -> Tensor:
         """Matches (A, B, Q, ...) predictions to (A, T) queries, -1 for none."""
         matches, non_finite = ops.match(logits, boxes, targets, **costs._asdict())
@@ -118,8 +122,8 @@ def num_boxes_of_accelerate(count: int, device: torch.device) -> float | Tensor:
     if package is None or not package.PartialState._shared_state:
         return float(max(count, 1))
     total = torch.full((1,), float(count), device=device)
-    reduced: Tensor = package.utils.reduce(total)
-    return (reduced / package.PartialState().num_processes).clamp(min=1)
+    mean: Tensor = package.utils.reduce(total) / package.PartialState().num_processes
+    return mean.clamp(min=1)
 
 
 def num_boxes_of_processes(count: int, device: torch.device) -> float | Tensor:

@@ -81,12 +81,12 @@ class GroupedLoss(SetLoss):
         """Matches each group by itself; queries beyond the last whole one belong to none."""
         num_sets, groups = logits.shape[0], config.group_detr
         size = logits.shape[2] // groups
-        by_group = [
+        logits, boxes = (
             x[:, :, : groups * size].unflatten(2, (groups, size)).movedim(2, 1).flatten(0, 1)
             for x in (logits, boxes)
-        ]
+        )
         costs = Costs("focal", config.class_cost, config.bbox_cost, config.giou_cost)
-        matches = self.match(*by_group, targets, costs).unflatten(0, (num_sets, groups))
+        matches = self.match(logits, boxes, targets, costs).unflatten(0, (num_sets, groups))
         first = torch.arange(groups, device=matches.device)[:, None] * size
         matches = torch.where(matches >= 0, matches + first, matches)
         return MatchedPairs.of(targets, matches[:, 0]).repeated(matches)

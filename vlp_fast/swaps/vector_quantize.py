@@ -46,7 +46,7 @@ PLAIN_CODEBOOK: dict[str, Any] = {
 }
 
 
-class EmaVectorQuantize(VectorQuantize, Theirs):  # type: ignore[misc]
+class EmaVectorQuantize(VectorQuantize, Theirs):
     """lucidrains' VectorQuantize with our search and update; an instance gets this class in place.
 
     Calls with options that ours has not, such as `indices` or `topk`, go to the original code, and
@@ -113,11 +113,12 @@ class EmaQuantizers:
             return "runs on vlp_fast already"
         if type(module) is not Theirs:
             return "a subclass, whose code may do something else"
-        parts = [(module, PLAIN_LAYER), (module._codebook, PLAIN_CODEBOOK)]
+        codebook: Any = module._codebook
+        parts = [(module, PLAIN_LAYER), (codebook, PLAIN_CODEBOOK)]
         for part, wanted in parts:
             if reason := _other_attribute(part, wanted):
                 return reason
-        return _refused_codebook(module._codebook)
+        return _refused_codebook(codebook)
 
     def apply(self, module: nn.Module) -> Change:
         """Gives the instance our class and our codebook."""
