@@ -46,7 +46,7 @@ PLAIN_CODEBOOK: dict[str, Any] = {
 }
 
 
-class EmaVectorQuantize(VectorQuantize, Theirs):
+class EmaVectorQuantize(VectorQuantize, Theirs):  # type: ignore[misc]
     """lucidrains' VectorQuantize with our search and update; an instance gets this class in place.
 
     Calls with options that ours has not, such as `indices` or `topk`, go to the original code, and
@@ -57,7 +57,7 @@ class EmaVectorQuantize(VectorQuantize, Theirs):
     original: tuple[nn.Module]
     """Their codebook, in a tuple: it is no child of this module."""
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         x: Tensor,
         indices: Tensor | None = None,
