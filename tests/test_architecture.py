@@ -222,7 +222,7 @@ def test_the_native_folder_says_what_its_files_are() -> None:
     assert sorted(said) == sorted(files - {"README.md"})
 
 
-@pytest.mark.parametrize("room", ["reference", "ops", "layers", "models"])
+@pytest.mark.parametrize("room", ["reference", "ops", "layers", "models", "swaps"])
 def test_nothing_in_a_step_waits_for_the_gpu(room: str) -> None:
     found = {
         (relative(path), call)

@@ -27,6 +27,7 @@ FAMILIES = {
     "RTDetr": "VarifocalLoss",
     "RTDetrV2": "VarifocalLoss",
     "LwDetr": "GroupedLoss",
+    "RfDetr": "GroupedLoss",
 }
 """Names in transformers, and ours for the loss of each."""
 
@@ -86,25 +87,24 @@ def _options(family: str) -> dict[str, Any]:
         levels = {"num_feature_levels": 3, "decoder_n_points": 2, "encode_proj_layers": [2]}
         channels = {"encoder_in_channels": [8, 16, 16], "decoder_in_channels": [16] * 3}
         return {**common, **sizes, **levels, **channels, "backbone_config": backbone}
-    if family == "LwDetr":
-        vit = transformers.LwDetrViTConfig(
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            image_size=64,
-            pretrain_image_size=64,
-            patch_size=16,
-            window_block_indices=[0],
-            num_windows=4,
-            out_indices=[1, 2],
-        )
+    if family in ("LwDetr", "RfDetr"):
         sizes = {"d_model": 16, "decoder_layers": LAYERS, "num_queries": QUERIES, "group_detr": 2}
         sizes |= {"decoder_self_attention_heads": 2, "decoder_cross_attention_heads": 2}
         sizes |= {"decoder_ffn_dim": 32, "decoder_n_points": 2, "projector_scale_factors": [1.0]}
-        return {**common, **sizes, "backbone_config": vit}
+        return {**common, **sizes, "backbone_config": _vit(family)}
     if family == "DeformableDetr":
         backbone = transformers.ResNetConfig(**deep)
     else:
         backbone = transformers.ResNetConfig(**resnet, out_features=["stage2"])
     width: dict[str, Any] = {"hidden_size" if family == "DabDetr" else "d_model": 32}
     return {**common, **_BACKBONE, **_SIZES, **width, "backbone_config": backbone}
+
+
+def _vit(family: str) -> Any:
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"image_size": 64, "patch_size": 16}
+    if family == "RfDetr":
+        names = ["stage1", "stage2"]
+        return transformers.RfDetrDinov2Config(num_windows=2, out_features=names, **sizes)
+    windows = {"pretrain_image_size": 64, "window_block_indices": [0], "num_windows": 4}
+    return transformers.LwDetrViTConfig(out_indices=[1, 2], **windows, **sizes)

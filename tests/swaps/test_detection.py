@@ -36,6 +36,8 @@ COUNTS = {
     "one target": [1],
     "more than queries": [QUERIES + 4, 2],
 }
+SAMPLE = ("Detr", "DeformableDetr", "RTDetr", "LwDetr")
+"""A family of each kind."""
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -174,7 +176,13 @@ def test_half_precision_is_computed_in_float32(kind: str, dtype: torch.dtype) ->
     torch.testing.assert_close(found[0], expected[0], **CLOSE)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(name, marks=[] if name in SAMPLE else [pytest.mark.exhaustive])
+        for name in FAMILIES
+    ],
+)
 def test_a_model_has_the_same_losses_and_gradients_before_and_after(family: str) -> None:
     model = detector(family)
     pixels, labels = batch(family)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import vlp_fast
 from vlp_fast.errors import InputError
+from vlp_fast.swaps.torch_attention import TorchAttention
 
 WIDTH, HEADS, LENGTH = 16, 4, 7
 CLOSE: dict[torch.dtype, dict[str, float]] = {
@@ -118,6 +119,7 @@ def test_a_memory_is_seen_by_every_row(padding: Any, same_values: bool, dtype: t
 
 def test_rows_of_padding_are_not_read_and_a_row_of_it_alone_is_finite() -> None:
     module = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+    nn.init.normal_(module.out_proj.bias)
     vlp_fast.accelerate(module)
     x = torch.randn(2, LENGTH, WIDTH, requires_grad=True)
     mask = torch.zeros(2, LENGTH, dtype=torch.bool)
@@ -288,6 +290,15 @@ def test_nothing_of_the_model_changes_but_its_classes_and_restore_takes_them_bac
         vlp_fast.accelerate(stack)
 
 
+def test_a_compiled_layer_is_one_graph_and_the_same() -> None:
+    layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 24, dropout=0.0, batch_first=True)
+    vlp_fast.accelerate(layer)
+    x, mask = torch.randn(3, LENGTH, WIDTH), torch.tensor(PADDING["anywhere"], dtype=torch.bool)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    expected = layer(x, src_key_padding_mask=mask)
+    torch.testing.assert_close(compiled(x, src_key_padding_mask=mask), expected)
+
+
 def test_copies_and_pickles_run_on_ours() -> None:
     module = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
     vlp_fast.accelerate(module)
@@ -296,6 +307,21 @@ def test_copies_and_pickles_run_on_ours() -> None:
     for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
         assert type(twin) is type(module)
         assert torch.equal(twin(x, x, x, mask, False)[0], expected)
+
+
+def test_an_error_on_the_way_leaves_nothing_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = nn.TransformerEncoder(nn.TransformerEncoderLayer(WIDTH, HEADS, 24), 2)
+    text, apply = repr(stack), TorchAttention.apply
+
+    def failing(self: TorchAttention, module: nn.Module) -> Any:
+        if module is stack.layers[1]:
+            raise MemoryError
+        return apply(self, module)
+
+    monkeypatch.setattr(TorchAttention, "apply", failing)
+    with pytest.raises(MemoryError):
+        vlp_fast.accelerate(stack)
+    assert repr(stack) == text and "told" not in vars(stack)
 
 
 def test_restore_tells_of_a_class_that_changed_meanwhile() -> None:

@@ -109,6 +109,9 @@ def test_calls_of_other_kinds_are_the_originals_and_told() -> None:
     theirs(x, return_loss_breakdown=True), ours(x, return_loss_breakdown=True)
     assert ours.told == {"indices=": 1, "return_loss_breakdown=": 1}
     assert_same_step(theirs, ours, x)
+    codes = ours.eval().codebook.clone()
+    ours(x, topk=2)
+    assert torch.equal(ours.codebook, codes)  # evaluation reaches the original code too
 
 
 def test_dead_codes_move_onto_rows_of_the_batch() -> None:

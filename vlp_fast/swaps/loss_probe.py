@@ -46,7 +46,8 @@ def disagreement(
     found = []
     for loss in (theirs, ours):
         try:
-            found.append(_tried(loss, config, p))
+            with torch.device("cpu"):  # whatever the default is
+                found.append(_tried(loss, config, p))
         except Exception as error:  # whatever a foreign function raises is why it is left alone
             return f"its loss raises {type(error).__name__} when tried: {_first_line(error)}"
     expected, computed = found

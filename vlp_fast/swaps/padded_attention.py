@@ -7,7 +7,6 @@ Shape suffixes: S sequences, L padded length, D width, N heads, E head width, T 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +17,15 @@ from vlp_fast.layers.sequences import Spans
 from vlp_fast.ops.attention import attention_kvpacked, attention_qkvpacked
 
 
-@dataclass(frozen=True)
 class Projection:
-    """A matrix and its bias, of one or several parts side by side."""
+    """A matrix and its bias, of one or several parts side by side.
 
-    weight: Tensor
-    bias: Tensor | None
+    Not a frozen dataclass, which Dynamo cannot make inside of a graph (PyTorch 2.11).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight = weight
+        self.bias = bias
 
     def __call__(self, rows: Tensor, others: Tensor | None = None) -> Tensor:
         """Maps rows (T, D) to (T, width of all parts), the last part from others if given."""
