@@ -154,6 +154,8 @@ def test_wheel_holds_the_whole_package(wheel: Path) -> None:
     ]
     expected = {str(path.relative_to(ROOT)) for path in [*sources, ROOT / "vlp_fast/py.typed"]}
     expected |= {f"vlp_fast/{path.relative_to(ROOT)}" for path in MAPPED}
+    trained = ROOT.glob("vlp_fast/inference/models/*/*")
+    expected |= {str(path.relative_to(ROOT)) for path in trained}
     expected |= {f"vlp_fast/_C{sysconfig.get_config_var('EXT_SUFFIX')}"}
     installed = {name for name in names if ".dist-info/" not in name}
     assert installed == expected
