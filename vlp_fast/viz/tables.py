@@ -35,11 +35,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def numbers_of(row: Mapping[str, object]) -> dict[str, float]:
-    """The figures of a line of metrics.jsonl."""
+    """The figures of a line of metrics.jsonl; whole numbers that no float holds are none."""
     return {
         name: float(value)
         for name, value in row.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and name != "step"
+        if type(value) in (int, float) and name != "step" and -1e308 < value < 1e308  # type: ignore[operator]
     }
 
 
