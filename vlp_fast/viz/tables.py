@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+LARGEST = 1e308
+"""Numbers from here on no float holds, or nearly none."""
+
 
 class Html(str):
     """A cell that is markup already, ours."""
@@ -39,7 +42,8 @@ def numbers_of(row: Mapping[str, object]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in row.items()
-        if type(value) in (int, float) and name != "step" and -1e308 < value < 1e308  # type: ignore[operator]
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        if name != "step" and abs(value) < LARGEST
     }
 
 
