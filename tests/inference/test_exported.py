@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 import vlp_fast
 from tests.inference.conftest import Drawn, untrained
@@ -43,6 +44,9 @@ def test_an_exported_run_answers_as_the_run(run: Path, drawn: Drawn, tmp_path: P
     assert len(about.answers) > 2
     weights = [model.trained.model.state_dict() for model in (one, other)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    (average,) = run.glob("checkpoint-*/average.safetensors")
+    kept = load_file(average)
+    assert all(torch.equal(value, kept[f"model.{n}"]) for n, value in weights[0].items())
     exported.export(tmp_path / "model", tmp_path / "again")
     assert (tmp_path / "again/config.json").read_text() == (
         tmp_path / "model/config.json"
