@@ -1,14 +1,19 @@
 """`vlp-fast predict` and `vlp-fast export`, as people type them."""
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.inference.conftest import untrained
+from vlp_fast.cli.predict import SAYS, Predict
 from vlp_fast.data.world.bounds import SMALL
 from vlp_fast.data.world.layouts import make_world
+from vlp_fast.inference.pictures import open_picture
+from vlp_fast.tasks.downstream.config import ReasoningConfig
 
 Call = Callable[..., Any]  # the fixture of conftest.py
 E2E_VLP, SOHO = "e2e_vlp_small_world", "soho_small_world"
@@ -64,6 +69,11 @@ def test_a_broken_picture_costs_the_others_nothing(
         (["nowhere", "PICTURE"], "no such folder; expected a run's folder"),
         ([E2E_VLP, "PICTURE", "--threshold", "2"], "threshold"),
         (["hf://x", "PICTURE"], "expected NAME/REPO"),
+        ([SOHO, "PICTURE", "--fill", "a star"], "expected a text with [MASK]"),
+        ([SOHO, "PICTURE", "--fill", f"[MASK] {'a ' * 30}"], "expected at most the 24"),
+        ([SOHO, "PICTURE", "--text", "a \udcff"], "no Unicode text"),
+        ([SOHO, "PICTURE", "--fill", "[MASK] \udcff"], "no Unicode text"),
+        ([E2E_VLP, "PICTURE", "--beams", "1000"], "num_beams 1000, expected 1 to 149"),
     ],
 )
 def test_what_cannot_be_asked(
@@ -85,5 +95,37 @@ def test_export_says_what_there_is(call: Call, tmp_path: Path, pictures: list[Pa
     assert call("export", shipped_model(SOHO), tmp_path / "model").code == 2
     assert call("export", tmp_path, tmp_path / "other").code == 2
     assert call("predict", tmp_path / "model", pictures[0], "--text", "a star").code == 0
-    (tmp_path / "closed").mkdir()
     assert call("export", shipped_model(SOHO), "/proc/model").code == 2
+    assert call("export", SOHO, tmp_path / "by its name", "--format", "fp16").code == 0
+    long = call("export", SOHO, tmp_path / "long", "--program", 64, 64, "--tokens", 25)
+    assert (long.code, "--tokens: " in long.err) == (2, True)
+    assert not (tmp_path / "long").exists()
+
+
+def test_a_full_disk_leaves_nothing(call: Call, tmp_path: Path) -> None:
+    """Of files that may not become as large as the weights."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+    try:
+        answer = call("export", SOHO, tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "model: cannot be written" in answer.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_pictures_are_seen_once_for_all_sentences(pictures: list[Path]) -> None:
+    model = untrained(ReasoningConfig(head="linear"))
+    asked = Predict(model="x", images=tuple(pictures[:2]), sentence=("a star", "is it true ?"))
+    seen = []
+    see = model.trained.model.see
+    model.trained.model.see = lambda *args, **options: (  # type: ignore[method-assign]
+        seen.append(len(args[0])) or see(*args, **options)  # type: ignore[func-returns-value]
+    )
+    data = model.trained.about.data
+    said = SAYS["compare"](asked, model, [open_picture(path, data) for path in pictures[:2]])
+    assert sum(seen) == 2
+    for one in said:
+        alone = model.compare(*pictures[:2], one["asked"])
+        assert one["score"] == pytest.approx(alone.score, abs=1e-6)  # type: ignore[union-attr]

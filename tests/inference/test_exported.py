@@ -1,6 +1,7 @@
 """Folders that are handed on: the same answers, nothing of the run's paths, whole or absent."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 import vlp_fast
 from tests.inference.conftest import Drawn, untrained
@@ -42,6 +44,9 @@ def test_an_exported_run_answers_as_the_run(run: Path, drawn: Drawn, tmp_path: P
     assert len(about.answers) > 2
     weights = [model.trained.model.state_dict() for model in (one, other)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    (average,) = run.glob("checkpoint-*/average.safetensors")
+    kept = load_file(average)
+    assert all(torch.equal(value, kept[f"model.{n}"]) for n, value in weights[0].items())
     exported.export(tmp_path / "model", tmp_path / "again")
     assert (tmp_path / "again/config.json").read_text() == (
         tmp_path / "model/config.json"
@@ -121,6 +126,46 @@ def test_damaged_folders(
     exported.export(shipped.shipped_model("soho_small_world"), folder)
     path = folder / name
     path.write_text(change(path.read_text()))
+    with pytest.raises(InputError, match=message):
+        vlp_fast.load(folder, device="cpu")
+
+
+HUGE = 10**9
+
+
+@pytest.mark.parametrize(
+    ("model", "place", "value", "message"),
+    [
+        ("soho_small_world", "config.model.layers", HUGE, "does not hold.*layers = 1,000,000,000"),
+        ("soho_small_world", "config.model.backbone.blocks", [HUGE, 1, 1], "blocks = 1,000,000,00"),
+        ("soho_small_world", "config.model.width", HUGE, "width = 1,000,000,000"),
+        ("soho_small_world", "config.model.ffn_dim", 252, "does not hold"),
+        ("soho_small_world", "config.model.ffn_dim", "x", "received 'x', expected int"),
+        ("soho_small_world", "config.model.pool", 1, "received 1, expected bool"),
+        ("soho_small_world", "config.model.layers", True, "received True, expected int"),
+        ("soho_small_world", "kinds.model", None, "a kind is NoneType"),
+        ("soho_small_world", "step", float("inf"), "does not describe"),
+        ("soho_small_world", "config.data.shorter_held_out", [1.5], "received 1.5, expected int"),
+        ("soho_small_world", "config.data.canvas_multiple", HUGE, "1,000,000,000 pixels a side"),
+        ("soho_small_world", "config.data.max_text_length", HUGE, "the model has fewer positions"),
+        ("e2e_vlp_small_world", "config.task.detection", HUGE, "expected bool"),
+        ("e2e_vlp_small_world", "classes", ["a"], "1 names for .* classes"),
+    ],
+)
+def test_a_strangers_settings_cost_nothing(
+    tmp_path: Path, model: str, place: str, value: Any, message: str
+) -> None:
+    """They are looked at before a model is built, which these would take minutes or all memory."""
+    folder = tmp_path / "model"
+    shutil.copytree(shipped.shipped_model(model), folder)
+    settings = json.loads((folder / "config.json").read_text())
+    *parents, last = place.split(".")
+    inner = settings
+    for name in parents:
+        inner = inner[name]
+    assert last in inner
+    inner[last] = value
+    (folder / "config.json").write_text(json.dumps(settings))
     with pytest.raises(InputError, match=message):
         vlp_fast.load(folder, device="cpu")
 

@@ -68,6 +68,15 @@ def test_sizes_are_the_runs(picture: Image.Image) -> None:
     assert open_picture(large, OWN_SIZE).example.size == (1, LONGEST)
 
 
+def test_a_truncated_file_that_pillow_opened(picture: Image.Image, tmp_path: Path) -> None:
+    """Its pixels are read when they are asked for."""
+    content = encoded(picture)
+    (tmp_path / "half.png").write_bytes(content[: len(content) // 2])
+    for kind in (Image.open(tmp_path / "half.png"), Image.open(io.BytesIO(content[:900]))):
+        with pytest.raises(InputError, match=r"(half\.png|Pillow's): image file is truncated"):
+            open_picture(kind, OWN_SIZE)
+
+
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [
@@ -80,6 +89,9 @@ def test_sizes_are_the_runs(picture: Image.Image) -> None:
         (b"", InputError, "bytes of a picture"),
         (b"no picture", InputError, "bytes of a picture"),
         (np.zeros((9000, 9000), np.uint8), InputError, "9000x9000 pixels"),
+        (Image.new("RGB", (0, 5)), InputError, "0x5 pixels"),
+        (Image.fromarray(np.full((2, 2), 1e5, np.float32)), InputError, "has float pixels"),
+        ((path for path in ["a.png"]), TypeError, "received generator.*or a list of these"),
     ],
 )
 def test_what_is_no_picture(kind: Any, error: type[Exception], message: str) -> None:

@@ -49,6 +49,14 @@ def test_boxes_are_in_pixels_of_the_picture_as_it_came(e2e_vlp: Predictor, drawn
     assert e2e_vlp.detect(wide, threshold=0)[0].boxes.max() > 64
 
 
+def test_another_default_device_changes_nothing(e2e_vlp: Predictor, drawn: Drawn) -> None:
+    usual = e2e_vlp.detect(drawn.paths[0])
+    with torch.device("meta"):
+        found = e2e_vlp.detect(drawn.paths[0])
+        assert e2e_vlp.fill(drawn.paths[0], "a [MASK] star")
+    np.testing.assert_array_equal(found.boxes, usual.boxes)  # type: ignore[union-attr]
+
+
 def test_a_text_is_read_beside_the_picture(e2e_vlp: Predictor, drawn: Drawn) -> None:
     path = drawn.paths[0]
     alone, told = e2e_vlp.detect(path, threshold=0), e2e_vlp.detect(path, "a", threshold=0)
@@ -153,6 +161,16 @@ def test_left_and_right_are_told_apart_and_kept_together() -> None:
     assert several[0].score == pytest.approx(model.compare(dark, light, sentence).score, abs=1e-6)
     one = model.compare(dark, light, [sentence, "is it true ?"])
     assert one[0].score == pytest.approx(several[0].score, abs=1e-6)
+
+
+def test_no_pictures_or_no_questions_have_no_answers() -> None:
+    picture = np.zeros((48, 48, 3), np.uint8)
+    answering = untrained(AnsweringConfig(head="linear"), ("yes", "no"))
+    assert answering.answer([], "how many ?") == answering.answer(picture, []) == []
+    assert answering.answer([], []) == []
+    reasoning = untrained(ReasoningConfig(head="linear"))
+    assert reasoning.compare([], [], "is it true ?") == []
+    assert reasoning.compare(picture, picture, []) == []
 
 
 def test_a_hypothesis_has_one_of_three_labels() -> None:

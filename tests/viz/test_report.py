@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from vlp_fast.cli import main
+from vlp_fast.recipes import recipe
 from vlp_fast.viz.chart import POINTS, chart, finite, thinned, ticks
 from vlp_fast.viz.report import write_report
+from vlp_fast.viz.settings import changed, settings_of
 from vlp_fast.viz.tables import table
 
 Call = Callable[..., Any]  # the fixture of conftest.py
@@ -158,6 +161,57 @@ def test_names_are_no_markup(run: Path, tmp_path: Path) -> None:
     text = (tmp_path / "page.html").read_text()
     assert "onerror=" not in re.sub(r"&lt;.*?&gt;", "", text)
     assert not Strict(text).open
+
+
+def test_what_no_page_can_show(run: Path, tmp_path: Path) -> None:
+    """Numbers without end, half characters, a link to a file of one's own."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "run.json").write_text((run / "run.json").read_text())
+    (tmp_path / "key").write_text("PRIVATE KEY")
+    (folder / "report.png").symlink_to(tmp_path / "key")
+    rows = [
+        {"step": step, "kind": "train", "\ud800": step, "loss": value, "huge": 10**400}
+        for step, value in ((1, 1e308), (2, -1e308), (10**18, 1.0), (10**18 + 1, 2.0))
+    ]
+    rows.append({"step": 10**400, "kind": "train", "loss": 3.0})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_report(folder, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "\\ud800" in text
+    assert "UFJJVkFURSBLRVk" not in text  # the key, in base64
+    assert "default-src 'none'" in text
+
+
+def test_no_path_is_on_a_page() -> None:
+    usual = recipe("vqa_soho_tiny")
+    place = Path("/home/me/secret")
+    data = replace(usual.data, root=(place,), karpathy_file=place, vocabulary=place, exclude=place)
+    mine = replace(usual, data=data, task=replace(usual.task, answers=place))
+    assert not [name for name, value in settings_of(mine).items() if "secret" in value]
+    assert changed(mine) == []
+
+
+def test_runs_of_recipes_of_ones_own_are_shown(call: Call, run: Path, tmp_path: Path) -> None:
+    """Their task is known once their file has run."""
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from vlp_fast.tasks.captioning.config import CaptioningConfig\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Mine(CaptioningConfig):\n"
+        "    pass\n"
+    )
+    settings = json.loads((run / "run.json").read_text())
+    settings["config"]["file"] = str(tmp_path / "mine.py")
+    settings["kinds"]["task"] = "mine.Mine"
+    settings["config"]["task"] = {}
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/run.json").write_text(json.dumps(settings))
+    (tmp_path / "own/metrics.jsonl").write_text((run / "metrics.jsonl").read_text())
+    answer = call("viz", tmp_path / "own", "--images", 0)
+    assert answer.code == 0, answer.err
+    assert call("compare", run, tmp_path / "own", "--out", tmp_path / "both.html").code == 0
+    assert "Not known" not in (tmp_path / "both.html").read_text()
 
 
 def test_charts_have_the_values_where_they_belong() -> None:

@@ -61,7 +61,7 @@ COMMANDS = {
     "viz": ("RUN_DIR", "a run as one page of HTML: curves, figures, pictures, settings"),
     "compare": ("RUN_DIR RUN_DIR ...", "several runs: last figures side by side, curves on a page"),
     "predict": ("MODEL IMAGE ...", "what a trained model says about your own pictures"),
-    "export": ("RUN_DIR DIR", "a trained model to hand on: weights, words, settings, a card"),
+    "export": ("MODEL DIR", "a trained model to hand on: weights, words, settings, a card"),
     "recipes": ("", "the recipes, a line each"),
     "data": (
         "check ROOT",

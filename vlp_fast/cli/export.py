@@ -1,4 +1,4 @@
-"""`vlp-fast export RUN_DIR DIR`: a trained model to hand on."""
+"""`vlp-fast export MODEL DIR`: a trained model to hand on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import tyro
 from vlp_fast.checks import AT_LEAST_ONE, at_least, check
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
-from vlp_fast.inference.places import check_folder
+from vlp_fast.inference.places import model_folder
 
-USAGE = """usage: vlp-fast export RUN_DIR DIR [--format fp32|fp16|bf16] [--licence TEXT]
+USAGE = """usage: vlp-fast export MODEL DIR [--format fp32|fp16|bf16] [--licence TEXT]
        [--use TEXT] [--push NAME/REPO] [--program HEIGHT WIDTH [--tokens N]]"""
 
 
@@ -25,8 +25,9 @@ class Export:
     `vlp_fast.load(DIR)` and `vlp-fast predict DIR` take it, without the run and its data.
     """
 
-    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
-    """The run's folder; its newest checkpoint is taken, averaged if it was."""
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """A run's folder, whose newest checkpoint is taken, averaged if it was; or whatever
+    `vlp-fast predict` takes."""
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """The folder to write, which is not there yet."""
     format: Literal["fp32", "fp16", "bf16"] = "fp32"
@@ -57,7 +58,6 @@ def run(words: list[str]) -> int:
     from vlp_fast.cli.options import parse
 
     asked: Export = parse(Export, words, "vlp-fast export")
-    check_folder(asked.run_dir)
     if os.path.lexists(asked.folder):
         raise InputError(
             f"{printable(asked.folder)}: is there already; delete it, or give another DIR"
@@ -66,20 +66,34 @@ def run(words: list[str]) -> int:
         from vlp_fast.inference.hub import check_hub
 
         check_hub(asked.push)
+    source = model_folder(asked.model)
     from vlp_fast.inference.exported import export
 
+    if asked.program:
+        _check_program(source, asked.tokens)
     notes = {name: text for name in ("licence", "use") if (text := getattr(asked, name))}
-    about = export(asked.run_dir, asked.folder, format=asked.format, notes=notes)
-    size = sum(file.stat().st_size for file in asked.folder.iterdir()) / 1e6
+    about = export(source, asked.folder, format=asked.format, notes=notes)
     can = ", ".join(about.task.abilities) or "nothing that can be asked"
     if asked.program:
         _write_program(asked)
+    size = sum(file.stat().st_size for file in asked.folder.iterdir()) / 1e6
     print(f"written: {printable(asked.folder)}, {about.recipe}, {size:.1f} MB: {can}")
     if asked.push:
         from vlp_fast.inference.hub import push
 
         print(f"uploaded: {push(asked.folder, asked.push)}")
     return 0
+
+
+def _check_program(source: Path, tokens: int) -> None:
+    """What can be no program is told before anything is written."""
+    from vlp_fast.inference.description import read_description
+    from vlp_fast.inference.program import check_program
+
+    try:
+        check_program(read_description(source), tokens)
+    except ValueError as error:
+        raise InputError(f"--tokens: {error}") from None
 
 
 def _write_program(asked: Export) -> None:

@@ -142,7 +142,10 @@ def _tell(
     except BrokenImage as error:
         complain(f"passed over: {printable(error)}")
         return False
-    said = {name: SAYS[name](asked, predictor, pictures) for name in abilities}
+    try:
+        said = {name: SAYS[name](asked, predictor, pictures) for name in abilities}
+    except ValueError as error:  # what is asked cannot be: here people ask, not a program
+        raise InputError(str(error)) from None
     if asked.json:
         print(json.dumps({"images": [str(path) for path in paths], **said}))
         return True
@@ -176,7 +179,7 @@ def _entailed(asked: Predict, model: Predictor, pictures: Sequence[Opened]) -> l
 
 def _compared(asked: Predict, model: Predictor, pictures: Sequence[Opened]) -> list[dict[str, Any]]:
     left, right = pictures
-    return _choices(asked.sentence, [model.compare(left, right, text) for text in asked.sentence])
+    return _choices(asked.sentence, model.compare(left, right, list(asked.sentence)))
 
 
 def _matched(asked: Predict, model: Predictor, pictures: Sequence[Opened]) -> list[dict[str, Any]]:

@@ -16,6 +16,14 @@ from vlp_fast.tasks.config import TaskConfig
 
 BASES: dict[str, type[Any]] = {"model": ModelConfig, "task": TaskConfig}
 """Sections of a run whose kind run.json names: a class below one of these."""
+PLAIN: dict[Any, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (int, float),
+    str: (str,),
+    Path: (str,),
+}
+"""What json has where a field is one of these."""
 
 
 def check_not_begun(run: RunConfig) -> None:
@@ -67,7 +75,7 @@ def restore_run(folder: Path) -> RunConfig:
         parts = restore_parts(recorded["kinds"], recorded["config"])
         values = {**recorded["config"], "run_dir": str(folder)}
         hints = get_type_hints(RunConfig)
-        rest = {n: _rebuild(hints[n], value) for n, value in values.items() if n not in parts}
+        rest = {n: rebuilt(hints[n], value) for n, value in values.items() if n not in parts}
         return RunConfig(**rest, **parts)
     except KeyError as error:
         raise InputError(
@@ -92,7 +100,38 @@ def restore_parts(kinds: dict[str, str], values: dict[str, Any]) -> dict[str, An
         LookupError, TypeError, ValueError: if a kind is not imported, or has other fields.
     """
     chosen = {name: _kind(base, kinds[name]) for name, base in BASES.items()}
-    return {name: _rebuild(kind, values[name]) for name, kind in chosen.items()}
+    return {name: rebuilt(kind, values[name]) for name, kind in chosen.items()}
+
+
+def rebuilt(kind: Any, value: Any) -> Any:
+    """Json values as the dataclasses, tuples and paths that they were.
+
+    Args:
+        kind: a type, as a field of a dataclass has it.
+        value: from json.
+
+    Raises:
+        LookupError, TypeError, ValueError: if the value is of another kind.
+    """
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise TypeError(f"{kind.__name__} is {type(value).__name__}, expected an object")  # type: ignore[union-attr]
+        hints = get_type_hints(kind)
+        return kind(**{name: rebuilt(hints[name], inner) for name, inner in value.items()})  # type: ignore[operator]
+    options = get_args(kind)
+    if get_origin(kind) in (Union, types.UnionType):
+        if value is None:
+            return None
+        fitting = [o for o in options if o is not type(None) and _fits(o, value)]
+        return rebuilt(fitting[0], value)
+    if get_origin(kind) is tuple:
+        values = value if isinstance(value, list) else [value]  # of a version that had but one
+        return tuple(rebuilt(options[0], inner) for inner in values)
+    if get_origin(kind) is Literal and value not in options:
+        raise ValueError(f"{value!r:.60} is none of {', '.join(map(repr, options))}")
+    if kind in PLAIN and (type(value) not in PLAIN[kind]):
+        raise TypeError(f"received {value!r:.60}, expected {kind.__name__}")
+    return Path(value) if kind is Path else value
 
 
 def check_same_recipe(run: RunConfig) -> None:
@@ -128,6 +167,8 @@ def _kind(base: type[Any], name: str) -> type[Any]:
 
     Of earlier versions, or where a class has moved, its bare name is enough if it is but one's.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"a kind is {type(name).__name__}, expected the name of a class")
     below = [base]
     for kind in below:
         below += kind.__subclasses__()
@@ -160,27 +201,6 @@ def _read(folder: Path) -> dict[str, Any]:
     except (ValueError, LookupError, TypeError, RecursionError):
         raise InputError(f"{folder}: no readable run.json; expected a run folder") from None
     return values
-
-
-def _rebuild(kind: Any, value: Any) -> Any:
-    """Turn json values back into the dataclasses, tuples and paths they were."""
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise TypeError(f"{kind.__name__} is {type(value).__name__}, expected an object")  # type: ignore[union-attr]
-        hints = get_type_hints(kind)
-        return kind(**{name: _rebuild(hints[name], inner) for name, inner in value.items()})  # type: ignore[operator]
-    options = get_args(kind)
-    if get_origin(kind) in (Union, types.UnionType):
-        if value is None:
-            return None
-        fitting = [o for o in options if o is not type(None) and _fits(o, value)]
-        return _rebuild(fitting[0], value)
-    if get_origin(kind) is tuple:
-        values = value if isinstance(value, list) else [value]  # of a version that had but one
-        return tuple(_rebuild(options[0], inner) for inner in values)
-    if get_origin(kind) is Literal and value not in options:
-        raise ValueError(f"{value!r:.60} is none of {', '.join(map(repr, options))}")
-    return Path(value) if kind is Path else value
 
 
 def _fits(kind: Any, value: Any) -> bool:

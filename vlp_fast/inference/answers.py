@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,13 +65,16 @@ def filled_of(
     tokenizer: Tokenizer, ids: Sequence[int], places: Sequence[int], logits: Tensor, top: int
 ) -> Filled:
     """A text with words in the places of its masks, from (M, V) logits of these."""
-    shares = logits.float().softmax(-1)
-    ordinary = torch.from_numpy(tokenizer.ordinary_ids).to(shares.device)
-    words = tuple(_ranked(shares[:, ordinary], [tokenizer.vocabulary[i] for i in ordinary], top))
-    best = shares[:, ordinary].argmax(-1).tolist()
+    ordinary = torch.from_numpy(tokenizer.ordinary_ids).to(logits.device)
+    best = logits.float().softmax(-1)[:, ordinary].topk(min(top, len(ordinary)), dim=-1)
+    numbers = ordinary[best.indices].tolist()
+    words = tuple(
+        tuple((tokenizer.vocabulary[i], share) for i, share in zip(row, shares, strict=True))
+        for row, shares in zip(numbers, best.values.tolist(), strict=True)
+    )
     whole = list(ids)
-    for place, number in zip(places, best, strict=True):
-        whole[place] = int(tokenizer.ordinary_ids[number])
+    for place, row in zip(places, numbers, strict=True):
+        whole[place] = row[0]
     return Filled(text=tokenizer.decode(whole), words=words)
 
 
@@ -89,7 +93,7 @@ def _objects(trained: Trained, found: Prediction, size: Size, threshold: float) 
     labels = [trained.about.classes[label] for label in found.labels[sure].tolist()]
     kinds = [] if found.attributes is None else found.attributes[sure].tolist()
     return Objects(
-        boxes=(found.boxes[sure] * torch.tensor([width, height, width, height])).numpy(),
+        boxes=found.boxes[sure].numpy() * np.array([width, height, width, height], np.float32),
         labels=tuple(labels),
         scores=found.scores[sure].numpy(),
         attributes=tuple(trained.about.attributes[kind] for kind in kinds),

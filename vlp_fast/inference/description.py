@@ -7,14 +7,20 @@ checkpoint do.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vlp_fast import __version__
 from vlp_fast.data.config import DataConfig
 from vlp_fast.data.printable import printable
-from vlp_fast.engine.recorded_run import kind_names, recipe_file, restore_parts, restore_run
+from vlp_fast.engine.recorded_run import (
+    kind_names,
+    rebuilt,
+    recipe_file,
+    restore_parts,
+    restore_run,
+)
 from vlp_fast.errors import InputError
 from vlp_fast.models.config import ModelConfig
 from vlp_fast.tasks.config import TaskConfig
@@ -25,6 +31,8 @@ SHOWN = ("shorter_held_out", "longer", "max_pixels", "canvas_multiple", "max_tex
 """Settings of data by which pictures and texts are shown to a model."""
 NAMES = ("classes", "attributes", "answers")
 """What outputs stand for, as state.json calls it."""
+LARGEST_SIDE = 8192
+"""Pixels to which a stranger's settings may enlarge a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,18 +108,32 @@ def _of_exported(path: Path) -> Description:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         parts = restore_parts(kept["kinds"], kept["config"])
-        shown = {n: _tuple(kept["config"]["data"][n]) for n in SHOWN}
+        shown = {n: kept["config"]["data"][n] for n in SHOWN}
         names: dict[str, Any] = {name: tuple(map(str, kept[name])) for name in NAMES}
-        data = replace(DataConfig(), **shown)
-        return Description(
-            recipe=kept["recipe"], step=int(kept["step"]), data=data, **parts, **names
+        data = rebuilt(DataConfig, shown)
+        found = Description(
+            recipe=str(kept["recipe"]), step=int(kept["step"]), data=data, **parts, **names
         )
-    except (KeyError, TypeError, ValueError, LookupError, OSError, RecursionError) as error:
+        _check_limits(found)
+        return found
+    except (TypeError, ArithmeticError, ValueError, LookupError, OSError, RecursionError) as error:
         raise InputError(
             f"{printable(path)}: does not describe a model that this version knows "
             f"({printable(error)}); export it again with this version"
         ) from None
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _check_limits(about: Description) -> None:
+    """Raises ValueError for what would cost memory without end, or names that outputs lack."""
+    data, model = about.data, about.model
+    sides = (data.longer or 0, data.canvas_multiple, *(data.shorter_held_out or ()))
+    if max(sides) > LARGEST_SIDE:
+        raise ValueError(f"pictures of {max(sides):,} pixels a side, expected {LARGEST_SIDE:,}")
+    if data.max_text_length > model.max_positions:
+        raise ValueError(f"texts of {data.max_text_length:,} tokens, the model has fewer positions")
+    if "detect" not in about.task.abilities:
+        return
+    for name in ("classes", "attributes"):
+        outputs, names = getattr(model, f"num_{name}"), getattr(about, name)
+        if len(names) < outputs:
+            raise ValueError(f"{len(names):,} names for {outputs:,} {name}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from vlp_fast.inference.card import card_of
 from vlp_fast.inference.description import CONFIG, Description
 from vlp_fast.inference.trained import Trained, load_trained
 from vlp_fast.weights.checkpoints import MODEL
-from vlp_fast.whole_file import write_json, write_whole
+from vlp_fast.whole_file import sync, write_json, write_whole
 
 Format = Literal["fp32", "fp16", "bf16"]
 FORMATS: dict[str, torch.dtype] = {
@@ -59,11 +60,12 @@ def export(
         partial.mkdir(parents=True)
         _write(trained, run_dir, partial, format, notes or {})
         partial.rename(folder)
-    except OSError as error:
+        sync(folder.parent)
+    except (OSError, SafetensorError) as error:  # of a full disk it makes its own error
+        reason = getattr(error, "strerror", None) or printable(error)
+        raise InputError(f"{printable(folder)}: cannot be written ({reason})") from None
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise InputError(
-            f"{printable(folder)}: cannot be written ({error.strerror or printable(error)})"
-        ) from None
     return trained.about
 
 
@@ -75,7 +77,7 @@ def _write(
     write_whole(folder / MODEL, lambda path: save_file(tensors, path, header))
     (folder / MODEL).chmod(0o644)  # safetensors writes files that nobody else may read
     write_json(folder / CONFIG, trained.about.as_json())
-    trained.tokenizer.save(folder / "vocab.txt")
+    write_whole(folder / "vocab.txt", trained.tokenizer.save)
     card = card_of(trained, run_dir, format, notes)
     write_whole(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
 

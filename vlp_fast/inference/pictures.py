@@ -19,6 +19,7 @@ from vlp_fast.data.config import DataConfig
 from vlp_fast.data.examples import Example
 from vlp_fast.data.images import read_image, rgb_of
 from vlp_fast.data.picture_file import PictureFile
+from vlp_fast.data.printable import printable
 from vlp_fast.data.transforms import resize, resized
 
 CHANNELS = (1, 3, 4)
@@ -106,8 +107,7 @@ def _pixels(picture: Any, max_pixels: int) -> Tensor:
     if isinstance(picture, bytes | bytearray | memoryview):
         return read_image(InMemory(content=bytes(picture)), max_pixels=max_pixels).pixels
     if isinstance(picture, Image.Image):
-        _check_size(picture.size, max_pixels)
-        return torch.from_numpy(rgb_of(ImageOps.exif_transpose(picture))).permute(2, 0, 1)
+        return _of_pillow(picture, max_pixels)
     if isinstance(picture, Tensor):
         return _of_array(_channels_last(picture), max_pixels)
     if isinstance(picture, np.ndarray):
@@ -116,8 +116,18 @@ def _pixels(picture: Any, max_pixels: int) -> Tensor:
         return read_image(picture, max_pixels=max_pixels).pixels
     raise TypeError(
         f"received {type(picture).__name__}, expected a path, bytes, a PIL image, an array or a "
-        "tensor"
+        "tensor, or a list of these"
     )
+
+
+def _of_pillow(picture: Image.Image, max_pixels: int) -> Tensor:
+    _check_size(picture.size, max_pixels)
+    try:
+        pixels = rgb_of(ImageOps.exif_transpose(picture))  # a file that was opened is read here
+    except (OSError, SyntaxError, ValueError) as error:
+        name = getattr(picture, "filename", "") or "a picture of Pillow's"
+        raise BrokenImage(f"{printable(name)}: {printable(error)}") from None
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _channels_last(picture: Tensor) -> np.ndarray:
@@ -147,6 +157,8 @@ def _of_array(picture: np.ndarray, max_pixels: int) -> Tensor:
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
+    if not width * height:
+        raise BrokenImage(f"a picture of {width}x{height} pixels: shows nothing; give another one")
     if width * height > max_pixels:
         raise BrokenImage(
             f"a picture of {width}x{height} pixels: is larger than the {max_pixels:,} that are "

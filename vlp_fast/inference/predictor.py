@@ -233,11 +233,13 @@ class Predictor:
 
     def _answers(self, ability: str, asked: Asked, top: int) -> Answer | list[Answer]:
         """Answers of the classifier, whose samples have one picture or several."""
+        ids = [self._encoded(ability, text) for text in asked.seconds]
+        if not asked.first_of:
+            return []
         sides = [
             (one.left, one.right) if isinstance(one, _Both) else (one,) for one in asked.firsts
         ]
         count = len(sides[0])
-        ids = [self._encoded(ability, text) for text in asked.seconds]
         opened = self._opened([picture for side in sides for picture in side])
         samples = list(zip(asked.first_of, asked.second_of, strict=True))
         rows = read_each(

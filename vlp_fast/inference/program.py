@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from vlp_fast.data.printable import printable
 from vlp_fast.data.transforms import canvas_of
 from vlp_fast.errors import InputError
+from vlp_fast.inference.description import Description
 from vlp_fast.inference.trained import Trained, load_trained
 from vlp_fast.models.e2e_vlp import E2EVLP
 from vlp_fast.models.soho import VisualTokens
@@ -88,6 +89,23 @@ class Program(nn.Module):
         return found
 
 
+def check_program(about: Description, length: int) -> None:
+    """Refuse what can be no program.
+
+    Raises:
+        ValueError: for a text that is too short or longer than the model reads.
+        InputError: if the model has learnt nothing but to write.
+    """
+    most = about.data.max_text_length
+    if not 2 <= length <= most:
+        raise ValueError(f"make_program: received length {length}, expected 2 to {most} tokens")
+    if set(about.task.abilities) <= {"caption"}:
+        raise InputError(
+            f"a run of {about.recipe} writes captions, which are no program of fixed length; use "
+            "`vlp_fast.load`"
+        )
+
+
 def make_program(trained: Trained, size: tuple[int, int], length: int) -> ExportedProgram:
     """Trace a model for one size of pictures and one length of texts.
 
@@ -95,14 +113,7 @@ def make_program(trained: Trained, size: tuple[int, int], length: int) -> Export
         ValueError: for a text that is too short or longer than the model reads.
         InputError: if the model has learnt nothing but to write.
     """
-    most = trained.about.data.max_text_length
-    if not 2 <= length <= most:
-        raise ValueError(f"make_program: received length {length}, expected 2 to {most} tokens")
-    if set(trained.about.task.abilities) <= {"caption"}:
-        raise InputError(
-            f"a run of {trained.about.recipe} writes captions, which are no program of fixed "
-            "length; use `vlp_fast.load`"
-        )
+    check_program(trained.about, length)
     program = Program(trained, size, length).to(trained.runtime.device)
     program.grid = program.grid.to(trained.runtime.device)
     program.packing = program.packing.to(trained.runtime.device)

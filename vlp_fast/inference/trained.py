@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -20,7 +22,7 @@ from vlp_fast.models.model import VisionLanguageModel
 from vlp_fast.tasks.downstream.classifiers import build_classifier
 from vlp_fast.tasks.downstream.config import SampleTaskConfig
 from vlp_fast.tasks.task import Learner
-from vlp_fast.weights.own import weights_in
+from vlp_fast.weights.checkpoints import MODEL, checkpoint_name, model_file
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -68,8 +70,10 @@ def load_trained(folder: Path, device: str = "auto", precision: str = "auto") ->
             f"{printable(folder / 'vocab.txt')}: has {tokenizer.vocab_size:,} words, and the model "
             f"knows {about.model.vocab_size:,}; put the run's own back"
         )
-    learner = Learner(about.model.build(), _classifier(about))
-    _load(learner, weights_in(folder))
+    path = _weights(folder, about)
+    check_fits(about, path)
+    learner = _learner(about)
+    _load(learner, path)
     learner.model.canvas_multiple = about.data.canvas_multiple
     learner.model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     runtime = _runtime(device, precision)
@@ -81,6 +85,60 @@ def load_trained(folder: Path, device: str = "auto", precision: str = "auto") ->
         tokenizer=tokenizer,
         runtime=runtime,
     )
+
+
+def check_fits(about: Description, path: Path) -> None:
+    """Refuse weights of other names and shapes than a model has, before it costs memory or time.
+
+    A description may be a stranger's. A model of a million layers takes minutes even without
+    memory, so no size is larger than the largest of the weights, and there are no more layers than
+    tensors.
+
+    Raises:
+        InputError: naming what differs.
+    """
+    there = _shapes(path)
+    largest = max((side for shape in there.values() for side in shape), default=0)
+    for name, size in _sizes(asdict(about.model)):
+        most = len(there) if name.endswith(("layers", "blocks")) else max(largest, len(there))
+        if size > most:
+            raise _unfit(path, f"{name} = {size:,}, and its largest is {most:,}")
+    with torch.device("meta"):
+        described = {n: tuple(v.shape) for n, v in _learner(about).state_dict().items()}
+    for name in sorted(there.keys() | described.keys()):
+        if there.get(name) != described.get(name):
+            raise _unfit(
+                path, f"{name}: {there.get(name, 'missing')}, not {described.get(name, 'known')}"
+            )
+
+
+def _weights(folder: Path, about: Description) -> Path:
+    """The file of weights that a description is of, also where a run goes on in the meantime."""
+    checkpoint = folder / checkpoint_name(about.step)
+    return model_file(checkpoint) if checkpoint.is_dir() else folder / MODEL
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Of the tensors of a file, unread."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {n: tuple(file.get_slice(n).get_shape()) for n in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise _unfit(path, str(error)) from None
+
+
+def _sizes(settings: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """The whole numbers of a configuration, those of parts and tuples too."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _sizes(value)
+        else:
+            several = value if isinstance(value, list | tuple) else (value,)
+            yield from ((name, one) for one in several if type(one) is int)
+
+
+def _learner(about: Description) -> Learner:
+    return Learner(about.model.build(), _classifier(about))
 
 
 def _classifier(about: Description) -> nn.Module | None:
@@ -95,11 +153,14 @@ def _load(learner: Learner, path: Path) -> None:
     try:
         learner.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[:2][-1].strip()
-        raise InputError(
-            f"{printable(path)}: does not hold the model that its folder describes "
-            f"({printable(reason[:160])}); put a copy back, or export it again"
-        ) from None
+        raise _unfit(path, str(error).splitlines()[:2][-1].strip()) from None
+
+
+def _unfit(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{printable(path)}: does not hold the model that its folder describes "
+        f"({printable(reason[:160])}); put a copy back, or export it again"
+    )
 
 
 def _runtime(device: str, precision: str) -> Precision:

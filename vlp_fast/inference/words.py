@@ -12,12 +12,13 @@ def encoded(tokenizer: Tokenizer, text: str, length: int, what: str) -> list[int
 
     Raises:
         TypeError: if it is none.
-        ValueError: if it is empty.
+        ValueError: if it is empty, or no Unicode text.
     """
     if not isinstance(text, str):
         raise TypeError(f"{what}: received {type(text).__name__}, expected a text")
     if not text.strip():
         raise ValueError(f"{what}: received an empty text, expected a word at least")
+    _check_characters(text, what)
     return tokenizer.encode(text, length)
 
 
@@ -26,10 +27,11 @@ def encoded_masks(tokenizer: Tokenizer, text: str, length: int) -> tuple[list[in
 
     Raises:
         TypeError: if it is no text.
-        ValueError: if there is no mask, or one is beyond the tokens that a model reads.
+        ValueError: if there is no mask, it is no Unicode text, or longer than what a model reads.
     """
     if not isinstance(text, str) or MASK not in text:
         raise ValueError(f"fill: received {text!r:.60}, expected a text with {MASK}")
+    _check_characters(text, "fill")
     # The parts are read by themselves: a tokenizer takes the mask's brackets for punctuation.
     parts = [tokenizer.encode(part, len(part) + 3)[1:-1] for part in text.split(MASK)]
     ids = [tokenizer.cls_id, *parts[0]]
@@ -44,3 +46,9 @@ def encoded_masks(tokenizer: Tokenizer, text: str, length: int) -> tuple[list[in
             "model has learnt to read; shorten it"
         )
     return ids, places
+
+
+def _check_characters(text: str, what: str) -> None:
+    """Foreign bytes become halves of surrogate pairs in Python, which no tokenizer takes."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{what}: received {text!r:.60}, which is no Unicode text; give UTF-8")

@@ -13,6 +13,9 @@ COLOURS = ("#3b7dd8", "#e07a1f", "#3a9a4b", "#b04fc4", "#c7403d", "#6b6f76", "#0
 POINTS = 300
 """Of a curve that are drawn; more of them cannot be told apart."""
 
+LARGEST = 1e300
+"""Numbers from here on have no room above them; NaN is below nothing."""
+
 Curve = Sequence[tuple[float, float]]
 
 
@@ -67,8 +70,12 @@ def bars(title: str, heights: Sequence[tuple[str, float]]) -> str:
 
 
 def finite(curve: Curve) -> list[tuple[float, float]]:
-    """Its points that are numbers."""
-    return [(step, value) for step, value in curve if value is not None and math.isfinite(value)]
+    """Its points that are numbers, and such that can be drawn."""
+    return [
+        (float(step), value)
+        for step, value in curve
+        if value is not None and abs(value) < LARGEST and abs(step) < LARGEST
+    ]
 
 
 def thinned(curve: Curve) -> list[tuple[float, float]]:
@@ -79,7 +86,8 @@ def thinned(curve: Curve) -> list[tuple[float, float]]:
 
 def _scale(low: float, high: float) -> tuple[float, float]:
     """A range with some room, also where there is but one value."""
-    room = (high - low) * 0.05 or abs(high) * 0.1 or 1.0
+    least = max(abs(low), abs(high)) * 1e-9  # closer numbers are one to a chart
+    room = (high - low) * 0.05 if high - low > least else abs(high) * 0.1 or 1.0
     return (low - room, high + room)
 
 

@@ -13,7 +13,7 @@ from vlp_fast.engine.progress import read_journal
 from vlp_fast.errors import InputError
 from vlp_fast.viz.page import Section, page
 from vlp_fast.viz.report import charts
-from vlp_fast.viz.settings import settings_of
+from vlp_fast.viz.settings import restore_known, settings_of
 from vlp_fast.viz.tables import numbers_of, table
 from vlp_fast.whole_file import write_whole
 
@@ -68,11 +68,8 @@ def write_comparison(folders: Sequence[Path], runs: dict[str, Rows], out: Path) 
 
 
 def _differing(folders: Sequence[Path], names: list[str]) -> str:
-    import vlp_fast.recipes  # noqa: F401  (whose tasks a run may name)
-    from vlp_fast.engine.recorded_run import restore_run
-
     try:
-        settings = [settings_of(restore_run(folder)) for folder in folders]
+        settings = [settings_of(restore_known(folder)) for folder in folders]
     except InputError as error:
         return f"<p>Not known: {escape(printable(error))}</p>"
     every = dict.fromkeys(name for one in settings for name in one)

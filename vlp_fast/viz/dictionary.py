@@ -4,6 +4,7 @@ with (asked for by readers of the published code, its issue 8).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
@@ -15,10 +16,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.data.record import Record
+from vlp_fast.errors import InputError
 from vlp_fast.inference.pictures import open_picture
 from vlp_fast.inference.predictor import Predictor
-from vlp_fast.tasks.pretraining.code_maps import SIDE, CodedPicture, patches_of
+from vlp_fast.tasks.pretraining.code_maps import CodedPicture, patches_of
 from vlp_fast.viz.chart import bars
 from vlp_fast.viz.page import Section, picture
 from vlp_fast.viz.tables import Html, table
@@ -34,7 +37,7 @@ class Codes:
     """Codes of pictures.
 
     Attributes:
-        pictures: with the code of each cell.
+        pictures: with the code of each cell; pixels are uint8, for there are many.
         words: of the captions of each.
         counts: (K,) int64, cells that have each code.
     """
@@ -51,16 +54,25 @@ class Codes:
 
 
 def codes_of(model: Predictor, records: Sequence[Record], num_codes: int) -> Codes:
-    """Look at the pictures of some records."""
-    opened = [open_picture(record.path, model.trained.about.data) for record in records]
+    """Look at the pictures of some records; broken ones are left out.
+
+    Raises:
+        InputError: if none can be read.
+    """
+    opened, words = [], []
+    for record in records:
+        with contextlib.suppress(BrokenImage):  # whoever trains is told of these
+            opened.append(open_picture(record.path, model.trained.about.data))
+            words.append(frozenset(re.findall(r"\w+", " ".join(record.captions).lower())))
+    if not opened:
+        raise InputError("no held-out picture can be read")
     maps = model.codes(opened)
     pictures = [
-        CodedPicture(one.example.pixels / 255, torch.from_numpy(codes))
+        CodedPicture(one.example.pixels, torch.from_numpy(codes))
         for one, codes in zip(opened, maps, strict=True)
     ]
     every = np.concatenate([codes.flatten() for codes in maps])
     counts = np.bincount(every, minlength=num_codes)
-    words = [frozenset(re.findall(r"\w+", " ".join(r.captions).lower())) for r in records]
     return Codes(pictures=pictures, words=words, counts=counts)
 
 
@@ -108,9 +120,7 @@ def _told(codes: Codes, code: int) -> str:
 
 def _strip(codes: Codes, code: int) -> Html:
     """Patches side by side, as a PNG in the page."""
-    patches = patches_of(code, codes.pictures)[:PATCHES]
-    row = torch.cat([patch[:, :, :SIDE] for patch in patches], dim=2)
-    pixels = (row.permute(1, 2, 0) * 255).round().byte().numpy()
+    row = torch.cat(patches_of(code, codes.pictures, PATCHES), dim=2)
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
+    Image.fromarray(row.permute(1, 2, 0).numpy()).save(stream, "PNG")
     return Html(picture(stream.getvalue(), f"cells that have code {code}"))

@@ -9,6 +9,8 @@ from html import escape
 
 from vlp_fast import __version__
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""Browsers fetch and run nothing for a page, whatever came to be in it."""
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --quiet: #777; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem; }
@@ -58,10 +60,11 @@ def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
         f'<section id="{s.anchor}"><h2>{escape(s.title)}</h2>\n{s.body}\n</section>'
         for s in sections
     )
-    return f"""<!doctype html>
+    text = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
 <style>{STYLE}</style>
@@ -75,6 +78,8 @@ def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
 </body>
 </html>
 """
+    # Half of a pair of surrogates comes out of json and of names of files, and is no character.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def picture(png: bytes, described: str) -> str:

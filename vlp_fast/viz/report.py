@@ -10,14 +10,14 @@ from typing import Any
 
 from vlp_fast.data.printable import printable
 from vlp_fast.engine.progress import read_journal
-from vlp_fast.engine.recorded_run import restore_run
 from vlp_fast.errors import InputError
 from vlp_fast.viz.chart import chart
 from vlp_fast.viz.page import Section, page, picture
-from vlp_fast.viz.settings import changed, settings_of
+from vlp_fast.viz.settings import changed, restore_known, settings_of
 from vlp_fast.viz.tables import numbers_of, table
 from vlp_fast.whole_file import write_whole
 
+PNG = b"\x89PNG\r\n\x1a\n"
 KINDS = {"train": "training", "held_out": "held out"}
 RUNNING = {
     *("lr", "gradient_norm", "loss_scale", "memory_gib", "data_wait_percent", "padding_percent"),
@@ -37,9 +37,7 @@ def write_report(folder: Path, out: Path, more: Sequence[Section] = ()) -> None:
     Raises:
         InputError: if the folder holds no run or nothing was logged, or the file cannot be written.
     """
-    import vlp_fast.recipes  # noqa: F401  (whose tasks a run may name)
-
-    run, rows = restore_run(folder), read_journal(folder / "metrics.jsonl")
+    run, rows = restore_known(folder), read_journal(folder / "metrics.jsonl")
     if not rows:
         raise InputError(f"{printable(folder)}: metrics.jsonl has no line yet; train first")
     sections = [
@@ -106,10 +104,11 @@ def _curves(
 def _pictures(folder: Path) -> list[Section]:
     """report.png, where the run has one."""
     path = folder / "report.png"
-    if not path.is_file():
+    content = path.read_bytes() if path.is_file() else b""
+    if not content.startswith(PNG):  # a stranger's may be a link to a file of one's own
         return []
     described = "losses, and held-out samples with what the model says about them"
-    return [Section(title="Samples", body=picture(path.read_bytes(), described))]
+    return [Section(title="Samples", body=picture(content, described))]
 
 
 def _settings(run: Any) -> str:

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from vlp_fast import recipes
 from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.recorded_run import recipe_file, restore_run
 from vlp_fast.errors import InputError
 
-PLACES = ("run_dir", "file", "data.root", "init")
-"""Where things are, which is nobody else's matter."""
+PLACES = ("run_dir", "file", "init")
+"""Texts that say where things are, which is nobody else's matter; so are all paths."""
+
+
+def restore_known(folder: Path) -> RunConfig:
+    """The configuration of a run, also where its recipe and task are a user's own.
+
+    Raises:
+        InputError: as of `recipe_file` and `restore_run`.
+    """
+    if file := recipe_file(folder):
+        recipes.load_file(file)
+    return restore_run(folder)
 
 
 def settings_of(run: RunConfig) -> dict[str, str]:
@@ -39,7 +52,13 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, Path) or (isinstance(value, tuple) and _has_path(value)):
+            continue
         elif isinstance(value, list | tuple):
             yield f"{prefix}{name}", " ".join(map(str, value)) or "none"
         else:
             yield f"{prefix}{name}", str(value)
+
+
+def _has_path(values: tuple[Any, ...]) -> bool:
+    return any(isinstance(value, Path) for value in values)

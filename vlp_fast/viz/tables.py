@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+LARGEST = 1e308
+"""Numbers from here on no float holds, or nearly none."""
+
 
 class Html(str):
     """A cell that is markup already, ours."""
@@ -35,11 +38,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def numbers_of(row: Mapping[str, object]) -> dict[str, float]:
-    """The figures of a line of metrics.jsonl."""
+    """The figures of a line of metrics.jsonl; whole numbers that no float holds are none."""
     return {
         name: float(value)
         for name, value in row.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and name != "step"
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        if name != "step" and abs(value) < LARGEST
     }
 
 

@@ -82,19 +82,25 @@ def _colour(code: int, coloured: list[int]) -> Tensor:
 def _column(code: int, coloured: list[int], pictures: list[CodedPicture]) -> Tensor:
     """The colour of a code above `PATCHES` patches, (3, height, width)."""
     swatch = _colour(code, coloured).view(3, 1, 1).expand(3, SIDE, SIDE)
-    patches = patches_of(code, pictures)[:PATCHES]
+    patches = patches_of(code, pictures, PATCHES)
     blank = torch.ones(3, SIDE, SIDE)
     tiles = [swatch, *patches, *[blank] * (PATCHES - len(patches))]
     return torch.cat([functional.pad(tile, (GAP,) * 4, value=1.0) for tile in tiles], dim=1)
 
 
-def patches_of(code: int, pictures: list[CodedPicture]) -> list[Tensor]:
-    """What cells of a code show, (3, SIDE, SIDE) each: the first of every picture, then others."""
+def patches_of(code: int, pictures: list[CodedPicture], count: int) -> list[Tensor]:
+    """What cells of a code show, (3, SIDE, SIDE) each: the first of every picture, then others.
+
+    Args:
+        code: the code.
+        pictures: in whose cells it is looked for.
+        count: patches at most.
+    """
     found = []
     for number, picture in enumerate(pictures):
         for turn, (row, column) in enumerate((picture.codes == code).nonzero().tolist()):
-            found.append((turn, number, _patch(picture, row, column)))
-    return [patch for _, _, patch in sorted(found, key=lambda item: item[:2])]
+            found.append((turn, number, row, column))
+    return [_patch(pictures[number], *cell) for _, number, *cell in sorted(found)[:count]]
 
 
 def _patch(picture: CodedPicture, row: int, column: int) -> Tensor:
