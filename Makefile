@@ -20,7 +20,7 @@ pretrain: .venv/native | $(WORLD)
 # The trained models that come with the package, anew: about an hour on one core.
 SHIPPED = vlp_fast/inference/models
 ON_THE_CARD = --format fp16 --licence "drawn by vlp_fast itself (make-world), free of rights of others" \
-	--use "examples and tests; it knows drawings of one to three shapes, and no photograph"
+	--use "examples and tests; it knows drawings of one or two shapes, and no photograph"
 shipped: export OMP_NUM_THREADS ?= 1
 shipped: .venv/native | $(WORLD)
 	for name in soho_small_world e2e_vlp_small_world; do \

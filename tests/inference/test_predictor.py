@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+import vlp_fast
 from tests.inference.conftest import Drawn, untrained
 from vlp_fast.errors import InputError
 from vlp_fast.inference.predictor import Predictor
@@ -126,6 +127,20 @@ def test_many_texts_are_read_in_blocks(
     monkeypatch.setattr("vlp_fast.inference.reading.ROWS", 50)
     monkeypatch.setattr("vlp_fast.inference.reading.PIXELS", 64 * 64 * 2)
     np.testing.assert_allclose(soho.match(drawn.paths[:4], texts), whole, atol=1e-6)
+
+
+def test_questions_about_the_drawings_are_answered(drawn: Drawn) -> None:
+    model = vlp_fast.load("vqa_soho_small_world", device="cpu")
+    counts = model.answer(drawn.paths, "How many objects are there?")
+    right = sum(one.text == str(len(t)) for one, t in zip(counts, drawn.things, strict=True))
+    assert right >= 34  # of 40
+    alone = [place for place, things in enumerate(drawn.things) if len(things) == 1]
+    texts = [f"What color is the {drawn.things[place][0][1]}?" for place in alone]
+    colours = model.answer([drawn.paths[place] for place in alone], texts)
+    names = [drawn.things[place][0][0] for place in alone]
+    assert sum(one.text == name for one, name in zip(colours, names, strict=True)) >= 0.8 * len(
+        alone
+    )
 
 
 def test_questions_are_answered_as_by_the_task() -> None:
