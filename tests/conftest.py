@@ -109,7 +109,10 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """once(name, fill): a folder that one process of pytest fills for all; to be read only."""
+    """once(name, fill): a folder that one process of pytest fills for all; to be read only.
+
+    A name belongs to one file: two that fill a folder of one name have each other's otherwise.
+    """
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
     shared.mkdir(exist_ok=True)
@@ -122,7 +125,9 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
                 shutil.rmtree(path, ignore_errors=True)
                 path.mkdir()
                 fill(path)
-                filled.touch()
+                filled.write_text(fill.__code__.co_filename)
+        owner = filled.read_text()
+        assert owner == fill.__code__.co_filename, f"once({name!r}) is {owner}'s; choose another"
         return path
 
     return folder
@@ -137,6 +142,16 @@ def small_world(once: Once) -> Path:
     bounds = Bounds(sizes=((64, 64), (96, 64), (64, 80)))
     draw = lambda folder: make_world(folder / "world", images=60, seed=3, bounds=bounds)
     return once("small", draw) / "world"
+
+
+@pytest.fixture(scope="session")
+def small_drawings(once: Once) -> Path:
+    """A world of 40 drawings as the models that come with the package have learnt them."""
+    from vlp_fast.data.world.bounds import SMALL
+    from vlp_fast.data.world.layouts import make_world
+
+    draw = lambda folder: make_world(folder / "world", images=40, seed=77, bounds=SMALL)
+    return once("small-drawings", draw) / "world"
 
 
 @pytest.fixture

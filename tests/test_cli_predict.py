@@ -10,8 +10,6 @@ import pytest
 
 from tests.inference.conftest import untrained
 from vlp_fast.cli.predict import SAYS, Predict
-from vlp_fast.data.world.bounds import SMALL
-from vlp_fast.data.world.layouts import make_world
 from vlp_fast.inference.pictures import open_picture
 from vlp_fast.tasks.downstream.config import ReasoningConfig
 
@@ -20,9 +18,8 @@ E2E_VLP, SOHO = "e2e_vlp_small_world", "soho_small_world"
 
 
 @pytest.fixture(scope="session")
-def pictures(once: Callable[..., Path]) -> list[Path]:
-    draw = lambda folder: make_world(folder / "world", images=40, seed=77, bounds=SMALL)
-    return sorted((once("drawn", draw) / "world/images").iterdir())[:3]
+def pictures(small_drawings: Path) -> list[Path]:
+    return sorted((small_drawings / "images").iterdir())[:3]
 
 
 def test_captions_and_objects_come_unasked(call: Call, pictures: list[Path]) -> None:

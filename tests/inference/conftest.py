@@ -1,7 +1,6 @@
 """Drawings with their truth, and models that know them."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import torch
 import vlp_fast
 from vlp_fast.data.config import DataConfig
 from vlp_fast.data.tokenizer import train_vocabulary
-from vlp_fast.data.world.bounds import SMALL
-from vlp_fast.data.world.layouts import make_world
 from vlp_fast.engine.precision import Precision
 from vlp_fast.inference.description import Description
 from vlp_fast.inference.predictor import Predictor
@@ -34,9 +31,8 @@ class Drawn:
 
 
 @pytest.fixture(scope="session")
-def drawn(once: Callable[..., Path]) -> Drawn:
-    draw = lambda folder: make_world(folder / "world", images=40, seed=77, bounds=SMALL)
-    root = once("drawn", draw) / "world"
+def drawn(small_drawings: Path) -> Drawn:
+    root = small_drawings
     scenes = json.loads((root / "world.json").read_text())["scenes"]
     return Drawn(
         paths=[root / "images" / f"{scene['image_id']:012d}.png" for scene in scenes],
