@@ -4,6 +4,7 @@ Shape suffixes: A sets of queries, B images, Q queries, C classes, T targets.
 """
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ class Costs(NamedTuple):
     focal_gamma: float = 2.0
 
 
-class SetLoss:
+class SetLoss(ABC):
     """A loss of transformers that is computed for all sets of queries at once.
 
     A plain object, no module: as a model's `loss_function` it must add nothing to its state.
@@ -49,9 +50,9 @@ class SetLoss:
     def __init__(self) -> None:
         self._warning = LateWarning(NOT_FINITE.replace("HungarianMatcher", "loss_function"))
 
+    @abstractmethod
     def __call__(self, *given: Any, **named: Any) -> Any:
         """Computes the losses of a batch, each kind by itself."""
-        raise NotImplementedError
 
     def match(self, logits: Tensor, boxes: Tensor, targets: ops.Targets, costs: Costs) -> Tensor:
         """Matches (A, B, Q, ...) predictions to (A, T) queries, -1 for none."""
