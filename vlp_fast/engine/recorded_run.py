@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -24,6 +25,8 @@ PLAIN: dict[Any, tuple[type, ...]] = {
     Path: (str,),
 }
 """What json has where a field is one of these."""
+KERNELS = ("proc", "dev", "sys")
+"""Folders of the system whose files are other ones for each process."""
 
 
 def check_not_begun(run: RunConfig) -> None:
@@ -55,7 +58,10 @@ def recipe_file(folder: Path) -> Path | None:
     if not isinstance(file, str):
         return None
     path = Path(file)
-    if not path.is_absolute() or path.resolve().is_relative_to(folder.resolve()):
+    # /proc/self/cwd and the like are wherever the command is given, so as near as a relative path.
+    top = Path(os.path.normpath(file)).parts[1:2]
+    is_near = not path.is_absolute() or not {*top}.isdisjoint(KERNELS)
+    if is_near or path.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"{printable(folder / 'run.json')}: names {printable(file)} as the file of its recipe, "
             "which may have come with the folder and is not run; expected a full path elsewhere"
