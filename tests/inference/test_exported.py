@@ -218,6 +218,7 @@ def test_models_that_come_with_the_package(e2e_vlp: Predictor) -> None:
     model = vlp_fast.create_model("e2e_vlp_small_world", pretrained=True)
     state = e2e_vlp.trained.model.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert model.training  # as every other that `create_model` makes
     assert all(p.requires_grad for p in model.parameters() if p.is_floating_point())
     with pytest.raises(ValueError, match="did you mean soho_small_world"):
         vlp_fast.create_model("soho_smal_world", pretrained=True)

@@ -1,6 +1,7 @@
 """What models say: right where they were trained, the same alone and in company."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from torch.nn import functional
 import vlp_fast
 from tests.inference.conftest import Drawn, untrained
 from vlp_fast.errors import InputError
+from vlp_fast.inference import answers
 from vlp_fast.inference.predictor import Predictor
 from vlp_fast.inference.results import Objects
+from vlp_fast.layers.beam_search import beam_search
 from vlp_fast.ops.packing import make_packing
 from vlp_fast.tasks.downstream.config import AnsweringConfig, EntailmentConfig, ReasoningConfig
 from vlp_fast.tasks.images import batch_images
@@ -36,6 +39,22 @@ def test_objects_and_captions_are_those_of_the_drawings(e2e_vlp: Predictor, draw
     alone = [place for place, things in enumerate(drawn.things) if len(things) == 1]
     told = [place for place in alone if drawn.things[place][0][1] in captions[place]]
     assert len(told) >= 0.7 * len(alone) > 5
+
+
+def test_captions_are_searched_as_the_run_would(
+    e2e_vlp: Predictor, drawn: Drawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Length and alpha reach the search, and what it finds is what is said."""
+    asked = []
+
+    def spy(*given: Any, **settings: Any) -> Any:
+        asked.append(settings)
+        return beam_search(*given, **settings)
+
+    monkeypatch.setattr(answers, "beam_search", spy)
+    e2e_vlp.caption(drawn.paths[0], beams=3)
+    length, end = e2e_vlp.trained.about.data.max_text_length - 1, e2e_vlp.trained.tokenizer.sep_id
+    assert asked == [{"end_id": end, "max_length": length, "num_beams": 3, "alpha": 0.9}]
 
 
 def test_boxes_are_in_pixels_of_the_picture_as_it_came(e2e_vlp: Predictor, drawn: Drawn) -> None:

@@ -41,7 +41,10 @@ def _trained(name: str) -> VisionLanguageModel:
     from vlp_fast.inference.shipped import shipped_model
     from vlp_fast.inference.trained import load_trained
 
-    return load_trained(shipped_model(name), device="cpu").model.requires_grad_(True)
+    trained = load_trained(shipped_model(name), device="cpu")
+    model = trained.about.model.build()  # as any new one: what is frozen is, and it is to train
+    model.load_state_dict(trained.model.state_dict())
+    return model
 
 
 def _built(name: str, pretrained: str | Path | None) -> VisionLanguageModel:
