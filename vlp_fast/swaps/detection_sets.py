@@ -101,6 +101,20 @@ def targets_of(labels: Sequence[Mapping[str, Tensor]], device: torch.device) -> 
     return ops.make_targets(images).to(device)
 
 
+def sets_of_layers(
+    logits: Tensor,
+    boxes: Tensor,
+    auxiliary: Sequence[Mapping[str, Tensor]] | None,
+    *,
+    name: str = "_",
+) -> dict[str, QuerySet]:
+    """Sets of the last layer, "", and of those before it, by `name` and their number."""
+    sets = {"": QuerySet(logits, boxes)}
+    for number, layer in enumerate(auxiliary or ()):
+        sets[f"{name}{number}"] = QuerySet(layer["logits"], layer["pred_boxes"])
+    return sets
+
+
 def auxiliary_sets(layers_logits: Any, layers_boxes: Any) -> list[dict[str, Tensor]]:
     """Predictions of layers as transformers returns them."""
     pairs = zip(layers_logits, layers_boxes, strict=True)

@@ -15,7 +15,6 @@ from vlp_fast.layers.matched_pairs import MatchedPairs
 from vlp_fast.reference.losses import class_loss
 from vlp_fast.swaps.detection_sets import (
     Costs,
-    QuerySet,
     SetLoss,
     Sets,
     auxiliary_sets,
@@ -23,6 +22,7 @@ from vlp_fast.swaps.detection_sets import (
     cardinality_error,
     in_order,
     num_boxes_of_accelerate,
+    sets_of_layers,
     stacked_by_shape,
     targets_of,
     weighted,
@@ -50,7 +50,7 @@ class SoftmaxLoss(SetLoss):
         auxiliary = None
         if config.auxiliary_loss:
             auxiliary = auxiliary_sets(outputs_class[:-1], outputs_coord[:-1])
-        sets = _sets(logits, pred_boxes, auxiliary)
+        sets = sets_of_layers(logits, pred_boxes, auxiliary)
         losses = self._losses(sets, targets_of(labels, pred_boxes.device), config)
         return weighted(losses, _weights(config)), losses, auxiliary
 
@@ -97,13 +97,6 @@ class FocalLoss(SoftmaxLoss):
         self, logits: Tensor, pairs: MatchedPairs, num_boxes: float | Tensor, config: Any
     ) -> Tensor:
         return focal_loss(logits, pairs, alpha=config.focal_alpha) / num_boxes
-
-
-def _sets(logits: Tensor, boxes: Tensor, auxiliary: list[dict[str, Tensor]] | None) -> Sets:
-    sets = {"": QuerySet(logits, boxes)}
-    for number, layer in enumerate(auxiliary or []):
-        sets[f"_{number}"] = QuerySet(layer["logits"], layer["pred_boxes"])
-    return sets
 
 
 def _weights(config: Any) -> dict[str, float]:

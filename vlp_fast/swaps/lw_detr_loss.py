@@ -25,6 +25,7 @@ from vlp_fast.swaps.detection_sets import (
     cardinality_error,
     in_order,
     num_boxes_of_processes,
+    sets_of_layers,
     stacked_by_shape,
     targets_of,
     weighted,
@@ -49,11 +50,10 @@ class GroupedLoss(SetLoss):
         **_: Any,
     ) -> Result:
         """Computes the losses of a batch; arguments and results are transformers'."""
-        sets, auxiliary = {"": QuerySet(logits, pred_boxes)}, None
+        auxiliary = None
         if config.auxiliary_loss:
             auxiliary = auxiliary_sets(outputs_class[:-1], outputs_coord[:-1])
-            for number, layer in enumerate(auxiliary):
-                sets[f"_{number}"] = QuerySet(layer["logits"], layer["pred_boxes"])
+        sets = sets_of_layers(logits, pred_boxes, auxiliary)
         sets["_enc"] = QuerySet(enc_outputs_class, enc_outputs_coord)
         losses = self._losses(sets, targets_of(labels, pred_boxes.device), config)
         return weighted(losses, _weights(config)), losses, auxiliary

@@ -24,6 +24,7 @@ from vlp_fast.swaps.detection_sets import (
     auxiliary_sets,
     by_name,
     in_order,
+    sets_of_layers,
     stacked_by_shape,
     targets_of,
 )
@@ -56,13 +57,12 @@ class VarifocalLoss(SetLoss):
                 dn_logits, outputs_class = outputs_class.split(split, dim=2)
                 dn_boxes, outputs_coord = outputs_coord.split(split, dim=2)
                 denoising = _denoising_sets(dn_logits, dn_boxes)
-        sets, auxiliary = {"": QuerySet(logits, pred_boxes)}, None
+        auxiliary = None
         if config.auxiliary_loss:
             before = (x[:, :-1].transpose(0, 1) for x in (outputs_class, outputs_coord))
             auxiliary = auxiliary_sets(*before)
             auxiliary += auxiliary_sets([enc_topk_logits], [enc_topk_bboxes])
-            for number, layer in enumerate(auxiliary):
-                sets[f"_aux_{number}"] = QuerySet(layer["logits"], layer["pred_boxes"])
+        sets = sets_of_layers(logits, pred_boxes, auxiliary, name="_aux_")
         targets = targets_of(labels, pred_boxes.device)
         losses = self._matched(sets, targets, config)
         if denoising and denoising_meta_values is not None:
