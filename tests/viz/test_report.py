@@ -70,6 +70,7 @@ def test_a_page_holds_the_run(call: Call, run: Path) -> None:
     last = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-1]
     assert f"Step {last['step']}, {last['of']}." in text
     assert f"{last['loss']:.4g}" in text
+    assert f"held out: {last['loss']:.4g} at step {last['step']}" in text
     assert "optim.lr" in text
     assert "0.002" in text
     assert str(run.parent) not in text
@@ -116,6 +117,8 @@ def test_runs_are_compared(call: Call, run: Path, tmp_path: Path) -> None:
     (line,) = [line for line in answer.out.splitlines() if line.startswith("loss ")]
     mine, theirs = map(float, line.split()[1:])
     assert theirs == pytest.approx(mine + 1, abs=0.01)
+    last = [row for row in rows if row["kind"] == "held_out"][-1]
+    assert mine == pytest.approx(last["loss"], rel=1e-3)
     page = Strict((tmp_path / "both.html").read_text())
     assert not page.open
     text = " ".join(page.text)
