@@ -23,6 +23,7 @@ images.py          image files to upright 8-bit RGB
 leak.py            held-out pictures that are training pictures
 loader.py          steps from worker processes, stateless
 mixture.py         several data sets as one
+near_texts.py      texts that differ from another in one word
 order.py           which samples a step shows
 parts.py           values of one type inside of records
 picture_file.py    a picture's file, in a folder or in a shard

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vlp_fast.data.near_texts import NearTexts
 from vlp_fast.data.record import Record
 from vlp_fast.data.record_table import RecordTable
 from vlp_fast.data.samples import Sample
@@ -99,6 +100,11 @@ class Dataset:
     def table(self) -> RecordTable:
         """The records as columns: what all of them are asked for is a matter of arrays."""
         return RecordTable.of(self.records)
+
+    @cached_property
+    def near_texts(self) -> NearTexts:
+        """Captions of the records by all of their words but one."""
+        return NearTexts(text for record in self.records for text in record.captions)
 
     @cached_property
     def epoch_shares(self) -> tuple[int, ...]:

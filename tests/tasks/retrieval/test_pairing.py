@@ -180,3 +180,69 @@ def check_numbers(inputs: RetrievalInputs) -> None:
     owners = torch.arange(len(own))[:, None].expand_as(inputs.other_texts)
     texts = inputs.other_texts[inputs.is_other_text]
     assert image_of[texts].tolist() == owners[inputs.is_other_text].tolist()
+
+
+@pytest.fixture(scope="module")
+def nearly(task: Any) -> Pairing:
+    """Three pictures, and texts that are nearly theirs, one of which is true of all."""
+    own = ("a red star", "two blue squares", "a tree")
+    others = ("a red circle", "a blue star", "a red Star", "the red star", "two red squares")
+    examples = [
+        replace(example, captions=(text,))
+        for example, text in zip(shown(task, 0, 1, 2), own, strict=True)
+    ]
+    records = [
+        replace(record, captions=(text,))
+        for record, text in zip(task.train.records, others, strict=False)
+    ]
+
+    def describes(index: int, text: str) -> bool:
+        return text == "the red star"
+
+    dataset = replace(task.train, records=tuple(records), describes=describes)
+    return Pairing(examples, BatchKey(dataset, 0, 0), task.encode, seed=SEED)
+
+
+def test_hard_texts_stand_beside_every_pair(nearly: Pairing) -> None:
+    """Nearly the own text, foreign and not known to be true, as many as there are."""
+    plain, pairs = every_pair(nearly), every_pair(nearly, hard_texts=5, seed=SEED)
+    assert pairs.texts[: len(plain.texts)] == plain.texts
+    assert pairs.other_images == plain.other_images
+    extra = [
+        sorted(pairs.texts[n] for n in numbers if n >= len(plain.texts))
+        for numbers in pairs.other_texts
+    ]
+    first = sorted(map(nearly.encode, ("a red circle", "a blue star")))
+    assert extra == [first, [nearly.encode("two red squares")], []]
+    assert pairs.image_of[len(plain.texts) :] == [0, 0, 1]
+    fewer = every_pair(nearly, hard_texts=1, seed=SEED)
+    assert len(fewer.texts) == len(plain.texts) + 2
+
+
+def test_hard_texts_are_the_first_of_the_sampled_ones(nearly: Pairing) -> None:
+    pairs = sampled_pairs(nearly, images=0, texts=3, hard_texts=1, seed=SEED, epoch=0)
+    texts = [[pairs.texts[n] for n in numbers] for numbers in pairs.other_texts]
+    assert texts[0][0] in [nearly.encode(t) for t in ("a red circle", "a blue star")]
+    assert texts[1][0] == nearly.encode("two red squares")
+    for own in texts:
+        assert len({*map(tuple, own)}) == len(own) <= 3
+    assert len(texts[0]) == 3
+
+
+def test_a_task_of_all_pairs_asks_for_hard_texts(build: Build) -> None:
+    """Each behind the pairs of the batch, one word from the picture's own text."""
+    task, plain = build("binary", hard_texts=2), build("binary")
+    batch, few = (t.collate(shown(t, *range(8)), BatchKey(t.train, 0, 0)) for t in (task, plain))
+    texts = Pairing(shown(task, *range(8)), BatchKey(task.train, 0, 0), task.encode, seed=SEED)
+    near = [list(task.train.near_texts.drawn(c, np.random.default_rng(0))) for c in texts.captions]
+    assert sum(map(bool, near)) > 3
+    added = batch.is_other_text.sum(1) - few.is_other_text.sum(1)
+    assert all(count <= min(2, len(one)) for count, one in zip(added.tolist(), near, strict=True))
+    assert added.sum() > 3
+
+
+def test_a_task_of_sampled_pairs_asks_for_hard_texts(build: Build) -> None:
+    task, plain = build("circle", hard_texts=2), build("circle")
+    batch, other = (t.collate(shown(t, *range(8)), BatchKey(t.train, 0, 0)) for t in (task, plain))
+    assert batch.is_other_text.sum() == other.is_other_text.sum()
+    assert not torch.equal(batch.text_ids, other.text_ids)

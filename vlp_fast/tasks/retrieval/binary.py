@@ -24,7 +24,8 @@ class BinaryRetrieval(Retrieval):
 
     def pairs(self, pairing: Pairing, key: BatchKey) -> Pairs:
         """All but those that are foreign by number and true by what they say."""
-        return every_pair(pairing)
+        hard_texts = self.settings.hard_texts
+        return every_pair(pairing, hard_texts=hard_texts, seed=self.setup.seed, epoch=key.epoch)
 
     def loss(self, scores: Tensor, inputs: RetrievalInputs) -> Tensor:
         """Binary cross entropy, the mean over all pairs."""

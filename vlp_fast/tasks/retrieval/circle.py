@@ -35,6 +35,7 @@ class CircleRetrieval(Retrieval):
             pairing,
             images=settings.image_negatives,
             texts=settings.text_negatives,
+            hard_texts=settings.hard_texts,
             seed=self.setup.seed,
             epoch=key.epoch,
         )

@@ -29,13 +29,17 @@ class RetrievalConfig(TaskConfig):
     shortlist: int = 0
     """Score only so many texts of each picture and pictures of each text: those that are best by
     pictures of four by four averaged cells. Faster, and not exact. 0: every pair."""
+    hard_texts: int = 0
+    """Texts of other pictures that differ from the own one in one word, beside each picture:
+    without them nothing teaches what a word like "above" changes. Fewer where there are
+    fewer; with E2E-VLP's loss they are the first of its foreign texts."""
     rows_at_once: int = 8192
     """Rows, of texts and pictures, that are computed at once in ranking: what a GPU is filled with.
     """
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that cannot be."""
-        check(self, NOT_NEGATIVE, "fold", "shortlist")
+        check(self, NOT_NEGATIVE, "fold", "shortlist", "hard_texts")
         check(self, AT_LEAST_ONE, "rows_at_once")
 
     @property

@@ -84,10 +84,25 @@ class Pairing:
         caption, ids = self.captions[text], self.ids[text]
         return [i for i in range(len(self.examples)) if self.is_foreign(i, caption, ids)]
 
-    def foreign_texts(self, image: int, count: int, draw: np.random.Generator) -> list[Ids]:
-        """So many different texts of the data set that are foreign to a picture, or fewer."""
-        found: dict[tuple[int, ...], None] = {}
-        for text in _drawn_texts(self._dataset, TRIALS * count, draw):
+    def hard_texts(self, image: int, count: int, draw: np.random.Generator) -> list[Ids]:
+        """So many foreign texts that differ from the own one in one word, or fewer."""
+        near = self._dataset.near_texts.drawn(self.captions[image], draw) if count else iter(())
+        return self._foreign(image, near, count)
+
+    def foreign_texts(
+        self, image: int, count: int, draw: np.random.Generator, *, hard: int = 0
+    ) -> list[Ids]:
+        """So many different foreign texts of the data set, or fewer; first so many hard ones."""
+        near = self.hard_texts(image, min(hard, count), draw)
+        drawn = _drawn_texts(self._dataset, TRIALS * (count - len(near)), draw)
+        return self._foreign(image, drawn, count, known=near)
+
+    def _foreign(
+        self, image: int, texts: Iterator[str], count: int, *, known: Sequence[Ids] = ()
+    ) -> list[Ids]:
+        """The known ones, and behind them others that are foreign to a picture, `count` in all."""
+        found = dict.fromkeys(map(tuple, known))
+        for text in texts:
             if len(found) == count:
                 break
             ids = self.encode(text)
@@ -104,8 +119,11 @@ def own_caption(example: Example, epoch: int, seed: int) -> str:
     return captions[int(order[place])]
 
 
-def every_pair(pairing: Pairing) -> Pairs:
-    """Every picture with every text, but for pairs of two that are not foreign; own ones first."""
+def every_pair(pairing: Pairing, *, hard_texts: int = 0, seed: int = 0, epoch: int = 0) -> Pairs:
+    """Every picture with every text, but for pairs of two that are not foreign; own ones first.
+
+    Behind them so many texts of the data set beside each picture that are nearly its own.
+    """
     count = len(pairing.examples)
     pairs = Pairs(other_images=[[] for _ in range(count)], other_texts=[[] for _ in range(count)])
     pairs.own = [pairs.add(ids, image) for image, ids in enumerate(pairing.ids)]
@@ -114,11 +132,20 @@ def every_pair(pairing: Pairing) -> Pairs:
             number = pairs.add(pairing.ids[text], image)
             pairs.other_images[text].append(number)
             pairs.other_texts[image].append(number)
+    for image, example in enumerate(pairing.examples):
+        draw = generator(seed, epoch, example.index, "hard texts")
+        near = pairing.hard_texts(image, hard_texts, draw)
+        pairs.other_texts[image] += [pairs.add(ids, image) for ids in near]
     return pairs
 
 
-def sampled_pairs(pairing: Pairing, *, images: int, texts: int, seed: int, epoch: int) -> Pairs:
-    """Every own pair, its text with drawn foreign pictures, its picture with foreign texts."""
+def sampled_pairs(
+    pairing: Pairing, *, images: int, texts: int, hard_texts: int = 0, seed: int, epoch: int
+) -> Pairs:
+    """Every own pair, its text with drawn foreign pictures, its picture with foreign texts.
+
+    Of the foreign texts the first are nearly its own, as many as are asked for and there are.
+    """
     pairs = Pairs()
     for image, example in enumerate(pairing.examples):
         ids = pairing.ids[image]
@@ -126,7 +153,7 @@ def sampled_pairs(pairing: Pairing, *, images: int, texts: int, seed: int, epoch
         draw = generator(seed, epoch, example.index, "foreign pairs")
         others = draw.permutation(pairing.foreign_images(image)).tolist()[:images]
         pairs.other_images.append([pairs.add(ids, int(other)) for other in others])
-        foreign = pairing.foreign_texts(image, texts, draw)
+        foreign = pairing.foreign_texts(image, texts, draw, hard=hard_texts)
         pairs.other_texts.append([pairs.add(other, image) for other in foreign])
     return pairs
 

@@ -75,6 +75,8 @@ class Retrieval(Task):
                 f"{shown_roots(self.setup.data.root)}: {train.name} has one caption only, and "
                 "nothing to tell pictures apart by; add pictures with other captions"
             )
+        if self.settings.hard_texts:
+            _ = train.near_texts  # before workers fork, which would each make it
         return train, held_out
 
     def encode(self, text: str) -> list[int]:
