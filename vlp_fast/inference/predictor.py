@@ -8,7 +8,7 @@ are those of each picture alone, whatever it is asked with, but for the rounding
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from vlp_fast.checks import AT_LEAST_ONE
 from vlp_fast.errors import InputError
 from vlp_fast.inference.answers import answers_of, captions_of, filled_of, objects_of
 from vlp_fast.inference.asked import Asked, every_pair, listed, paired
+from vlp_fast.inference.graphs import Graphs, captured
 from vlp_fast.inference.pictures import Opened, PictureLike, open_picture
 from vlp_fast.inference.places import model_folder
 from vlp_fast.inference.reading import ReadTogether, read_each, see
@@ -35,7 +36,12 @@ Words = str | Sequence[str]
 
 
 def load(
-    folder: str | Path, *, device: str = "auto", precision: str = "auto", compile: bool = False
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    compile: bool = False,
+    graphs: bool = False,
 ) -> Predictor:
     """The model of a run's newest checkpoint, or of an exported folder, to be asked.
 
@@ -49,6 +55,9 @@ def load(
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         precision: "fp32", "bf16" or "fp16"; "auto" for fp32 on a CPU, bf16 or fp16 on a GPU.
         compile: give each Transformer layer to `torch.compile`: the first calls wait for it.
+        graphs: on a GPU, record what the model computes of pictures of one size and texts of one
+            length as a CUDA graph when they come for the second time, and replay it from then on.
+            Not while several threads use the GPU. On a CPU it changes nothing.
 
     Raises:
         InputError: if there is no such model, or its files do not fit one another.
@@ -57,6 +66,8 @@ def load(
     trained = load_trained(model_folder(folder), device, precision)
     if compile:
         compile_layers(trained.model, training=False)
+    if graphs and trained.runtime.device.type == "cuda":
+        trained = replace(trained, graphs=Graphs(captured))
     return Predictor(trained)
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from vlp_fast.data.examples import Example
 from vlp_fast.inference.trained import Trained
-from vlp_fast.models.model import Seen
+from vlp_fast.models.model import Seen, VisionLanguageModel
 from vlp_fast.ops.grid import Grid
 from vlp_fast.ops.packing import Packing, make_packing
-from vlp_fast.tasks.images import batch_images
+from vlp_fast.tasks.images import Sizes, batch_images
 from vlp_fast.tasks.inputs import flat
 
 T = TypeVar("T")
@@ -62,6 +62,27 @@ class ReadTogether:
     grid: Grid
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Shown:
+    """Pictures of one size on the device, which no model has seen yet.
+
+    Attributes:
+        places: which of the pictures that were given.
+        images: (B, 3, H, W) uint8.
+        sizes: valid (height, width) of each in pixels.
+        grid: of their cells.
+    """
+
+    places: tuple[int, ...]
+    images: Tensor
+    sizes: Sizes
+    grid: Grid
+
+    def seen_by(self, model: VisionLanguageModel, images: Tensor, codes: bool) -> Seen:
+        """What the model makes of them, or of others in their place."""
+        return model.see(images, self.grid, self.sizes, codes=codes)
+
+
 @torch.inference_mode()
 def see(trained: Trained, pictures: Sequence[Example], *, codes: bool) -> Iterator[SeenTogether]:
     """Show a model pictures, those of one size together.
@@ -71,17 +92,10 @@ def see(trained: Trained, pictures: Sequence[Example], *, codes: bool) -> Iterat
         pictures: B of them.
         codes: as of `VisionLanguageModel.see`.
     """
-    by_size: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for place, picture in enumerate(pictures):
-        by_size[picture.size].append(place)
-    device, model = trained.runtime.device, trained.model
-    for (height, width), alike in by_size.items():
-        for places in _cut(alike, max(1, PIXELS // (height * width))):
-            images, sizes, grid = batch_images([pictures[place] for place in places], model)
-            grid = grid.to(device)
-            with trained.runtime.autocast():
-                seen = model.see(images.to(device), grid, sizes, codes=codes)
-            yield SeenTogether(places=places, seen=seen, grid=grid)
+    for shown in _shown(trained, pictures):
+        with trained.runtime.autocast():
+            seen = shown.seen_by(trained.model, shown.images, codes)
+        yield SeenTogether(places=shown.places, seen=seen, grid=shown.grid)
 
 
 @torch.inference_mode()
@@ -105,23 +119,52 @@ def read(
     beside: defaultdict[int, list[int]] = defaultdict(list)
     for place, picture in enumerate(image_of):
         beside[picture].append(place)
-    model, device = trained.model, trained.runtime.device
-    for group in see(trained, pictures, codes=trained.codes):
-        cells = group.grid.sizes[0][0] * group.grid.sizes[0][1]
+    for shown in _shown(trained, pictures):
+        height, width = shown.grid.sizes[0]
         sequences = [
             (place, number)
-            for number, picture in enumerate(group.places)
+            for number, picture in enumerate(shown.places)
             for place in beside[picture]
         ]
-        for block in _blocks(sequences, [cells + len(texts[place]) for place, _ in sequences]):
-            places = tuple(place for place, _ in block)
-            ids = [texts[place] for place in places]
-            packing = make_packing([len(i) for i in ids], [n for _, n in block], group.grid)
-            packing = packing.to(device)
-            reader = model.read_first if first_rows else model.read
+        lengths = [height * width + len(texts[place]) for place, _ in sequences]
+        blocks = list(_blocks(sequences, lengths))
+        seen = None
+        if len(blocks) > 1:
             with trained.runtime.autocast():
-                memory = reader(flat(ids).to(device), group.seen, group.grid, packing)
-            yield ReadTogether(places=places, memory=memory, packing=packing, grid=group.grid)
+                seen = shown.seen_by(trained.model, shown.images, trained.codes)
+        for block in blocks:
+            yield _read_block(trained, shown, seen, block, texts, first_rows=first_rows)
+
+
+def _read_block(
+    trained: Trained,
+    shown: _Shown,
+    seen: Seen | None,
+    block: list[tuple[int, int]],
+    texts: Sequence[list[int]],
+    *,
+    first_rows: bool,
+) -> ReadTogether:
+    """Texts beside pictures that are seen for them alone, or have been seen already."""
+    model, device, grid = trained.model, trained.runtime.device, shown.grid
+    ids = [texts[place] for place, _ in block]
+    lengths, numbers = tuple(map(len, ids)), tuple(number for _, number in block)
+    packing = make_packing(list(lengths), list(numbers), grid).to(device)
+    reader = model.read_first if first_rows else model.read
+
+    def forward(images: Tensor, text_ids: Tensor) -> Tensor:
+        with trained.runtime.autocast():
+            of_them = shown.seen_by(model, images, trained.codes) if seen is None else seen
+            return reader(text_ids, of_them, grid, packing)
+
+    inputs = shown.images, flat(ids).to(device)
+    if seen is None:
+        bucket = shown.images.shape, shown.sizes, lengths, numbers, first_rows
+        memory = trained.graphs(bucket, forward, *inputs)
+    else:
+        memory = forward(*inputs)
+    places = tuple(place for place, _ in block)
+    return ReadTogether(places=places, memory=memory, packing=packing, grid=grid)
 
 
 def read_each(
@@ -144,6 +187,19 @@ def read_each(
         with torch.inference_mode(), trained.runtime.autocast():
             results |= zip(group.places, make(group), strict=True)
     return [results[place] for place in range(len(texts))]
+
+
+def _shown(trained: Trained, pictures: Sequence[Example]) -> Iterator[_Shown]:
+    """Pictures by size, as many at a time as a CNN should see."""
+    by_size: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for place, picture in enumerate(pictures):
+        by_size[picture.size].append(place)
+    device = trained.runtime.device
+    for (height, width), alike in by_size.items():
+        for places in _cut(alike, max(1, PIXELS // (height * width))):
+            chosen = [pictures[place] for place in places]
+            images, sizes, grid = batch_images(chosen, trained.model)
+            yield _Shown(places=places, images=images.to(device), sizes=sizes, grid=grid.to(device))
 
 
 def _cut(places: list[int], count: int) -> Iterator[tuple[int, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from vlp_fast.engine.config import TrainConfig
 from vlp_fast.engine.precision import Precision, choose_precision
 from vlp_fast.errors import InputError
 from vlp_fast.inference.description import Description, read_description
+from vlp_fast.inference.graphs import Graphs
 from vlp_fast.models.model import VisionLanguageModel
 from vlp_fast.tasks.downstream.classifiers import build_classifier
 from vlp_fast.tasks.downstream.config import SampleTaskConfig
@@ -38,6 +39,7 @@ class Trained:
         classifier: the head of a task over samples, on the device; None of other tasks.
         tokenizer: its words.
         runtime: where it computes, and in which format.
+        graphs: what of it is recorded.
     """
 
     about: Description
@@ -45,6 +47,7 @@ class Trained:
     classifier: nn.Module | None
     tokenizer: Tokenizer
     runtime: Precision
+    graphs: Graphs = field(default_factory=Graphs)
 
     @property
     def codes(self) -> bool:

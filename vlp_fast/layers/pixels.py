@@ -7,11 +7,14 @@ on one core of a CPU decoding and resizing a photograph to 600 pixels take 2.9 m
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+SHIFT = [float(np.float32(255) * np.float32(mean)) for mean in IMAGENET_MEAN]
+SCALE = [float(1 / (np.float32(255) * np.float32(std))) for std in IMAGENET_STD]
 
 
 def normalised(images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
@@ -45,17 +48,23 @@ def padding_mask(
     sizes: Sequence[tuple[int, int]], map_size: tuple[int, int], device: torch.device
 ) -> Tensor:
     """Returns (B, 1, H, W) bool, True beyond each (height, width); map_size is (H, W)."""
-    # non_blocking: a copy of host integers must not wait for the device.
-    limits = torch.tensor(sizes, device="cpu").to(device, non_blocking=True)[:, :, None, None]
     rows = torch.arange(map_size[0], device=device)[:, None]
     columns = torch.arange(map_size[1], device=device)
+    if len({tuple(size) for size in sizes}) == 1:  # no copy from the host, as in a CUDA graph
+        height, width = sizes[0]
+        return ((rows >= height) | (columns >= width)).expand(len(sizes), 1, -1, -1)
+    # non_blocking: a copy of host integers must not wait for the device.
+    limits = torch.tensor(sizes, device="cpu").to(device, non_blocking=True)[:, :, None, None]
     return (rows >= limits[:, :1]) | (columns >= limits[:, 1:])
 
 
 def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
-    """(3, 1, 1) each: what to subtract from bytes, and what to multiply by."""
-    mean, std = (
-        torch.tensor(values, device="cpu")[:, None, None] * 255
-        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    """(3, 1, 1) float32 each: what to subtract from bytes, and what to multiply by.
+
+    Filled where they are wanted, for a CUDA graph takes no copy from the host.
+    """
+    shift, scale = (
+        torch.stack([torch.full((1, 1), value, device=device) for value in values])
+        for values in (SHIFT, SCALE)
     )
-    return mean.to(device, non_blocking=True), (1 / std).to(device, non_blocking=True)
+    return shift, scale
