@@ -310,6 +310,35 @@ def test_captions_of_the_servers_split_have_the_name_that_it_takes(
     assert [row["image_id"] for row in rows] == [image["id"] for image in images[:4]]
 
 
+def test_a_split_that_is_only_listed_is_captioned_and_has_no_figures(
+    run: RunConfig, tmp_path: Path
+) -> None:
+    """COCO's test2014: nobody has its captions but the server."""
+    root = shutil.copytree(run.data.root[0], tmp_path / "coco")
+    document = json.loads((root / "annotations/captions_world.json").read_text())
+    images = document["images"]
+    for name, listed in (("captions_train", images[4:]), ("image_info_test", images[:4])):
+        kept = document | {"images": listed, "categories": []}
+        if name == "image_info_test":
+            del kept["annotations"]
+        (root / f"annotations/{name}2014.json").write_text(json.dumps(kept))
+    data = replace(run.data, root=(root,), layout="coco", held_out_split="test")
+    run.task.look_before_submission(data)
+    experiment = build_experiment(replace(run, data=data))
+    task, held_out = task_of(experiment), experiment.held_out()
+    assert (task.held_out.name, task.train.name) == ("COCO test2014", "COCO train2014")
+    assert task.figures(held_out) == {}
+    assert task.remarks({}, held_out) == []
+    assert "no captions of COCO test2014, and there are no figures" in task.notes()["held out"][0]
+    name = "captions_test2014_ours_results.json"
+    task.submit(held_out, tmp_path / name, lambda line: None)
+    rows = {row["image_id"]: row["caption"] for row in json.loads((tmp_path / name).read_text())}
+    assert list(rows) == [image["id"] for image in images[:4]]
+    alone = task.collate([held_out.examples(1)[0]], BatchKey(task.held_out, 0, None))
+    (text,) = task.written(task.memory(alone), alone, beams=task.settings.beams)
+    assert text == rows[images[0]["id"]]
+
+
 def test_what_cannot_be_handed_in_is_refused(run: RunConfig, tmp_path: Path) -> None:
     for split in ("train", "val2014"):
         with pytest.raises(InputError, match=f"split '{split}' of captions .* predict val or test"):

@@ -7,7 +7,7 @@ epoch: an epoch is a pass over the pictures, not over their captions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from vlp_fast.data.examples import Example
 from vlp_fast.data.randomness import generator
 from vlp_fast.data.records import Dataset
-from vlp_fast.data.sources.captioned import captioned_root
+from vlp_fast.data.sources.captioned import captioned_root, listed_pictures
 from vlp_fast.data.submissions.captions import check_name, official_split, write_captions
 from vlp_fast.data.submissions.complete import refuse_partial
 from vlp_fast.errors import InputError
@@ -65,8 +65,28 @@ class Captioning(Task):
     panel_rows = 2
 
     def read(self) -> tuple[Dataset, Dataset]:
-        """Pictures with captions."""
-        return read_splits(self.setup)
+        """Pictures with captions; of a split that is only handed in, pictures."""
+        data = self.setup.data
+        pictures = listed_pictures(data) if len(data.root) == 1 else None
+        if pictures is None:
+            return read_splits(self.setup)
+        seen = replace(self.setup, data=replace(data, held_out_split=data.train_split))
+        return read_splits(seen)[0], pictures
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether anybody captioned the held-out pictures."""
+        return not self.held_out.is_unannotated
+
+    def notes(self) -> dict[str, list[str]]:
+        """Why there are no figures, where there are none."""
+        notes = super().notes()
+        if not self.has_truth:
+            notes["held out"].append(
+                f"the files have no captions of {self.held_out.name}, and there are no figures of "
+                "it; `vlp-fast submit` writes a run's own for the server"
+            )
+        return notes
 
     def check(self) -> None:
         """A system without a decoder writes nothing, and a search has no more beams than words."""
@@ -86,7 +106,8 @@ class Captioning(Task):
         length, captions = self.setup.data.max_text_length, []
         for example in examples:
             draw = generator(self.setup.seed, key.epoch, example.index, "caption")
-            (text,) = draw_own_captions(example.captions, 1, draw)
+            captioned = example.captions or ("",)  # of a split that is only handed in
+            (text,) = draw_own_captions(captioned, 1, draw)
             captions.append(shift(self.tokenizer.encode(text, length)))
         lengths = [len(read) for read, _ in captions]
         nothing: list[list[int]] = [[] for _ in examples]
@@ -141,11 +162,11 @@ class Captioning(Task):
 
     def figures(self, held_out: HeldOut) -> Figures:
         """The loss, and how people's captions judge those that are written."""
-        return caption_figures(self, held_out)
+        return caption_figures(self, held_out) if self.has_truth else {}
 
     def remarks(self, figures: Figures, held_out: HeldOut) -> list[str]:
         """By how many captions of people those that are written are judged."""
-        return remarks_on(held_out)
+        return remarks_on(held_out) if self.has_truth else []
 
     def draw(self, figure: Any, held_out: HeldOut) -> None:
         """Held-out pictures with what is written about them."""

@@ -27,7 +27,8 @@ def draw_captions(task: Captioning, figure: Any, held_out: HeldOut) -> None:
         with held_out.runtime.autocast():
             (text,) = task.written(task.memory(inputs), inputs, beams=task.settings.beams)
         axis.imshow(shown(example.pixels).numpy())
-        texts = text or "(no word)", f"(people: {example.captions[0]})"
+        people = [f"(people: {caption})" for caption in example.captions[:1]]
+        texts = text or "(no word)", *people
         axis.set_title("\n".join(wrapped(t, lines=LINES) for t in texts), fontsize=9)
     for axis in axes:
         axis.axis("off")
