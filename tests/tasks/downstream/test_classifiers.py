@@ -29,6 +29,10 @@ def by_hand(name: str, head: nn.Module, x: Tensor) -> Tensor:
         return apply[0](x)
     if name in ("soho", "ernie_vil"):
         return apply[1](apply[0](x).clamp(min=0))
+    if name == "infersent":
+        first, *others = x.split(WIDTH, -1)
+        compared = [(first - other).abs() for other in others] + [first * o for o in others]
+        return apply[1](torch.tanh(apply[0](torch.cat([x, *compared], -1))))
     pooled = torch.cat([torch.tanh(apply[0](cls)) for cls in x.split(WIDTH, -1)], -1)
     if name == "lxmert":
         return apply[2](norm(gelu(apply[1](pooled)), 1e-12))
@@ -56,6 +60,8 @@ def test_equals_its_formula(name: str, pictures: int) -> None:
         ("vilt", 2, [(12, 12), (24, 24), (24, 7)]),
         ("ernie_vil", 1, [(12, 2048), (2048, 7)]),
         ("ernie_vil", 2, [(24, 2048), (2048, 7)]),
+        ("infersent", 1, [(12, 512), (512, 7)]),
+        ("infersent", 2, [(48, 512), (512, 7)]),
     ],
 )
 def test_sizes(name: str, pictures: int, sizes: list[tuple[int, int]]) -> None:

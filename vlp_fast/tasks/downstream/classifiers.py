@@ -1,7 +1,7 @@
 """Classifiers over [CLS], by the names of those who use them.
 
 Source: the published code of each: SOHO's head of VQA, LXMERT's and UNITER's, ViLT's and METER's,
-ERNIE-ViL's. E2E-VLP does not say what its is.
+ERNIE-ViL's; for pairs InferSent's (Conneau et al., EMNLP 2017). E2E-VLP does not say what its is.
 
 Of two pictures (NLVR2) a head reads both [CLS] joined. LXMERT and ViLT have a pooler in front that
 reads each [CLS] alone, and behind it a layer as wide as for one picture: 2d to 2d, where it is d to
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 BERT_EPS = 1e-12
@@ -77,6 +78,32 @@ def _ernie_vil(width: int, pictures: int, classes: int) -> nn.Module:
     )
 
 
+def _infersent(width: int, pictures: int, classes: int) -> nn.Module:
+    return nn.Sequential(
+        Comparison(width),
+        nn.Linear((3 * pictures - 2) * width, 512),
+        nn.Tanh(),
+        nn.Linear(512, classes),
+    )
+
+
+class Comparison(nn.Module):
+    """[CLS] side by side, and of neighbours the absolute difference and the product.
+
+    A layer behind it is told where two pictures are the same, which no sum of theirs says.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, P D) to (N, (3 P - 2) D)."""
+        each = x.unflatten(1, (-1, self.width))
+        left, right = each[:, :-1], each[:, 1:]
+        return torch.cat([each, (left - right).abs(), left * right], dim=1).flatten(1)
+
+
 class Pooler(nn.Linear):
     """BERT's in front of a head, but for tanh: one layer that reads each [CLS] of a row alone."""
 
@@ -92,4 +119,5 @@ CLASSIFIERS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "lxmert": _lxmert,
     "vilt": _vilt,
     "ernie_vil": _ernie_vil,
+    "infersent": _infersent,
 }

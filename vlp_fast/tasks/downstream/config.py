@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vlp_fast.data.answers import AnswerMap
     from vlp_fast.tasks.task import Task
 
-Head = Literal["linear", "soho", "lxmert", "vilt", "ernie_vil"]
+Head = Literal["linear", "soho", "lxmert", "vilt", "ernie_vil", "infersent"]
 
 
 @dataclass(frozen=True, kw_only=True)
