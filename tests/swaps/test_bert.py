@@ -9,8 +9,10 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertModel
+from transformers.models.bert.modeling_bert import BertSelfAttention
 
 import vlp_fast
+from vlp_fast.swaps.bert import TokenMasks
 
 LENGTH, WORDS = 9, 30
 MASKS = {
@@ -105,6 +107,16 @@ def test_copies_and_pickles_run_on_ours() -> None:
         assert torch.equal(twin(**given).logits, model(**given).logits) and not masks.told
 
 
+def test_a_mask_of_another_shape_is_the_originals() -> None:
+    """A mask (1, L) would be broadcast, and rows of all other sequences be lost."""
+    model = bert()
+    report = vlp_fast.accelerate(model)
+    given = batch("at the end")
+    with pytest.raises((IndexError, RuntimeError, ValueError)):
+        model(given["input_ids"], attention_mask=given["attention_mask"][:1])
+    assert "not (S, L)" in str(report)
+
+
 def test_checkpointing_of_gradients() -> None:
     model = bert()
     vlp_fast.accelerate(model)
@@ -142,6 +154,24 @@ def test_another_attention_inside_or_another_version(monkeypatch: pytest.MonkeyP
     model = bert()
     model.bert.encoder.layer[1].attention.self = nn.Identity()
     assert "Identity" in vlp_fast.accelerate(model, strict=False).left["bert"]
+    theirs = BertSelfAttention.forward
+
+    def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        rows, weights = theirs(self, *args, **kwargs)
+        return 1.01 * rows, weights
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BertSelfAttention, "forward", changed)
+        assert "differs from" in vlp_fast.accelerate(bert(), strict=False).left["bert"]
+    with monkeypatch.context() as patch:
+        patch.setattr(BertModel, "_create_attention_masks", lambda self, **_: (None, None))
+        assert "differs from" in vlp_fast.accelerate(bert(), strict=False).left["bert"]
+        patch.setattr(TokenMasks, "__call__", lambda self, attention_mask: (attention_mask, None))
+        assert "raises TypeError" in vlp_fast.accelerate(bert(), strict=False).left["bert"]
+    model = bert()
+    rng = torch.get_rng_state()
+    vlp_fast.accelerate(model)
+    assert torch.equal(torch.get_rng_state(), rng)
     monkeypatch.delattr(BertModel, "_create_attention_masks")
     told = vlp_fast.accelerate(bert(), strict=False).left["bert"]
     assert transformers.__version__ in told

@@ -273,3 +273,34 @@ def test_boxes_are_counted_over_the_processes_of_accelerate(
     partial_state._shared_state = {"backend": "gloo"}
     assert num_boxes_of_accelerate(4, cpu).tolist() == [10.0]
     assert num_boxes_of_accelerate(0, cpu).tolist() == [1.0]
+
+
+def test_an_image_without_boxes_may_have_an_empty_list_of_them() -> None:
+    """`torch.tensor([])` is (0,), not (0, 4)."""
+    theirs, ours = KINDS["focal"]
+    given, cfg = leaves("focal", [0, 2]), config("focal")
+    labels = annotations([0, 2])
+    labels[0]["boxes"] = torch.tensor([])
+    layers = (given["logits"], given["boxes"])
+    last = (layers[0][-1], labels, "cpu", layers[1][-1], cfg, *layers)
+    torch.testing.assert_close(ours()(*last)[0], theirs(*last)[0], **CLOSE)
+
+
+def test_restore_tells_of_a_loss_that_was_set_meanwhile() -> None:
+    model = detector("Yolos")
+    text = repr(model)
+    report = vlp_fast.accelerate(model)
+    model.loss_function = own = lambda *_, **__: (torch.zeros(()), {}, None)
+    with pytest.raises(InputError, match="_loss_function of a YolosForObjectDetection has been"):
+        report.restore()
+    assert model.loss_function is own
+    del model._loss_function
+    report.restore()
+    assert repr(model) == text and "_loss_function" not in vars(model)
+
+
+def test_a_class_with_a_loss_of_its_own_is_left() -> None:
+    model = detector("Yolos")
+    own = property(lambda _: lambda *_, **__: (torch.zeros(()), {}, None))
+    model.__class__ = type("Own", (type(model),), {"loss_function": own})
+    assert "of its own" in vlp_fast.accelerate(model, strict=False).left[""]

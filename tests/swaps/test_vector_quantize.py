@@ -11,6 +11,7 @@ from vector_quantize_pytorch import ResidualVQ, VectorQuantize
 
 import vlp_fast
 from vlp_fast.errors import InputError
+from vlp_fast.layers.ema_codebook import EmaCodebook
 
 WIDTH, CODES = 6, 11
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
@@ -172,6 +173,7 @@ def test_copies_and_pickles_run_on_ours() -> None:
         ({"commitment_use_cross_entropy_loss": True}, "cross_entropy"),
         ({"ema_update": False}, "ema_update"),
         ({"route_gradients_to_input": False}, "route_gradients"),
+        ({"commitment_weight": -1.0}, "commitment_weight"),
     ],
 )
 def test_other_codebooks_are_left_and_named(options: dict[str, Any], reason: str) -> None:
@@ -194,3 +196,37 @@ def test_k_means_has_run() -> None:
     theirs, ours = copy.deepcopy(layer), layer
     vlp_fast.accelerate(ours)
     assert_same_step(theirs, ours, torch.randn(1, 50, WIDTH))
+
+
+def test_a_schedule_of_the_decay_reaches_the_original_code_and_stays_after_restore() -> None:
+    theirs = VectorQuantize(dim=WIDTH, codebook_size=CODES)
+    theirs._codebook.embed.normal_()
+    ours = copy.deepcopy(theirs)
+    report = vlp_fast.accelerate(ours)
+    for layer in (theirs, ours):
+        layer._codebook.decay = 0.3
+    x = torch.randn(2, 9, WIDTH)
+    theirs(x, return_loss_breakdown=True), ours(x, return_loss_breakdown=True)
+    torch.testing.assert_close(ours.codebook, theirs.codebook, **CLOSE)
+    report.restore()
+    assert ours._codebook.decay == 0.3
+    assert_same_step(theirs, ours, x)
+
+
+def test_rows_of_more_dimensions_are_the_originals() -> None:
+    theirs, ours = twins(VectorQuantize(dim=WIDTH, codebook_size=CODES))
+    assert_same_step(theirs, ours, torch.randn(1, 2, 9, WIDTH))
+    assert ours.told == {"x of 4 dimensions": 1}
+
+
+def test_a_codebook_with_hooks_is_left() -> None:
+    layer = VectorQuantize(dim=WIDTH, codebook_size=CODES)
+    layer._codebook.register_forward_hook(lambda *_: None)
+    assert "hooks" in vlp_fast.accelerate(layer, strict=False).left[""]
+
+
+def test_no_step_looks_whether_the_codes_have_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look waits for the device, and breaks a graph that is compiled."""
+    ours = twins(VectorQuantize(dim=WIDTH, codebook_size=CODES))[1]
+    monkeypatch.setattr(EmaCodebook, "_start_together", lambda *_: pytest.fail("looked"))
+    ours(torch.randn(2, 9, WIDTH))

@@ -5,6 +5,7 @@ applies ours to an instance and undoes it. Classes of other libraries are never 
 
     accelerate.py        the public function
     bert.py              BERT of transformers
+    bert_probe.py        whether that is the BERT that is known
     detection.py         detection models of transformers: their loss
     detection_sets.py    what those losses share
     detr_losses.py       of DETR, YOLOS, Table Transformer; of Deformable, Conditional, DAB DETR

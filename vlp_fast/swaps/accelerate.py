@@ -7,8 +7,8 @@ from importlib import import_module
 from torch import nn
 
 from vlp_fast.errors import InputError
-from vlp_fast.swaps.report import Line, Report, undo
-from vlp_fast.swaps.swap import Swap
+from vlp_fast.swaps.report import Line, Report
+from vlp_fast.swaps.swap import Swap, undo_all
 
 KINDS = (
     ("torch", "torch_attention", "TorchAttention"),
@@ -36,7 +36,8 @@ def accelerate(model: nn.Module, strict: bool = True) -> Report:
     `nn.TransformerEncoderLayer` and `nn.TransformerEncoder` under padding masks; of transformers
     the losses of DETR, Conditional, Deformable and DAB DETR, Table Transformer, YOLOS, RT-DETR,
     LW-DETR and RF-DETR, and BERT's self-attention over padded batches; VectorQuantize of
-    vector-quantize-pytorch with moving averages. What would not give the same numbers is left.
+    vector-quantize-pytorch with moving averages. What would not give the same numbers is left, but
+    rows of padding behind attention, which nobody should read, do hold others (docs/layers.md).
 
     Args:
         model: looked through with all it holds; changed in place.
@@ -59,7 +60,7 @@ def accelerate(model: nn.Module, strict: bool = True) -> Report:
         for path, module in modules.items():
             lines += [_line(swap, path, module) for swap in _swaps() if swap.knows(module)]
     except BaseException:
-        undo([line.change for line in lines if line.change is not None])
+        undo_all([line.change.undo for line in lines if line.change is not None])
         raise
     report = Report(lines, len(modules))
     if strict and not report:
@@ -77,7 +78,11 @@ def _swaps() -> list[Swap]:
 
 def _line(swap: Swap, path: str, module: nn.Module) -> Line:
     name = type(module).__name__
-    if reason := swap.refusal(module):
+    try:
+        reason = swap.refusal(module)
+    except AttributeError as error:  # of another version of its library
+        reason = f"it is built otherwise than is known: {str(error).splitlines()[0]}"
+    if reason:
         return Line(path, name, None, reason)
     return Line(path, name, swap.apply(module))
 

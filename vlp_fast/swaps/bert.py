@@ -6,6 +6,7 @@ its layers understand it.
 """
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from transformers import __version__ as version
 from transformers.models.bert.modeling_bert import BertModel, BertSelfAttention
 
+from vlp_fast.swaps.bert_probe import disagreement
 from vlp_fast.swaps.padded_attention import attend_within
-from vlp_fast.swaps.swap import Change, become, count, in_words
+from vlp_fast.swaps.swap import Change, become, count, in_words, own, undo_all
 
 METHOD = "_create_attention_masks"
 """Of BertModel."""
@@ -82,7 +84,8 @@ class TokenMasks:
     ) -> tuple[Tensor | None, Tensor | None]:
         """Returns the masks of the tokens, and of another sequence."""
         has_more = encoder_hidden_states is not None or past_key_values is not None
-        reason = _not_ours(self.model.config, attention_mask, has_more)
+        shape = embedding_output.shape[:2]
+        reason = _not_ours(self.model.config, attention_mask, shape, has_more)
         if not reason:
             return attention_mask, None
         count(self.told, reason)
@@ -118,33 +121,32 @@ class BertAttention:
         others = [type(x).__name__ for x in _attentions(module) if type(x) is not BertSelfAttention]
         if others:
             return f"its self-attention is a {others[0]}"
-        return _other_implementation(config)
+        if reason := _other_implementation(config):
+            return reason
+        reason = disagreement(config, self.apply)
+        return f"{reason} (transformers {version})" if reason else ""
 
     def apply(self, module: nn.Module) -> Change:
         """Gives the model and its self-attention our classes."""
         attentions = _attentions(module)
         masks = TokenMasks(module)
-        undos = [become(attention, PackedBertSelfAttention) for attention in attentions]
-        module.__dict__[METHOD] = masks
-
-        def undo() -> None:
-            for one in reversed(undos):
-                one()
-            del module.__dict__[METHOD]
-
+        undos = [own(module, METHOD, masks)]
+        undos += [become(attention, PackedBertSelfAttention) for attention in attentions]
         words = f"packed self-attention in {len(attentions)} layers under a mask of tokens"
-        return Change(became=words, undo=undo, since=lambda: in_words(masks.told))
+        return Change(
+            became=words, undo=partial(undo_all, undos), since=lambda: in_words(masks.told)
+        )
 
 
 def _attentions(model: Any) -> list[nn.Module]:
     return [layer.attention.self for layer in model.encoder.layer]
 
 
-def _not_ours(config: Any, attention_mask: Tensor | None, has_more: bool) -> str:
+def _not_ours(config: Any, attention_mask: Tensor | None, shape: torch.Size, has_more: bool) -> str:
     """Why a batch goes through the original code; empty if it does not."""
     if attention_mask is None:
         return "no attention_mask"
-    if attention_mask.dim() != 2:
+    if attention_mask.shape != shape:
         return "an attention_mask that is not (S, L)"
     return "another sequence beside it" if has_more else _other_implementation(config)
 

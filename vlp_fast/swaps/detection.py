@@ -17,7 +17,7 @@ from vlp_fast.swaps.detr_losses import FocalLoss, SoftmaxLoss
 from vlp_fast.swaps.loss_probe import Probe, disagreement
 from vlp_fast.swaps.lw_detr_loss import GroupedLoss
 from vlp_fast.swaps.rt_detr_loss import VarifocalLoss
-from vlp_fast.swaps.swap import Change
+from vlp_fast.swaps.swap import Change, own, undo_all
 
 
 class Known(NamedTuple):
@@ -62,7 +62,7 @@ class DetectionLosses:
         given = vars(module).get("_loss_function")
         if isinstance(given, SetLoss):
             return "its loss runs on vlp_fast already"
-        if given is not None:
+        if given is not None or _has_own_property(module):
             return "it has a loss_function of its own"
         name = _name(module)
         if name in OTHERS:
@@ -78,13 +78,15 @@ class DetectionLosses:
         known = KNOWN[name]
         words = f"loss_function: {known.ours.__name__}, {known.words}, all layers at once"
         told = partial(str, f"(loss_function): vlp_fast's {known.ours.__name__}")
-        module.loss_function = known.ours()  # type: ignore[assignment]
-        module.__dict__["extra_repr"] = told  # of the instance, for print(model)
+        undos = [
+            own(module, "extra_repr", told),  # of the instance, for print(model)
+            own(module, "_loss_function", known.ours()),  # what the setter of loss_function sets
+        ]
+        return Change(became=f"{words} (in place of {name})", undo=partial(undo_all, undos))
 
-        def undo() -> None:
-            del module.__dict__["_loss_function"], module.__dict__["extra_repr"]
 
-        return Change(became=f"{words} (in place of {name})", undo=undo)
+def _has_own_property(module: nn.Module) -> bool:
+    return getattr(type(module), "loss_function", None) is not PreTrainedModel.loss_function
 
 
 def _loss_type(module: nn.Module) -> str:

@@ -96,8 +96,14 @@ def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tens
 
 
 def targets_of(labels: Sequence[Mapping[str, Tensor]], device: torch.device) -> ops.Targets:
-    """Packs transformers' annotations, whatever else they hold."""
+    """Packs transformers' annotations, whatever else they hold.
+
+    Boxes of an image without any may be (0,), as `torch.tensor([])` is: transformers takes them.
+    """
     images = [{"boxes": one["boxes"], "labels": one["class_labels"]} for one in labels]
+    for image in images:
+        if image["boxes"].numel() == 0:
+            image["boxes"] = image["boxes"].reshape(0, 4)
     return ops.make_targets(images).to(device)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlp_fast.swaps.swap import Change
+from vlp_fast.swaps.swap import Change, undo_all
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,14 @@ class Report:
         self.lines = tuple(lines)
         self.num_modules = num_modules
         self._is_applied = True
+        self._applied = [line.change for line in lines if line.change is not None]
+        self._undos = [change.undo for change in self._applied]
 
     @property
     def swapped(self) -> dict[str, str]:
         """What became of the modules that were swapped, by path; empty after `restore`."""
-        if not self._is_applied:
-            return {}
-        return {line.path: line.words for line in self.lines if line.change is not None}
+        still = self._applied[: len(self._undos)]
+        return {line.path: line.words for line in self.lines if line.change in still}
 
     @property
     def left(self) -> dict[str, str]:
@@ -63,11 +64,10 @@ class Report:
 
         Raises:
             InputError: something else has changed a module since, `fully_shard` for example; then
-                modules before it in the order of `lines` still run on ours.
+                it and modules before it in the order of `lines` still run on ours. Undo that, and
+                call again.
         """
-        if not self._is_applied:
-            return
-        undo([line.change for line in self.lines if line.change is not None])
+        undo_all(self._undos)
         self._is_applied = False
 
     def __bool__(self) -> bool:
@@ -82,9 +82,3 @@ class Report:
         table = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
         summary = f"{len(self.swapped)} of {self.num_modules} modules run on vlp_fast"
         return "\n".join([*table, summary if self._is_applied else "restored: all as it was"])
-
-
-def undo(changes: Sequence[Change]) -> None:
-    """Takes changes back, the last one first."""
-    for change in reversed(changes):
-        change.undo()

@@ -71,6 +71,35 @@ def become(module: nn.Module, cls: type[nn.Module], **attributes: Any) -> Callab
     return undo
 
 
+def own(module: nn.Module, name: str, value: Any) -> Callable[[], None]:
+    """Gives an instance an attribute of its own, which stands in front of its class's.
+
+    Returns:
+        What undoes it. It raises InputError if the attribute is another by then.
+    """
+
+    def undo() -> None:
+        if vars(module).get(name, value) is not value:
+            raise InputError(
+                f"restore: {name} of a {type(module).__name__} has been set since, expected no "
+                f"other change of it; delete it first (`del model.{name}`)"
+            )
+        module.__dict__.pop(name, None)
+
+    module.__dict__[name] = value
+    return undo
+
+
+def undo_all(undos: list[Callable[[], None]]) -> None:
+    """Calls what undoes changes, the last one first.
+
+    What has been called leaves the list, so that after an error a second try goes on.
+    """
+    while undos:
+        undos[-1]()
+        undos.pop()
+
+
 def count(told: Counter[str], reason: str) -> None:
     """Notes that a call went to the original code; inside of a compiled graph nobody counts."""
     if not torch.compiler.is_compiling():

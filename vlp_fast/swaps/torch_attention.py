@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlp_fast.swaps.padded_attention import Projection, attend_across, attend_within
@@ -44,6 +45,8 @@ class PackedMultiheadAttention(nn.MultiheadAttention):
         """
         has_other_mask = attn_mask is not None or is_causal
         reason = _not_ours(query, key_padding_mask, need_weights, has_other_mask)
+        if not reason and key_padding_mask is not None:
+            reason = self._other_shapes(query, key, value, key_padding_mask)
         if reason or key_padding_mask is None:
             count(self.told, reason)
             return super().forward(
@@ -57,14 +60,17 @@ class PackedMultiheadAttention(nn.MultiheadAttention):
                 is_causal=is_causal,
             )
         mixed = self._mixed(query, key, value, key_padding_mask)
-        out: Tensor = self.out_proj(mixed)
+        # As PyTorch, which does not call the module: neither its hooks nor what wraps it take part.
+        out = F.linear(mixed, self.out_proj.weight, self.out_proj.bias)
         if query is key:  # the bias of the projection is no part of padding either
             out = out.masked_fill(key_padding_mask[..., None], 0.0)
         return (out if self.batch_first else out.transpose(0, 1)), None
 
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor, is_padding: Tensor) -> Tensor:
-        given = {id(x): x if self.batch_first else x.transpose(0, 1) for x in (query, key, value)}
-        rows, keys, values = (given[id(x)] for x in (query, key, value))
+        # The same tensors stay the same; `id` would break a graph that is compiled.
+        rows = self._batch_first(query)
+        keys = rows if key is query else self._batch_first(key)
+        values = rows if value is query else keys if value is key else self._batch_first(value)
         assert self.in_proj_weight is not None
         in_proj = Projection(self.in_proj_weight, self.in_proj_bias)
         options: dict[str, Any] = {"num_heads": self.num_heads}
@@ -72,6 +78,15 @@ class PackedMultiheadAttention(nn.MultiheadAttention):
         if query is key:
             return attend_within(rows, values, is_padding, in_proj, **options)
         return attend_across(rows, keys, values, is_padding, in_proj, **options)
+
+    def _batch_first(self, x: Tensor) -> Tensor:
+        return x if self.batch_first else x.transpose(0, 1)
+
+    def _other_shapes(self, query: Tensor, key: Tensor, value: Tensor, is_padding: Tensor) -> str:
+        """Whether shapes disagree: PyTorch says how, here some of them would be broadcast."""
+        asked, rows = (self._batch_first(x).shape[:2] for x in (query, key))
+        fits = is_padding.shape == rows and value.shape[:2] == key.shape[:2] and asked[0] == rows[0]
+        return "" if fits else "shapes that disagree"
 
 
 class PaddedEncoderLayer(nn.TransformerEncoderLayer):

@@ -71,7 +71,7 @@ class EmaVectorQuantize(VectorQuantize, Theirs):  # type: ignore[misc]
         """Quantises vectors; arguments and results are those of the original."""
         given = {"indices": indices, "topk": topk, "sample_codebook_temp": sample_codebook_temp}
         more = given | others
-        if not (reason := _not_ours(more)):
+        if not (reason := _not_ours(more) or self._other_rows(x)):
             return super().forward(x, mask=mask, lens=lens, freeze_codebook=freeze_codebook)
         count(self.told, reason)
         with self._as_theirs():
@@ -89,10 +89,14 @@ class EmaVectorQuantize(VectorQuantize, Theirs):  # type: ignore[misc]
         """Describes the layer in `print(model)`."""
         return f"{super().extra_repr()}, by vlp_fast"
 
+    def _other_rows(self, x: Tensor) -> str:
+        expected = (2, 3) if self.map_dims is None else (self.map_dims,)
+        return "" if x.ndim in expected else f"x of {x.ndim} dimensions"
+
     @contextmanager
     def _as_theirs(self) -> Iterator[None]:
         (theirs,), ours = self.original, self._codebook
-        theirs.training = self.training
+        _set_as(ours, theirs)
         self._modules["_codebook"] = theirs
         try:
             yield
@@ -118,6 +122,8 @@ class EmaQuantizers:
         for part, wanted in parts:
             if reason := _other_attribute(part, wanted):
                 return reason
+        if not module.has_commitment_loss and module.commitment_weight != 0:
+            return "commitment_weight is below 0, or set since"
         return _refused_codebook(codebook)
 
     def apply(self, module: nn.Module) -> Change:
@@ -130,10 +136,9 @@ class EmaQuantizers:
         module._modules["_codebook"] = _codebook_of(theirs)
 
         def undo() -> None:
-            training = module.training
             undo_class()
+            _set_as(module._modules["_codebook"], theirs)
             module._modules["_codebook"] = theirs
-            theirs.training = training
 
         words = "EmaVectorQuantize: exact search, nothing of vectors x codes"
         return Change(became=words, undo=undo, since=lambda: in_words(told))
@@ -152,7 +157,14 @@ def _codebook_of(theirs: Any) -> EmaCodebook:
         sync_codebook=theirs.use_ddp,
     )
     ours._buffers = theirs._buffers
+    ours._start.is_up(ours.initted)  # `refusal` has looked; no step need
     return ours.train(theirs.training)
+
+
+def _set_as(ours: Any, theirs: Any) -> None:
+    """Tells their codebook what has been set on ours since, such as a schedule of the decay."""
+    for name in ("training", "decay", "threshold_ema_dead_code"):
+        setattr(theirs, name, getattr(ours, name))
 
 
 def _other_attribute(part: nn.Module, wanted: dict[str, Any]) -> str:
@@ -170,6 +182,8 @@ def _refused_codebook(codebook: Any) -> str:
     sampled = getattr(codebook.gumbel_sample, "keywords", {})
     if sampled.get("stochastic") or sampled.get("straight_through"):
         return "codes are sampled, which is not implemented"
+    if codebook._forward_hooks or codebook._forward_pre_hooks:
+        return "its codebook has hooks, which ours would not call"
     if codebook.reset_cluster_size != codebook.threshold_ema_dead_code:
         return "reset_cluster_size is not threshold_ema_dead_code"
     if any(x.is_floating_point() and x.dtype != torch.float32 for x in codebook.buffers()):
