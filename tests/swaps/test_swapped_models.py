@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers.loss import loss_for_object_detection, loss_rt_detr
 
 import vlp_fast
 
@@ -54,12 +55,34 @@ def test_both_sides_have_one_loss(program: Any, family: str) -> None:
 
 
 @pytest.mark.exhaustive
-def test_it_prints_a_line_a_side() -> None:
+def test_it_prints_a_line_a_side(program: Any) -> None:
     command = [sys.executable, str(EXPERIMENTS / "swapped_models.py"), "VectorQuantize", "--quick"]
     done = subprocess.run([*command, "--steps", "2"], capture_output=True, text=True, check=True)
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [line[:2] for line in lines] == [
         ["VectorQuantize", "before"],
         ["VectorQuantize", "after"],
+        ["VectorQuantize", "losses"],
     ]
-    assert lines[0][-1] == lines[1][-1] and all(float(line[2]) > 0 for line in lines)
+    assert lines[0][-1] == lines[1][-1] and all(float(line[2]) > 0 for line in lines[:2])
+    assert float(lines[2][-2]) <= program.CLOSE
+
+
+def test_matching_is_a_part_of_the_loss_on_both_sides(program: Any) -> None:
+    """Before, it is a class of transformers, which this process gives back as it was."""
+    for name in ("Yolos", "RTDetr"):
+        for is_ours in (True, False):
+            torch.manual_seed(0)
+            model, call = program.FAMILIES[name](True)
+            if is_ours:
+                vlp_fast.accelerate(model)
+            clocks = program.Clock("cpu"), program.Clock("cpu")
+            with pytest.MonkeyPatch.context() as patch:
+                for matcher in (
+                    loss_for_object_detection.HungarianMatcher,
+                    loss_rt_detr.RTDetrHungarianMatcher,
+                ):
+                    patch.setattr(matcher, "forward", matcher.forward)
+                program.put_on_the_clock(model, *clocks)
+                call(model.train(), "cpu")
+            assert 0 < clocks[1].seconds < clocks[0].seconds
