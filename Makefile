@@ -7,7 +7,7 @@ NATIVE := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -nam
 WORLD := runs/small-world
 SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:', native.summary())"
 
-.PHONY: pretrain shipped test test-all test-newest tables check bench ext clean
+.PHONY: pretrain shipped test test-all test-newest tables check docs bench ext clean
 .DEFAULT_GOAL := test
 
 # Both systems with all their objectives, on drawn pictures: minutes on two cores.
@@ -60,6 +60,13 @@ check: .venv/native .venv/tools
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(NATIVE) $(wildcard tests/cuda_on_cpu/*.* tests/cuda_on_cpu/*/*.*)
 
+# The site, in build/site, anew: a warning is an error, and nothing in it may come from another host.
+docs: .venv/native .venv/docs
+	rm -rf build/site
+	$(BIN)/python -m sphinx -q -j 2 -W --keep-going -b html docs build/site
+	$(BIN)/python docs/building/hosts.py build/site
+	@echo "site: build/site/index.html"
+
 bench: .venv/native
 	$(BIN)/vlp-fast bench
 
@@ -88,12 +95,14 @@ $(WORLD): | .venv/native
 	@$(SAY_NATIVE)
 	@touch $@
 
-# Extra [dev], and the build requirements outside of pip's isolation, for `make ext`.
-.venv/dali: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) install -c constraints.txt "$$($(BIN)/python -c "import tomllib; \
-	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['dali'])")"
+# Extras of the name.
+.venv/dali .venv/docs: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -c "import tomllib; \
+	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$(@F)'], sep='\n')" \
+	| $(PIP) install -c constraints.txt -r /dev/stdin
 	@touch $@
 
+# Extra [dev], and the build requirements outside of pip's isolation, for `make ext`.
 .venv/tools: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -c "import tomllib; \
 	project = tomllib.load(open('pyproject.toml', 'rb')); \

@@ -2,25 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from all_settings import all_settings, dotted
+from pages import PAGES, blocks, execute, run_snippet, section
 from scipy.optimize import linear_sum_assignment
 
-from vlp_fast.benchmarks.bench import Request
-from vlp_fast.cli import COMMANDS, main
-from vlp_fast.engine.config import RunConfig
+from vlp_fast.cli import main
 from vlp_fast.models.config import SohoConfig, official
-from vlp_fast.recipes import DOWNSTREAM, PRETRAINING, RECIPES, recipe, retrieval
+from vlp_fast.recipes import DOWNSTREAM, PRETRAINING, recipe, retrieval
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-PAGES = {"README.md": README} | {p.name: p.read_text() for p in ROOT.glob("docs/*.md")}
+README = PAGES["README.md"]
 GAPS, LAYERS, TRAINING = (PAGES[f"{name}.md"] for name in ("paper_gaps", "layers", "training"))
 SCREENS = 4
 ROWS_OF_A_SCREEN = 50
@@ -30,27 +26,6 @@ USES = (
     "Use 3: training",
     "Use 4: a trained model",
 )
-
-
-def section(text: str, heading: str) -> str:
-    """What stands between a heading of level two and the next one."""
-    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.S | re.M)
-    assert found, f"no section '{heading}'"
-    return found[1]
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.S | re.M)
-
-
-def run_snippet(page: str, first_line: str = "") -> dict[str, Any]:
-    """Execute the one Python block of a page or section that begins so, and return its names."""
-    snippets = blocks(page, "python")
-    (snippet,) = [snippet for snippet in snippets if snippet.startswith(first_line)]
-    names: dict[str, Any] = {"__name__": "readme"}
-    exec(compile(snippet, "snippet", "exec"), names)
-    return names
 
 
 def test_the_two_commands_come_first_then_the_installation_then_the_uses() -> None:
@@ -185,7 +160,7 @@ def test_vector_quantize_snippet() -> None:
     stock: dict[str, Any] = {}
     swapped = swapped.replace("vlp_fast", "vector_quantize_pytorch")
     torch.manual_seed(0)
-    exec(compile(swapped, "README.md, stock", "exec"), stock)
+    execute(swapped, stock)
     assert type(stock["quantizer"]) is not type(names["quantizer"])
     for name in ("quantised", "indices", "commitment_loss"):
         torch.testing.assert_close(names[name], stock[name])
@@ -315,63 +290,11 @@ def test_the_readme_fits_on_four_screens() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_flags_and_links_exist(page: str) -> None:
-    text = PAGES[page]
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
-    assert set(re.findall(r"(?:^|`)make ([\w-]+)", text, re.M)) <= {*targets, "make-world"}
-    assert set(re.findall(r"(?:^|`)vlp-fast (\w+)", text, re.M)) <= set(COMMANDS)
-    asked = set(re.findall(r"vlp-fast train ([\w.:]+)", text))
-    assert asked <= {*RECIPES, "RECIPE", *own_recipes(text)}
-    settings = all_settings() | own_settings(text) | {"section.field"}
-    flags = {flag.replace("-", "_").replace(".no_", ".") for flag in flags_of(text)}
-    assert flags <= settings, f"no such setting: {sorted(flags - settings)}"
-    folder = ROOT if page == "README.md" else ROOT / "docs"
-    for link in re.findall(r"\]\(([^)#]+)\)", text):
-        assert (folder / link).is_file(), link
-
-
-def own_recipes(text: str) -> set[str]:
-    """FILE.py:NAME of every function without arguments in a snippet that is a file."""
-    return {
-        f"{file}:{name}"
-        for block in blocks(text, "python")
-        for file in re.findall(r'\A"""(\w+\.py): ', block)
-        for name in re.findall(r"^def (\w+)\(\)", block, re.M)
-    }
-
-
-def own_settings(text: str) -> set[str]:
-    """Settings of the tasks that snippets define."""
-    bodies = re.findall(r"^class \w+\(TaskConfig\):\n((?: .*\n|\n)+)", text, re.M)
-    return {f"task.{name}" for body in bodies for name in re.findall(r"^ +(\w+): .+ =", body, re.M)}
-
-
-def flags_of(text: str) -> list[str]:
-    """Every `--section.field` of a page."""
-    return re.findall(r"--([a-z]+(?:\.[a-z_-]+)+)", text)
-
-
-@pytest.mark.parametrize("page", PAGES)
 def test_fields_exist(page: str) -> None:
     pattern = r"`((?:model|data|optim|train|task)\.(?!safetensors)[a-z_.]+)`"
     named = set(re.findall(pattern, PAGES[page]))
     assert named <= all_settings(), f"no such field: {sorted(named - all_settings())}"
     assert page != "paper_gaps.md" or len(named) > 30
-
-
-def all_settings() -> set[str]:
-    """Dotted names of all settings of all recipes, and of benchmarks."""
-    found = {name for kind in RECIPES for name in dotted(recipe(kind))}
-    return found | set(dotted(Request()))
-
-
-def dotted(config: RunConfig | Any, prefix: str = "") -> Iterator[str]:
-    """Dotted names of a dataclass's fields, and of those below them."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        yield f"{prefix}{field.name}"
-        if is_dataclass(value):
-            yield from dotted(value, f"{prefix}{field.name}.")
 
 
 def test_the_table_of_switches_is_what_the_presets_are() -> None:
