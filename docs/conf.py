@@ -18,12 +18,9 @@ release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "building.docstrings"]
 exclude_patterns = ["building"]
-suppress_warnings = ["toc.empty_glob"]  # demo*
 
 # Headings get the anchors that they have on GitHub, so that one link serves both.
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence"]
-myst_links_external_new_tab = False
 
 # The reference: signatures with the types of the source, members in its order.
 autodoc_member_order = "bysource"

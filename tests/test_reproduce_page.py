@@ -39,7 +39,9 @@ def test_operations_are_counted(gpu_hours: ModuleType) -> None:
 def test_hours_follow_from_the_formula(gpu_hours: ModuleType) -> None:
     for name, run in gpu_hours.RUNS.items():
         model = re.sub(r"^(?!soho|e2e)[a-z]+2?_", "", name)
-        numbers = [float(cell or 0) * 1e9 for cell in row(rf"{model}` \| \d+x").split("|")[3:7]]
+        numbers = [
+            float(cell.strip() or 0) * 1e9 for cell in row(rf"{model}` \| \d+x\d+").split("|")[3:7]
+        ]
         parts = ("picture", "pair", "detect", "caption")
         counts = gpu_hours.Counts(**dict(zip(parts, numbers, strict=True)))
         found, made = row(rf"{name}` \| [\d,]+ \|"), gpu_hours.hours_row(name, run, counts)

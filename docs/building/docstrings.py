@@ -52,7 +52,7 @@ def _parts(lines: list[str]) -> Iterator[list[str]]:
             at = end
         elif line.startswith((" ", ">>> ")):
             end = _end(lines, at) if line.startswith(" ") else _end_of_paragraph(lines, at)
-            yield _literal(lines[at:end])
+            yield _literal("\n".join(lines[at:end]).rstrip().split("\n"))
             at = end
         else:
             end = _end_of_paragraph(lines, at)
@@ -103,7 +103,7 @@ def _items(body: list[str]) -> Iterator[tuple[str | None, str]]:
 
 
 def _named(name: str | None) -> str:
-    return "" if name is None else f"**{escaped(name)}** – "
+    return "" if name is None else f"**{escaped(name)}**: "
 
 
 def _paragraph(lines: list[str]) -> list[str]:
