@@ -23,7 +23,7 @@ needs_sphinx = pytest.mark.skipif(
     reason="needs the extra [docs], as `make .venv/docs` installs it",
 )
 
-DOCSTRING = """Finds the nearest code, `argmin_j |x - d_j|`; *no* star, no_reference_ is meant.
+DOCSTRING = """Finds the nearest, `argmin_j |x - d_j|`; *no* star, no_link_ is meant.
 
     h_i = argmin_j |v_i - d_j|      Eq. 2
 
@@ -47,7 +47,7 @@ Raises:
 
 Source: SOHO, eq. 2.
 """
-EXPECTED = r"""Finds the nearest code, \ ``argmin_j |x - d_j|``\ ; \*no\* star, no\_reference\_ is meant.
+EXPECTED = r"""Finds the nearest, \ ``argmin_j |x - d_j|``\ ; \*no\* star, no\_link\_ is meant.
 
 .. code-block:: text
 
@@ -133,7 +133,7 @@ TOLD = (
 
 
 @needs_sphinx
-@pytest.mark.parametrize(("index", "told"), [(GOOD, ()), (BAD, TOLD)])
+@pytest.mark.parametrize(("index", "told"), [(GOOD, ()), (BAD, TOLD)], ids=["good", "bad"])
 def test_the_site_is_strict(index: str, told: tuple[str, ...], tmp_path: Path) -> None:
     """Two small pages, built with the settings and the command of the whole site."""
     folder = tmp_path / "docs"
