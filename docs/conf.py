@@ -13,7 +13,6 @@ from vlp_fast import __version__
 
 project = "vlp_fast"
 author = "the authors of vlp_fast"
-copyright = "Apache-2.0"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "building.docstrings"]
@@ -38,5 +37,6 @@ html_css_files = ["pages.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
+html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "friendly"
