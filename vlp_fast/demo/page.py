@@ -20,7 +20,7 @@ from vlp_fast.demo.replies import Replies
 from vlp_fast.demo.seen import SEEING
 from vlp_fast.demo.shown import text
 from vlp_fast.demo.tools import TOOLS, Tool
-from vlp_fast.demo.uploads import only_files, upload_of
+from vlp_fast.demo.uploads import upload_of
 from vlp_fast.inference.shipped import shipped_names
 
 TITLE = "vlp_fast demo"
@@ -119,6 +119,7 @@ def _picture_field(label: str, first: Path, name: str) -> Any:
     button = gr.UploadButton("Upload a picture", file_types=["image"], elem_id=f"{name}-button")
     _bound(field)
     _bound(button)
+    field.postprocess = _shown
     button.upload(lambda upload: str(upload.path), button, field, **PRIVATE)
     return field
 
@@ -127,7 +128,18 @@ def _bound(component: Any) -> None:
     """Have the path of what is uploaded, and nothing decoded or fetched."""
     component.preprocess = upload_of
     move = component.async_move_resource_to_block_cache
-    component.async_move_resource_to_block_cache = partial(only_files, move)
+
+    async def move_file(place: Any) -> Any:
+        if "://" in str(place):  # a request may name an address in place of an upload
+            raise gr.Error("that picture was not uploaded", print_exception=False)
+        return await move(place)
+
+    component.async_move_resource_to_block_cache = move_file
+
+
+def _shown(path: str | None) -> Any:
+    """A file for a browser as it is; gradio would read one of SVG first."""
+    return path and gr.data_classes.ImageData(path=path, orig_name=Path(path).name)
 
 
 def _drawings(picture: Any, paths: Sequence[Path]) -> None:
@@ -174,6 +186,7 @@ def _card(tool: Tool, drawing: Path) -> Card:
             sample_labels=[label for label, _ in samples],
             type="values",
             show_label=False,
+            elem_id=f"{tool.ability}-tries",
             elem_classes="tries",
         )
         button = gr.Button(tool.button, variant="primary", elem_id=f"{tool.ability}-button")

@@ -6,7 +6,6 @@ on the path alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 from vlp_fast.inference.pictures import InMemory
 
-BYTES = 20_000_000
+BYTES = 20 * 2**20
 """Of a file."""
 PIXELS = 64_000_000
 """That a file may declare."""
@@ -47,13 +46,6 @@ def upload_of(payload: Any) -> Upload | None:
     if payload is None or not payload.path:
         return None
     return Upload(Path(payload.path), payload.orig_name or Path(payload.path).name)
-
-
-async def only_files(move: Callable[[str], Any], place: str) -> Any:
-    """Let gradio have a file, and fetch nothing from an address that a request names instead."""
-    if "://" in place:
-        raise InputError(f"{printable(place)}: was not uploaded")
-    return await move(place)
 
 
 def pixels_of(upload: Upload) -> Tensor:
