@@ -43,7 +43,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update"),
 ]
 COUNTED = "How many objects are there?"
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds that the page has for what it is asked; it needs one or two tenths of a second."""
 
 
