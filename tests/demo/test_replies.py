@@ -12,11 +12,11 @@ from PIL import Image
 import vlp_fast
 from tests.inference.conftest import untrained
 from vlp_fast.data import images
+from vlp_fast.demo.asking import TOOLS, ask
 from vlp_fast.demo.models import Named, having, load_models, names_of
 from vlp_fast.demo.pictures import LONGER, picture_of, with_boxes, with_codes
 from vlp_fast.demo.replies import Replies
 from vlp_fast.demo.shown import text
-from vlp_fast.demo.tools import TOOLS, ask
 from vlp_fast.demo.uploads import BYTES, Upload, pixels_of, upload_of
 from vlp_fast.errors import InputError
 from vlp_fast.inference.shipped import shipped_model

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vlp_fast.demo.asking import TOOLS, Tool
 from vlp_fast.demo.examples import WORDS, draw_examples
 from vlp_fast.demo.models import Named, having
 from vlp_fast.demo.offline import FOLDER
@@ -19,7 +20,6 @@ from vlp_fast.demo.offline import gradio as gr
 from vlp_fast.demo.replies import Replies
 from vlp_fast.demo.seen import SEEING
 from vlp_fast.demo.shown import text
-from vlp_fast.demo.tools import TOOLS, Tool
 from vlp_fast.demo.uploads import upload_of
 from vlp_fast.inference.shipped import shipped_names
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vlp_fast.data.broken_image import is_out_of_memory
+from vlp_fast.demo.asking import Tool, ask
 from vlp_fast.demo.models import Named
 from vlp_fast.demo.seen import see_picture
 from vlp_fast.demo.shown import hint, refusal
-from vlp_fast.demo.tools import Tool, ask
 from vlp_fast.demo.uploads import Upload, pixels_of
 from vlp_fast.errors import InputError
 
