@@ -163,6 +163,16 @@ def test_nothing_is_said_about_no_picture(soho: Named, drawing: Upload) -> None:
     assert ("Upload a picture" in seen, said) == (True, "")
 
 
+def test_a_refused_picture_is_told_where_the_page_has_room(soho: Named, tmp_path: Path) -> None:
+    (tmp_path / "words.png").write_text("no picture")
+    upload = Upload(tmp_path / "words.png", "words.png")
+    seen, said = Replies([soho]).all([BY_ABILITY["match"]], upload, 0.5, "a star")
+    assert ("words.png: is not an image" in seen, said) == (True, "")
+    answering = Named(name="vqa", model=vlp_fast.load("vqa_soho_small_world", device="cpu"))
+    _, said = Replies([answering]).all([BY_ABILITY["answer"]], upload, 0.5, "is there a star?")
+    assert "words.png: is not an image" in said
+
+
 def test_memory_that_runs_out_is_one_line(
     soho: Named, drawing: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from vlp_fast.demo.models import Named, having
 from vlp_fast.demo.offline import FOLDER
 from vlp_fast.demo.offline import gradio as gr
 from vlp_fast.demo.replies import Replies
-from vlp_fast.demo.seen import SEEING
+from vlp_fast.demo.seen import sees
 from vlp_fast.demo.shown import text
 from vlp_fast.demo.uploads import upload_of
 from vlp_fast.inference.shipped import shipped_names
@@ -57,8 +57,10 @@ def build_page(models: Sequence[Named]) -> Any:
                 picture = _picture_field("Picture", drawings[0], "picture")
                 _drawings(picture, drawings)
             seen, threshold = _seen_card(models)
-        with gr.Row(elem_id="tools"):
-            cards = [_card(tool, drawings[1]) for tool in TOOLS if having(models, tool.ability)]
+            cards = [] if sees(models) else _cards(models, drawings[1])
+        if sees(models):
+            with gr.Row(elem_id="tools"):
+                cards = _cards(models, drawings[1])
         _connect(page, Replies(models), [picture, threshold], seen, cards)
     return page
 
@@ -156,9 +158,8 @@ def _drawings(picture: Any, paths: Sequence[Path]) -> None:
 
 def _seen_card(models: Sequence[Named]) -> tuple[Any, Any]:
     """Where it is shown what models see, and the probability from which on objects are."""
-    seeing = [one for one in models if {*SEEING} & {*one.model.abilities}]
-    with gr.Column(scale=5, min_width=320, elem_classes="card", visible=bool(seeing)):
-        _title(f"What the model{'s see' if len(seeing) > 1 else ' sees'}")
+    with gr.Column(scale=5, min_width=320, elem_classes="card", visible=sees(models)):
+        _title("What the models see" if len(models) > 1 else "What the model sees")
         seen = _result("seen")
         threshold = gr.Slider(
             0,
@@ -170,6 +171,11 @@ def _seen_card(models: Sequence[Named]) -> tuple[Any, Any]:
             visible=bool(having(models, "detect")),
         )
     return seen, threshold
+
+
+def _cards(models: Sequence[Named], drawing: Path) -> list[Card]:
+    """A card for each tool that a model has learnt."""
+    return [_card(tool, drawing) for tool in TOOLS if having(models, tool.ability)]
 
 
 def _card(tool: Tool, drawing: Path) -> Card:

@@ -12,7 +12,7 @@ from typing import Any
 from vlp_fast.data.broken_image import is_out_of_memory
 from vlp_fast.demo.asking import Tool, ask
 from vlp_fast.demo.models import Named
-from vlp_fast.demo.seen import see_picture
+from vlp_fast.demo.seen import see_picture, sees
 from vlp_fast.demo.shown import hint, refusal
 from vlp_fast.demo.uploads import Upload, pixels_of
 from vlp_fast.errors import InputError
@@ -53,13 +53,14 @@ class Replies:
 
         Args:
             tools: of the page.
-            upload: the picture. Where it is refused that is told once, and tools say nothing.
+            upload: the picture. Where it is refused that is told where pictures are seen, and by
+                the tools if they are nowhere.
             fields: the threshold of objects, and of each tool words and other pictures.
         """
         threshold, *rest = fields
         refused = hint(NO_PICTURE) if upload is None else _or_refusal(lambda: _checked(upload))
         if refused:
-            return [refused, *("" for _ in tools)]
+            return [refused, *("" if sees(self.models) else refused for _ in tools)]
         given = iter(rest)
         own = [[next(given) for _ in range(tool.pictures)] for tool in tools]
         return [

@@ -17,6 +17,11 @@ SEEING = ("detect", "caption", "codes")
 """Abilities that need no words."""
 
 
+def sees(models: Sequence[Named]) -> bool:
+    """Whether any of them says something unasked."""
+    return any(_has(one, ability) for one in models for ability in SEEING)
+
+
 def see_picture(models: Sequence[Named], pixels: Tensor, threshold: float) -> str:
     """Show a picture to models.
 

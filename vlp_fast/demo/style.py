@@ -19,7 +19,8 @@ CSS = """
 .card .html-container, #head .html-container { padding: 0; }
 .card .block { overflow: visible !important; }
 #picture img, #second img { height: 100%; object-fit: contain; width: 100%; }
-#drawings .gallery { display: grid; gap: .5rem; grid-template-columns: repeat(4, 1fr); }
+#drawings .gallery { display: grid; gap: .5rem;
+  grid-template-columns: repeat(4, minmax(0, 6rem)); }
 #drawings .gallery-item, #drawings .gallery-item span, #drawings .gallery-item div {
   display: block; height: auto; max-width: none; width: 100%; }
 #drawings img { display: block; aspect-ratio: 1; height: auto; width: 100%; }
