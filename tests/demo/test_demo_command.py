@@ -1,10 +1,13 @@
 """`vlp-fast demo`: what is wrong is one line, told before anything heavy is imported."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,6 +46,31 @@ def test_a_port_that_cannot_be_is_told(call: Call, port: str) -> None:
 def test_a_folder_without_a_model_is_told(call: Call, tmp_path: Path) -> None:
     call("demo", tmp_path / "nothing").assert_refused("nothing: no such folder", "soho_small_world")
     call("demo", "soho_small_world", tmp_path).assert_refused("neither run.json nor config.json")
+
+
+@pytest.mark.usefixtures("with_gradio")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_signals_end_it_with_a_line(
+    call: Call, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    """The process ends by itself, and takes the uploads with it."""
+    page = SimpleNamespace(build_page=lambda models: [one.name for one in models])
+    served = []
+
+    def serve(names: list[str], taken: socket.socket) -> None:
+        served.append(names)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setitem(sys.modules, "vlp_fast.demo.page", page)
+    monkeypatch.setitem(sys.modules, "vlp_fast.demo.server", SimpleNamespace(serve=serve))
+    before = signal.getsignal(number)
+    answer = call("demo", "soho_small_world", "--port", 0, "--device", "cpu")
+    assert (answer.code, answer.err) == (code, "vlp-fast: stopped\n")
+    assert answer.out.startswith("page: http://127.0.0.1:")
+    assert served == [["soho_small_world"]]
+    assert signal.getsignal(number) == before
 
 
 def test_other_machines_do_not_reach_the_port() -> None:

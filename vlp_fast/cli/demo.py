@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Annotated, Literal
@@ -14,6 +17,7 @@ from vlp_fast.errors import InputError
 from vlp_fast.inference.places import model_folder
 from vlp_fast.inference.shipped import shipped_names
 
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 PORT = Range(f"0 to {LAST}", lambda port: 0 <= port <= LAST)
 
 
@@ -46,7 +50,7 @@ def run(words: list[str]) -> int:
         raise InputError("the page needs gradio, which is missing: pip install 'vlp_fast[demo]'")
     given = asked.models or tuple(shipped_names())
     folders = [model_folder(name) for name in given]
-    with listen(asked.port) as taken:
+    with listen(asked.port) as taken, _ended_by_signals():
         from vlp_fast.demo.models import load_models
         from vlp_fast.demo.page import build_page
         from vlp_fast.demo.server import serve
@@ -55,3 +59,23 @@ def run(words: list[str]) -> int:
         print(f"page: {address(taken)} (for browsers of this machine; Ctrl-C ends it)", flush=True)
         serve(page, taken)
     return 0
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within this context a signal ends the page as Ctrl-C does, so that its files go with it."""
+    from vlp_fast.engine.stop import Stopped
+
+    def stop(number: int, _: object) -> None:
+        raise Stopped(number)
+
+    before = {
+        name: signal.signal(name, stop)
+        for name in ENDING
+        if signal.getsignal(name) != signal.SIG_IGN  # as `nohup` has it
+    }
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
