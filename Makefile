@@ -7,7 +7,7 @@ NATIVE := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -nam
 WORLD := runs/small-world
 SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:', native.summary())"
 
-.PHONY: pretrain shipped test test-all test-newest tables check docs bench ext clean
+.PHONY: pretrain shipped demo test test-all test-newest tables check docs bench ext clean
 .DEFAULT_GOAL := test
 
 # Both systems with all their objectives, on drawn pictures: minutes on two cores.
@@ -29,6 +29,10 @@ shipped: .venv/native | $(WORLD)
 	--run-dir runs/shipped/vqa_soho_small_world --train.seed 1
 	for name in soho_small_world e2e_vlp_small_world vqa_soho_small_world; do rm -rf $(SHIPPED)/$$name; \
 	$(BIN)/vlp-fast export runs/shipped/$$name $(SHIPPED)/$$name $(ON_THE_CARD) || exit 1; done
+
+# A page on which a browser asks the trained models that come with the package.
+demo: .venv/native .venv/demo
+	$(BIN)/vlp-fast demo
 
 test: .venv/native
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
@@ -95,11 +99,13 @@ $(WORLD): | .venv/native
 	@$(SAY_NATIVE)
 	@touch $@
 
-# Extras of the name.
-.venv/dali .venv/docs: pyproject.toml constraints.txt | .venv/bin/python
+# Extras of the name; with the page, what drives a browser in its tests. The browser is the system's chromium.
+.venv/demo: BESIDE = playwright
+.venv/dali .venv/demo .venv/docs: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -c "import tomllib; \
-	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$(@F)'], sep='\n')" \
-	| $(PIP) install -c constraints.txt -r /dev/stdin
+	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$(@F)'], sep='
+')" \
+	| $(PIP) install -c constraints.txt $(BESIDE) -r /dev/stdin
 	@touch $@
 
 # Extra [dev], and the build requirements outside of pip's isolation, for `make ext`.

@@ -41,11 +41,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"layers", "data", "models", "weights", "tasks"},
     "recipes": STEP_ROOMS | {"engine"},
     "inference": STEP_ROOMS | {"engine", "recipes"},
+    "demo": {"data", "inference"},
     "viz": STEP_ROOMS | {"engine", "recipes", "inference"},
     "benchmarks": MODEL_ROOMS | {"threads", "data", "tasks", "engine", "recipes"},
     "doctor": {"native", "ops", "dali_build"},
     "cli": STEP_ROOMS
-    | {"engine", "recipes", "inference", "viz", "doctor", "benchmarks", "threads"},
+    | {"engine", "recipes", "inference", "demo", "viz", "doctor", "benchmarks", "threads"},
     "__main__": {"cli"},
 }
 # (room, room it may import from) -> what of it, where that is not everything.

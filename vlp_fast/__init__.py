@@ -9,6 +9,7 @@ The public names below are imported on first use (PEP 562), so that ``import vlp
     cli/           the command vlp-fast, a file a command
     data/          from files to tensors
     dali_build.py  which build of DALI is installed
+    demo/          a page on which visitors ask trained models
     doctor.py      vlp-fast doctor
     engine/        time: steps, evaluation, checkpoints
     errors.py      errors that are one line for the user

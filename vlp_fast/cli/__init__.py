@@ -8,6 +8,7 @@ is not there.
     compare.py   vlp-fast compare
     convert.py   vlp-fast convert
     data.py      vlp-fast data check, make-world, make-answers, pack, fetch
+    demo.py      vlp-fast demo
     doctor.py    vlp-fast doctor
     evaluate.py  vlp-fast evaluate
     export.py    vlp-fast export
@@ -61,6 +62,7 @@ COMMANDS = {
     "viz": ("RUN_DIR", "a run as one page of HTML: curves, figures, pictures, settings"),
     "compare": ("RUN_DIR RUN_DIR ...", "several runs: last figures side by side, curves on a page"),
     "predict": ("MODEL IMAGE ...", "what a trained model says about your own pictures"),
+    "demo": ("[MODEL ...]", "a page on which a browser asks trained models about pictures"),
     "export": ("MODEL DIR", "a trained model to hand on: weights, words, settings, a card"),
     "recipes": ("", "the recipes, a line each"),
     "data": (

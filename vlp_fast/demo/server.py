@@ -1,0 +1,79 @@
+"""Serves the page to browsers of this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import fastapi
+import uvicorn
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from vlp_fast.demo.offline import gradio as gr
+from vlp_fast.demo.port import HOST
+from vlp_fast.demo.style import CSS, FONT, MONO
+from vlp_fast.demo.uploads import BYTES
+
+POLICY = "; ".join(
+    (
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:",
+        "frame-ancestors 'self'",
+        "form-action 'self'",
+    )
+)
+"""Browsers ask this server alone for scripts, styles, fonts and pictures, and tell no other one
+anything; gradio's scripts make functions of templates."""
+GRACE = 1
+"""Seconds that open pages have when the server ends; they would stay for ever."""
+
+Message = MutableMapping[str, Any]
+App = Callable[[Message, Any, Callable[[Message], Awaitable[None]]], Awaitable[None]]
+
+
+def serve(page: Any, taken: socket.socket) -> None:
+    """Serve a page at a port that was taken.
+
+    Args:
+        page: `gradio.Blocks`.
+        taken: as of `port.listen`.
+    """
+    app = gr.mount_gradio_app(
+        fastapi.FastAPI(openapi_url=None),
+        page,
+        path="/",
+        server_name=HOST,
+        server_port=taken.getsockname()[1],
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=BYTES,
+        ssr_mode=False,
+        mcp_server=False,
+        theme=gr.themes.Default(primary_hue="indigo", font=FONT, font_mono=MONO),
+        css=CSS,
+    )
+    # A page of a stranger's that calls itself by a name that leads here has no business here.
+    trusted = TrustedHostMiddleware(_WithPolicy(app), allowed_hosts=[HOST, "localhost"])
+    config = uvicorn.Config(
+        trusted, log_config=None, log_level="critical", timeout_graceful_shutdown=GRACE
+    )
+    uvicorn.Server(config).run(sockets=[taken])
+
+
+class _WithPolicy:
+    """An application whose answers tell browsers to ask nobody else."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(
+        self, scope: Message, receive: Any, send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                policy = (b"content-security-policy", POLICY.encode("ascii"))
+                message["headers"] = [*message.get("headers", ()), policy]
+            await send(message)
+
+        await self.app(scope, receive, with_policy)
