@@ -2,6 +2,7 @@
 
 all_pairs.py                every text beside every image, for [CLS] alone
 attention.py                GridAttention, CrossAttention
+attention_maps.py           how much every row looks at every other
 backbone.py                 ResNet with torchvision's names, freezing, remask
 beam_search.py              the best text of several that are kept
 class_losses.py             focal, varifocal and IoU-aware losses of detection
