@@ -74,8 +74,7 @@ def test_objects_are_those_that_are_detected(e2e_vlp: Predictor, drawn: Drawn) -
         found = e2e_vlp.object_attention(drawn.paths[2], texts)
         np.testing.assert_allclose(found.objects.boxes, expected.boxes, atol=1e-4)
         assert found.objects.attributes == expected.attributes
-        is_whole = np.allclose(found.weights.sum((-1, -2)), 1, atol=1e-5)
-        assert is_whole == (texts is None), "beside a text a part looks at it"
+        assert (found.weights.sum((-1, -2)) < 1 + 1e-5).all(), "a part may look at the text"
     nothing = e2e_vlp.object_attention(drawn.paths[2], threshold=1.1)
     assert nothing.weights.shape[2:] == (0, 8, 8)
 
