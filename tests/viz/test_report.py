@@ -26,7 +26,7 @@ QUICK += ["--train.log-every", 1, "--train.evaluate-every", 2, "--train.held-out
 class Strict(HTMLParser):
     """Tags that are closed in their order; what would be fetched or run."""
 
-    VOID = frozenset(("meta", "img", "br", "line", "polyline", "circle"))
+    VOID = frozenset(("meta", "img", "br", "line", "polyline", "circle", "polygon"))
 
     def __init__(self, text: str) -> None:
         super().__init__()

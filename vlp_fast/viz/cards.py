@@ -18,8 +18,8 @@ CHARACTERS = 13.0
 """Of text, in an inch."""
 LINES = 14
 """Of text below a picture."""
-TEXT = 0.165
-"""Inches that a line of text is high."""
+TEXT, HEADING, GAP = 0.165, 0.4, 0.12
+"""Inches that a line of text and a heading are high, and between pictures."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,8 +71,7 @@ def cards_section(
 
 
 def _html(group: Group) -> str:
-    wide = max((card.pixels.shape[1] / card.pixels.shape[0] for card in group.cards), default=1.0)
-    kind = "cards broad" if wide > 1.6 else "cards"
+    kind = "cards broad" if group.columns < 4 else "cards small" if group.columns > 4 else "cards"
     heading = f"<h3>{escape(printable(group.heading))}</h3>\n" if group.heading else ""
     return f'{heading}<div class="{kind}">{"".join(map(_figure, group.cards))}</div>'
 
@@ -88,7 +87,7 @@ def _sheet(name: str, title: str, groups: Sequence[Group]) -> Sheet | None:
     rows = [_Row(group, place) for group in groups for place in _starts(group)]
     if not rows:
         return None
-    height = sum(row.height for row in rows) + 0.5
+    height = HEADING + sum(row.height for row in rows)
     return Sheet(name=name, size=(WIDTH, height), draw=_drawn(title, rows))
 
 
@@ -112,35 +111,55 @@ class _Row:
         return wrapped(self.group.heading, 140, 2) if self.place == 0 else ""
 
     @property
+    def room(self) -> float:
+        """Inches that a card is wide, and half of a gap on either side."""
+        return WIDTH / self.group.columns
+
+    @property
+    def tallest(self) -> float:
+        """Inches that its tallest picture needs."""
+        shapes = [card.pixels.shape for card in self.cards]
+        return float(max(height / width for height, width, _ in shapes)) * (self.room - GAP)
+
+    @property
     def height(self) -> float:
         """Inches that it needs, its heading and the lines below its pictures included."""
-        width = WIDTH / self.group.columns - 0.1
-        shapes = [card.pixels.shape for card in self.cards]
-        tallest: float = max(height / across for height, across, _ in shapes) * width
         lines = max(len(self.lines(card)) for card in self.cards)
-        return tallest + TEXT * lines + (0.4 if self.heading else 0) + 0.15
+        return HEADING * bool(self.heading) + self.tallest + TEXT * lines + 2 * GAP
 
     def lines(self, card: Card) -> list[str]:
         """What stands below a card."""
-        width = int(CHARACTERS * WIDTH / self.group.columns)
         texts = [text for text in (card.title, *card.lines) if text]
+        width = int(CHARACTERS * self.room)
         lines = [line for text in texts for line in wrapped(text, width, 3).split("\n")]
         return lines if len(lines) <= LINES else [*lines[: LINES - 1], "..."]
 
 
 def _drawn(title: str, rows: Sequence[_Row]) -> Callable[[Any], None]:
+    """Draws rows from the top down; places are in inches, for so is what text needs."""
+
     def draw(figure: Any) -> None:
-        figure.suptitle(title, fontsize=13)
-        heights = [row.height for row in rows]
-        parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for part, row in zip(parts, rows, strict=True):
+        figure.set_layout_engine("none")
+        height = figure.get_size_inches()[1]
+        figure.text(GAP / WIDTH, 1 - GAP / height, title, fontsize=13, va="top", weight="bold")
+        top = height - HEADING
+        for row in rows:
             if row.heading:
-                part.suptitle(row.heading, fontsize=11, x=0.01, ha="left")
-            axes = part.subplots(1, row.group.columns, squeeze=False)[0]
-            for axis in axes:
-                axis.axis("off")
-            for axis, card in zip(axes, row.cards, strict=False):
-                axis.imshow(card.pixels)
-                axis.set_title("\n".join(row.lines(card)), fontsize=9, y=-0.02, va="top")
+                figure.text(GAP / WIDTH, top / height, row.heading, fontsize=11, va="top")
+            _draw_row(figure, row, top - HEADING * bool(row.heading), height)
+            top -= row.height
 
     return draw
+
+
+def _draw_row(figure: Any, row: _Row, top: float, height: float) -> None:
+    width = row.room - GAP
+    for number, card in enumerate(row.cards):
+        left, tall = GAP / 2 + number * row.room, card.pixels.shape[0] / card.pixels.shape[1]
+        place = (left, top - tall * width, width, tall * width)
+        sizes = (WIDTH, height) * 2
+        axis = figure.add_axes([x / size for x, size in zip(place, sizes, strict=True)])
+        axis.imshow(card.pixels, aspect="auto")
+        axis.axis("off")
+        below = (top - row.tallest - GAP / 2) / height
+        figure.text(left / WIDTH, below, "\n".join(row.lines(card)), fontsize=9, va="top")

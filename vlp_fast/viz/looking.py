@@ -57,12 +57,14 @@ def object_section(looked: Looked) -> Section:
 SAID_OF_WORDS = (
     "<p>How much the encoder's row of each word takes from each cell of the picture: the mean over "
     "all layers and heads; the fullest colour is the cell that is looked at most. A percentage is "
-    "how much of a word's attention is on the picture, the rest on the text. Attention says what "
-    "is mixed into a row, which need not be why the model says what it says.</p>"
+    "how much of a word's attention is on the picture, the rest on the text; of that on the "
+    "picture, how much is in the boxes of what the word names, and how large these are. Attention "
+    "says what is mixed into a row, which need not be why the model says what it says.</p>"
 )
 SAID_OF_QUERIES = (
     "<p>How much the decoder's query that found an object takes from each cell of the picture: the "
-    "mean over all layers and heads; the fullest colour is the cell that is looked at most.</p>"
+    "mean over all layers and heads; the fullest colour is the cell that is looked at most. "
+    "Percentages: how much is in the object's box, and how large that is.</p>"
 )
 
 
@@ -98,7 +100,7 @@ def _object_groups(looked: Looked, example: Example, text: str | None) -> list[G
         box = corners[place : place + 1]
         cards.append(_heat_card(f"{place + 1} {named(found, place)}", pixels, weights, box, lines))
     heading = text or ", ".join(found.labels) or "nothing is found"
-    groups = [Group(heading=heading, cards=cards, columns=6)]
+    groups = [Group(heading=heading, cards=cards, columns=5)]
     if len(found):
         by_head = _by_head(look.weights[:, :, 0], pixels, corners[:1])
         title = f"the first ({found.labels[0]}) by layer and head"
@@ -143,7 +145,7 @@ def _one(pixels: np.ndarray, title: str, weights: np.ndarray) -> Group:
 def _told(weights: np.ndarray, corners: np.ndarray) -> str:
     inside = float(_share(weights, corners))
     area = float(covered(corners, weights.shape[-2:]).mean())
-    return f"{share_of(inside)} in the box, {share_of(area)} of the area"
+    return f"{share_of(inside)} in {share_of(area)} of the area"
 
 
 def _most_seen(look: TextAttention) -> int:

@@ -28,7 +28,9 @@ th, td { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; tex
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 img { max-width: 100%; height: auto; background: #fff; } details { margin: .5rem 0; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; overflow-wrap: anywhere; }
-.cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.cards { display: grid; gap: 1rem; }
+.cards { grid-template-columns: repeat(auto-fill, minmax(min(13rem, 46%), 1fr)); }
+.small { grid-template-columns: repeat(auto-fill, minmax(min(7.5rem, 30%), 1fr)); }
 .broad { grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
 figure { margin: 0; } figure img { width: 100%; display: block; }
 figcaption { font-size: .85rem; line-height: 1.35; margin-top: .3rem; overflow-wrap: anywhere; }

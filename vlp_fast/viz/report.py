@@ -13,7 +13,7 @@ from vlp_fast.data.printable import printable
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.errors import InputError
-from vlp_fast.viz.chart import chart
+from vlp_fast.viz.chart import Look, chart
 from vlp_fast.viz.page import Section, page, picture
 from vlp_fast.viz.settings import changed, restore_known, settings_of
 from vlp_fast.viz.tables import numbers_of, table
@@ -90,14 +90,28 @@ def held_out_table(rows: Sequence[dict[str, Any]]) -> str:
 def charts(runs: dict[str, Sequence[dict[str, Any]]]) -> str:
     """A chart for each figure that some run has at two steps or more; how a run goes, folded.
 
+    Several runs have a colour and a mark each, and what is held out is dashed; a run alone has its
+    colours for either.
+
     Args:
         runs: the rows of each by its name; "" where there is but one.
     """
-    curves = _curves(runs)
-    learnt = "".join(chart(name, curves[name]) for name in curves if name not in RUNNING)
-    ran = "".join(chart(name, curves[name]) for name in curves if name in RUNNING)
+    curves, looks = _curves(runs), _looks(list(runs))
+    drawn = {name: chart(name, of, looks) for name, of in curves.items()}
+    learnt = "".join(svg for name, svg in drawn.items() if name not in RUNNING)
+    ran = "".join(svg for name, svg in drawn.items() if name in RUNNING)
     folded = f'<details><summary>How it ran</summary><div class="charts">{ran}</div></details>'
     return f'<div class="charts">{learnt}</div>\n{folded if ran else ""}'
+
+
+def _looks(names: Sequence[str]) -> dict[str, Look] | None:
+    if len(names) < 2:
+        return None
+    return {
+        f"{name} {what}".strip(): Look(number=number, dashed=kind == "held_out")
+        for number, name in enumerate(names)
+        for kind, what in KINDS.items()
+    }
 
 
 def _curves(
