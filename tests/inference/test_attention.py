@@ -1,5 +1,8 @@
 """What words and queries look at: weights of the model's own layers, of cells in their places."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ from PIL import Image
 
 from tests.inference.conftest import Drawn, untrained
 from vlp_fast.errors import InputError
+from vlp_fast.inference.graphs import Graphs
 from vlp_fast.inference.predictor import Predictor
 from vlp_fast.ops.packing import make_packing
 from vlp_fast.tasks.downstream.config import EntailmentConfig
@@ -82,6 +86,21 @@ def test_objects_are_those_that_are_detected(e2e_vlp: Predictor, drawn: Drawn) -
 def test_who_has_no_queries_says_so(soho: Predictor, drawn: Drawn) -> None:
     with pytest.raises(InputError, match="has not learnt it"):
         soho.object_attention(drawn.paths[0])
+
+
+def test_what_is_recorded_is_looked_at_all_the_same(e2e_vlp: Predictor, drawn: Drawn) -> None:
+    """A recording is replayed without a call of any operator."""
+
+    def capture(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> object:
+        kept = function(*inputs)
+        return lambda *others: kept.clone()
+
+    model = Predictor(replace(e2e_vlp.trained, graphs=Graphs(capture)))
+    expected = e2e_vlp.attention(drawn.paths[0], TEXT)
+    for _ in range(3):
+        model.fill(drawn.paths[0], "a red [MASK] on grass")
+        found = model.attention(drawn.paths[0], TEXT)
+        np.testing.assert_array_equal(found.weights, expected.weights)
 
 
 def test_models_of_other_tasks_are_asked_too(drawn: Drawn) -> None:

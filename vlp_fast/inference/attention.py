@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from vlp_fast.data.examples import Example
 from vlp_fast.errors import InputError
 from vlp_fast.inference.answers import found_of
+from vlp_fast.inference.graphs import Graphs
 from vlp_fast.inference.reading import ReadTogether, read
 from vlp_fast.inference.results import ObjectAttention, TextAttention
 from vlp_fast.inference.trained import Trained
@@ -63,8 +65,9 @@ def object_attention(
 
 
 def _read(trained: Trained, picture: Example, ids: Sequence[int]) -> tuple[ReadTogether, Maps]:
+    unrecorded = replace(trained, graphs=Graphs())  # a replay calls no operator
     with attention_maps(trained.model.encoder) as maps:
-        (group,) = read(trained, [picture], [list(ids)], [0])
+        (group,) = read(unrecorded, [picture], [list(ids)], [0])
     return group, maps
 
 

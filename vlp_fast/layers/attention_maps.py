@@ -10,8 +10,8 @@ that the operator gets. It then does its work as ever. Outside of such a block n
 in cost or result; inside of it results are the same bits, for weights and memory of S N Lq Lk
 numbers a layer. Weights are those in front of dropout, of which there is none in eval mode.
 
-What is computed by other means has no map: the last layer of `read_first`, `read_all_pairs`, and
-steps of decoding (read a written text again with `caption_logits`).
+What is computed by other means has no map: the last layer of `read_first`, `read_all_pairs`, steps
+of decoding (read a written text again with `caption_logits`), and what a CUDA graph replays.
 
 Shape suffixes: S sequences, N heads, E head width, Lq and Lk rows of the longest sequence.
 """

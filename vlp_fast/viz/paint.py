@@ -91,7 +91,7 @@ def below(rows: Sequence[Pixels]) -> Pixels:
 def png_of(pixels: Pixels) -> bytes:
     """As a file."""
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
+    Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
 
 
