@@ -27,6 +27,7 @@ svg .name { paint-order: stroke; stroke: Canvas; stroke-width: 3px; }
 th, td { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; text-align: left; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 img { max-width: 100%; height: auto; background: #fff; } details { margin: .5rem 0; }
+@media (max-width: 30rem) { th, td { padding-right: .45rem; } }
 h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; overflow-wrap: anywhere; }
 .cards { display: grid; gap: 1rem; }
 .cards { grid-template-columns: repeat(auto-fill, minmax(min(13rem, 46%), 1fr)); }
