@@ -16,7 +16,7 @@ from vlp_fast.inference.graphs import Graphs
 from vlp_fast.inference.reading import ReadTogether, read
 from vlp_fast.inference.results import ObjectAttention, TextAttention
 from vlp_fast.inference.trained import Trained
-from vlp_fast.layers.attention_maps import Maps, attention_maps
+from vlp_fast.layers.attention_maps import attention_maps
 from vlp_fast.models.e2e_vlp import E2EVLP
 
 
@@ -28,7 +28,8 @@ def text_attention(trained: Trained, picture: Example, ids: Sequence[int]) -> Te
         picture: as the model is shown it.
         ids: the text's tokens, [CLS] and [SEP] included.
     """
-    group, maps = _read(trained, picture, ids)
+    with attention_maps(trained.model.encoder) as maps:
+        group = _read(trained, picture, ids)
     length = len(ids)
     weights = _of_cells(list(maps.values()), group, slice(0, length), length)
     words = tuple(trained.tokenizer.vocabulary[number] for number in ids)
@@ -56,7 +57,7 @@ def object_attention(
     model = trained.model
     if not isinstance(model, E2EVLP):
         raise InputError("object_attention: is of E2E-VLP's object queries; SOHO has none")
-    group, _ = _read(trained, picture, ids)
+    group = _read(trained, picture, ids)
     with attention_maps(model.decoder) as maps, torch.inference_mode(), trained.runtime.autocast():
         ((objects, queries),) = found_of(trained, group, [size], threshold)
     looks = [calls for name, calls in maps.items() if name.endswith("cross_attention")]
@@ -64,11 +65,10 @@ def object_attention(
     return ObjectAttention(objects=objects, weights=_of_cells(looks, group, rows, len(ids)))
 
 
-def _read(trained: Trained, picture: Example, ids: Sequence[int]) -> tuple[ReadTogether, Maps]:
+def _read(trained: Trained, picture: Example, ids: Sequence[int]) -> ReadTogether:
     unrecorded = replace(trained, graphs=Graphs())  # a replay calls no operator
-    with attention_maps(trained.model.encoder) as maps:
-        (group,) = read(unrecorded, [picture], [list(ids)], [0])
-    return group, maps
+    (group,) = read(unrecorded, [picture], [list(ids)], [0])
+    return group
 
 
 def _of_cells(
