@@ -1,16 +1,20 @@
 """Answers by kind: what they are worth, as an evaluation has it, and which are shown."""
 
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from vlp_fast.cli import main
 from vlp_fast.data.samples import Question, Statement
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.restore import restore_experiment
+from vlp_fast.viz import wrong_answers
 from vlp_fast.viz.looked import Looked, look
 from vlp_fast.viz.settings import restore_known
 from vlp_fast.viz.wrong_answers import kind_of, said_of, worth_of, wrong_section
@@ -81,6 +85,30 @@ def test_pictures_are_those_of_wrong_answers(vqa: Looked) -> None:
         assert text in wrong
         assert answer in {one.answer for one in said_of(vqa) if one.sample.text == text}
     assert re.search(r"people: [a-z0-9 ]+ x\d", body)
+
+
+def test_right_answers_are_not_shown(vqa: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [replace(one, worth=float(n != 5)) for n, one in enumerate(said_of(vqa))]
+    monkeypatch.setattr(wrong_answers, "said_of", lambda _: answers)
+    body = wrong_section(vqa).body
+    assert body.count("<figure>") == 1
+    assert f"<b>{answers[5].sample.text}</b>" in body
+    assert "what is lost is worth 1.0 answers" in body
+
+
+def test_answers_about_other_pictures_do_not_count(
+    vqa: Looked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of a broken picture another sample is shown."""
+    task: Any = vqa.task
+    logits = torch.zeros(2, task.num_classes).index_fill(1, torch.tensor([3]), 9.0)
+    monkeypatch.setattr(task, "logits", lambda *_: logits)
+    inputs = SimpleNamespace(asked=(0, 1), indices=(0, 2))
+    measured = lambda measure: [measure(inputs)]
+    held_out = SimpleNamespace(runtime=vqa.held_out.runtime, measured=measured)
+    (only,) = said_of(SimpleNamespace(task=task, held_out=held_out))  # type: ignore[arg-type]
+    assert (only.index, only.answer) == (0, task.answer(3))
+    assert only.share == pytest.approx(1 / (1 + math.exp(-9)))
 
 
 @pytest.mark.parametrize(("task", "root", "kinds"), [("nlvr2", "nlvr2", 2), ("ve", "", 3)])
