@@ -77,6 +77,16 @@ def dense_attention(layer: Any, x: torch.Tensor) -> torch.Tensor:
     return out.float()
 
 
+def test_attention_maps_snippet() -> None:
+    torch.manual_seed(0)
+    names = run_snippet(LAYERS, "import torch\n\nimport vlp_fast\nfrom vlp_fast.ops.packing")
+    layer, rows, weights = names["layer"], names["rows"], names["weights"]
+    assert weights.shape == (2, 4, 5, 5)
+    values = layer.project(rows)[:, 2].unflatten(0, (2, 5))
+    mixed = torch.einsum("snij,sjne->sine", weights, values).flatten(2).flatten(0, 1)
+    torch.testing.assert_close(layer.out_proj(mixed), names["out"], atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("implementation", "mask_dtype"), [("sdpa", torch.bool), ("eager", torch.float32)]
 )

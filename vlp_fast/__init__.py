@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from vlp_fast.inference.create import create_model
     from vlp_fast.inference.predictor import Predictor, load
     from vlp_fast.layers.attention import CrossAttention, GridAttention
+    from vlp_fast.layers.attention_maps import attention_maps
     from vlp_fast.layers.criterion import SetCriterion
     from vlp_fast.layers.matching import HungarianMatcher
     from vlp_fast.layers.vector_quantize import VectorQuantize
@@ -58,6 +59,7 @@ __all__ = [
     "VisualDictionary",
     "__version__",
     "accelerate",
+    "attention_maps",
     "create_model",
     "linear_sum_assignment",
     "load",
@@ -73,6 +75,7 @@ _MODULE_OF = {
     "VectorQuantize": "vlp_fast.layers.vector_quantize",
     "VisualDictionary": "vlp_fast.layers.visual_dictionary",
     "accelerate": "vlp_fast.swaps.accelerate",
+    "attention_maps": "vlp_fast.layers.attention_maps",
     "create_model": "vlp_fast.inference.create",
     "linear_sum_assignment": "vlp_fast.ops.assignment",
     "load": "vlp_fast.inference.predictor",

@@ -92,8 +92,17 @@ def slow_beam_search(
     log_p: LogP, *, end_id: int, max_length: int, num_beams: int, alpha: float
 ) -> tuple[float, Words]:
     """One text, list by list, to the last word: (score, words, with the end if it has ended)."""
+    options = {"end_id": end_id, "max_length": max_length, "num_beams": num_beams}
+    score, words, _ = slow_hypotheses(log_p, alpha=alpha, **options)[0]
+    return score, words
+
+
+def slow_hypotheses(
+    log_p: LogP, *, end_id: int, max_length: int, num_beams: int, alpha: float
+) -> list[tuple[float, Words, float]]:
+    """All that ended, the best first, then the beams: (score, words, log P) of each."""
     live: list[tuple[float, Words]] = [(0.0, ())]
-    finished: list[tuple[float, Words]] = []
+    finished: list[tuple[float, Words, float]] = []
     for length in range(1, max_length + 1):
         grown = []
         for total, words in live:
@@ -101,11 +110,10 @@ def slow_beam_search(
         grown.sort(key=lambda text: -text[0])  # stable: the better beam, then the lower word
         for total, words in grown[:num_beams]:
             if words[-1] == end_id and total > -float("inf"):
-                finished.append((total / penalty(length, alpha), words))
+                finished.append((total / penalty(length, alpha), words, total))
         live = [text for text in grown if text[1][-1] != end_id][:num_beams]
-    if finished:
-        return max(finished, key=lambda text: text[0])
-    return live[0][0] / penalty(max_length, alpha), live[0][1]
+    finished.sort(key=lambda text: -text[0])
+    return finished + [(p / penalty(max_length, alpha), words, p) for p, words in live]
 
 
 def padded(words: Words, max_length: int, end_id: int) -> list[int]:

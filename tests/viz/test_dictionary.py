@@ -16,7 +16,7 @@ from vlp_fast.data.sources.drawn_world import load_drawn_world
 from vlp_fast.data.world.bounds import SMALL
 from vlp_fast.data.world.layouts import make_world
 from vlp_fast.tasks.pretraining.code_maps import SIDE, CodedPicture
-from vlp_fast.viz.dictionary import Codes, codes_of, dictionary_section, words_of
+from vlp_fast.viz.dictionary import PATCHES, Codes, codes_of, dictionary_section, words_of
 
 
 def drawn_pixels() -> torch.Tensor:
@@ -73,6 +73,7 @@ def test_patches_show_the_pixels_of_their_cells() -> None:
     assert [code for code, _ in strips] == ["1", "0"]
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(strips[1][1]))))
     first, second = (one.pixels.permute(1, 2, 0).numpy() for one in codes.pictures)
-    assert shown.shape == (SIDE, 2 * SIDE, 3)
+    assert shown.shape == (SIDE, PATCHES * SIDE, 3)
+    assert (shown[:, 2 * SIDE :] == 255).all(), "places of patches that there are not"
     np.testing.assert_array_equal(shown[:: SIDE // 4, : SIDE : SIDE // 4], first[:4, :4])
-    np.testing.assert_array_equal(shown[:: SIDE // 4, SIDE :: SIDE // 4], second[4:, 4:])
+    np.testing.assert_array_equal(shown[:: SIDE // 4, SIDE : 2 * SIDE : SIDE // 4], second[4:, 4:])

@@ -11,13 +11,20 @@ from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 
 
-def draw_sheet(path: Path, size: tuple[float, float], draw: Callable[[Any], None]) -> None:
+def draw_sheet(
+    path: Path,
+    size: tuple[float, float],
+    draw: Callable[[Any], None],
+    *,
+    option: str = "--out",
+) -> None:
     """Write a PNG, and say where it is; a line says so where it cannot be drawn.
 
     Args:
         path: the file, which is replaced.
         size: width and height in inches.
         draw: draws on a figure.
+        option: what gives the place, for the message.
 
     Raises:
         InputError: if the file cannot be written.
@@ -43,7 +50,7 @@ def draw_sheet(path: Path, size: tuple[float, float], draw: Callable[[Any], None
     except OSError as error:
         raise InputError(
             f"{printable(path)}: cannot be written ({error.strerror}); give another place with "
-            "--out"
+            f"{option}"
         ) from None
     finally:
         pyplot.close(figure)

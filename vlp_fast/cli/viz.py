@@ -8,21 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from tyro.conf import UseAppendAction
 
 from vlp_fast.checks import NOT_NEGATIVE, check
-from vlp_fast.cli.recorded import Places, Recorded, note, recorded_run
+from vlp_fast.cli.recorded import Places, Recorded, TaskPlaces, note, recorded_run
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 
 if TYPE_CHECKING:
+    from vlp_fast.engine.config import RunConfig
     from vlp_fast.viz.page import Section
 
-USAGE = "usage: vlp-fast viz RUN_DIR [--out FILE.html] [--images N] [--data.root PATH]"
+USAGE = (
+    "usage: vlp-fast viz RUN_DIR [--out FILE.html] [--pictures DIR] [--only NAME ...] "
+    "[--images N] [--data.root PATH]"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Viz:
-    """Write a run as one page of HTML: curves, held-out figures, pictures, settings.
+    """Write a run as one page of HTML: curves, held-out figures, what the model does, settings.
 
     The page needs no network and no server; it is one file to open or to send.
     """
@@ -31,10 +36,16 @@ class Viz:
     """The run's folder."""
     out: Path | None = None
     """The file to write; report.html in the run folder if not given."""
+    pictures: Path | None = None
+    """A folder to write each part of the model's as a PNG, too; made if it is not there."""
+    only: UseAppendAction[tuple[str, ...]] = ()
+    """A part to show, instead of all that the run has learnt: wrong_answers, boxes, captions,
+    retrieval, word_attention, object_attention, dictionary; may be given several times."""
     images: int = 200
-    """Held-out pictures whose codes are looked at (SOHO's pre-training); 0: none, and neither data
-    nor model are needed."""
+    """Held-out samples whose answers are counted, or whose codes are looked at; 0: nothing of the
+    model, and neither data nor model are needed."""
     data: Places = field(default_factory=Places)
+    task: TaskPlaces = field(default_factory=TaskPlaces)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number that cannot be."""
@@ -52,31 +63,66 @@ def run(words: list[str]) -> int:
     asked: Viz = parse(Viz, words, "vlp-fast viz")
     if asked.out:
         check_output(asked.out, "--out")
-    from vlp_fast.viz.report import write_report
-
     out = asked.out or asked.run_dir / "report.html"
-    write_report(asked.run_dir, out, _of_the_model(asked))
+    from vlp_fast.viz.report import check_page, write_report
+
+    check_page(asked.run_dir, out)
+    sections = _of_the_model(asked)
+    write_report(asked.run_dir, out, sections)
     print(f"page: {printable(out)}")
+    if asked.pictures:
+        _draw(asked.pictures, sections)
     return 0
 
 
 def _of_the_model(asked: Viz) -> Sequence[Section]:
-    """What the run's model does, where that is something to see; else a note says why not."""
+    """What the run's model does, as far as it can be shown; notes say why not."""
     if not asked.images:
         return []
     try:
-        run = recorded_run(Recorded(run_dir=asked.run_dir, data=asked.data, images=asked.images))
-        if "codes" not in run.task.abilities:
-            return []
-        from vlp_fast.engine.restore import restore_experiment
-        from vlp_fast.inference.predictor import load
-        from vlp_fast.viz.dictionary import codes_of, dictionary_section
+        run = recorded_run(
+            Recorded(run_dir=asked.run_dir, data=asked.data, task=asked.task, images=asked.images)
+        )
+        from vlp_fast.viz.sections import parts_of
 
-        held_out = restore_experiment(replace(run, data=replace(run.data, cache=False))).held_out()
-        records = [held_out.task.held_out.records[index] for index in held_out.indices]
-        model = load(asked.run_dir, device=run.train.device)
-        codes = codes_of(model, records, run.model.num_codes)  # type: ignore[attr-defined]
-        return [dictionary_section(codes)]
+        names = parts_of(run.task.abilities, asked.only)
+        return _made(replace(run, data=replace(run.data, cache=False)), names)
     except InputError as error:
-        note(f"no visual dictionary on the page ({error})")
+        if asked.only:
+            raise
+        note(f"nothing of the model is on the page ({error})")
         return []
+
+
+def _made(run: RunConfig, names: Sequence[str]) -> list[Section]:
+    """Parts of the page by a model that is loaded once; one that cannot be made is a note."""
+    from vlp_fast.engine.restore import restore_experiment
+    from vlp_fast.viz.looked import look
+    from vlp_fast.viz.sections import PARTS
+
+    looked, sections = look(restore_experiment(run)) if names else None, []
+    for name in names:
+        assert looked is not None
+        try:
+            sections.append(PARTS[name].make(looked))
+        except InputError as error:
+            note(f"no {name} on the page ({error})")
+    return sections
+
+
+def _draw(folder: Path, sections: Sequence[Section]) -> None:
+    """Write the sheets of parts.
+
+    Raises:
+        InputError: if the folder cannot be made, or a file not be written.
+    """
+    from vlp_fast.cli.sheet import draw_sheet
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{printable(folder)}: cannot be made ({error.strerror}); give --pictures a folder"
+        ) from None
+    for sheet in (section.sheet for section in sections if section.sheet):
+        draw_sheet(folder / f"{sheet.name}.png", sheet.size, sheet.draw, option="--pictures")

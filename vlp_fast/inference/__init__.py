@@ -2,6 +2,7 @@
 
 answers.py      from the outputs of a model to what it says
 asked.py        which pictures go with which texts
+attention.py    what a model looks at
 card.py         a model's card
 create.py       a named model, random or trained
 description.py  what there is to know of a model besides its weights

@@ -17,13 +17,27 @@ import torch
 
 from vlp_fast.checks import AT_LEAST_ONE
 from vlp_fast.errors import InputError
-from vlp_fast.inference.answers import answers_of, captions_of, filled_of, objects_of
+from vlp_fast.inference.answers import (
+    answers_of,
+    captions_of,
+    filled_of,
+    hypotheses_of,
+    objects_of,
+)
 from vlp_fast.inference.asked import Asked, every_pair, listed, paired
+from vlp_fast.inference.attention import object_attention, text_attention
 from vlp_fast.inference.graphs import Graphs, captured
 from vlp_fast.inference.pictures import Opened, PictureLike, open_picture
 from vlp_fast.inference.places import model_folder
 from vlp_fast.inference.reading import ReadTogether, read_each, see
-from vlp_fast.inference.results import Answer, Filled, Objects
+from vlp_fast.inference.results import (
+    Answer,
+    Filled,
+    ObjectAttention,
+    Objects,
+    TextAttention,
+    Written,
+)
 from vlp_fast.inference.trained import Trained, load_trained
 from vlp_fast.inference.words import encoded, encoded_masks
 from vlp_fast.layers.compilation import compile_layers
@@ -124,6 +138,20 @@ class Predictor:
             self._read(opened, asked, [[]], lambda group: captions_of(self.trained, group, beams))
         )
 
+    def captions(
+        self, pictures: Pictures, *, beams: int = 4
+    ) -> tuple[Written, ...] | list[tuple[Written, ...]]:
+        """Write as many captions of each picture as there are beams, the best first, with scores.
+
+        The first is that of `caption` with as many beams, two or more.
+        """
+        self._check("caption", beams=beams)
+        asked = paired(pictures, "", ("pictures", "texts"))
+        opened = self._opened(asked.firsts)
+        return asked.given(
+            self._read(opened, asked, [[]], lambda group: hypotheses_of(self.trained, group, beams))
+        )
+
     def answer(
         self, pictures: Pictures, questions: Words, *, top: int = 5
     ) -> Answer | list[Answer]:
@@ -204,6 +232,40 @@ class Predictor:
             maps = group.seen.indices.cpu().numpy().reshape(-1, *group.grid.sizes[0])
             found |= zip(group.places, maps, strict=True)
         return found[0] if is_one else [found[place] for place in range(len(shown))]
+
+    def attention(self, pictures: Pictures, texts: Words) -> TextAttention | list[TextAttention]:
+        """Tell how much each token of texts looks at each cell of pictures, by layer and head.
+
+        >>> model.attention("dog.jpg", "a dog").weights.mean((0, 1))[2]  # "dog", (h, w)
+
+        Any model can be asked. Attention says what is mixed into a row, which need not be why the
+        model says what it says.
+        """
+        asked = paired(pictures, texts, ("pictures", "texts"))
+        ids = [self._encoded("attention", text) for text in asked.seconds]
+        opened = self._opened(asked.firsts)
+        pairs = zip(asked.first_of, asked.second_of, strict=True)
+        found = [text_attention(self.trained, opened[i].example, ids[j]) for i, j in pairs]
+        return asked.given(found)
+
+    def object_attention(
+        self, pictures: Pictures, texts: Words | None = None, *, threshold: float = 0.5
+    ) -> ObjectAttention | list[ObjectAttention]:
+        """Find objects, and tell how much the query of each looks at each cell of its picture.
+
+        Arguments are those of `detect`.
+        """
+        self._check("detect")
+        asked = paired(pictures, "" if texts is None else texts, ("pictures", "texts"))
+        ids = [[] if texts is None else self._encoded("detect", text) for text in asked.seconds]
+        opened = self._opened(asked.firsts)
+        pairs = zip((opened[i] for i in asked.first_of), asked.second_of, strict=True)
+        return asked.given(
+            [
+                object_attention(self.trained, one.example, ids[j], one.size, threshold)
+                for one, j in pairs
+            ]
+        )
 
     def _check(self, ability: str, **counts: int) -> None:
         if ability not in self.abilities:

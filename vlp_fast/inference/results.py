@@ -28,6 +28,51 @@ class Objects:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Written:
+    """A caption that beam search found.
+
+    Attributes:
+        text: of it.
+        score: by which captions are ranked: log P / lp(n) of n words, the end counted.
+        log_probability: log P of its words and its end.
+        ended: False where it was cut at the most words that the model has learnt to write.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+    ended: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextAttention:
+    """How much the tokens of a text look at the cells of a picture.
+
+    Attributes:
+        words: L tokens of the text, [CLS] and [SEP] among them.
+        weights: (A, N, L, h, w) float32, of A layers and N heads; what is missing to a sum of 1
+            over the cells looks at the text.
+    """
+
+    words: tuple[str, ...]
+    weights: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ObjectAttention:
+    """How much the queries that found objects look at the cells of a picture.
+
+    Attributes:
+        objects: n of them.
+        weights: (A, N, n, h, w) float32, of A decoder layers and N heads; what is missing to a sum
+            of 1 over the cells looks at the text, if one is read.
+    """
+
+    objects: Objects
+    weights: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """An answer out of those that a model knows.
 

@@ -81,6 +81,18 @@ def load_trained(folder: Path, device: str = "auto", precision: str = "auto") ->
     learner.model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     runtime = _runtime(device, precision)
     learner.eval().requires_grad_(False).to(runtime.device)
+    return _trained(about, learner, tokenizer, runtime)
+
+
+def trained_of(about: Description, learner: Learner, tokenizer: Tokenizer) -> Trained:
+    """A learner that is loaded already, in eval mode, where it is."""
+    device = next(learner.parameters()).device
+    return _trained(about, learner, tokenizer, _runtime(device.type, "auto"))
+
+
+def _trained(
+    about: Description, learner: Learner, tokenizer: Tokenizer, runtime: Precision
+) -> Trained:
     return Trained(
         about=about,
         model=learner.model,

@@ -2,8 +2,9 @@
 
 all_pairs.py                every text beside every image, for [CLS] alone
 attention.py                GridAttention, CrossAttention
+attention_maps.py           how much every row looks at every other
 backbone.py                 ResNet with torchvision's names, freezing, remask
-beam_search.py              the best text of several that are kept
+beam_search.py              the best text, or texts, of several that are kept
 class_losses.py             focal, varifocal and IoU-aware losses of detection
 code_revival.py             rows for codes that nothing hits any more
 code_update.py              a step of the codes while other processes' are on the way

@@ -15,8 +15,11 @@ any more, log P / lp(L) being the most that one can reach (Tensor2Tensor). Here 
 alone. It takes nothing away: going on to L words gives the same text, so the result does not depend
 on when a search stops, the host may learn of it late (`LateFlag`), and a search that is wide enough
 finds the best text there is. The other two take a worse text for an earlier end.
+`beam_hypotheses` keeps the best K finished texts by the same rules, the first of which is that of
+`beam_search`.
 
-Shape suffixes: S texts, B beams, V words, L longest text, C continuations that are ranked.
+Shape suffixes: S texts, B beams, V words, L longest text, C continuations that are ranked, K texts
+that are kept.
 """
 
 from dataclasses import dataclass
@@ -71,10 +74,71 @@ def beam_search(
 
     Source: E2E-VLP section 5.1; Wu et al. (2016), section 7.
     """
-    _check(max_length, num_beams, alpha)
+    _check("beam_search", max_length, num_beams, alpha)
+    options = {"end_id": end_id, "max_length": max_length, "num_beams": num_beams}
+    search = _searched("beam_search", model, alpha=alpha, kept=1, **options)
+    ids, scores = search.result(_penalty(max_length, alpha))
+    return Texts(ids=ids[:, 0], scores=scores[:, 0])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Hypotheses:
+    """The best K texts of each that a search found: those that ended, falling, then cut ones.
+
+    Attributes:
+        ids: (S, K, L) int64, words as the end word leaves them.
+        scores: (S, K) float32 (float64 of a model in float64), what texts are ranked by.
+        log_probabilities: (S, K), log P of each, the end word counted.
+        ended: (S, K) bool, False of a text that was cut after L words.
+    """
+
+    ids: Tensor
+    scores: Tensor
+    log_probabilities: Tensor
+    ended: Tensor
+
+
+@torch.no_grad()
+def beam_hypotheses(
+    model: LanguageModel[State],
+    *,
+    end_id: int,
+    max_length: int,
+    num_beams: int = 4,
+    alpha: float = 0.9,
+) -> Hypotheses:
+    """Writes the best B texts of each that beam search finds, B beams wide: K = B.
+
+    Stops when no beam can overtake the last of them. Where fewer have ended within L words, the
+    rest are the best beams that have not. Arguments and errors are those of `beam_search`.
+    """
+    _check("beam_hypotheses", max_length, num_beams, alpha)
+    options = {"end_id": end_id, "max_length": max_length, "num_beams": num_beams}
+    search = _searched("beam_hypotheses", model, alpha=alpha, kept=num_beams, **options)
+    ids, scores = search.result(_penalty(max_length, alpha))
+    lengths = ((ids != end_id).sum(-1) + 1).clamp(max=max_length)
+    return Hypotheses(
+        ids=ids,
+        scores=scores,
+        log_probabilities=scores * ((5 + lengths.to(scores.dtype)) / 6) ** alpha,
+        ended=(ids[..., -1] == end_id) & (scores > -torch.inf),
+    )
+
+
+def _searched(
+    name: str,
+    model: LanguageModel[State],
+    *,
+    end_id: int,
+    max_length: int,
+    num_beams: int,
+    alpha: float,
+    kept: int,
+) -> "_Search":
+    """The search that keeps so many finished texts, at its end."""
     logits, state = model.start(num_beams=num_beams, max_length=max_length)
-    check_search("beam_search", logits, num_beams=num_beams, end_id=end_id)
-    search, stopped = _Search.begin(logits, end_id, max_length), LateFlag()
+    check_search(name, logits, num_beams=num_beams, end_id=end_id)
+    search, stopped = _Search.begin(logits, end_id, max_length, kept), LateFlag()
     longest = _penalty(max_length, alpha)
     for length in range(1, max_length + 1):
         ranked = _ranked(search.live_scores, logits)
@@ -83,7 +147,7 @@ def beam_search(
         if length == max_length or stopped.watch(search.has_stopped(longest)):
             break
         logits, state = model.step(tokens, state, beams)
-    return search.result(longest)
+    return search
 
 
 class _Ranked(NamedTuple):
@@ -116,12 +180,12 @@ class _Search:
     live_ids: Tensor
     """(S, B, L) int64, what the beams have written; `end_id` behind it."""
     best_scores: Tensor
-    """(S,), of the best finished text, minus infinity if there is none."""
+    """(S, K), of the best finished texts, falling, minus infinity where there is none."""
     best_ids: Tensor
-    """(S, L) int64."""
+    """(S, K, L) int64."""
 
     @classmethod
-    def begin(cls, logits: Tensor, end_id: int, max_length: int) -> "_Search":
+    def begin(cls, logits: Tensor, end_id: int, max_length: int, kept: int) -> "_Search":
         """Makes the state in front of the first word: beams are equal, so that one alone counts."""
         shape = logits.shape[:2]
         dtype = torch.promote_types(logits.dtype, torch.float32)
@@ -132,21 +196,24 @@ class _Search:
             end_id=end_id,
             live_scores=live_scores,
             live_ids=ids,
-            best_scores=live_scores.new_full(shape[:1], -torch.inf),
-            best_ids=ids[:, 0].clone(),
+            best_scores=live_scores.new_full((shape[0], kept), -torch.inf),
+            best_ids=ids[:, :kept].clone(),
         )
 
     def finish(self, ranked: _Ranked, length: int, penalty: float) -> None:
-        """Keeps the best text that ends now, if it is better than all before; the first if not."""
-        num_beams = self.live_scores.shape[1]
+        """Keeps the best texts that end now, if they are better than those before; these if not."""
+        num_beams, kept = self.live_scores.shape[1], self.best_scores.shape[1]
         ends = ranked.tokens_SC[:, :num_beams] == self.end_id
-        # Of one length, so the first is the best; where none ends, any.
-        first = ends.int().argmax(1, keepdim=True)
-        scores = ranked.scores_SC.gather(1, first)[:, 0] / penalty
-        is_better = ends.any(1) & (scores > self.best_scores)
-        ids = _of_beams(self.live_ids, ranked.beams_SC.gather(1, first))[:, 0]
-        self.best_scores = torch.where(is_better, scores, self.best_scores)
-        self.best_ids = torch.where(is_better[:, None], ids, self.best_ids)
+        # Of one length, so the first are the best; behind them stand some that do not end.
+        first = (~ends).int().argsort(dim=1, stable=True)[:, :kept]
+        scores = ranked.scores_SC.gather(1, first) / penalty
+        scores = torch.where(ends.gather(1, first), scores, -torch.inf)
+        ids = _of_beams(self.live_ids, ranked.beams_SC.gather(1, first))
+        every = torch.cat([self.best_scores, scores], dim=1)
+        # A stable sort prefers the texts from before, which are shorter.
+        every, order = every.sort(dim=1, descending=True, stable=True)
+        self.best_scores = every[:, :kept]
+        self.best_ids = _of_beams(torch.cat([self.best_ids, ids], dim=1), order[:, :kept])
 
     def go_on(self, ranked: _Ranked, length: int) -> tuple[Tensor, Tensor]:
         """Makes beams of the best continuations that do not end: their beams and words, (S, B)."""
@@ -159,16 +226,16 @@ class _Search:
         return beams, tokens
 
     def has_stopped(self, longest: float) -> Tensor:
-        """Tells whether no beam of any text can still be better than its best finished one: ()."""
-        return (self.best_scores >= self.live_scores[:, 0] / longest).all()
+        """Tells whether no beam of any text can still be better than its last finished one: ()."""
+        return (self.best_scores[:, -1] >= self.live_scores[:, 0] / longest).all()
 
-    def result(self, longest: float) -> Texts:
-        """Takes the best finished text, or the best beam where none has finished."""
+    def result(self, longest: float) -> tuple[Tensor, Tensor]:
+        """Takes the best finished texts (S, K, L), the best beams where too few have finished."""
         has_none = self.best_scores == -torch.inf
-        return Texts(
-            ids=torch.where(has_none[:, None], self.live_ids[:, 0], self.best_ids),
-            scores=torch.where(has_none, self.live_scores[:, 0] / longest, self.best_scores),
-        )
+        beams = (has_none.cumsum(1) - 1).clamp(min=0)
+        live = self.live_scores.gather(1, beams) / longest
+        ids = torch.where(has_none[..., None], _of_beams(self.live_ids, beams), self.best_ids)
+        return ids, torch.where(has_none, live, self.best_scores)
 
 
 def _of_beams(ids: Tensor, beams: Tensor) -> Tensor:
@@ -181,14 +248,12 @@ def _penalty(length: int, alpha: float) -> float:
     return float(((5 + length) / 6) ** alpha)
 
 
-def _check(max_length: int, num_beams: int, alpha: float) -> None:
-    check_length("beam_search", max_length)
+def _check(name: str, max_length: int, num_beams: int, alpha: float) -> None:
+    check_length(name, max_length)
     if num_beams < 1:
-        raise ValueError(
-            f"beam_search: received num_beams {num_beams}, expected 1 or more; 1 is greedy"
-        )
+        raise ValueError(f"{name}: received num_beams {num_beams}, expected 1 or more; 1 is greedy")
     if not 0 <= alpha < torch.inf:
         raise ValueError(
-            f"beam_search: received alpha {alpha}, expected 0 (length does not count) or a "
+            f"{name}: received alpha {alpha}, expected 0 (length does not count) or a "
             "positive number"
         )

@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+
+from vlp_fast.viz.colours import COLOURS, colour_and_mark, mark_svg
 
 WIDTH, HEIGHT = 320, 180
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 22, 22
-COLOURS = ("#3b7dd8", "#e07a1f", "#3a9a4b", "#b04fc4", "#c7403d", "#6b6f76", "#0e9aa7", "#a07d2b")
-"""Apart in light and dark, and for most people who see fewer colours."""
 POINTS = 300
 """Of a curve that are drawn; more of them cannot be told apart."""
 
 LARGEST = 1e300
 """Numbers from here on have no room above them; NaN is below nothing."""
 
+DASHES = "5 3"
+"""Of dashed lines: pixels of a dash, and of a gap."""
+
 Curve = Sequence[tuple[float, float]]
 
 
-def chart(title: str, curves: Mapping[str, Curve]) -> str:
-    """One chart of some curves, each with its name where there are several.
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Of a curve.
+
+    Attributes:
+        number: of its colour and its mark.
+        dashed: whether the line is.
+    """
+
+    number: int
+    dashed: bool = False
+
+
+def chart(title: str, curves: Mapping[str, Curve], looks: Mapping[str, Look] | None = None) -> str:
+    """One chart of some curves; their names are in it where there are several that look alike.
 
     Args:
         title: above it.
         curves: (step, value) of each, by name; values that are not finite are left out.
+        looks: of each curve, where a legend says elsewhere what they mean; None for a colour each,
+            with their names.
     """
     kept = {name: thinned(finite(curve)) for name, curve in curves.items()}
     kept = {name: curve for name, curve in kept.items() if curve}
@@ -34,14 +53,27 @@ def chart(title: str, curves: Mapping[str, Curve]) -> str:
     values = [value for curve in kept.values() for _, value in curve]
     across, up = _scale(min(steps), max(steps)), _scale(min(values), max(values))
     parts = [_frame(title, across, up)]
-    for (name, curve), colour in zip(kept.items(), _colours(len(kept)), strict=True):
+    usual = {name: Look(number=number) for number, name in enumerate(kept)}
+    for name, curve in kept.items():
         places = [(_x(step, across), _y(value, up)) for step, value in curve]
-        parts.append(_line(f"{name}: {curve[-1][1]:.4g} at step {curve[-1][0]:g}", places, colour))
-    if len(kept) > 1:
+        told = f"{name}: {curve[-1][1]:.4g} at step {curve[-1][0]:g}"
+        parts.append(_line(told, places, (looks or usual)[name]))
+    if len(kept) > 1 and looks is None:
         parts += _legend(list(kept))
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(title, quote=True)}">{"".join(parts)}</svg>'
+    )
+
+
+def swatch(number: int) -> str:
+    """A line, a dashed line and a mark, as the curves of the run with that number have them."""
+    colour, mark = colour_and_mark(number)
+    return (
+        '<svg viewBox="0 0 68 16" aria-hidden="true">'
+        f'<line x1="1" x2="30" y1="8" y2="8" stroke="{colour}" stroke-width="2"/>'
+        f'<line x1="38" x2="67" y1="8" y2="8" stroke="{colour}" stroke-width="2" '
+        f'stroke-dasharray="{DASHES}"/>{mark_svg(mark, 34, 8, colour)}</svg>'
     )
 
 
@@ -115,29 +147,27 @@ def _frame(title: str, across: tuple[float, float], up: tuple[float, float]) -> 
     return f'<text x="{LEFT}" y="13" font-weight="bold">{escape(title)}</text>{"".join(lines)}'
 
 
-def _line(told: str, places: Sequence[tuple[float, float]], colour: str) -> str:
+def _line(told: str, places: Sequence[tuple[float, float]], look: Look) -> str:
+    colour, mark = colour_and_mark(look.number)
+    dashes = f' stroke-dasharray="{DASHES}"' if look.dashed else ""
     described = f"<title>{escape(told)}</title>"
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     x, y = places[-1]
     return (
         f'<g>{described}<polyline points="{path}" fill="none" stroke="{colour}" '
-        f'stroke-width="1.5"/><circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/></g>'
+        f'stroke-width="1.5"{dashes}/>{mark_svg(mark, x, y, colour)}</g>'
     )
 
 
 def _legend(names: Sequence[str]) -> list[str]:
     parts = []
-    for place, (name, colour) in enumerate(zip(names, _colours(len(names)), strict=True)):
-        y = TOP + 8 + 11 * place
+    for place, name in enumerate(names):
+        y, colour = TOP + 8 + 11 * place, colour_and_mark(place)[0]
         parts.append(
             f'<text class="name" x="{WIDTH - RIGHT}" y="{y}" text-anchor="end" fill="{colour}">'
             f"{escape(name)}</text>"
         )
     return parts
-
-
-def _colours(count: int) -> list[str]:
-    return [COLOURS[place % len(COLOURS)] for place in range(count)]
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:

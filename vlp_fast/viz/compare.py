@@ -11,10 +11,11 @@ from typing import Any
 from vlp_fast.data.printable import printable
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.errors import InputError
+from vlp_fast.viz.chart import swatch
 from vlp_fast.viz.page import Section, page
 from vlp_fast.viz.report import charts
 from vlp_fast.viz.settings import restore_known, settings_of
-from vlp_fast.viz.tables import numbers_of, table
+from vlp_fast.viz.tables import Html, numbers_of, table
 from vlp_fast.whole_file import write_whole
 
 Rows = Sequence[dict[str, Any]]
@@ -55,9 +56,12 @@ def write_comparison(folders: Sequence[Path], runs: dict[str, Rows], out: Path) 
     Raises:
         InputError: if the file cannot be written.
     """
+    (first, *names), rows = last_figures(runs)
+    head = [first, *map(_marked, range(len(names)), names)]
+    said = '<p class="of">Solid: training. Dashed: held out.</p>'
     sections = [
-        Section(title="Last held-out figures", body=table(*last_figures(runs))),
-        Section(title="Curves", body=charts(runs)),
+        Section(title="Last held-out figures", body=table(head, rows)),
+        Section(title="Curves", body=f"{said}{_legend(list(runs))}{charts(runs)}"),
         Section(title="Settings that differ", body=_differing(folders, list(runs))),
     ]
     text = page("Runs compared", ", ".join(runs), sections)
@@ -65,6 +69,16 @@ def write_comparison(folders: Sequence[Path], runs: dict[str, Rows], out: Path) 
         write_whole(out, lambda partial: partial.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{printable(out)}: cannot be written ({error.strerror})") from None
+
+
+def _marked(number: int, name: str) -> Html:
+    """The head of a run's column, with its colour and mark."""
+    return Html(f"{swatch(number)} {escape(printable(name))}")
+
+
+def _legend(names: Sequence[str]) -> str:
+    entries = (f"<span>{_marked(number, name)}</span>" for number, name in enumerate(names))
+    return f'<div class="legend">{"".join(entries)}</div>'
 
 
 def _differing(folders: Sequence[Path], names: list[str]) -> str:
@@ -75,7 +89,8 @@ def _differing(folders: Sequence[Path], names: list[str]) -> str:
     every = dict.fromkeys(name for one in settings for name in one)
     rows = [[name, *(one.get(name) for one in settings)] for name in every]
     rows = [row for row in rows if len({*row[1:]}) > 1]
-    return table(["setting", *names], rows) if rows else "<p>None.</p>"
+    head = ["setting", *map(_marked, range(len(names)), names)]
+    return table(head, rows) if rows else "<p>None.</p>"
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

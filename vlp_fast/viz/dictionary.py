@@ -5,7 +5,6 @@ with (asked for by readers of the published code, its issue 8).
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import re
 from collections import Counter
@@ -14,17 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 
 from vlp_fast.data.broken_image import BrokenImage
 from vlp_fast.data.record import Record
 from vlp_fast.errors import InputError
 from vlp_fast.inference.pictures import open_picture
 from vlp_fast.inference.predictor import Predictor
-from vlp_fast.tasks.pretraining.code_maps import CodedPicture, patches_of
+from vlp_fast.tasks.pretraining.code_maps import SIDE, CodedPicture, patches_of
+from vlp_fast.viz.cards import Card, Group, cards_section
 from vlp_fast.viz.chart import bars
-from vlp_fast.viz.page import Section, picture
-from vlp_fast.viz.tables import Html, table
+from vlp_fast.viz.looked import Looked
+from vlp_fast.viz.page import Section
+from vlp_fast.viz.paint import Pixels
 
 SHOWN, PATCHES, WORDS = 8, 8, 5
 """Codes of each kind, patches and words of each code."""
@@ -76,26 +76,36 @@ def codes_of(model: Predictor, records: Sequence[Record], num_codes: int) -> Cod
     return Codes(pictures=pictures, words=words, counts=counts)
 
 
+def codes_section(looked: Looked) -> Section:
+    """The dictionary over the pictures that figures are of.
+
+    Raises:
+        InputError: if none can be read.
+    """
+    records = looked.task.held_out.records
+    chosen = [records[index] for index in looked.held_out.indices]
+    num_codes = looked.model.trained.about.model.num_codes  # type: ignore[attr-defined]
+    return dictionary_section(codes_of(looked.model, chosen, num_codes))
+
+
 def dictionary_section(codes: Codes) -> Section:
     """How often codes are used, and what the most used, some, and the rarest look like."""
     order = np.argsort(-codes.counts, kind="stable")
     used = [int(code) for code in order if codes.counts[code]]
     others = np.random.default_rng(0).permutation(used[SHOWN:-SHOWN])[:SHOWN].tolist()
-    groups = {"most used": used[:SHOWN], "at random": others, "rarest": used[SHOWN:][-SHOWN:]}
+    kinds = {"most used": used[:SHOWN], "at random": others, "rarest": used[SHOWN:][-SHOWN:]}
+    heights = [(f"code {code}", float(codes.counts[code])) for code in order]
     said = (
         f"<p>{len(used)} of {len(codes.counts)} codes have a cell of {len(codes.pictures)} "
-        f"held-out pictures; perplexity {codes.perplexity:.1f}.</p>"
+        f"held-out pictures; perplexity {codes.perplexity:.1f}.</p>\n"
+        f'<div class="charts">{bars("cells of each code", heights)}</div>'
     )
-    heights = [(f"code {code}", float(codes.counts[code])) for code in order]
-    parts = [said, f'<div class="charts">{bars("cells of each code", heights)}</div>']
-    head = ["code", "cells", "cells that have it", "words that go with it"]
-    for name, group in groups.items():
-        rows = [
-            [str(code), int(codes.counts[code]), _strip(codes, code), _told(codes, code)]
-            for code in group
-        ]
-        parts += [f"<h3>{name}</h3>", table(head, rows)] if rows else []
-    return Section(title="Visual dictionary", body="\n".join(parts))
+    groups = [
+        Group(heading=name, cards=[_card(codes, code) for code in group], columns=2)
+        for name, group in kinds.items()
+        if group
+    ]
+    return cards_section(title="Visual dictionary", name="dictionary", groups=groups, said=said)
 
 
 def words_of(codes: Codes, code: int) -> list[tuple[str, float]]:
@@ -114,13 +124,20 @@ def words_of(codes: Codes, code: int) -> list[tuple[str, float]]:
     return sorted(((w, bits) for w, bits in found.items() if bits > 0), key=lambda x: (-x[1], x[0]))
 
 
-def _told(codes: Codes, code: int) -> str:
-    return ", ".join(f"{word} {bits:.1f}" for word, bits in words_of(codes, code)[:WORDS])
+def _card(codes: Codes, code: int) -> Card:
+    words = ", ".join(f"{word} {bits:.1f}" for word, bits in words_of(codes, code)[:WORDS])
+    lines = [f"{codes.counts[code]:,} cells", *([f"goes with {words}"] if words else [])]
+    return Card(
+        pixels=_strip(codes, code),
+        described=f"cells that have code {code}",
+        title=f"code {code}",
+        lines=tuple(lines),
+    )
 
 
-def _strip(codes: Codes, code: int) -> Html:
-    """Patches side by side, as a PNG in the page."""
+def _strip(codes: Codes, code: int) -> Pixels:
+    """Patches side by side, as many places as there are for them."""
     row = torch.cat(patches_of(code, codes.pictures, PATCHES), dim=2)
-    stream = io.BytesIO()
-    Image.fromarray(row.permute(1, 2, 0).numpy()).save(stream, "PNG")
-    return Html(picture(stream.getvalue(), f"cells that have code {code}"))
+    room = PATCHES * SIDE - row.size(2)
+    pixels = np.pad(row.permute(1, 2, 0).numpy(), ((0, 0), (0, room), (0, 0)), constant_values=255)
+    return np.ascontiguousarray(pixels)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from vlp_fast import __version__
 
@@ -26,7 +27,33 @@ svg .name { paint-order: stroke; stroke: Canvas; stroke-width: 3px; }
 th, td { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; text-align: left; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 img { max-width: 100%; height: auto; background: #fff; } details { margin: .5rem 0; }
+@media (max-width: 30rem) { th, td { padding-right: .45rem; } }
+h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; overflow-wrap: anywhere; }
+.cards { display: grid; gap: 1rem; }
+.cards { grid-template-columns: repeat(auto-fill, minmax(min(13rem, 46%), 1fr)); }
+.small { grid-template-columns: repeat(auto-fill, minmax(min(7.5rem, 30%), 1fr)); }
+.broad { grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
+figure { margin: 0; } figure img { width: 100%; display: block; }
+figcaption { font-size: .85rem; line-height: 1.35; margin-top: .3rem; overflow-wrap: anywhere; }
+figcaption span, figcaption b { display: block; }
+.legend { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; margin: .5rem 0; }
+.legend svg, th svg { width: 3.4rem; height: .8rem; vertical-align: middle; }
 """.strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """A part of a page as one picture, a file of its own.
+
+    Attributes:
+        name: of the file, without an ending.
+        size: width and height in inches.
+        draw: draws on a figure of matplotlib.
+    """
+
+    name: str
+    size: tuple[float, float]
+    draw: Callable[[Any], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +63,12 @@ class Section:
     Attributes:
         title: its heading.
         body: HTML.
+        sheet: the same as a picture; None where there is none.
     """
 
     title: str
     body: str
+    sheet: Sheet | None = None
 
     @property
     def anchor(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vlp_fast.data.printable import printable
+from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.errors import InputError
-from vlp_fast.viz.chart import chart
+from vlp_fast.viz.chart import Look, chart
 from vlp_fast.viz.page import Section, page, picture
 from vlp_fast.viz.settings import changed, restore_known, settings_of
 from vlp_fast.viz.tables import numbers_of, table
@@ -37,9 +39,7 @@ def write_report(folder: Path, out: Path, more: Sequence[Section] = ()) -> None:
     Raises:
         InputError: if the folder holds no run or nothing was logged, or the file cannot be written.
     """
-    run, rows = restore_known(folder), read_journal(folder / "metrics.jsonl")
-    if not rows:
-        raise InputError(f"{printable(folder)}: metrics.jsonl has no line yet; train first")
+    run, rows = _read(folder)
     sections = [
         Section(title="Held-out figures", body=held_out_table(rows)),
         Section(title="Curves", body=charts({"": rows})),
@@ -53,6 +53,20 @@ def write_report(folder: Path, out: Path, more: Sequence[Section] = ()) -> None:
         write_whole(out, lambda partial: partial.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{printable(out)}: cannot be written ({error.strerror})") from None
+
+
+def check_page(folder: Path, out: Path) -> None:
+    """Refuse a page that could not be made or written, before the model is asked.
+
+    Raises:
+        InputError: as of `write_report`.
+    """
+    _read(folder)
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(
+            f"{printable(out)}: cannot be written (its folder may not be written to); give another "
+            "place with --out"
+        )
 
 
 def held_out_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -76,14 +90,28 @@ def held_out_table(rows: Sequence[dict[str, Any]]) -> str:
 def charts(runs: dict[str, Sequence[dict[str, Any]]]) -> str:
     """A chart for each figure that some run has at two steps or more; how a run goes, folded.
 
+    Several runs have a colour and a mark each, and what is held out is dashed; a run alone has its
+    colours for either.
+
     Args:
         runs: the rows of each by its name; "" where there is but one.
     """
-    curves = _curves(runs)
-    learnt = "".join(chart(name, curves[name]) for name in curves if name not in RUNNING)
-    ran = "".join(chart(name, curves[name]) for name in curves if name in RUNNING)
+    curves, looks = _curves(runs), _looks(list(runs))
+    drawn = {name: chart(name, of, looks) for name, of in curves.items()}
+    learnt = "".join(svg for name, svg in drawn.items() if name not in RUNNING)
+    ran = "".join(svg for name, svg in drawn.items() if name in RUNNING)
     folded = f'<details><summary>How it ran</summary><div class="charts">{ran}</div></details>'
     return f'<div class="charts">{learnt}</div>\n{folded if ran else ""}'
+
+
+def _looks(names: Sequence[str]) -> dict[str, Look] | None:
+    if len(names) < 2:
+        return None
+    return {
+        f"{name} {what}".strip(): Look(number=number, dashed=kind == "held_out")
+        for number, name in enumerate(names)
+        for kind, what in KINDS.items()
+    }
 
 
 def _curves(
@@ -101,6 +129,13 @@ def _curves(
     return {name: found[name] for name in sorted(several, key=lambda name: (name != "loss", name))}
 
 
+def _read(folder: Path) -> tuple[RunConfig, list[dict[str, Any]]]:
+    run, rows = restore_known(folder), read_journal(folder / "metrics.jsonl")
+    if not rows:
+        raise InputError(f"{printable(folder)}: metrics.jsonl has no line yet; train first")
+    return run, rows
+
+
 def _pictures(folder: Path) -> list[Section]:
     """report.png, where the run has one."""
     path = folder / "report.png"
@@ -111,7 +146,7 @@ def _pictures(folder: Path) -> list[Section]:
     return [Section(title="Samples", body=picture(content, described))]
 
 
-def _settings(run: Any) -> str:
+def _settings(run: RunConfig) -> str:
     others = changed(run)
     head = (
         table(["setting", "here", "in the recipe"], others)

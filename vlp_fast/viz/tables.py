@@ -17,7 +17,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table; numbers stand to the right, and nothing for None.
 
     Args:
-        head: names of columns.
+        head: names of columns; markup where it is `Html`.
         rows: cells: texts, numbers, None.
     """
     rows = [list(row) for row in rows]
@@ -26,7 +26,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     ]
     kinds = [' class="number"' if is_number else "" for is_number in numbers]
     heads = "".join(
-        f"<th{kind}>{escape(name)}</th>" for name, kind in zip(head, kinds, strict=True)
+        f"<th{kind}>{_shown(name)}</th>" for name, kind in zip(head, kinds, strict=True)
     )
     lines = "\n".join(
         "<tr>"

@@ -112,6 +112,7 @@ class Prediction:
         scores: (n,) probabilities.
         attributes: (n,) attribute indices, or None.
         attribute_scores: (n,) probabilities of these among all attributes, or None.
+        queries: (n,) which of the queries found each, or None.
     """
 
     boxes: Tensor
@@ -119,6 +120,7 @@ class Prediction:
     scores: Tensor
     attributes: Tensor | None = None
     attribute_scores: Tensor | None = None
+    queries: Tensor | None = None
 
 
 def predictions(
@@ -142,17 +144,17 @@ def read_out(
     scores, labels = logits.float().softmax(-1)[..., :-1].max(-1)
     best, kept = scores.topk(min(limit, scores.size(-1)), dim=-1)
     boxes = corners.gather(1, kept[..., None].expand(-1, -1, 4)).cpu()
-    chosen, best = labels.gather(1, kept).cpu(), best.cpu()
+    chosen, best, queries = labels.gather(1, kept).cpu(), best.cpu(), kept.cpu()
     if attribute_logits is None:
         return [
-            Prediction(boxes=b, labels=n, scores=s)
-            for b, n, s in zip(boxes, chosen, best, strict=True)
+            Prediction(boxes=b, labels=n, scores=s, queries=q)
+            for b, n, s, q in zip(boxes, chosen, best, queries, strict=True)
         ]
     shares, named = attribute_logits[..., :-1].float().softmax(-1).max(-1)
     named, shares = named.gather(1, kept).cpu(), shares.gather(1, kept).cpu()
     return [
-        Prediction(boxes=b, labels=n, scores=s, attributes=a, attribute_scores=p)
-        for b, n, s, a, p in zip(boxes, chosen, best, named, shares, strict=True)
+        Prediction(boxes=b, labels=n, scores=s, attributes=a, attribute_scores=p, queries=q)
+        for b, n, s, a, p, q in zip(boxes, chosen, best, named, shares, queries, strict=True)
     ]
 
 
