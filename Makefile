@@ -103,8 +103,7 @@ $(WORLD): | .venv/native
 .venv/demo: BESIDE = playwright
 .venv/dali .venv/demo .venv/docs: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -c "import tomllib; \
-	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$(@F)'], sep='
-')" \
+	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$(@F)'], sep='\n')" \
 	| $(PIP) install -c constraints.txt $(BESIDE) -r /dev/stdin
 	@touch $@
 
