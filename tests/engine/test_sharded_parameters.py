@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from vlp_fast.engine.collectives import Collectives
@@ -77,6 +77,23 @@ def test_within_whole_a_module_is_as_others_are(world: World) -> None:
     assert [call.operation for call in seen.calls] == ["allgather_base", "reduce_scatter_base"]
     parameters.collect()
     assert [p.grad is None for p in parameters.named.values()] == [False] * 6
+
+
+def test_a_shard_that_leaves_a_parameter_out_sends_as_much_as_others(world: World) -> None:
+    class Either(nn.Sequential):
+        def forward(self, x: Tensor, place: int | None = None) -> Tensor:
+            return torch.stack([one(x).sum() for one in self][:place]).sum()
+
+    module = Either(nn.Linear(2, 4), nn.Linear(2, 3))
+    parameters = ShardedParameters(module, world)
+    sent = []
+    for place in (None, 1):
+        with Collectives() as seen:
+            module(torch.ones(1, 2), place).backward()
+        sent.append([(call.operation, call.bytes) for call in seen.calls])
+        parameters.collect()
+        assert all(p.grad is not None for p in parameters.named.values())
+    assert sent[0] == sent[1]
 
 
 def test_a_number_without_rows_is_refused(world: World) -> None:

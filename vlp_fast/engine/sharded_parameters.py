@@ -77,6 +77,7 @@ class ShardedParameters(Parameters):
             self._hooks += [(ordered, key, hooks[key]) for key in hooks if key not in earlier]
         unit.set_gradient_divide_factor(1.0)  # sums: what is divided by, losses know
         unit.set_force_sum_reduction_for_comms(True)
+        _fill_gradients(unit)
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
@@ -169,6 +170,27 @@ class ShardedParameters(Parameters):
         every = rows.new_empty(most * self._world.count, *others)
         dist.all_gather_into_tensor(every, padded)
         return every[:count]
+
+
+def _fill_gradients(unit: Any) -> None:
+    """Let a shard that calls the unit and leaves out a trained parameter give it a zero.
+
+    FSDP2 sends what has a gradient (PyTorch 2.11): processes that leave out others would add up
+    gradients of different parameters, or end where sizes differ.
+    """
+    group = unit._get_fsdp_state()._fsdp_param_group
+    if group is None:
+        return
+    post_backward = group.post_backward
+
+    def filled(*unused: Any) -> None:
+        for parameter in group.fsdp_params if group.is_unsharded else ():
+            whole = parameter.unsharded_param
+            if whole.requires_grad and whole.grad is None:
+                whole.grad = torch.zeros_like(whole)
+        post_backward(*unused)
+
+    group.post_backward = filled
 
 
 def _refuse_scalars(sizes: Mapping[str, torch.Size]) -> None:
