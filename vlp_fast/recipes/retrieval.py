@@ -84,16 +84,17 @@ def small(name: str, base: Callable[[], RunConfig], steps: int) -> RunConfig:
     """Drawn pictures with one full description each, from the small pre-training that --init gives.
 
     Make them with `vlp-fast data make-world runs/described --captions descriptions --bounds small
-    --images 20000`: of fewer pictures a model soon knows all by heart (docs/measurements.md).
+    --images 20000`: of fewer pictures a model soon knows all by heart, and without hard texts it
+    learns no relations (docs/measurements.md).
     """
     run = base()
     is_pretrained = name.endswith("world")
-    task = BinaryRetrievalConfig() if "soho" in name else CircleRetrievalConfig()
+    task = BinaryRetrievalConfig if "soho" in name else CircleRetrievalConfig
     return replace(
         run,
         name=f"retrieval_{name}",
         steps=steps,
-        task=task,
+        task=task(hard_texts=4 if is_pretrained else 0),
         optim=replace(
             run.optim,
             lr=run.optim.lr / (2 if is_pretrained else 1),
