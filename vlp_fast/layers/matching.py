@@ -94,12 +94,16 @@ class HungarianMatcher(nn.Module):
         self.focal_gamma = focal_gamma
         self._warning = LateWarning(NOT_FINITE, stacklevel=5)  # the line that calls the module
 
-    def forward(self, outputs: Outputs, targets: Annotations) -> list[tuple[Tensor, Tensor]]:
+    def forward(
+        self, outputs: Outputs, targets: Annotations, *, extra_cost: Tensor | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
         """Matches the last layer.
 
         Args:
             outputs: of the model; `aux_outputs` are not looked at.
             targets: of each image.
+            extra_cost: (T, Q), added to the cost of each of the T targets of all images, one image
+                behind another, against the queries of its image: of masks, of keypoints.
 
         Returns:
             Of each image the queries, ascending, and the target of each: (min(Q, n),) int64, on the
@@ -111,13 +115,23 @@ class HungarianMatcher(nn.Module):
         with torch.no_grad():  # as a decorator it would be one more call below the warning's line
             logits, boxes, attributes = stacked({**in_detrs_names(outputs), "aux_outputs": []})
             packed = pack_targets(targets, boxes.device)
-            matches_T = self.match(logits, boxes, attributes, packed)[0]
+            extra = None if extra_cost is None else extra_cost[None]
+            matches_T = self.match(logits, boxes, attributes, packed, extra_cost=extra)[0]
             return _pairs(matches_T, packed, num_queries=boxes.shape[2])
 
     def match(
-        self, logits: Tensor, boxes: Tensor, attributes: Tensor | None, targets: ops.Targets
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        attributes: Tensor | None,
+        targets: ops.Targets,
+        *,
+        extra_cost: Tensor | None = None,
     ) -> Tensor:
-        """Matches all layers: (A, B, Q, ...) predictions to (A, T) queries, -1 for none."""
+        """Matches all layers: (A, B, Q, ...) predictions to (A, T) queries, -1 for none.
+
+        `extra_cost` is (A, T, Q), as `ops.match` takes it.
+        """
         matches, non_finite = ops.match(
             logits,
             boxes,
@@ -130,6 +144,7 @@ class HungarianMatcher(nn.Module):
             cost_attribute=self.cost_attribute,
             focal_alpha=self.focal_alpha,
             focal_gamma=self.focal_gamma,
+            extra_cost=extra_cost,
         )
         self._warning.watch(non_finite)
         return matches

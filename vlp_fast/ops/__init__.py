@@ -17,6 +17,7 @@
     grid.py                 Grid: valid cells of feature maps
     losses.py               set_losses of all decoder layers at once
     matching.py             match: cost and assignment of all decoder layers
+    matching_extra.py       match with a cost of the caller's own added
     norm.py                 residual_norm: the stream and its norm in one pass
     once_differentiable.py  second derivatives are refused
     operands.py             one device, the dtype of autocast, no tensor twice

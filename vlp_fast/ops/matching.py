@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vlp_fast import native
+from vlp_fast.ops.matching_extra import images_of, solved, with_extra
 from vlp_fast.ops.registry import Op
 from vlp_fast.ops.targets import Targets
 from vlp_fast.reference.assignment import assign_targets
@@ -47,6 +48,20 @@ class _Call(NamedTuple):
         is_wide = torch.float64 in (self.logits.dtype, self.boxes.dtype)
         return torch.float64 if is_wide else torch.float32
 
+    def cost(self, image_of: Tensor) -> tuple[Tensor, Tensor]:
+        """All of the cost, (A, T, Q), and whether it was finite; the image of each target."""
+        return matching_cost(
+            self.logits,
+            self.boxes,
+            self.attribute_logits,
+            self.target_boxes,
+            self.labels,
+            self.attributes,
+            image_of,
+            self.class_cost,
+            self.weights,
+        )
+
     def inputs(self) -> dict[str, object]:
         """What the extension reads."""
         return {
@@ -76,17 +91,7 @@ def _in_torch(*args: Any) -> tuple[Tensor, Tensor]:
     image_of = torch.arange(images, device=call.labels.device).repeat_interleave(
         call.cu_targets.diff(), output_size=num_targets
     )
-    cost, is_finite = matching_cost(
-        call.logits,
-        call.boxes,
-        call.attribute_logits,
-        call.target_boxes,
-        call.labels,
-        call.attributes,
-        image_of,
-        call.class_cost,
-        call.weights,
-    )
+    cost, is_finite = call.cost(image_of)
     bad = (~is_finite).any(-1).int()
     bad_of_image = bad.new_zeros(call.boxes.shape[:2]).index_add(1, image_of, bad)
     return assign_targets(cost, call.cu_targets), bad_of_image > 0
@@ -152,6 +157,7 @@ def match(
     cost_attribute: float = 1.0,
     focal_alpha: float = 0.25,
     focal_gamma: float = 2.0,
+    extra_cost: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Match each target to one query of its image, at every decoder layer.
 
@@ -173,6 +179,9 @@ def match(
             the others.
         focal_alpha: weight of the positive part of the focal cost.
         focal_gamma: its exponent.
+        extra_cost: (A, T, Q) floating point, added: of each target against the queries of its
+            image, as of masks or keypoints. All of the cost is written down then, in PyTorch; what
+            is not finite costs as much as possible.
 
     Returns:
         `(matches, non_finite)`: (A, T) int64, the query of each target, -1 for those left over
@@ -186,7 +195,7 @@ def match(
     """
     _check(logits, boxes, targets, attribute_logits, class_cost)
     weights = (cost_class, cost_bbox, cost_giou, cost_attribute, focal_alpha, focal_gamma)
-    result: tuple[Tensor, Tensor] = _match(
+    call = _Call(
         logits,
         boxes,
         attribute_logits,
@@ -198,7 +207,22 @@ def match(
         class_cost,
         [float(weight) for weight in weights],
     )
+    if extra_cost is not None:
+        return _with_extra(call, targets, extra_cost)
+    result: tuple[Tensor, Tensor] = _match(*call)
     return result
+
+
+def _with_extra(call: _Call, targets: Targets, extra_cost: Tensor) -> tuple[Tensor, Tensor]:
+    layers, _, queries = call.boxes.shape[:3]
+    expected = (layers, len(call.labels), queries)
+    if tuple(extra_cost.shape) != expected:
+        raise ValueError(
+            f"match: received extra_cost {tuple(extra_cost.shape)}, expected {expected}: layers, "
+            "targets, queries"
+        )
+    cost, is_finite = with_extra(*call.cost(targets.image_of), extra_cost)
+    return solved(cost, targets), images_of(~is_finite.all(-1), targets)
 
 
 def _check(
