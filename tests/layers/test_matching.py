@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 import vlp_fast
 from vlp_fast import HungarianMatcher, SetCriterion
-from vlp_fast.layers.criterion import cardinality_error, class_error
 from vlp_fast.layers.matching import stacked
+from vlp_fast.layers.single_losses import cardinality_error, class_error
 
 CLASSES, QUERIES = 5, 7
 WEIGHTS = {"loss_ce": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}

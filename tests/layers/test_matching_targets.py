@@ -190,7 +190,7 @@ def test_predictions_that_are_not_scored_are_told_once(name: str) -> None:
         torch.testing.assert_close(losses, told)
 
 
-def test_methods_of_detr_that_nobody_would_call_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"subclass Own with loss_labels, which its forward does"):
-        type("Own", (SetCriterion,), {"loss_labels": lambda self: {}})
+def test_a_method_of_detr_that_nobody_would_call_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"subclass Own with get_loss, which its forward does"):
+        type("Own", (SetCriterion,), {"get_loss": lambda self: {}})
     type("Other", (SetCriterion,), {"get_loss": lambda self: {}, "forward": lambda self: {}})

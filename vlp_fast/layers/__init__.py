@@ -39,6 +39,7 @@ rotation_trick.py           a gradient for rows that became codes
 sampling.py                 texts word by word: greedy, drawn
 sequences.py                how packed rows divide into sequences
 shard_statistics.py         batch norm and dictionary where a step is computed in shards
+single_losses.py            DETR's losses one by one, for criteria of one's own
 straight_through.py         codes in value, rows in gradient; commitment loss
 transformer.py              encoder and decoder
 vector_quantize.py          VectorQuantize, in place of vector-quantize-pytorch's

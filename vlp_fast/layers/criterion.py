@@ -1,8 +1,9 @@
 """DETR's `SetCriterion`, for all decoder layers at once and without a wait.
 
 Drop-in: the same arguments, the same dictionaries in, the same losses out. Different from DETR's:
-all decoder layers are matched and scored in one call; nothing waits for the device, where matching
-has a backend that stays on it (the reference does not); attributes can be scored.
+all decoder layers are matched in one call, and scored in one where no subclass scores them itself;
+nothing waits for the device, where matching has a backend that stays on it (the reference does
+not); attributes can be scored.
 """
 
 import warnings
@@ -18,17 +19,28 @@ from vlp_fast.layers.matching import (
     HungarianMatcher,
     Outputs,
     in_detrs_names,
+    matched_pairs,
     pack_targets,
     stacked,
+)
+from vlp_fast.layers.single_losses import (
+    SingleLosses,
+    cardinality_error,
+    class_error,
+    named_by_layer,
+    overridden,
 )
 
 LOSSES = ("labels", "boxes", "cardinality", "attributes")
 SCORED = {"pred_logits", "pred_boxes", "pred_attributes", "aux_outputs"}
-METHODS_OF_DETR = ("loss_labels", "loss_cardinality", "loss_boxes", "loss_masks", "get_loss")
 
 
-class SetCriterion(nn.Module):
+class SetCriterion(nn.Module, SingleLosses):
     """Computes DETR's losses of every decoder layer.
+
+    A subclass may override `loss_labels`, `loss_boxes`, `loss_cardinality` and `loss_attributes`,
+    and add others as `loss_masks` of the loss "masks", with DETR's arguments (outputs, targets,
+    indices, num_boxes). What it has is called layer by layer, what it leaves is computed at once.
 
     >>> criterion = vlp_fast.SetCriterion(91, matcher, weight_dict, 0.1, ["labels", "boxes"])
     >>> losses = criterion(outputs, targets)
@@ -39,13 +51,14 @@ class SetCriterion(nn.Module):
         matcher: finds the queries of the targets, by its `match`.
         weight_dict: weights by name, kept for the caller as in DETR.
         eos_coef: weight of the class "no object".
-        losses: any of "labels", "boxes", "cardinality" and "attributes".
+        losses: any of "labels", "boxes", "cardinality", "attributes", and those that a subclass
+            adds.
 
     Raises:
         ValueError: for another loss (`masks` are DETR's segmentation, which is not here), or for a
             matcher with another class cost than DETR's.
         TypeError: for a matcher that matches one layer at a time, as DETR's; for a subclass with
-            DETR's methods of single losses, which this `forward` does not call.
+            DETR's `get_loss`, which this `forward` does not call.
 
     Source: DETR's public code.
     """
@@ -61,11 +74,11 @@ class SetCriterion(nn.Module):
         losses: Sequence[str],
     ) -> None:
         super().__init__()
-        unknown = [name for name in losses if name not in LOSSES]
+        unknown = [name for name in losses if not hasattr(self, f"loss_{name}")]
         if unknown:
             raise ValueError(
-                f"SetCriterion: received the loss {unknown[0]!r}, expected some of {LOSSES}; "
-                "score anything else beside it, with the queries that `matcher.match` finds"
+                f"SetCriterion: received the loss {unknown[0]!r}, expected some of {LOSSES}, or "
+                f"a subclass with a method loss_{unknown[0]}"
             )
         if not hasattr(matcher, "match"):
             raise TypeError(
@@ -82,6 +95,7 @@ class SetCriterion(nn.Module):
         self.weight_dict = dict(weight_dict)
         self.eos_coef = eos_coef
         self.losses = tuple(losses)
+        self._own = overridden(self, self.losses)
         self._told: set[str] = set()
         weight = torch.ones(num_classes + 1)
         weight[-1] = eos_coef
@@ -110,6 +124,7 @@ class SetCriterion(nn.Module):
         self._check(logits, attributes)
         packed = pack_targets(targets, boxes.device)
         matches = self.matcher.match(logits, boxes, attributes, packed)
+        num_boxes = _mean_over_processes(packed.boxes.shape[0], boxes.device)
         found = ops.set_losses(
             logits,
             boxes,
@@ -117,46 +132,54 @@ class SetCriterion(nn.Module):
             matches,
             attribute_logits=attributes,
             class_weight=self.empty_weight,
-            num_boxes=_mean_over_processes(packed.boxes.shape[0], boxes.device),
+            num_boxes=num_boxes,
         )
         terms = self._terms(found, logits, packed)
         named = {name: term[-1] for name, term in terms.items()}
-        if "labels" in self.losses:
+        if "labels" in self._shared:
             named["class_error"] = class_error(logits[-1], packed, matches[-1])
         for layer in range(len(logits) - 1):
             named |= {f"{name}_{layer}": term[layer] for name, term in terms.items()}
-        return named
+        if not self._own:
+            return named
+        pairs = [matched_pairs(one, packed, num_queries=logits.shape[2]) for one in matches]
+        own = self._own, outputs, targets, pairs, _at_least_one(num_boxes)
+        return named | named_by_layer(self, *own)
+
+    @property
+    def _shared(self) -> list[str]:
+        """Losses that are computed for all layers at once."""
+        return [name for name in self.losses if name not in self._own]
 
     def _terms(
         self, found: ops.SetLosses, logits: Tensor, targets: ops.Targets
     ) -> dict[str, Tensor]:
         """What was asked for, (A,) each, under DETR's names."""
         terms: dict[str, Tensor] = {}
-        if "labels" in self.losses:
+        if "labels" in self._shared:
             terms["loss_ce"] = found.class_loss
-        if "boxes" in self.losses:
+        if "boxes" in self._shared:
             terms |= {"loss_bbox": found.bbox_loss, "loss_giou": found.giou_loss}
-        if "cardinality" in self.losses:
+        if "cardinality" in self._shared:
             terms["cardinality_error"] = cardinality_error(logits, targets)
-        if "attributes" in self.losses:
+        if "attributes" in self._shared:
             terms["loss_attribute"] = found.attribute_loss
         return terms
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Refuse losses that nobody would call."""
+        """Refuse a method that nobody would call."""
         super().__init_subclass__(**options)
-        found = [name for name in METHODS_OF_DETR if hasattr(cls, name)]
-        if found and cls.forward is SetCriterion.forward:
+        if hasattr(cls, "get_loss") and cls.forward is SetCriterion.forward:
             raise TypeError(
-                f"SetCriterion: received the subclass {cls.__name__} with {', '.join(found)}, "
-                "which its forward does not call, expected none of DETR's methods; change what "
-                "forward returns instead"
+                f"SetCriterion: received the subclass {cls.__name__} with get_loss, which its "
+                "forward does not call, expected methods of single losses, as loss_labels"
             )
 
     def _tell_unscored(self, outputs: Outputs) -> None:
         if torch.compiler.is_compiling():
             return
-        found = [name for name in unscored(outputs) if name not in self._told]
+        own = {f"pred_{name}" for name in self._own}
+        found = [name for name in unscored(outputs) if name not in self._told | own]
         if found:
             self._told.update(found)
             warnings.warn(
@@ -195,20 +218,8 @@ def _is_outputs(value: object) -> bool:
     return isinstance(value, Mapping)
 
 
-@torch.no_grad()
-def cardinality_error(logits: Tensor, targets: ops.Targets) -> Tensor:
-    """(A,) mean over images of |predicted objects - targets|, from logits (A, B, Q, C + 1)."""
-    predicted = (logits.argmax(-1) != logits.shape[-1] - 1).sum(-1)
-    return (predicted - targets.cu_targets.diff()).abs().float().mean(-1)
-
-
-@torch.no_grad()
-def class_error(logits: Tensor, targets: ops.Targets, matches: Tensor) -> Tensor:
-    """Percent of matched targets (T,) whose query has another class, from logits (B, Q, C + 1)."""
-    places = targets.image_of * logits.shape[1] + matches.clamp(min=0)
-    is_right = logits.flatten(0, 1).argmax(-1)[places] == targets.labels
-    is_matched = matches >= 0
-    return 100 - 100 * (is_right & is_matched).sum() / is_matched.sum().clamp(min=1)
+def _at_least_one(count: float | Tensor) -> float | Tensor:
+    return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1.0)
 
 
 def _mean_over_processes(count: int, device: torch.device) -> float | Tensor:

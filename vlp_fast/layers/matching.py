@@ -117,7 +117,7 @@ class HungarianMatcher(nn.Module):
             packed = pack_targets(targets, boxes.device)
             extra = None if extra_cost is None else extra_cost[None]
             matches_T = self.match(logits, boxes, attributes, packed, extra_cost=extra)[0]
-            return _pairs(matches_T, packed, num_queries=boxes.shape[2])
+            return matched_pairs(matches_T, packed, num_queries=boxes.shape[2])
 
     def match(
         self,
@@ -149,6 +149,55 @@ class HungarianMatcher(nn.Module):
         self._warning.watch(non_finite)
         return matches
 
+    def match_slices(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        attributes: Tensor | None,
+        targets: ops.Targets,
+        slices: Sequence[tuple[int, int]],
+    ) -> Tensor:
+        """Matches slices of the queries, each with all targets, as if it were alone.
+
+        Groups of queries (Group DETR, LW-DETR, RF-DETR) are slices; queries for denoising, in front
+        of the others, are left out by where the first one begins. Slices of one length are matched
+        in one call, all layers of them.
+
+        Args:
+            logits: (A, B, Q, ...) as `boxes` and `attributes`, of all layers.
+            boxes: of the same.
+            attributes: of the same, or None.
+            targets: of the batch, T.
+            slices: first query of each of G slices, and the one behind its last; host integers.
+
+        Returns:
+            (A, G, T) int64, numbers among all Q queries, -1 for targets left over.
+
+        Raises:
+            ValueError: for a slice that is empty or reaches beyond the queries.
+        """
+        queries = boxes.shape[2]
+        for first, end in slices:
+            if not 0 <= first < end <= queries:
+                raise ValueError(
+                    f"match_slices: received the slice ({first}, {end}) of {queries} queries, "
+                    f"expected 0 <= first < end <= {queries}"
+                )
+        found: dict[int, Tensor] = {}
+        for length in {end - first: None for first, end in slices}:
+            places = [place for place, (first, end) in enumerate(slices) if end - first == length]
+            parts = [slice(*slices[place]) for place in places]
+            matches = self.match(
+                _side_by_side(logits, parts),
+                _side_by_side(boxes, parts),
+                None if attributes is None else _side_by_side(attributes, parts),
+                targets,
+            )
+            each = matches.view(len(places), boxes.shape[0], -1)
+            for place, one in zip(places, each, strict=True):
+                found[place] = torch.where(one >= 0, one + slices[place][0], one)
+        return torch.stack([found[place] for place in range(len(slices))], dim=1)
+
 
 def stacked(outputs: Outputs) -> tuple[Tensor, Tensor, Tensor | None]:
     """Stacks the predictions of all layers, (A, B, Q, ...), the last one last."""
@@ -175,7 +224,12 @@ def in_detrs_names(entries: Mapping[str, Any]) -> dict[str, Any]:
     return {TRANSFORMERS_NAMES.get(name, name): value for name, value in entries.items()}
 
 
-def _pairs(
+def _side_by_side(values: Tensor, parts: Sequence[slice]) -> Tensor:
+    """Slices of the queries of (A, B, Q, ...) as further layers."""
+    return torch.cat([values[:, :, part] for part in parts])
+
+
+def matched_pairs(
     matches_T: Tensor, targets: ops.Targets, num_queries: int
 ) -> list[tuple[Tensor, Tensor]]:
     """Of each image the queries, ascending, and their targets; targets left over are cut off."""

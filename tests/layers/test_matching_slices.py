@@ -1,0 +1,66 @@
+"""Slices of queries are matched as if each were alone."""
+
+import pytest
+import torch
+
+from vlp_fast import HungarianMatcher, ops
+
+LAYERS, IMAGES, QUERIES = 2, 3, 11
+
+
+def problem(counts: tuple[int, ...] = (2, 0, 4)) -> tuple[torch.Tensor, ...]:
+    g = torch.Generator().manual_seed(3)
+    shape = LAYERS, IMAGES, QUERIES
+    logits, kinds = (torch.randn(*shape, n, generator=g) for n in (4, 3))
+    boxes = torch.rand(*shape, 4, generator=g) * 0.5 + 0.2
+    targets = ops.make_targets(
+        [
+            (
+                torch.rand(n, 4, generator=g) * 0.4 + 0.2,
+                torch.randint(3, (n,), generator=g),
+                torch.randint(-1, 2, (n,), generator=g),
+            )
+            for n in counts
+        ]
+    )
+    return logits, boxes, kinds, targets
+
+
+@pytest.mark.parametrize("with_attributes", [False, True])
+@pytest.mark.parametrize(
+    "slices", [[(2, 5), (5, 8), (8, 11)], [(0, 11)], [(3, 4), (0, 7), (9, 11)]]
+)
+def test_each_is_matched_by_itself(slices: list[tuple[int, int]], with_attributes: bool) -> None:
+    logits, boxes, kinds, targets = problem()
+    attributes = kinds if with_attributes else None
+    matcher = HungarianMatcher(1, 5, 2)
+    found = matcher.match_slices(logits, boxes, attributes, targets, slices)
+    assert (found.shape, found.dtype) == ((LAYERS, len(slices), 6), torch.int64)
+    for number, (first, end) in enumerate(slices):
+        alone = matcher.match(
+            logits[:, :, first:end],
+            boxes[:, :, first:end],
+            None if attributes is None else attributes[:, :, first:end],
+            targets,
+        )
+        assert torch.equal(found[:, number], torch.where(alone >= 0, alone + first, alone))
+
+
+def test_groups_of_one_length_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, boxes, _, targets = problem()
+    calls, match = [], ops.match
+
+    def counted(*args: object, **options: object) -> object:
+        calls.append(1)
+        return match(*args, **options)
+
+    monkeypatch.setattr(ops, "match", counted)
+    HungarianMatcher().match_slices(logits, boxes, None, targets, [(0, 3), (3, 6), (6, 9), (9, 11)])
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("wrong", [(-1, 3), (4, 4), (8, 12)])
+def test_a_slice_that_cannot_be_is_named(wrong: tuple[int, int]) -> None:
+    logits, boxes, _, targets = problem()
+    with pytest.raises(ValueError, match=rf"slice \({wrong[0]}, {wrong[1]}\) of 11 queries"):
+        HungarianMatcher().match_slices(logits, boxes, None, targets, [(0, 3), wrong])
