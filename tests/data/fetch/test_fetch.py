@@ -177,7 +177,12 @@ def test_a_disk_too_small_for_the_pictures_costs_no_download(
     assert len(server.asked) == 1 and left(tmp_path) == ["fetched.json", "train"]
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no end", zip_of(a=b"a")[:-30]])
+# Named: what is zipped has the time in it, and processes that share the tests must know one name.
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04 and no end", zip_of(a=b"a")[:-30]],
+    ids=["empty", "no end", "cut off"],
+)
 def test_what_is_no_zip_file_is_not_kept(server: Server, tmp_path: Path, content: bytes) -> None:
     server.contents["/a.zip"] = content
     file = SourceFile(name="a.zip", addresses=(f"{server.url}/a.zip",))
