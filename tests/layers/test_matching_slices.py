@@ -64,3 +64,9 @@ def test_a_slice_that_cannot_be_is_named(wrong: tuple[int, int]) -> None:
     logits, boxes, _, targets = problem()
     with pytest.raises(ValueError, match=rf"slice \({wrong[0]}, {wrong[1]}\) of 11 queries"):
         HungarianMatcher().match_slices(logits, boxes, None, targets, [(0, 3), wrong])
+
+
+def test_no_slices_are_told() -> None:
+    logits, boxes, _, targets = problem()
+    with pytest.raises(ValueError, match="received no slices"):
+        HungarianMatcher().match_slices(logits, boxes, None, targets, [])

@@ -174,9 +174,11 @@ class HungarianMatcher(nn.Module):
             (A, G, T) int64, numbers among all Q queries, -1 for targets left over.
 
         Raises:
-            ValueError: for a slice that is empty or reaches beyond the queries.
+            ValueError: for no slices, or one that is empty or reaches beyond the queries.
         """
         queries = boxes.shape[2]
+        if not slices:
+            raise ValueError("match_slices: received no slices, expected one at least")
         for first, end in slices:
             if not 0 <= first < end <= queries:
                 raise ValueError(

@@ -10,6 +10,7 @@ import numpy as np
 from vlp_fast.data.examples import Example
 from vlp_fast.data.sample_loader import SampleExample
 from vlp_fast.engine.experiment import Experiment
+from vlp_fast.errors import InputError
 from vlp_fast.inference.description import read_description
 from vlp_fast.inference.pictures import Opened
 from vlp_fast.inference.predictor import Predictor
@@ -51,6 +52,17 @@ class Looked:
         found: list[tuple[Example, str]] = []
         for example in self.held_out.examples(count):
             found.append(self._with_text(example))
+        return found
+
+    def with_words(self, count: int) -> list[tuple[Example, str]]:
+        """Those of so many `texts` that have a word.
+
+        Raises:
+            InputError: if none has.
+        """
+        found = [(example, text) for example, text in self.texts(count) if text.strip()]
+        if not found:
+            raise InputError(f"none of {count} held-out pictures has a text; give data with texts")
         return found
 
     def _with_text(self, example: Any) -> tuple[Example, str]:

@@ -26,8 +26,12 @@ SMALL = 128
 
 
 def text_section(looked: Looked) -> Section:
-    """Of some texts each word over the picture, and one word by layer and head."""
-    every = looked.texts(MEASURED)
+    """Of some texts each word over the picture, and one word by layer and head.
+
+    Raises:
+        InputError: if no picture has a text.
+    """
+    every = looked.with_words(MEASURED)
     groups = [group for pair in every[:SHOWN] for group in _text_groups(looked, *pair)]
     inside = words_inside(looked.model, every, looked.class_names)
     what = "words that name what their picture is annotated with"
@@ -54,17 +58,21 @@ def object_section(looked: Looked) -> Section:
     )
 
 
+EVENLY = (
+    "Cells are drawn, and counted, as if they covered the picture evenly; the backbone's look up "
+    "to half a cell further up and to the left.</p>"
+)
 SAID_OF_WORDS = (
     "<p>How much the encoder's row of each word takes from each cell of the picture: the mean over "
     "all layers and heads; the fullest colour is the cell that is looked at most. A percentage is "
     "how much of a word's attention is on the picture, the rest on the text; of that on the "
     "picture, how much is in the boxes of what the word names, and how large these are. Attention "
-    "says what is mixed into a row, which need not be why the model says what it says.</p>"
+    "says what is mixed into a row, which need not be why the model says what it says. " + EVENLY
 )
 SAID_OF_QUERIES = (
     "<p>How much the decoder's query that found an object takes from each cell of the picture: the "
     "mean over all layers and heads; the fullest colour is the cell that is looked at most. "
-    "Percentages: how much is in the object's box, and how large that is.</p>"
+    "Percentages: how much is in the object's box, and how large that is. " + EVENLY
 )
 
 

@@ -19,8 +19,12 @@ QUERIES, SHOWN, TEXTS = 3, 4, 5
 
 
 def retrieved_section(looked: Looked) -> Section:
-    """For some captions the best pictures, for some pictures the best captions."""
-    pairs = [(example, text) for example, text in looked.texts(PICTURES) if text]
+    """For some captions the best pictures, for some pictures the best captions.
+
+    Raises:
+        InputError: if no picture has a caption.
+    """
+    pairs = looked.with_words(PICTURES)
     examples, texts = [e for e, _ in pairs], [text for _, text in pairs]
     shares = looked.model.match([opened(e) for e in examples], texts)
     odds = np.vectorize(_log_odds)(np.atleast_2d(shares))
