@@ -4,6 +4,7 @@ asking.py    what visitors ask, and how models answer
 examples.py  drawings and questions for a first look
 models.py    the models of a page
 offline.py   gradio, which makes the page, silenced
+own_files.py keeps gradio to the files of this process
 page.py      what stands where, and what is asked when
 pictures.py  results drawn on pictures
 port.py      the place where the page is
