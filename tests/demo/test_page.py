@@ -330,6 +330,39 @@ def test_strangers_are_refused_and_nothing_is_fetched_for_anybody(
     page.unroute("**/queue/join*")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("first", ["uploadbutton", "image", "textbox"])
+def test_files_of_this_machine_are_not_handed_out(
+    server: PageServer, first: str, stream: bool
+) -> None:
+    """Whoever reaches the port may name any file, in any field; none is read or copied."""
+    private = Path(__file__)
+    file = {"path": str(private), "is_stream": stream, "meta": {"_type": "gradio.FileData"}}
+    with urllib.request.urlopen(f"{server.url}/config") as told:
+        config = json.load(told)
+    kinds = {item["id"]: item["type"] for item in config["components"]}
+    for number, asked in enumerate(config["dependencies"]):
+        given = [kinds[name] for name in asked["inputs"]]
+        if first not in given:
+            continue
+        data: list[Any] = [0.5 if kind == "slider" else None for kind in given]
+        data[given.index(first)] = file
+        session = f"{first}-{stream}-{number}"
+        end = finished(server, {"data": data, "fn_index": number, "session_hash": session})
+        if first != "textbox" or not stream:  # else it is mere text
+            assert "that picture was not uploaded" in end, (number, end)
+        assert not [*server.folder.rglob(private.name)]
+
+
+def finished(server: PageServer, asked: dict[str, Any]) -> str:
+    """What a request to the page's queue ends with."""
+    body, kind = json.dumps(asked).encode(), {"Content-Type": "application/json"}
+    api = f"{server.url}/gradio_api/queue"
+    urllib.request.urlopen(urllib.request.Request(f"{api}/join", body, kind)).close()
+    with urllib.request.urlopen(f"{api}/data?session_hash={asked['session_hash']}") as lines:
+        return next(str(line) for line in lines if b"process_completed" in line)
+
+
 def test_ctrl_c_ends_it_and_it_has_asked_nobody(page: Any, server: PageServer) -> None:
     """The last of the file: the page is gone afterwards."""
     assert page.inner_text("h1")  # an open page does not keep it

@@ -17,10 +17,10 @@ from vlp_fast.demo.examples import WORDS, draw_examples
 from vlp_fast.demo.models import Named, having
 from vlp_fast.demo.offline import FOLDER
 from vlp_fast.demo.offline import gradio as gr
+from vlp_fast.demo.own_files import keep_to_own_files, own_upload_of
 from vlp_fast.demo.replies import Replies
 from vlp_fast.demo.seen import sees
 from vlp_fast.demo.shown import text
-from vlp_fast.demo.uploads import upload_of
 from vlp_fast.inference.shipped import shipped_names
 
 TITLE = "vlp_fast demo"
@@ -62,6 +62,7 @@ def build_page(models: Sequence[Named]) -> Any:
             with gr.Row(elem_id="tools"):
                 cards = _cards(models, drawings[1])
         _connect(page, Replies(models), [picture, threshold], seen, cards)
+    keep_to_own_files(page)
     return page
 
 
@@ -119,24 +120,11 @@ def _picture_field(label: str, first: Path, name: str) -> Any:
         placeholder="Drop a picture here, or click to choose one",
     )
     button = gr.UploadButton("Upload a picture", file_types=["image"], elem_id=f"{name}-button")
-    _bound(field)
-    _bound(button)
+    # Have the path of what is uploaded, and nothing decoded.
+    field.preprocess = button.preprocess = own_upload_of
     field.postprocess = _shown
     button.upload(lambda upload: str(upload.path), button, field, **PRIVATE)
     return field
-
-
-def _bound(component: Any) -> None:
-    """Have the path of what is uploaded, and nothing decoded or fetched."""
-    component.preprocess = upload_of
-    move = component.async_move_resource_to_block_cache
-
-    async def move_file(place: Any) -> Any:
-        if "://" in str(place):  # a request may name an address in place of an upload
-            raise gr.Error("that picture was not uploaded", print_exception=False)
-        return await move(place)
-
-    component.async_move_resource_to_block_cache = move_file
 
 
 def _shown(path: str | None) -> Any:
