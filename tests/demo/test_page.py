@@ -311,6 +311,16 @@ def test_strangers_are_refused_and_nothing_is_fetched_for_anybody(
     with pytest.raises(urllib.error.HTTPError, match="400"):
         host = {"Host": "a-page-of-others.example"}
         urllib.request.urlopen(urllib.request.Request(server.url, headers=host))
+    upload = f"{server.url.rstrip('/')}/gradio_api/upload"
+    for origin, code in (
+        (server.url.rstrip("/"), "422|400"),
+        ("http://others.example", "403"),
+        ("null", "403"),
+        ("http://127.0.0.1:1", "403"),
+    ):
+        sent = urllib.request.Request(upload, data=b"", headers={"Origin": origin})
+        with pytest.raises(urllib.error.HTTPError, match=code):
+            urllib.request.urlopen(sent)
     with urllib.request.urlopen(server.url) as told:
         assert "default-src 'self'" in told.headers["Content-Security-Policy"]
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:

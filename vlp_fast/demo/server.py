@@ -9,6 +9,7 @@ from typing import Any
 import fastapi
 import uvicorn
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
 
 from vlp_fast.demo.offline import gradio as gr
 from vlp_fast.demo.port import HOST
@@ -54,11 +55,33 @@ def serve(page: Any, taken: socket.socket) -> None:
         css=CSS,
     )
     # A page of a stranger's that calls itself by a name that leads here has no business here.
-    trusted = TrustedHostMiddleware(_WithPolicy(app), allowed_hosts=[HOST, "localhost"])
+    ours = _OwnPagesOnly(_WithPolicy(app))
+    trusted = TrustedHostMiddleware(ours, allowed_hosts=[HOST, "localhost"])
     config = uvicorn.Config(
         trusted, log_config=None, log_level="critical", timeout_graceful_shutdown=GRACE
     )
     uvicorn.Server(config).run(sockets=[taken])
+
+
+class _OwnPagesOnly:
+    """An application that takes nothing which a browser sends from a page of others.
+
+    A form of any page may send files here; browsers say of which page it is.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(
+        self, scope: Message, receive: Any, send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        headers = [(name, value.decode("latin-1")) for name, value in scope.get("headers", ())]
+        hosts = [value for name, value in headers if name == b"host"]
+        origins = [value.partition("://")[2] for name, value in headers if name == b"origin"]
+        if all([origin] == hosts for origin in origins):
+            await self.app(scope, receive, send)
+            return
+        await PlainTextResponse("sent by a page of others", 403)(scope, receive, send)
 
 
 class _WithPolicy:
