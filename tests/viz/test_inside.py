@@ -69,7 +69,8 @@ class Fixed:
         weights = np.zeros((2, 1, len(words), 2, 2), np.float32)
         weights[:, :, words.index("circle"), 0, 0] = 0.25  # all in the box
         weights[1, :, words.index("circle"), 1, 1] = 0.75
-        weights[:, :, words.index("red")] = 0.1
+        if "red" in words:
+            weights[:, :, words.index("red")] = 0.1
         weights[:, :, 0, 1, 1] = 1.0
         return TextAttention(words=words, weights=weights)
 
@@ -85,6 +86,9 @@ def test_what_is_measured_is_a_mean_by_layer_and_head() -> None:
     np.testing.assert_allclose(found.others, [[0.25], [0.25]], rtol=1e-6)
     none = words_inside(Fixed(), [(example(), "red circle")], NAMES)  # type: ignore[arg-type]
     assert none is None
+    alone = words_inside(Fixed(), [(shown, "circle")], NAMES)  # type: ignore[arg-type]
+    assert alone is not None
+    assert alone.others is None, "[CLS] and [SEP] are no other words"
 
 
 @pytest.fixture(scope="module")

@@ -97,18 +97,11 @@ def words_inside(
         rest = _others(look.words, [place for place, _ in found])
         for place, corners in found:
             own.append(share_inside(look.weights[:, :, place], corners))
-            control.append(share_inside(look.weights[:, :, rest], corners).mean(-1))
+            if rest:
+                control.append(share_inside(look.weights[:, :, rest], corners).mean(-1))
             areas.append(covered(corners, look.weights.shape[-2:]).mean())
             seen.append(look.weights[:, :, place].sum((-1, -2)))
-    if not own:
-        return None
-    return Inside(
-        count=len(own),
-        inside=np.nanmean(own, axis=0),
-        area=float(np.mean(areas)),
-        others=np.nanmean(control, axis=0),
-        on_picture=np.mean(seen, axis=0),
-    )
+    return _means(own, areas, seen, control)
 
 
 def queries_inside(
@@ -124,17 +117,26 @@ def queries_inside(
             own.append(share_inside(look.weights[:, :, place], box[None]))
             areas.append(covered(box[None], look.weights.shape[-2:]).mean())
             seen.append(look.weights[:, :, place].sum((-1, -2)))
+    return _means(own, areas, seen)
+
+
+def _means(
+    own: list[np.ndarray],
+    areas: list[float],
+    seen: list[np.ndarray],
+    others: list[np.ndarray] | None = None,
+) -> Inside | None:
     if not own:
         return None
     return Inside(
         count=len(own),
         inside=np.nanmean(own, axis=0),
         area=float(np.mean(areas)),
-        others=None,
+        others=np.nanmean(others, axis=0) if others else None,
         on_picture=np.mean(seen, axis=0),
     )
 
 
 def _others(words: Sequence[str], named: Sequence[int]) -> list[int]:
     """Words that name nothing, [CLS] and [SEP] left out."""
-    return [n for n in range(1, len(words) - 1) if n not in named] or [0]
+    return [n for n in range(1, len(words) - 1) if n not in named]
