@@ -41,6 +41,7 @@ class SetCriterion(nn.Module, SingleLosses):
     A subclass may override `loss_labels`, `loss_boxes`, `loss_cardinality` and `loss_attributes`,
     and add others as `loss_masks` of the loss "masks", with DETR's arguments (outputs, targets,
     indices, num_boxes). What it has is called layer by layer, what it leaves is computed at once.
+    Methods of the class count, not what is set on an object.
 
     >>> criterion = vlp_fast.SetCriterion(91, matcher, weight_dict, 0.1, ["labels", "boxes"])
     >>> losses = criterion(outputs, targets)
