@@ -32,6 +32,7 @@ pixels.py                   bytes to what the CNN takes
 positions.py                positions as sums of table rows
 processes.py                what a dictionary needs of other processes
 projections.py              q, k and v as nn.MultiheadAttention has them
+query_slices.py             slices of queries matched each by itself
 recomputation.py            layers that compute again what they would have to keep
 relu_dropout.py             rectifier and dropout as one operation
 residual_block.py           blocks and the frozen norm

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vlp_fast import ops
 from vlp_fast.layers.late_warning import LateWarning
+from vlp_fast.layers.query_slices import Slices, match_in_slices
 from vlp_fast.ops.matching import CLASS_COSTS, ClassCost
 
 Outputs = Mapping[str, object]
@@ -155,7 +156,7 @@ class HungarianMatcher(nn.Module):
         boxes: Tensor,
         attributes: Tensor | None,
         targets: ops.Targets,
-        slices: Sequence[tuple[int, int]],
+        slices: Slices,
     ) -> Tensor:
         """Matches slices of the queries, each with all targets, as if it were alone.
 
@@ -176,29 +177,11 @@ class HungarianMatcher(nn.Module):
         Raises:
             ValueError: for no slices, or one that is empty or reaches beyond the queries.
         """
-        queries = boxes.shape[2]
-        if not slices:
-            raise ValueError("match_slices: received no slices, expected one at least")
-        for first, end in slices:
-            if not 0 <= first < end <= queries:
-                raise ValueError(
-                    f"match_slices: received the slice ({first}, {end}) of {queries} queries, "
-                    f"expected 0 <= first < end <= {queries}"
-                )
-        found: dict[int, Tensor] = {}
-        for length in {end - first: None for first, end in slices}:
-            places = [place for place, (first, end) in enumerate(slices) if end - first == length]
-            parts = [slice(*slices[place]) for place in places]
-            matches = self.match(
-                _side_by_side(logits, parts),
-                _side_by_side(boxes, parts),
-                None if attributes is None else _side_by_side(attributes, parts),
-                targets,
-            )
-            each = matches.view(len(places), boxes.shape[0], -1)
-            for place, one in zip(places, each, strict=True):
-                found[place] = torch.where(one >= 0, one + slices[place][0], one)
-        return torch.stack([found[place] for place in range(len(slices))], dim=1)
+
+        def match(logits: Tensor, boxes: Tensor, attributes: Tensor | None) -> Tensor:
+            return self.match(logits, boxes, attributes, targets)
+
+        return match_in_slices(match, logits, boxes, attributes, slices)
 
 
 def stacked(outputs: Outputs) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -224,11 +207,6 @@ def pack_targets(targets: Annotations, device: torch.device) -> ops.Targets:
 def in_detrs_names(entries: Mapping[str, Any]) -> dict[str, Any]:
     """Returns entries of outputs or annotations under DETR's names, others as they are."""
     return {TRANSFORMERS_NAMES.get(name, name): value for name, value in entries.items()}
-
-
-def _side_by_side(values: Tensor, parts: Sequence[slice]) -> Tensor:
-    """Slices of the queries of (A, B, Q, ...) as further layers."""
-    return torch.cat([values[:, :, part] for part in parts])
 
 
 def matched_pairs(

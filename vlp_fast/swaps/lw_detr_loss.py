@@ -1,20 +1,17 @@
 """transformers' loss of LW-DETR and RF-DETR: IoU-aware cross entropy, groups of queries.
 
 Every group of every layer, and of the encoder's proposals, is matched in one call.
-
-Shape suffixes: A sets of queries, B images, Q queries of all groups, C classes, T targets, G
-groups.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vlp_fast import ops
 from vlp_fast.layers.class_losses import iou_aware_loss
 from vlp_fast.layers.matched_pairs import MatchedPairs
+from vlp_fast.layers.query_slices import match_in_slices
 from vlp_fast.swaps.detection_sets import (
     Costs,
     QuerySet,
@@ -79,16 +76,14 @@ class GroupedLoss(SetLoss):
         self, logits: Tensor, boxes: Tensor, targets: ops.Targets, config: Any
     ) -> MatchedPairs:
         """Matches each group by itself; queries beyond the last whole one belong to none."""
-        num_sets, groups = logits.shape[0], config.group_detr
-        size = logits.shape[2] // groups
-        logits, boxes = (
-            x[:, :, : groups * size].unflatten(2, (groups, size)).movedim(2, 1).flatten(0, 1)
-            for x in (logits, boxes)
-        )
         costs = Costs("focal", config.class_cost, config.bbox_cost, config.giou_cost)
-        matches = self.match(logits, boxes, targets, costs).unflatten(0, (num_sets, groups))
-        first = torch.arange(groups, device=matches.device)[:, None] * size
-        matches = torch.where(matches >= 0, matches + first, matches)
+
+        def match(logits: Tensor, boxes: Tensor, _: Tensor | None) -> Tensor:
+            return self.match(logits, boxes, targets, costs)
+
+        size = logits.shape[2] // config.group_detr
+        groups = [(size * group, size * (group + 1)) for group in range(config.group_detr)]
+        matches = match_in_slices(match, logits, boxes, None, groups)
         return MatchedPairs.of(targets, matches[:, 0]).repeated(matches)
 
 
