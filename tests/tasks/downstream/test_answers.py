@@ -105,25 +105,32 @@ def test_figures_are_of_examples_and_not_of_batches(build: Build, name: str) -> 
 def test_shuffled_pictures_are_those_of_other_samples(
     build: Build, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A model that answers by the first picture, however it is asked, is wrong without it."""
+    """First all pictures are their own, then none, then of several each one alone."""
     task = build(name, shuffled=True)
-    own = {s.images: task.truth(s) for s in task.held_out.samples}
-    seen: list[bool] = []
+    all_shown = {s.images for s in task.held_out.samples}
+    seen: list[tuple[bool, ...]] = []
     collate = task.collate
 
     def watched(examples: list[Any], key: BatchKey) -> SampleInputs:
         for example in examples:
             shown = tuple(picture.index for picture in example.pictures)
-            seen.append(set(shown).isdisjoint(example.sample.images))
-            assert shown in own
+            pairs = zip(shown, example.sample.images, strict=True)
+            seen.append(tuple(picture == its_own for picture, its_own in pairs))
+            assert shown in all_shown or len(set(seen[-1])) == 2
         return collate(examples, key)
 
     monkeypatch.setattr(task, "collate", watched)
     figures = task.figures(held_out(task))
     count = held_out(task).count
-    assert seen == [False] * count + [True] * count
-    plain = {figure for figure in figures if figure.startswith(("vqa", "accuracy", "consistency"))}
-    assert {f"{figure}_shuffled" for figure in plain if "shuffled" not in figure} <= plain
+    ways = [(True, True), (False, False), (True, False), (False, True)]
+    if name != "nlvr2":
+        ways = [(True,), (False,)]
+    assert seen == [way for way in ways for _ in range(count)]
+    endings = ["", "_shuffled", "_left_only", "_right_only"][: len(ways)]
+    measured = {figure for figure in figures if figure.endswith("shuffled")}
+    plain = {figure.removesuffix("_shuffled") for figure in measured}
+    assert plain
+    assert {figure + ending for figure in plain for ending in endings} <= set(figures)
     assert figures == task.figures(held_out(task))
 
 

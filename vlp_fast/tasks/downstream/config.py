@@ -25,18 +25,24 @@ class SampleTaskConfig(TaskConfig):
 
     dataset: ClassVar[str]
     """A key of `data.sources.whose.KINDS`."""
-    pictures: ClassVar[int] = 1
-    """Of a sample: [CLS] of as many sequences are classified together, in order."""
+    sides: ClassVar[tuple[str, ...]] = ("picture",)
+    """What the pictures of a sample are called, in their order."""
 
     head: Head = "soho"
     """Classifier over [CLS]: SOHO's, or another by the name of who uses it."""
     codes: bool = False
     """SOHO: read the codes of the dictionary; off, the features in front of it (section 4.2)."""
     shuffled: bool = False
-    """Held-out figures with the pictures of other samples, too: what the text alone tells."""
+    """Held-out figures with the pictures of other samples, too: what the text alone tells. Of two
+    pictures also with one of them alone of another sample (`accuracy_left_only`)."""
     keep_together: bool = False
     """Samples about one picture come in the same batch, and it is decoded and seen by the CNN once
     for them: faster steps, of fewer pictures."""
+
+    @property
+    def pictures(self) -> int:
+        """Of a sample: [CLS] of as many sequences are classified together, in order."""
+        return len(self.sides)
 
     @abstractmethod
     def classes(self, answers: Sequence[str]) -> tuple[str, ...]:
@@ -127,7 +133,7 @@ class ReasoningConfig(SampleTaskConfig):
     """Visual reasoning (NLVR2): is a statement true of a left and a right picture?"""
 
     dataset: ClassVar[str] = "NLVR2"
-    pictures: ClassVar[int] = 2
+    sides: ClassVar[tuple[str, ...]] = ("left", "right")
 
     @property
     def abilities(self) -> tuple[str, ...]:

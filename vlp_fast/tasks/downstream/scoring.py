@@ -65,11 +65,25 @@ def sample_figures(task: SampleTask, held_out: HeldOut) -> Figures:
 
 
 def shuffled_figures(task: SampleTask, held_out: HeldOut) -> Figures:
-    """The score where every sample has the pictures of another one."""
+    """The score where every sample has the pictures of another one.
+
+    Of several pictures, also where it keeps one of its own: what that one tells by itself.
+    """
+    figures = _figures_without(task, held_out, "shuffled", kept=())
+    if task.settings.pictures > 1:
+        for place, side in enumerate(task.settings.sides):
+            figures |= _figures_without(task, held_out, f"{side}_only", kept=(place,))
+    return figures
+
+
+def _figures_without(
+    task: SampleTask, held_out: HeldOut, ending: str, *, kept: tuple[int, ...]
+) -> Figures:
+    """The score where a sample keeps pictures of its own at these places alone."""
     score, key = task.score(), BatchKey(task.held_out, 0, None)
 
     def measure(examples: list[SampleExample]) -> list[tuple[int, int]]:
-        swapped = [_with_other_pictures(task, example) for example in examples]
+        swapped = [_with_other_pictures(task, example, kept) for example in examples]
         inputs = task.collate(swapped, key).to(held_out.runtime.device)
         with held_out.runtime.autocast():
             places = task.logits(task.learner, inputs).argmax(-1).tolist()
@@ -78,7 +92,7 @@ def shuffled_figures(task: SampleTask, held_out: HeldOut) -> Figures:
     for found in held_out.measured_examples(measure):
         for index, place in found:
             task.add(score, task.held_out.samples[index], task.answer(place))
-    return {f"{name}_shuffled": value for name, value in _named(score).items()}
+    return {f"{name}_{ending}": value for name, value in _named(score).items()}
 
 
 def majority_figures(task: SampleTask, held_out: HeldOut) -> Figures:
@@ -92,15 +106,22 @@ def majority_figures(task: SampleTask, held_out: HeldOut) -> Figures:
     return _named(score)
 
 
-def _with_other_pictures(task: SampleTask, example: SampleExample) -> SampleExample:
-    """The sample that was asked for, with those of one that shows none of its, if any does."""
+def _with_other_pictures(
+    task: SampleTask, example: SampleExample, kept: tuple[int, ...]
+) -> SampleExample:
+    """The sample that was asked for, with those of one that shows none of its, if any does.
+
+    At the places that are kept stand its own.
+    """
     samples = task.held_out.samples
     asked = samples[example.asked]
     draw = generator(task.setup.seed, 0, example.asked, "other pictures")
     pictures = example.pictures
     for index in draw.integers(len(samples), size=DRAWS).tolist():
         if set(asked.images).isdisjoint(samples[index].images):
-            pictures = task.held_out_examples.load(index, 0).pictures
+            others = task.held_out_examples.load(index, 0).pictures
+            both = enumerate(zip(example.pictures, others, strict=True))
+            pictures = tuple(own if place in kept else other for place, (own, other) in both)
             break
     return replace(example, index=example.asked, sample=asked, pictures=pictures)
 
