@@ -1,6 +1,6 @@
 """Models of others before and after `vlp_fast.accelerate`: a step, the share of its loss, memory.
 
-    python experiments/swapped_models.py [FAMILY ...] [--steps 20] [--device cuda] [--quick]
+    python experiments/swapped_models.py [FAMILY ...] [--steps 20] [--images 4] [--device cuda]
 
 Each family is measured in two processes, one for each side, which take turns step by step. A line a
 side: the median of a step forward and backward in milliseconds, the shares of it that the loss
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,12 +55,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("families", nargs="*", default=list(FAMILIES))
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--images", type=int, default=4, help="a batch of the detectors")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true", help="small models and batches")
     parser.add_argument("--side", choices=SIDES, help="internal: measure this side, step by step")
     given = parser.parse_args()
     if given.side:
-        serve(given.families[0], given.side, given.device, given.quick)
+        serve(given.families[0], given)
         return
     apart = [measure(family, given) for family in given.families]
     raise SystemExit(1 if max(apart) > CLOSE else 0)
@@ -88,7 +90,7 @@ def measure(family: str, given: argparse.Namespace) -> float:
 def both_sides(family: str, given: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     """Run a process for each side, one step of each in turn; the rows of all steps."""
     command = [sys.executable, __file__, family, "--device", given.device]
-    command += ["--quick"] if given.quick else []
+    command += ["--images", str(given.images), *(["--quick"] if given.quick else [])]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = {side: subprocess.Popen([*command, "--side", side], **pipes) for side in SIDES}
     rows: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
@@ -111,15 +113,16 @@ def summary(steps: list[dict[str, float]]) -> dict[str, float]:
     return {**steps[-1], **total, "median": median}
 
 
-def serve(family: str, side: str, device: str, is_quick: bool) -> None:
+def serve(family: str, given: argparse.Namespace) -> None:
     """Do a step for each line that comes in, and answer with what it took."""
     torch.manual_seed(0)
-    model, call = FAMILIES[family](is_quick)
+    device = given.device
+    model, call = FAMILIES[family](given)
     for module in model.modules():
         if isinstance(module, nn.Dropout | nn.MultiheadAttention):
             setattr(module, "p" if isinstance(module, nn.Dropout) else "dropout", 0.0)
     model.train().to(device)
-    if side == "after":
+    if given.side == "after":
         import vlp_fast
 
         vlp_fast.accelerate(model)
@@ -174,10 +177,11 @@ def peak(device: str) -> float:
 Made = tuple[nn.Module, Callable[[nn.Module, str], Tensor]]
 
 
-def detector(name: str, is_quick: bool) -> Made:
+def detector(name: str, given: argparse.Namespace) -> Made:
     """A model of transformers as its configuration has it, with a ResNet-50 where it has a CNN."""
     import transformers
 
+    is_quick = given.quick
     options: dict[str, Any] = {} if name == "Yolos" else {"auxiliary_loss": True}
     if not name.startswith(("RTDetr", "Yolos")):
         names = ["stage2", "stage3", "stage4"] if name == "DeformableDetr" else ["stage4"]
@@ -191,7 +195,7 @@ def detector(name: str, is_quick: bool) -> Made:
     model = getattr(transformers, f"{name}ForObjectDetection")(config)
     if name == "Yolos":  # its queries start alike, and each side may then train others of them
         nn.init.normal_(model.vit.embeddings.detection_tokens, std=0.02)
-    images, side, most = (2, 64, 4) if is_quick else (4, 480, 20)
+    images, side, most = (2, 64, 4) if is_quick else (given.images, 480, 20)
     draw = torch.Generator().manual_seed(0)
     shape = config.image_size if name == "Yolos" else [side, side]
     pixels = torch.randn(images, 3, *shape, generator=draw)
@@ -212,9 +216,9 @@ def detector(name: str, is_quick: bool) -> Made:
     return model, call
 
 
-def encoder(is_quick: bool) -> Made:
+def encoder(given: argparse.Namespace) -> Made:
     """Six of PyTorch's encoder layers, over sequences of 30 to 100 percent of the longest."""
-    width, layers, batch, length = (32, 1, 2, 20) if is_quick else (256, 6, 8, 850)
+    width, layers, batch, length = (32, 1, 2, 20) if given.quick else (256, 6, 8, 850)
     layer = nn.TransformerEncoderLayer(width, 8, 8 * width, batch_first=True)
     model = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
     draw = torch.Generator().manual_seed(0)
@@ -227,14 +231,14 @@ def encoder(is_quick: bool) -> Made:
     return model, call
 
 
-def bert(is_quick: bool) -> Made:
+def bert(given: argparse.Namespace) -> Made:
     """BERT's base size with half of its layers, over texts of 30 to 100 percent of 128 words."""
     import transformers
 
-    sizes = {"hidden_size": 24, "num_hidden_layers": 1} if is_quick else {"num_hidden_layers": 6}
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1} if given.quick else {"num_hidden_layers": 6}
     model = transformers.BertForMaskedLM(transformers.BertConfig(**sizes))
     draw = torch.Generator().manual_seed(0)
-    batch, length = (2, 16) if is_quick else (32, 128)
+    batch, length = (2, 16) if given.quick else (32, 128)
     words = torch.randint(1000, 9000, (batch, length), generator=draw)
     mask = ~padding(batch, length, draw)
 
@@ -247,11 +251,11 @@ def bert(is_quick: bool) -> Made:
     return model, call
 
 
-def codebook(is_quick: bool) -> Made:
+def codebook(given: argparse.Namespace) -> Made:
     """lucidrains' VectorQuantize: 16,384 vectors of 256, 1,024 codes."""
     import vector_quantize_pytorch
 
-    codes, rows, width = (16, 50, 8) if is_quick else (1024, 2048, 256)
+    codes, rows, width = (16, 50, 8) if given.quick else (1024, 2048, 256)
     model = vector_quantize_pytorch.VectorQuantize(dim=width, codebook_size=codes)
     x = torch.randn(8, rows, width, generator=torch.Generator().manual_seed(0))
 
@@ -269,15 +273,13 @@ def padding(batch: int, length: int, draw: torch.Generator) -> Tensor:
     return torch.arange(length) >= lengths[:, None]
 
 
-FAMILIES: dict[str, Callable[[bool], Made]] = {
+FAMILIES: dict[str, Callable[[argparse.Namespace], Made]] = {
     "TransformerEncoder": encoder,
     "Bert": bert,
     "VectorQuantize": codebook,
 }
-for _name in ("Detr", "ConditionalDetr", "DeformableDetr", "DabDetr", "TableTransformer"):
-    FAMILIES[_name] = lambda is_quick, name=_name: detector(name, is_quick)  # type: ignore[misc]
-for _name in ("Yolos", "RTDetr", "RTDetrV2"):
-    FAMILIES[_name] = lambda is_quick, name=_name: detector(name, is_quick)  # type: ignore[misc]
+DETECTORS = ("Detr", "ConditionalDetr", "DeformableDetr", "DabDetr", "TableTransformer")
+FAMILIES |= {name: partial(detector, name) for name in (*DETECTORS, "Yolos", "RTDetr", "RTDetrV2")}
 
 
 if __name__ == "__main__":
