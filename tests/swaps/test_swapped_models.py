@@ -1,5 +1,6 @@
 """The program that measures models before and after does the same work on both sides."""
 
+import argparse
 import importlib
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def test_it_knows_these(program: Any) -> None:
 )
 def test_both_sides_have_one_loss(program: Any, family: str) -> None:
     torch.manual_seed(0)
-    model, call = program.FAMILIES[family](True)
+    model, call = program.FAMILIES[family](argparse.Namespace(quick=True))
     for module in model.modules():
         if isinstance(module, nn.Dropout | nn.MultiheadAttention):
             setattr(module, "p" if isinstance(module, nn.Dropout) else "dropout", 0.0)
