@@ -19,7 +19,9 @@ from vlp_fast.weights.state_file import StateFile
 
 VOCABULARY = "vocabulary_sha256"
 SETTINGS = "settings"
-"""In the header of a file of ours, the SHA-256 of its vocabulary, and its settings as json."""
+NAMES = "names"
+"""In the header of a file of ours: the SHA-256 of its vocabulary; as json, settings of its model,
+and what the rows of its heads stand for."""
 
 
 def check_vocabulary(file: StateFile, layout: Layout, vocabulary: Sequence[str]) -> None:
@@ -119,8 +121,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _way_to(option: str, name: str, value: object) -> str:
     """How a model with a setting is had, where weights are given by an option."""
+    flag = name.replace("_", "-")
+    if option == "--init" and isinstance(value, bool):
+        return f"--model.{flag}" if value else f"--model.no-{flag}"
     if option == "--init":
-        return f"--model.{name.replace('_', '-')} {value}"
+        return f"--model.{flag} {value}"
     if option == "IN":
         return f"--model the name of one that has {name} {value}"
     return f"a model with {name}={value!r}"
