@@ -63,6 +63,9 @@ def test_what_tensors_do_not_tell_is_kept(call: Call, tmp_path: Path, bert_folde
     call("convert", bert_folder, out, "--model", "tiny_soho")
     with pytest.raises(InputError, match="is of another vocabulary: the SHA-256 of its"):
         load_weights(TINY.build(), out, vocabulary=WORDS[::-1])
+    (tmp_path / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS[::-1]))
+    with pytest.raises(InputError, match="is of another vocabulary: the SHA-256 of its"):
+        load_weights(TINY.build(), out, vocabulary=WORDS[::-1])  # lies there for something else
     with pytest.raises(InputError, match="num_heads 6, this model is of 4"):
         load_weights(replace(TINY, num_heads=4).build(), out)
     with safe_open(out, "pt") as file:

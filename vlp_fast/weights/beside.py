@@ -29,7 +29,7 @@ def check_vocabulary(file: StateFile, layout: Layout, vocabulary: Sequence[str])
 
     Args:
         file: the weights; their vocabulary is `vocab.txt` or `tokenizer.json` beside them, or in
-            the run folder around their checkpoint.
+            the run folder around their checkpoint, unless their header says that it is another.
         layout: theirs.
         vocabulary: the model's tokens, in the order of their ids.
 
@@ -37,11 +37,12 @@ def check_vocabulary(file: StateFile, layout: Layout, vocabulary: Sequence[str])
         InputError: naming the first token that differs, or where to put the vocabulary if the
             weights have none.
     """
-    theirs = vocabulary_of(file)
-    if theirs is not None:
+    theirs, here = vocabulary_of(file), checksum(vocabulary)
+    known = file.metadata.get(VOCABULARY)
+    if theirs is not None and known in (None, checksum(theirs)):
         _compare(file.path, theirs, vocabulary)
         return
-    known, here = layout.vocabulary or file.metadata.get(VOCABULARY), checksum(vocabulary)
+    known = known or layout.vocabulary
     if known is None:
         raise InputError(
             f"{file.path}: has no vocab.txt beside it, and whether its words are this model's "
