@@ -1,5 +1,6 @@
 """`vlp-fast convert`: what is written is what was taken, and loads as if from the file itself."""
 
+import json
 import re
 import subprocess
 import sys
@@ -62,6 +63,9 @@ def test_what_tensors_do_not_tell_is_kept(call: Call, tmp_path: Path, bert_folde
     call("convert", bert_folder, out, "--model", "tiny_soho")
     with pytest.raises(InputError, match="is of another vocabulary: the SHA-256 of its"):
         load_weights(TINY.build(), out, vocabulary=WORDS[::-1])
+    (tmp_path / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS[::-1]))
+    with pytest.raises(InputError, match="is of another vocabulary: the SHA-256 of its"):
+        load_weights(TINY.build(), out, vocabulary=WORDS[::-1])  # lies there for something else
     with pytest.raises(InputError, match="num_heads 6, this model is of 4"):
         load_weights(replace(TINY, num_heads=4).build(), out)
     with safe_open(out, "pt") as file:
@@ -78,6 +82,20 @@ def test_detr(call: Call, tmp_path: Path) -> None:
     second = load_weights(converted, out, classes=COCO)
     assert_equal(converted, direct, first.loaded)
     assert set(second.new) == set(first.new) and "class_head.weight" in second.new
+
+
+def test_names_of_rows_are_kept(call: Call, tmp_path: Path) -> None:
+    """A converted model is of other classes where it is loaded, and goes by their names too."""
+    folder, out = tmp_path / "exported", tmp_path / "out.safetensors"
+    folder.mkdir()
+    source = TINY_E2E.build()
+    save_file(source.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"classes": COCO}))
+    assert call("convert", folder, out, "--model", "tiny_e2e_vlp").code == 0
+    model = TINY_E2E.build()
+    load_weights(model, out, classes=COCO[::-1])
+    rows = [*range(79, -1, -1), 80]
+    assert torch.equal(model.class_head.weight, source.class_head.weight[rows])
 
 
 def test_a_given_vocabulary_has_to_be_the_weights_own(

@@ -35,6 +35,15 @@ def test_weights_of_a_whole_model_are_loaded_in_silence(tmp_path: Path) -> None:
         assert torch.equal(tensor, loaded.state_dict()[name]), name
 
 
+def test_false_is_random_too() -> None:
+    """As other libraries of models have it."""
+    torch.manual_seed(0)
+    first = vlp_fast.create_model("tiny").state_dict()
+    torch.manual_seed(0)
+    second = vlp_fast.create_model("tiny", pretrained=False).state_dict()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
 def test_what_stays_random_is_said(tmp_path: Path) -> None:
     theirs = torchvision.models.resnet18(weights=None).state_dict()
     torch.save(theirs, tmp_path / "w.pth")

@@ -138,6 +138,20 @@ def test_other_classes_are_new(
     assert loaded.left == ("class_labels_classifier.weight", "class_labels_classifier.bias")
 
 
+def test_a_head_of_other_rows_than_coco_s_is_new(
+    detr: DetrForObjectDetection, tmp_path: Path
+) -> None:
+    """Of a DETR that somebody has trained on classes of their own: an id is no row of it."""
+    state = published(detr.state_dict())
+    state |= {name: state[name][:21] for name in ("class_embed.weight", "class_embed.bias")}
+    torch.save(state, tmp_path / "w.pth")
+    model = replace(TINY, num_classes=2).build()
+    before = model.class_head.weight.clone()
+    loaded = load_weights(model, tmp_path / "w.pth", classes=("person", "car"))
+    assert "class_head (its classes are not COCO's)" in str(loaded)
+    assert torch.equal(model.class_head.weight, before)
+
+
 def test_names_of_classes_that_are_not_the_model_s(
     detr: DetrForObjectDetection, tmp_path: Path
 ) -> None:

@@ -121,6 +121,64 @@ def test_settings_that_shapes_do_not_show(tmp_path: Path) -> None:
         load_weights(replace(E2E, activation="gelu").build(), tmp_path)
 
 
+@pytest.mark.parametrize(("there", "option"), [(True, "norm-first"), (False, "no-norm-first")])
+def test_the_option_that_is_named_is_one(tmp_path: Path, there: bool, option: str) -> None:
+    save_file(E2E.build().state_dict(), tmp_path / "w.safetensors", {"settings": settings(there)})
+    model = replace(E2E, norm_first=not there).build()
+    with pytest.raises(InputError, match=f"give --model.{option}$"):
+        load_weights(model, tmp_path / "w.safetensors", option="--init")
+
+
+def settings(norm_first: bool) -> str:
+    return json.dumps({"norm_first": norm_first})
+
+
+def exported(folder: Path, **config: object) -> VisionLanguageModel:
+    """A folder that `vlp-fast export` writes, as far as it matters to its weights."""
+    model = E2E.build()
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    save_file(state | {"heads.bias": torch.ones(2)}, folder / "model.safetensors")
+    known = {"model": {"num_heads": E2E.num_heads, "norm_first": False, "activation": "relu"}}
+    about = {"config": known, "classes": CLASSES, "attributes": ATTRIBUTES, **config}
+    (folder / "config.json").write_text(json.dumps(about))
+    return model
+
+
+@pytest.mark.parametrize("classes", [CLASSES[::-1], ("class 5", "class 2")])
+def test_an_exported_folder_names_its_rows(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    there = exported(tmp_path).class_head
+    model = replace(E2E, num_classes=len(classes)).build()
+    loaded = load_weights(model, tmp_path, classes=classes, attributes=ATTRIBUTES)
+    assert loaded.new == () and loaded.left == ("heads.bias",)
+    rows = [*(CLASSES.index(name) for name in classes), len(CLASSES)]
+    assert torch.equal(model.class_head.weight, there.weight[rows])
+
+
+def test_an_exported_model_goes_into_a_task_without_classes(tmp_path: Path) -> None:
+    exported(tmp_path)
+    model = replace(E2E, num_classes=1, num_attributes=1).build()
+    loaded = load_weights(model, tmp_path, classes=(), attributes=())
+    assert {name.split(".")[0] for name in loaded.new} == {"class_head", "attribute_head"}
+
+
+def test_settings_of_an_exported_folder_are_compared(tmp_path: Path) -> None:
+    exported(tmp_path)
+    with pytest.raises(InputError, match="is of num_heads 3, this model is of 4"):
+        load_weights(replace(E2E, num_heads=4, head_dim=3).build(), tmp_path)
+    with pytest.raises(InputError, match="is of norm_first False, this model is of True"):
+        load_weights(replace(E2E, norm_first=True).build(), tmp_path)
+
+
+@pytest.mark.parametrize("config", [{"config": [1], "classes": 3, "attributes": {"a": 1}}, {}])
+def test_a_config_of_others_is_no_description(tmp_path: Path, config: dict[str, object]) -> None:
+    """One of Hugging Face's beside our weights, for example."""
+    source = exported(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = E2E.build()
+    load_weights(model, tmp_path, classes=CLASSES, attributes=ATTRIBUTES)
+    assert_same(model, source)
+
+
 @pytest.mark.parametrize(("config", "other"), [(PAPER, E2E), (E2E, PAPER)])
 def test_a_model_and_the_other_system(tmp_path: Path, config: object, other: object) -> None:
     source, model = config.build(), config.build()

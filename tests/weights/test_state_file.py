@@ -136,3 +136,62 @@ def test_a_file_that_is_something_else_says_what_it_is(
     told = refusal(path)
     assert said in told
     assert told.isprintable()
+
+
+def refused_tensor(folder: Path, name: str, value: torch.Tensor) -> str:
+    path = folder / "w.pth"
+    torch.save(PAPER.build().state_dict() | {name: value}, path)
+    model = PAPER.build()
+    before = {n: v.clone() for n, v in model.state_dict().items()}
+    with pytest.raises(InputError) as refused:
+        load_weights(model, path)
+    assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_values_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    """The last is one in float64, and none in a model of float32."""
+    bias = torch.zeros(32, dtype=torch.float64)
+    bias[7] = value
+    told = refused_tensor(tmp_path, "norm.bias", bias)
+    assert "norm.bias holds values that are NaN or infinite" in told
+
+
+def test_values_of_what_is_left_may_be_anything(tmp_path: Path) -> None:
+    state = PAPER.build().state_dict() | {"heads.bias": torch.full((3,), float("nan"))}
+    torch.save(state, tmp_path / "w.pth")
+    assert load_weights(PAPER.build(), tmp_path / "w.pth").left == ("heads.bias",)
+
+
+@pytest.mark.parametrize("names", [("norm.bias", "module.norm.bias"), ("module.a", "_orig_mod.a")])
+def test_one_name_twice_is_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+    """As in a file that two trainings have written to: the last one would count in silence."""
+    torch.save(dict.fromkeys(names, torch.ones(32)), tmp_path / "w.pth")
+    bare = names[0].removeprefix("module.")
+    assert f"holds {bare} twice, with and without what training puts in front" in refusal(
+        tmp_path / "w.pth"
+    )
+
+
+def test_what_a_file_is_is_told_by_its_content(tmp_path: Path) -> None:
+    """Whatever it was called when it was saved."""
+    state = PAPER.build().state_dict()
+    save_file(state, tmp_path / "a.pth")
+    torch.save(state, tmp_path / "b.safetensors")
+    torch.save(state, tmp_path / "c.bin", _use_new_zipfile_serialization=False)
+    for name in ("a.pth", "b.safetensors", "c.bin"):
+        found = read_state_file(tmp_path / name).tensors
+        assert found.keys() == state.keys()
+        assert torch.equal(found["norm.weight"], state["norm.weight"])
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "w.pth")
+    assert "is a device or a pipe; pretrained takes" in refusal(tmp_path / "w.pth")
+
+
+def test_names_without_end_are_shown_in_part(tmp_path: Path) -> None:
+    for state in ({"x" * 10**5: torch.ones(2)}, {"x" * 10**5: torch.eye(3).to_sparse()}):
+        torch.save(state, tmp_path / "w.pth")
+        assert len(refusal(tmp_path / "w.pth")) < 500 + len(str(tmp_path))

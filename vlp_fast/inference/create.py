@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from vlp_fast.models.model import VisionLanguageModel
 
 
-def create_model(
-    name: str, pretrained: str | Path | Literal[True] | None = None
-) -> VisionLanguageModel:
+def create_model(name: str, pretrained: str | Path | bool | None = None) -> VisionLanguageModel:
     """Builds a named model.
 
     >>> model = vlp_fast.create_model("e2e_vlp_r50_6", pretrained="detr-r50-e632da11.pth")
@@ -25,7 +23,7 @@ def create_model(
         name: one of `vlp_fast.models.model_names()`, or of `shipped.shipped_names()`.
         pretrained: path of weights, ours or others': whatever `weights.load.load_weights` takes.
             A warning says what stays random where they are not the whole model's. True for those
-            that come with the package. None for random weights.
+            that come with the package. None or False for random weights.
 
     Raises:
         ValueError: for an unknown name (close matches are listed), or a file that is missing,
@@ -47,9 +45,9 @@ def _trained(name: str) -> VisionLanguageModel:
     return model
 
 
-def _built(name: str, pretrained: str | Path | None) -> VisionLanguageModel:
+def _built(name: str, pretrained: str | Path | Literal[False] | None) -> VisionLanguageModel:
     model = model_config(name).build()
-    if pretrained is None:
+    if pretrained is None or pretrained is False:
         return model
     from vlp_fast.weights.load import load_weights
 

@@ -19,7 +19,9 @@ from vlp_fast.weights.state_file import StateFile
 
 VOCABULARY = "vocabulary_sha256"
 SETTINGS = "settings"
-"""In the header of a file of ours, the SHA-256 of its vocabulary, and its settings as json."""
+NAMES = "names"
+"""In the header of a file of ours: the SHA-256 of its vocabulary; as json, settings of its model,
+and what the rows of its heads stand for."""
 
 
 def check_vocabulary(file: StateFile, layout: Layout, vocabulary: Sequence[str]) -> None:
@@ -27,7 +29,7 @@ def check_vocabulary(file: StateFile, layout: Layout, vocabulary: Sequence[str])
 
     Args:
         file: the weights; their vocabulary is `vocab.txt` or `tokenizer.json` beside them, or in
-            the run folder around their checkpoint.
+            the run folder around their checkpoint, unless their header says that it is another.
         layout: theirs.
         vocabulary: the model's tokens, in the order of their ids.
 
@@ -35,11 +37,12 @@ def check_vocabulary(file: StateFile, layout: Layout, vocabulary: Sequence[str])
         InputError: naming the first token that differs, or where to put the vocabulary if the
             weights have none.
     """
-    theirs = vocabulary_of(file)
-    if theirs is not None:
+    theirs, here = vocabulary_of(file), checksum(vocabulary)
+    known = file.metadata.get(VOCABULARY)
+    if theirs is not None and known in (None, checksum(theirs)):
         _compare(file.path, theirs, vocabulary)
         return
-    known, here = layout.vocabulary or file.metadata.get(VOCABULARY), checksum(vocabulary)
+    known = known or layout.vocabulary
     if known is None:
         raise InputError(
             f"{file.path}: has no vocab.txt beside it, and whether its words are this model's "
@@ -119,8 +122,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _way_to(option: str, name: str, value: object) -> str:
     """How a model with a setting is had, where weights are given by an option."""
+    flag = name.replace("_", "-")
+    if option == "--init" and isinstance(value, bool):
+        return f"--model.{flag}" if value else f"--model.no-{flag}"
     if option == "--init":
-        return f"--model.{name.replace('_', '-')} {value}"
+        return f"--model.{flag} {value}"
     if option == "IN":
         return f"--model the name of one that has {name} {value}"
     return f"a model with {name}={value!r}"

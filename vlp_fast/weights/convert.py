@@ -10,18 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 from vlp_fast.models.model import VisionLanguageModel
 from vlp_fast.weights import own
 from vlp_fast.weights.bert import BERT
 from vlp_fast.weights.beside import check_settings, check_vocabulary
 from vlp_fast.weights.detr import DETR, HUGGING_FACE_DETR
-from vlp_fast.weights.fit import check_fit, fitting
+from vlp_fast.weights.fit import check_finite, check_fit, fitting
 from vlp_fast.weights.layout import Asked, Layout, Renamed, rename
 from vlp_fast.weights.loaded import Loaded
 from vlp_fast.weights.soho_official import SOHO_OFFICIAL
-from vlp_fast.weights.state_file import StateFile, read_state_file
+from vlp_fast.weights.state_file import StateFile, read_state_file, shortened
 from vlp_fast.weights.torchvision import HUGGING_FACE_RESNET, TORCHVISION
 
 LAYOUTS = (
@@ -89,6 +88,7 @@ def convert_weights(model: VisionLanguageModel, path: Path, asked: Asked, option
     check_fit(file.path, f"{layout.name} of another size", outline, place)
     arranged, reasons = _arrange(file, file.tensors, layout, asked)
     tensors = fitting(arranged, place)
+    check_finite(file.path, arranged, tensors, place)
     record = _record(file, layout, arranged, tensors, place)
     record = replace(record, reasons=reasons, notes=tuple(notes))
     return Converted(tensors=tensors, record=record, file=file, layout=layout)
@@ -104,7 +104,7 @@ def recognise(file: StateFile) -> Layout:
         if any(re.fullmatch(layout.mark, name) for name in file.tensors):
             return layout
     first = next(iter(file.tensors), None)
-    begins = f"begins with {printable(first)}" if first else "holds no tensor"
+    begins = f"begins with {shortened(first)}" if first else "holds no tensor"
     raise InputError(
         f"{file.path}: {begins} and is of no known layout; expected a ResNet of torchvision's, a "
         "BERT or a DETR, the published SOHO, or weights of our own"

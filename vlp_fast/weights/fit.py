@@ -13,8 +13,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 from vlp_fast.weights.layout import Renamed
+from vlp_fast.weights.state_file import shortened
 
 PART = re.compile(r"(?:en|de)coder\.(?:layers\.\d+|norm)|[^.]+")
 COUNTERS = ("num_batches_tracked", "dictionary.step")
@@ -65,6 +67,26 @@ def fitting(renamed: Renamed, own: Tensors) -> dict[str, Tensor]:
     }
 
 
+def check_finite(path: Path, renamed: Renamed, taken: Tensors, own: Tensors) -> None:
+    """Refuse values that are no numbers, or none in the model's kind of numbers.
+
+    Args:
+        path: their file.
+        renamed: tensors under our names.
+        taken: those that have a place.
+        own: the model's.
+
+    Raises:
+        InputError: naming the first tensor that has NaN or infinity.
+    """
+    for name, value in taken.items():
+        if value.is_floating_point() and not value.to(own[name].dtype).isfinite().all():
+            raise InputError(
+                f"{printable(path)}: {shortened(renamed.sources[name][0])} holds values that are "
+                "NaN or infinite, and no model starts from these; download or save it again"
+            )
+
+
 def _refuse_differing(
     path: Path, kind: str, names: set[str], renamed: Renamed, own: Tensors
 ) -> None:
@@ -79,7 +101,7 @@ def _refuse_differing(
     first = differing[0]
     raise InputError(
         f"{path}: is {kind}: {len(differing)} tensors differ, the first is "
-        f"{renamed.sources.get(first, (first,))[0]}: {_shown(values, first)} there, "
+        f"{shortened(renamed.sources.get(first, (first,))[0])}: {_shown(values, first)} there, "
         f"{_shown(own, first)} here"
     )
 

@@ -1,4 +1,4 @@
-"""Our own weights: of a run folder, of a checkpoint, or of a model.
+"""Our own weights: of a run folder, of a checkpoint, of an exported folder, or of a model.
 
 Heads that a task added are left. Of the heads of classes and attributes those rows are taken that
 have the model's names, if all of them are there; where either side's names are not known, the whole
@@ -8,9 +8,11 @@ head if it has the model's shape.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
-from vlp_fast.weights.beside import SETTINGS, read_json
+from vlp_fast.weights.beside import NAMES, SETTINGS, read_json
 from vlp_fast.weights.checkpoints import AVERAGE, MODEL, model_file, newest_checkpoint
 from vlp_fast.weights.layout import Asked, Layout, Pairs, Tensors
 from vlp_fast.weights.state_file import StateFile
@@ -20,7 +22,7 @@ IN_FOLDERS = (AVERAGE, MODEL, "pytorch_model.bin")
 SHAPELESS = ("num_heads", "norm_first", "activation")
 """Settings of a model that its shapes do not show."""
 HEADS = {"class_head": "classes", "attribute_head": "attributes"}
-"""Heads whose rows are the data's, and what state.json calls the names of the rows."""
+"""Heads whose rows are the data's, and what the names of the rows are called beside weights."""
 
 
 def weights_in(path: Path) -> Path:
@@ -47,11 +49,20 @@ def weights_in(path: Path) -> Path:
     return model_file(checkpoint)
 
 
+def row_names(file: StateFile) -> dict[str, Any]:
+    """What the rows of heads stand for, by `HEADS`, as far as it is known.
+
+    A checkpoint keeps it in its state.json, an exported folder in its config.json, a converted file
+    in its header.
+    """
+    return _in_header(file, NAMES) or _beside(file)
+
+
 def _adapt(values: Tensors, file: StateFile, asked: Asked) -> dict[str, str]:
-    state = read_json(file.path.parent / "state.json")
+    known = row_names(file)
     reasons = {}
     for head, kind in HEADS.items():
-        there, here = state.get(kind), getattr(asked, kind)
+        there, here = known.get(kind), getattr(asked, kind)
         if not isinstance(there, list) or here is None or there == list(here):
             continue
         names = [name for name in values if name.startswith(f"{head}.")]
@@ -77,15 +88,25 @@ def _rows(there: list[object], here: Sequence[str]) -> list[int] | None:
 
 def _settings(file: StateFile) -> dict[str, object]:
     if SETTINGS in file.metadata:
-        try:
-            return dict(json.loads(file.metadata[SETTINGS]))
-        except (ValueError, TypeError):
-            raise InputError(f"{file.path}: its header has unreadable {SETTINGS}") from None
-    if not (file.path.parent / "state.json").exists():
-        return {}
-    run = read_json(file.path.parents[1] / "run.json").get("config")
-    known = run.get("model") if isinstance(run, dict) else None
+        return _in_header(file, SETTINGS)
+    is_checkpoint = (file.path.parent / "state.json").exists()
+    run = read_json(file.path.parents[1] / "run.json") if is_checkpoint else _beside(file)
+    config = run.get("config")
+    known = config.get("model") if isinstance(config, dict) else None
     return {n: known[n] for n in SHAPELESS if n in known} if isinstance(known, dict) else {}
+
+
+def _beside(file: StateFile) -> dict[str, Any]:
+    """What a checkpoint or an exported folder says of its weights."""
+    state = file.path.parent / "state.json"
+    return read_json(state if state.exists() else state.with_name("config.json"))
+
+
+def _in_header(file: StateFile, name: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.metadata.get(name, "{}")))
+    except (ValueError, TypeError, RecursionError):
+        raise InputError(f"{printable(file.path)}: its header has unreadable {name}") from None
 
 
 _PAIRS: Pairs = ((r"model\.(.+)", r"\1"), (r"((?!heads\.).+)", r"\1"))
@@ -109,3 +130,4 @@ IN_PART = _own(
     r"(?:model\.)?(?:text_embeddings\.word_embeddings|backbone\.conv1)\.weight", "Soho", "E2EVLP"
 )
 """What `vlp-fast convert` makes of a CNN or a BERT."""
+LAYOUTS = (SOHO, E2E_VLP, IN_PART)

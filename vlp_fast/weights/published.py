@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlp_fast.data.given_paths import check_file
+from vlp_fast.data.printable import printable
+from vlp_fast.errors import InputError
+
+EXPECTED = "a run folder or a state dict (.pth, .safetensors)"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def check_weights(path: Path, option: str) -> None:
 
 
 def check_weights_file(path: Path, option: str) -> None:
-    """Refuse a file of weights that is not there or cannot be opened, and say where to get one.
+    """Refuse a file of weights that is none or cannot be opened, and say where to get one.
 
     Args:
         path: the file.
@@ -77,7 +81,9 @@ def check_weights_file(path: Path, option: str) -> None:
     Raises:
         InputError: with the system's reason.
     """
-    check_file(path, option, f"a run folder or a state dict (.pth, .safetensors){_whence(path)}")
+    check_file(path, option, f"{EXPECTED}{_whence(path)}")
+    if not path.is_file():  # reading it would wait, or never end
+        raise InputError(f"{printable(path)}: is a device or a pipe; {option} takes {EXPECTED}")
 
 
 def _whence(path: Path) -> str:

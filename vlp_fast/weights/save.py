@@ -15,10 +15,18 @@ from torch import Tensor
 from vlp_fast import __version__
 from vlp_fast.errors import InputError
 from vlp_fast.models.config import model_config
-from vlp_fast.weights.beside import SETTINGS, VOCABULARY, checksum, settings_of, vocabulary_of
+from vlp_fast.weights.beside import (
+    NAMES,
+    SETTINGS,
+    VOCABULARY,
+    checksum,
+    settings_of,
+    vocabulary_of,
+)
 from vlp_fast.weights.convert import WORDS, Converted, convert_weights
 from vlp_fast.weights.layout import Asked
 from vlp_fast.weights.loaded import Loaded
+from vlp_fast.weights.own import HEADS, LAYOUTS, row_names
 from vlp_fast.whole_file import write_whole
 
 
@@ -50,6 +58,7 @@ def convert_file(
     header = {"format": "pt", "vlp_fast": __version__, "model": name}
     header |= {"from": converted.file.path.name, "layout": converted.record.layout}
     header |= {SETTINGS: json.dumps(settings_of(model)), **_words(converted, vocabulary)}
+    header |= _rows(converted)
     tensors = {name: value.clone().contiguous() for name, value in converted.tensors.items()}
     try:
         write_whole(out, lambda partial: _save(tensors, partial, header))
@@ -63,6 +72,15 @@ def _save(tensors: dict[str, Tensor], path: Path, header: dict[str, str]) -> Non
         save_file(tensors, path, header)
     except SafetensorError as error:  # a full disk, for example
         raise OSError(str(error)) from None
+
+
+def _rows(converted: Converted) -> dict[str, str]:
+    """What the rows of the heads that were taken stand for, where our own weights say it."""
+    if converted.layout not in LAYOUTS:
+        return {}
+    known = row_names(converted.file)
+    names = {kind: known[kind] for kind in HEADS.values() if isinstance(known.get(kind), list)}
+    return {NAMES: json.dumps(names)} if names else {}
 
 
 def _words(converted: Converted, vocabulary: Sequence[str] | None) -> dict[str, str]:

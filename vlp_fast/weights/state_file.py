@@ -27,6 +27,10 @@ PREFIXES = ("module.", "_orig_mod.")
 
 ZIP = b"PK\x03\x04"
 """Begins what `torch.save` has written since torch 1.6."""
+HEADER = b"{"
+"""Of safetensors, behind the eight bytes of its length."""
+LONGEST = 120
+"""Letters of a stranger's name that messages show."""
 POINTER = b"version https://git-lfs"
 TEXT = bytes((*b"\t\n\r", *range(32, 127)))
 CODE = re.compile(r"GLOBAL (\S+)")
@@ -52,23 +56,35 @@ def read_state_file(path: Path, option: str = "pretrained") -> StateFile:
     """Map a file of tensors.
 
     Args:
-        path: `.safetensors`, or anything else for a file of `torch.save`.
+        path: safetensors, or a file of `torch.save`: what is in it tells, not its name.
         option: what gives it, for the message where it is missing.
 
     Raises:
-        InputError: if it is missing, damaged, holds code, or is no state dict.
+        InputError: if it is missing, damaged, holds code, has a name twice, or is no state dict.
     """
     check_weights_file(path, option)
     metadata: dict[str, str] = {}
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             state, metadata = _safetensors(path)
         else:
             state = _pickled(path)
     except Exception as error:
         raise InputError(f"{path}: not a readable state dict ({_reason(path, error)})") from None
-    tensors = {_bare(name): value for name, value in _state_dict(path, state).items()}
+    tensors = _unwrapped(path, _state_dict(path, state))
     return StateFile(path=path, tensors=tensors, metadata=metadata)
+
+
+def shortened(name: str) -> str:
+    """A name from a stranger's file, for a message."""
+    return printable(name if len(name) <= LONGEST else f"{name[:LONGEST]}...")
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        begin = file.read(9)
+    is_named = path.suffix == ".safetensors" and not begin.startswith(ZIP)
+    return is_named or begin[8:] == HEADER
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -114,15 +130,27 @@ def _state_dict(path: Path, state: Any) -> dict[str, Tensor]:
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise InputError(
-                f"{path}: holds a {type(value).__name__} under {printable(repr(name))}, expected a "
+                f"{path}: holds a {type(value).__name__} under {shortened(repr(name))}, expected a "
                 "state dict of names and tensors"
             )
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise InputError(
-                f"{path}: {printable(name)} is quantised, sparse or without values; save it as an "
+                f"{path}: {shortened(name)} is quantised, sparse or without values; save it as an "
                 "ordinary tensor"
             )
     return {name: value.detach() for name, value in state.items()}
+
+
+def _unwrapped(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if _bare(name) in tensors:
+            raise InputError(
+                f"{printable(path)}: holds {shortened(_bare(name))} twice, with and without what "
+                "training puts in front; save the one that is meant"
+            )
+        tensors[_bare(name)] = value
+    return tensors
 
 
 def _bare(name: str) -> str:
