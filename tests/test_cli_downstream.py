@@ -191,6 +191,19 @@ def test_damaged_data_are_one_line(
     assert not run.exists() or not any(run.glob("*.json"))
 
 
+def test_a_split_that_was_trained_on_is_flagged_by_any_name(
+    call: Call, small_world: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    splits = ["--data.train-split", "dev", "--data.held-out-split", "test"]
+    assert call(*words_of("ve", "soho", small_world, run), *splits, "--steps", 1).code == 0
+    for split, flag in (("val", "note: split val: the run was trained on dev"), ("test", "")):
+        answer = call("evaluate", run, "--split", split, "--images", 4)
+        assert answer.code == 0
+        assert flag in answer.out
+        assert ("trained on" in answer.out) == bool(flag)
+
+
 def test_splits_that_are_not_there_are_named(call: Call, small_world: Path, tmp_path: Path) -> None:
     for task, named in (("vqa", "train+val"), ("nlvr2", "test1"), ("ve", "dev")):
         train = words_of(task, "soho", small_world, tmp_path / task)

@@ -97,7 +97,7 @@ def test_figures_are_of_examples_and_not_of_batches(build: Build, name: str) -> 
     task = build(name)
     whole = task.figures(held_out(task))
     uneven = task.figures(HeldOut(task=task, runtime=Cpu(), batch_size=7))
-    for figure in whole.keys() - {"loss"}:
+    for figure in whole:
         assert whole[figure] == pytest.approx(uneven[figure], rel=1e-5), figure
 
 
@@ -231,6 +231,10 @@ def test_samples_of_which_nobody_knows_have_no_figures(build: Build, name: str) 
         assert found["reasoning"] == pytest.approx(told["reasoning"], rel=1e-5)
         assert found["reasoning_accuracy"] == pytest.approx(told["reasoning_accuracy"])
         assert 100 * found["reasoning_accuracy"] == pytest.approx(found["accuracy"])
+        task.setup = replace(task.setup, held_out_images=1)
+        (only,) = held_out(task).indices
+        show([*whole.samples[:only], blind[only], *whole.samples[only + 1 :]])
+        assert task.figures(held_out(task)) == {}  # the one that is measured is not known
 
 
 @ALL
@@ -276,6 +280,16 @@ def test_unknown_answers_are_refused(build: Build, tmp_path: Any) -> None:
     file.write_text('["zebra"]')
     with pytest.raises(InputError, match=r"no question .* has an answer of the 1 in the map"):
         build("vqa", answers=file)
+
+
+@pytest.mark.parametrize("name", ["vqa", "nlvr2"])
+def test_nothing_is_learnt_from_a_split_without_answers(
+    build: Build, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    task = build(name)
+    monkeypatch.setattr(type(task), "truth", lambda self, sample: None)
+    with pytest.raises(InputError, match="do not say the right answers of .* train, .*train-split"):
+        task.settings.build(task.setup)
 
 
 @ALL

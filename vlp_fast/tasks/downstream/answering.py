@@ -57,6 +57,7 @@ class Answering(SampleTask):
 
     def check(self) -> None:
         """Some answer of the data is in the map, or nothing could be learnt."""
+        super().check()
         questions: Sequence[Any] = self.train.samples
         if not any(self._scores(question) for question in questions):
             raise InputError(

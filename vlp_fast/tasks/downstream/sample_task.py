@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vlp_fast.data.given_paths import only_root
 from vlp_fast.data.leak import without_training_pictures
 from vlp_fast.data.order import Order, SampleOrder
+from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sample_loader import SampleLoader
 from vlp_fast.data.submissions.complete import refuse_partial
@@ -95,6 +96,15 @@ class SampleTask(Task):
                 f"{batch_size}; give 1 to {len(train)}"
             )
         return train, held_out
+
+    def check(self) -> None:
+        """Somebody says the right answers, or nothing could be learnt."""
+        if all(self.truth(sample) is None for sample in self.train.samples):
+            raise InputError(
+                f"{printable(self.root)}: the files do not say the right answers of "
+                f"{self.train.name}, and nothing can be learnt from it; train on another split "
+                "with --data.train-split"
+            )
 
     def heads(self, width: int) -> nn.Module:
         """The classifier."""
