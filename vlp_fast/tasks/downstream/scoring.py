@@ -61,10 +61,7 @@ def sample_figures(task: SampleTask, held_out: HeldOut) -> Figures:
             averages.add_sums(names, sums)
         for index, answer in answers.items():
             task.add(score, samples[index], task.usual if answer is None else answer)
-    means = averages.means()
-    if means:  # of samples like the rest, for the last batch is smaller than others
-        means["loss"] = sum(means[name] for name in task.curves)
-    return means | _named(score)
+    return averages.means() | _named(score)
 
 
 def shuffled_figures(task: SampleTask, held_out: HeldOut) -> Figures:
