@@ -282,6 +282,21 @@ def test_unknown_answers_are_refused(build: Build, tmp_path: Any) -> None:
         build("vqa", answers=file)
 
 
+def test_consistency_is_of_groups_and_not_of_sentences(build: Build) -> None:
+    """As in the official script: two sets of pictures may have one and the same sentence."""
+    task = build("nlvr2")
+    score = task.score()
+    first, second = (
+        replace(task.held_out.samples[0], key=f"dev-{n}-0-0", group=f"dev-{n}--0", label=True)
+        for n in (1, 2)
+    )
+    for sample, answer in ((first, True), (second, False)):
+        task.add(score, sample, answer)
+    assert score.figures() == {"accuracy": 50.0, "consistency": 50.0}
+    task.add(score, replace(first, key="dev-1-1-0", text="Another."), False)
+    assert score.figures()["consistency"] == 0.0
+
+
 @pytest.mark.parametrize("name", ["vqa", "nlvr2"])
 def test_nothing_is_learnt_from_a_split_without_answers(
     build: Build, monkeypatch: pytest.MonkeyPatch, name: str
