@@ -273,6 +273,21 @@ def _written(file: Path, name: str) -> list[tuple[str, str]]:
     return [tuple(map(str, json.loads(line).values())) for line in text.splitlines()]  # type: ignore[misc]
 
 
+def test_scores_in_place_of_answers_give_no_official_figure(build: Build) -> None:
+    """LXMERT's files; who asks for `vqa` is told what there is."""
+    task = build("vqa")
+    assert task.notes()["held out"] == []
+    scored = [
+        replace(sample, answers=(), scores=((task.truth(sample), 1.0),))
+        for sample in task.held_out.samples
+    ]
+    task.held_out = replace(task.held_out, samples=tuple(scored))
+    task.held_out_examples = task.loader(task.held_out, None)
+    assert set(task.figures(held_out(task))) == {"loss", "answering", "answering_accuracy"}
+    (note,) = task.notes()["held out"]
+    assert "answering_accuracy is the mean of these scores" in note
+
+
 def test_unknown_answers_are_refused(build: Build, tmp_path: Any) -> None:
     from vlp_fast.errors import InputError
 

@@ -65,6 +65,16 @@ class Answering(SampleTask):
                 f"{len(self.answer_map)} in the map; give their own with --task.answers"
             )
 
+    def notes(self) -> dict[str, list[str]]:
+        """That there is no official score, where ten people's answers are not in the files."""
+        notes = super().notes()
+        if self.has_truth and not any(question.answers for question in self.held_out.samples):
+            notes["held out"].append(
+                f"the files of {self.held_out.name} score answers and do not say what ten people "
+                "answered: answering_accuracy is the mean of these scores, and there is no vqa"
+            )
+        return notes
+
     def targets(self, samples: Sequence[Question]) -> dict[str, Tensor]:
         """Soft scores as (k,) rows, answers and scores: few of a row's thousands are not 0."""
         scores = [self._scores(sample) for sample in samples]
