@@ -318,7 +318,9 @@ def test_nothing_is_learnt_from_a_split_without_answers(
 ) -> None:
     task = build(name)
     monkeypatch.setattr(type(task), "truth", lambda self, sample: None)
-    with pytest.raises(InputError, match="do not say the right answers of .* train, .*train-split"):
+    with pytest.raises(
+        InputError, match=r"do not say the right answers of .* train, .*train-split"
+    ):
         task.settings.build(task.setup)
 
 

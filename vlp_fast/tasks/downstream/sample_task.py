@@ -23,6 +23,7 @@ from vlp_fast.metrics.score import Score
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.downstream.classifiers import build_classifier
 from vlp_fast.tasks.downstream.config import SampleTaskConfig
+from vlp_fast.tasks.downstream.cut_texts import FEW, share_of_cut
 from vlp_fast.tasks.downstream.picture import draw_answers
 from vlp_fast.tasks.downstream.sample_batch import SampleInputs, collate_samples
 from vlp_fast.tasks.downstream.scoring import (
@@ -179,14 +180,20 @@ class SampleTask(Task):
         return any(self.truth(sample) is not None for sample in self.held_out.samples)
 
     def notes(self) -> dict[str, list[str]]:
-        """That there are no figures, where nobody says the right answers."""
-        if self.has_truth:
-            return super().notes()
-        unknown = (
-            f"the files do not say the right answers of {self.held_out.name}, and there are no "
-            "figures of it; `vlp-fast submit` writes a run's own for the server"
-        )
-        return {"train": [], "held out": [unknown]}
+        """That texts are cut, and that nobody says the right answers, where these are so."""
+        notes, length = super().notes(), self.setup.data.max_text_length
+        share = share_of_cut(self.tokenizer, [*map(self.text, self.train.samples)], length)
+        if share > FEW:
+            notes["train"].append(
+                f"{100 * share:.0f} % of {self.samples} are longer than --data.max-text-length "
+                f"{length} and cut"
+            )
+        if not self.has_truth:
+            notes["held out"].append(
+                f"the files do not say the right answers of {self.held_out.name}, and there are no "
+                "figures of it; `vlp-fast submit` writes a run's own for the server"
+            )
+        return notes
 
     @cached_property
     def usual(self) -> Any:
