@@ -10,6 +10,9 @@ from torch import Tensor
 
 from vlp_fast.tasks.step import StepOutput
 
+NEXT_TO_NOTHING = 1e-9
+"""Rows of a batch whose only loss was taken over none: a line has a loss in any case."""
+
 
 def output_sums(output: StepOutput) -> tuple[tuple[str, ...], Tensor]:
     """Losses and accuracies of a batch by name, as (F, 2) float64 numerators and denominators.
@@ -24,7 +27,8 @@ def output_sums(output: StepOutput) -> tuple[tuple[str, ...], Tensor]:
         rows = output.counts[name][1].detach().double() if name in output.counts else one
         found[name] = loss.detach() * rows, rows
     if len(output.losses) == 1:
-        found["loss"] = found[next(iter(output.losses))]
+        weight = found[next(iter(output.losses))][1].clamp(min=NEXT_TO_NOTHING)
+        found["loss"] = total * weight, weight
     for name, (right, count) in output.counts.items():
         found[f"{name}_accuracy"] = right.detach(), count.detach()
     sums = [torch.stack([value.double(), count.double()]) for value, count in found.values()]
