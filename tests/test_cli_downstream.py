@@ -262,6 +262,28 @@ def test_a_split_without_public_answers_has_no_figures(
     assert "accuracy" not in answer.out
 
 
+def test_a_split_with_missing_pictures_is_measured_without_them_if_asked(
+    call: Call, small_world: Path, tmp_path: Path
+) -> None:
+    world = shutil.copytree(small_world, tmp_path / "world", symlinks=True)
+    run = tmp_path / "run"
+    assert call(*words_of("vqa", "soho", world, run), "--steps", 1).code == 0
+    questions = json.loads((world / "v2_OpenEnded_mscoco_test2015_questions.json").read_text())
+    lost = questions["questions"][0]["image_id"]
+    (world / f"images/{lost:012d}.png").unlink()
+    left = sum(question["image_id"] != lost for question in questions["questions"])
+    test = ["evaluate", run, "--split", "test", "--images", 10**6]
+    call(*test).assert_refused("1 of", "leave them out with --data.missing-images drop")
+    answer = call(*test, "--data.missing-images", "drop")
+    assert answer.code == 0, answer.err
+    assert f"of VQA test, {left} examples" in answer.out
+    file = tmp_path / "answers.json"
+    answer = call("submit", run, "--out", file, "--data.missing-images", "drop")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "are left out" in answer.err
+    assert not file.exists()
+
+
 @pytest.mark.parametrize("place", ["stranger/mine.py", "/proc/self/cwd/stranger/mine.py"])
 def test_code_that_comes_with_a_run_folder_is_not_run(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
