@@ -68,7 +68,8 @@ class Answering(SampleTask):
     def notes(self) -> dict[str, list[str]]:
         """That there is no official score, where ten people's answers are not in the files."""
         notes = super().notes()
-        if self.has_truth and not any(question.answers for question in self.held_out.samples):
+        questions: Sequence[Any] = self.held_out.samples
+        if self.has_truth and not any(question.answers for question in questions):
             notes["held out"].append(
                 f"the files of {self.held_out.name} score answers and do not say what ten people "
                 "answered: answering_accuracy is the mean of these scores, and there is no vqa"
