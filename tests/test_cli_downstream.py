@@ -191,6 +191,19 @@ def test_damaged_data_are_one_line(
     assert not run.exists() or not any(run.glob("*.json"))
 
 
+def test_a_split_that_was_trained_on_is_flagged_by_any_name(
+    call: Call, small_world: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    splits = ["--data.train-split", "dev", "--data.held-out-split", "test"]
+    assert call(*words_of("ve", "soho", small_world, run), *splits, "--steps", 1).code == 0
+    for split, flag in (("val", "note: split val: the run was trained on dev"), ("test", "")):
+        answer = call("evaluate", run, "--split", split, "--images", 4)
+        assert answer.code == 0
+        assert flag in answer.out
+        assert ("trained on" in answer.out) == bool(flag)
+
+
 def test_splits_that_are_not_there_are_named(call: Call, small_world: Path, tmp_path: Path) -> None:
     for task, named in (("vqa", "train+val"), ("nlvr2", "test1"), ("ve", "dev")):
         train = words_of(task, "soho", small_world, tmp_path / task)
@@ -247,6 +260,28 @@ def test_a_split_without_public_answers_has_no_figures(
     assert "of VQA test, 8 examples" in answer.out
     assert "loss" not in answer.out
     assert "accuracy" not in answer.out
+
+
+def test_a_split_with_missing_pictures_is_measured_without_them_if_asked(
+    call: Call, small_world: Path, tmp_path: Path
+) -> None:
+    world = shutil.copytree(small_world, tmp_path / "world", symlinks=True)
+    run = tmp_path / "run"
+    assert call(*words_of("vqa", "soho", world, run), "--steps", 1).code == 0
+    questions = json.loads((world / "v2_OpenEnded_mscoco_test2015_questions.json").read_text())
+    lost = questions["questions"][0]["image_id"]
+    (world / f"images/{lost:012d}.png").unlink()
+    left = sum(question["image_id"] != lost for question in questions["questions"])
+    test = ["evaluate", run, "--split", "test", "--images", 10**6]
+    call(*test).assert_refused("1 of", "leave them out with --data.missing-images drop")
+    answer = call(*test, "--data.missing-images", "drop")
+    assert answer.code == 0, answer.err
+    assert f"of VQA test, {left} examples" in answer.out
+    file = tmp_path / "answers.json"
+    answer = call("submit", run, "--out", file, "--data.missing-images", "drop")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "are left out" in answer.err
+    assert not file.exists()
 
 
 @pytest.mark.parametrize("place", ["stranger/mine.py", "/proc/self/cwd/stranger/mine.py"])

@@ -69,12 +69,12 @@ def test_types_have_figures_of_their_own_rounded_at_the_end() -> None:
     for number, (answer, answer_type, question_type) in enumerate(cases):
         truth = ["yes"] * 9 + ["3"] if number else TEN_YES
         score.add(number, answer, truth, answer_type=answer_type, question_type=question_type)
-    assert score.figures() == {
-        "vqa": round(100 * (1 + 1 + 0.3) / 3, 2),
-        "vqa, answers yes/no": 100.0,
-        "vqa, answers number": 30.0,
-        "vqa (always normalised)": 76.67,
-    }
+    assert list(score.figures().items()) == [  # in this order, whichever question comes first
+        ("vqa", round(100 * (1 + 1 + 0.3) / 3, 2)),
+        ("vqa (always normalised)", 76.67),
+        ("vqa, answers number", 30.0),
+        ("vqa, answers yes/no", 100.0),
+    ]
     assert score.by_question_type() == {
         "vqa, questions is it": 65.0,
         "vqa, questions is he": 100.0,

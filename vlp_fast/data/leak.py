@@ -50,7 +50,8 @@ def without_training_pictures(held_out: Dataset, train: Dataset) -> Dataset:
         every = "a picture of every other sample" if kept.records else "every other picture"
         raise InputError(
             f"{first}: this and {every} of {held_out.name} is in {train.name} too; "
-            "give other pictures to measure on with --data.held-out-split, or train on others"
+            "measure on another split with --data.held-out-split, which is --split of `vlp-fast "
+            "evaluate`, or train on others"
         )
     note = f"{len(leaks)} held-out images that are in {train.name} too dropped (the first: {first})"
     return replace(kept, notes=(*kept.notes, note))

@@ -163,7 +163,11 @@ class Predictor:
         return self._answers("answer", paired(pictures, questions, ("pictures", "questions")), top)
 
     def entails(self, pictures: Pictures, hypotheses: Words) -> Answer | list[Answer]:
-        """Say whether hypotheses follow from pictures: entailment, neutral or contradiction."""
+        """Say whether hypotheses follow from pictures: entailment, neutral or contradiction.
+
+        A model that learnt with `--task.premise image+text` is used to a caption of the picture in
+        front of each hypothesis, in the same text.
+        """
         self._check("entails")
         asked = paired(pictures, hypotheses, ("pictures", "hypotheses"))
         return self._answers("entails", asked, 3)

@@ -120,7 +120,7 @@ class VqaScore(PointScore):
     def figures(self) -> Figures:
         """Percent, rounded to two decimals as the official evaluator does: all, by type of answer.
 
-        Names: "vqa", "vqa, answers yes/no", ..., and "vqa (always normalised)".
+        Names, in this order: "vqa", "vqa (always normalised)", "vqa, answers number", ...
         """
         return self._rounded(lambda name: ", questions " not in name)
 
@@ -129,4 +129,5 @@ class VqaScore(PointScore):
         return self._rounded(lambda name: ", questions " in name)
 
     def _rounded(self, wanted: Callable[[str], bool]) -> Figures:
-        return {name: round(self._percent(name), 2) for name in self._possible if wanted(name)}
+        names = sorted(filter(wanted, self._possible))  # not as the questions happen to come
+        return {name: round(self._percent(name), 2) for name in names}

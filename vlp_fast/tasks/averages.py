@@ -10,11 +10,15 @@ from torch import Tensor
 
 from vlp_fast.tasks.step import StepOutput
 
+NEXT_TO_NOTHING = 1e-9
+"""Rows of a batch whose only loss was taken over none: a line has a loss in any case."""
+
 
 def output_sums(output: StepOutput) -> tuple[tuple[str, ...], Tensor]:
     """Losses and accuracies of a batch by name, as (F, 2) float64 numerators and denominators.
 
-    A loss weighs as many rows as it was taken over.
+    A loss weighs as many rows as it was taken over; the sum of several, of rows of several kinds,
+    weighs 1 a batch.
     """
     total = output.total.detach().double()
     one = torch.ones_like(total)
@@ -22,6 +26,9 @@ def output_sums(output: StepOutput) -> tuple[tuple[str, ...], Tensor]:
     for name, loss in (*output.losses.items(), *output.parts.items()):
         rows = output.counts[name][1].detach().double() if name in output.counts else one
         found[name] = loss.detach() * rows, rows
+    if len(output.losses) == 1:
+        weight = found[next(iter(output.losses))][1].clamp(min=NEXT_TO_NOTHING)
+        found["loss"] = total * weight, weight
     for name, (right, count) in output.counts.items():
         found[f"{name}_accuracy"] = right.detach(), count.detach()
     sums = [torch.stack([value.double(), count.double()]) for value, count in found.values()]

@@ -97,7 +97,7 @@ def test_figures_are_of_examples_and_not_of_batches(build: Build, name: str) -> 
     task = build(name)
     whole = task.figures(held_out(task))
     uneven = task.figures(HeldOut(task=task, runtime=Cpu(), batch_size=7))
-    for figure in whole.keys() - {"loss"}:
+    for figure in whole:
         assert whole[figure] == pytest.approx(uneven[figure], rel=1e-5), figure
 
 
@@ -231,6 +231,10 @@ def test_samples_of_which_nobody_knows_have_no_figures(build: Build, name: str) 
         assert found["reasoning"] == pytest.approx(told["reasoning"], rel=1e-5)
         assert found["reasoning_accuracy"] == pytest.approx(told["reasoning_accuracy"])
         assert 100 * found["reasoning_accuracy"] == pytest.approx(found["accuracy"])
+        task.setup = replace(task.setup, held_out_images=1)
+        (only,) = held_out(task).indices
+        show([*whole.samples[:only], blind[only], *whole.samples[only + 1 :]])
+        assert task.figures(held_out(task)) == {}  # the one that is measured is not known
 
 
 @ALL
@@ -269,6 +273,21 @@ def _written(file: Path, name: str) -> list[tuple[str, str]]:
     return [tuple(map(str, json.loads(line).values())) for line in text.splitlines()]  # type: ignore[misc]
 
 
+def test_scores_in_place_of_answers_give_no_official_figure(build: Build) -> None:
+    """LXMERT's files; who asks for `vqa` is told what there is."""
+    task = build("vqa")
+    assert task.notes()["held out"] == []
+    scored = [
+        replace(sample, answers=(), scores=((task.truth(sample), 1.0),))
+        for sample in task.held_out.samples
+    ]
+    task.held_out = replace(task.held_out, samples=tuple(scored))
+    task.held_out_examples = task.loader(task.held_out, None)
+    assert set(task.figures(held_out(task))) == {"loss", "answering", "answering_accuracy"}
+    (note,) = task.notes()["held out"]
+    assert "answering_accuracy is the mean of these scores" in note
+
+
 def test_unknown_answers_are_refused(build: Build, tmp_path: Any) -> None:
     from vlp_fast.errors import InputError
 
@@ -276,6 +295,33 @@ def test_unknown_answers_are_refused(build: Build, tmp_path: Any) -> None:
     file.write_text('["zebra"]')
     with pytest.raises(InputError, match=r"no question .* has an answer of the 1 in the map"):
         build("vqa", answers=file)
+
+
+def test_consistency_is_of_groups_and_not_of_sentences(build: Build) -> None:
+    """As in the official script: two sets of pictures may have one and the same sentence."""
+    task = build("nlvr2")
+    score = task.score()
+    first, second = (
+        replace(task.held_out.samples[0], key=f"dev-{n}-0-0", group=f"dev-{n}--0", label=True)
+        for n in (1, 2)
+    )
+    for sample, answer in ((first, True), (second, False)):
+        task.add(score, sample, answer)
+    assert score.figures() == {"accuracy": 50.0, "consistency": 50.0}
+    task.add(score, replace(first, key="dev-1-1-0", text="Another."), False)
+    assert score.figures()["consistency"] == 0.0
+
+
+@pytest.mark.parametrize("name", ["vqa", "nlvr2"])
+def test_nothing_is_learnt_from_a_split_without_answers(
+    build: Build, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    task = build(name)
+    monkeypatch.setattr(type(task), "truth", lambda self, sample: None)
+    with pytest.raises(
+        InputError, match=r"do not say the right answers of .* train, .*train-split"
+    ):
+        task.settings.build(task.setup)
 
 
 @ALL

@@ -220,3 +220,21 @@ def test_together_is_another_order_with_another_seed_and_epoch(build: Build) -> 
     steps = len(task.train) // 8
     assert pictures(3, 0) != pictures(4, 0)
     assert pictures(3, 0) != pictures(3, steps)
+
+
+@pytest.mark.parametrize("name", ["nlvr2", "ve"])
+def test_texts_that_are_cut_are_told(build: Build, name: str) -> None:
+    made = build(name)
+    assert made.notes()["train"] == []
+    lengths = [len(made.tokenizer.encode(made.text(s), 99)) for s in made.train.samples]
+    for length in (min(lengths), max(lengths) - 1, max(lengths)):
+        data = replace(made.setup.data, max_text_length=length)
+        task = made.settings.build(replace(made.setup, data=data))
+        some = lengths[:: max(1, len(lengths) // 1000)]
+        share = sum(n > length for n in some) / len(some)
+        told = (
+            f"{100 * share:.0f} % of {task.samples} are longer than --data.max-text-length {length}"
+        )
+        notes = task.notes()["train"]
+        assert notes == ([f"{told} and cut"] if share > 0.01 else [])
+    assert share == 0

@@ -28,7 +28,10 @@ from vlp_fast.data.sources.json_files import (
 from vlp_fast.data.sources.report import DataReport
 from vlp_fast.errors import InputError
 
-OTHER_SPLIT = "choose another split with --data.train-split or --data.held-out-split"
+OTHER_SPLIT = (
+    "choose another split with --data.train-split or --data.held-out-split (--split of `vlp-fast "
+    "evaluate`)"
+)
 
 
 class AbsentSplit(InputError):

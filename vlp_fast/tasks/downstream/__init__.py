@@ -3,6 +3,7 @@
 answering.py    VQA v2
 classifiers.py  heads, by the names of those who use them
 config.py       settings
+cut_texts.py    texts that are longer than what is read of them
 entailment.py   SNLI-VE
 picture.py      answers in report.png
 reasoning.py    NLVR2

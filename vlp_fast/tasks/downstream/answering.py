@@ -57,12 +57,24 @@ class Answering(SampleTask):
 
     def check(self) -> None:
         """Some answer of the data is in the map, or nothing could be learnt."""
+        super().check()
         questions: Sequence[Any] = self.train.samples
         if not any(self._scores(question) for question in questions):
             raise InputError(
                 f"{self.root}: no question of {self.train.name} has an answer of the "
                 f"{len(self.answer_map)} in the map; give their own with --task.answers"
             )
+
+    def notes(self) -> dict[str, list[str]]:
+        """That there is no official score, where ten people's answers are not in the files."""
+        notes = super().notes()
+        questions: Sequence[Any] = self.held_out.samples
+        if self.has_truth and not any(question.answers for question in questions):
+            notes["held out"].append(
+                f"the files of {self.held_out.name} score answers and do not say what ten people "
+                "answered: answering_accuracy is the mean of these scores, and there is no vqa"
+            )
+        return notes
 
     def targets(self, samples: Sequence[Question]) -> dict[str, Tensor]:
         """Soft scores as (k,) rows, answers and scores: few of a row's thousands are not 0."""

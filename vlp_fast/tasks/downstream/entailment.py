@@ -46,13 +46,15 @@ class Entailment(SampleTask):
 
     def notes(self) -> dict[str, list[str]]:
         """The leak, where the premise is text too."""
-        if self.settings.premise == "image":
-            return super().notes()
-        leak = (
-            "--task.premise image+text reads the caption that each hypothesis was written about: a "
-            "leak; compare these figures with no others of SNLI-VE"
-        )
-        return {"train": [leak], "held out": [leak]}
+        notes = super().notes()
+        if self.settings.premise != "image":
+            leak = (
+                "--task.premise image+text reads the caption that each hypothesis was written "
+                "about: a leak; compare these figures with no others of SNLI-VE"
+            )
+            for lines in notes.values():
+                lines.append(leak)
+        return notes
 
     def targets(self, samples: Sequence[Hypothesis]) -> dict[str, Tensor]:
         """(N,) int64 places in `LABELS`."""

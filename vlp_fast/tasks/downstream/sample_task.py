@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vlp_fast.data.given_paths import only_root
 from vlp_fast.data.leak import without_training_pictures
 from vlp_fast.data.order import Order, SampleOrder
+from vlp_fast.data.printable import printable
 from vlp_fast.data.records import Dataset
 from vlp_fast.data.sample_loader import SampleLoader
 from vlp_fast.data.submissions.complete import refuse_partial
@@ -22,6 +23,7 @@ from vlp_fast.metrics.score import Score
 from vlp_fast.tasks.batch_key import BatchKey
 from vlp_fast.tasks.downstream.classifiers import build_classifier
 from vlp_fast.tasks.downstream.config import SampleTaskConfig
+from vlp_fast.tasks.downstream.cut_texts import FEW, share_of_cut
 from vlp_fast.tasks.downstream.picture import draw_answers
 from vlp_fast.tasks.downstream.sample_batch import SampleInputs, collate_samples
 from vlp_fast.tasks.downstream.scoring import (
@@ -96,6 +98,15 @@ class SampleTask(Task):
             )
         return train, held_out
 
+    def check(self) -> None:
+        """Somebody says the right answers, or nothing could be learnt."""
+        if all(self.truth(sample) is None for sample in self.train.samples):
+            raise InputError(
+                f"{printable(self.root)}: the files do not say the right answers of "
+                f"{self.train.name}, and nothing can be learnt from it; train on another split "
+                "with --data.train-split"
+            )
+
     def heads(self, width: int) -> nn.Module:
         """The classifier."""
         return build_classifier(
@@ -169,14 +180,20 @@ class SampleTask(Task):
         return any(self.truth(sample) is not None for sample in self.held_out.samples)
 
     def notes(self) -> dict[str, list[str]]:
-        """That there are no figures, where nobody says the right answers."""
-        if self.has_truth:
-            return super().notes()
-        unknown = (
-            f"the files do not say the right answers of {self.held_out.name}, and there are no "
-            "figures of it; `vlp-fast submit` writes a run's own for the server"
-        )
-        return {"train": [], "held out": [unknown]}
+        """That texts are cut, and that nobody says the right answers, where these are so."""
+        notes, length = super().notes(), self.setup.data.max_text_length
+        share = share_of_cut(self.tokenizer, [*map(self.text, self.train.samples)], length)
+        if share > FEW:
+            notes["train"].append(
+                f"{100 * share:.0f} % of {self.samples} are longer than --data.max-text-length "
+                f"{length} and cut"
+            )
+        if not self.has_truth:
+            notes["held out"].append(
+                f"the files do not say the right answers of {self.held_out.name}, and there are no "
+                "figures of it; `vlp-fast submit` writes a run's own for the server"
+            )
+        return notes
 
     @cached_property
     def usual(self) -> Any:
