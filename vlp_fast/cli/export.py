@@ -41,6 +41,9 @@ class Export:
     pictures of this size and texts of --tokens, [CLS] and [SEP] included."""
     tokens: int = 16
     """Of the texts of the program."""
+    recipe_file: Path | None = None
+    """The file of a recipe of your own that the run was trained by; it is run. A file that only a
+    run's folder names is not."""
     push: str = ""
     """Upload the folder to this repository of Hugging Face's hub, too (extra `hub`)."""
 
@@ -66,6 +69,10 @@ def run(words: list[str]) -> int:
         from vlp_fast.inference.hub import check_hub
 
         check_hub(asked.push)
+    if asked.recipe_file:
+        from vlp_fast.recipes import load_file
+
+        load_file(asked.recipe_file)
     source = model_folder(asked.model)
     from vlp_fast.inference.exported import export
 

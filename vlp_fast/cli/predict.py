@@ -64,6 +64,9 @@ class Predict:
     """Probability from which on an object is told."""
     json: bool = False
     """Print JSON, a line a picture."""
+    recipe_file: Path | None = None
+    """The file of a recipe of your own that the run was trained by; it is run. A file that only a
+    run's folder names is not."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
 
@@ -85,7 +88,7 @@ def run(words: list[str]) -> int:
     folder = model_folder(asked.model)
     from vlp_fast.inference.predictor import load
 
-    predictor = load(folder, device=asked.device)
+    predictor = load(folder, device=asked.device, recipe_file=asked.recipe_file)
     abilities = _asked_for(asked, predictor)
     shown = [asked.images] if asked.sentence else [(path,) for path in asked.images]
     told = [_tell(asked, predictor, abilities, paths) for paths in shown]

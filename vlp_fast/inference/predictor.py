@@ -42,6 +42,7 @@ from vlp_fast.inference.trained import Trained, load_trained
 from vlp_fast.inference.words import encoded, encoded_masks
 from vlp_fast.layers.compilation import compile_layers
 from vlp_fast.models.soho import VisualTokens
+from vlp_fast.recipes import load_file
 from vlp_fast.tasks.retrieval.match_score import match_scores
 
 T = TypeVar("T")
@@ -56,6 +57,7 @@ def load(
     precision: str = "auto",
     compile: bool = False,
     graphs: bool = False,
+    recipe_file: str | Path | None = None,
 ) -> Predictor:
     """The model of a run's newest checkpoint, or of an exported folder, to be asked.
 
@@ -72,11 +74,15 @@ def load(
         graphs: on a GPU, record what the model computes of pictures of one size and texts of one
             length as a CUDA graph when they come for the second time, and replay it from then on.
             Not while several threads use the GPU. On a CPU it changes nothing.
+        recipe_file: of a recipe of your own that the model was trained by; it is run. A file that
+            only a run's folder names is not: the folder may be a stranger's.
 
     Raises:
         InputError: if there is no such model, or its files do not fit one another.
         ValueError: for an unknown device or precision.
     """
+    if recipe_file is not None:
+        load_file(Path(recipe_file))
     trained = load_trained(model_folder(folder), device, precision)
     if compile:
         compile_layers(trained.model, training=False)
