@@ -99,7 +99,9 @@ def test_an_exported_folder_takes_its_file_too(
     settings = json.loads((folder / "config.json").read_text())
     settings["kinds"]["task"] = f"own_123456.{name}"
     (folder / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(InputError, match=rf"own_123456\.{name} is not in this version; .*recipe"):
+    with pytest.raises(
+        InputError, match=rf"own_123456\.{name} is of a recipe of somebody.s own; .*give it as"
+    ):
         vlp_fast.load(folder, device="cpu")
     model = vlp_fast.load(folder, device="cpu", recipe_file=own)
     assert type(model.trained.about.task).__name__ == name

@@ -141,6 +141,7 @@ HUGE = 10**9
         ("soho_small_world", "config.model.width", HUGE, "width = 1,000,000,000"),
         ("soho_small_world", "config.model.ffn_dim", 252, "does not hold"),
         ("soho_small_world", "config.model.ffn_dim", "x", "received 'x', expected int"),
+        ("soho_small_world", "config.model.dropout", 1.0, "dropout 1.0, expected 0 to below 1"),
         ("soho_small_world", "config.model.pool", 1, "received 1, expected bool"),
         ("soho_small_world", "config.model.layers", True, "received True, expected int"),
         ("soho_small_world", "kinds.model", None, "a kind is NoneType"),
@@ -231,6 +232,9 @@ def test_devices_and_formats_that_are_none() -> None:
         vlp_fast.load("soho_small_world", device="tpu")
     with pytest.raises(ValueError, match="precision = 'fp8'"):
         vlp_fast.load("soho_small_world", precision="fp8")
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match=r"^device cuda: torch sees no GPU"):
+            vlp_fast.load("soho_small_world", device="cuda")
 
 
 def test_a_model_made_by_hand_can_be_told(tmp_path: Path) -> None:

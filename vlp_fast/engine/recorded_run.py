@@ -29,7 +29,7 @@ OURS = "vlp_fast."
 
 
 class UnknownKind(KeyError):
-    """A class that is not imported: of another version, or of a file of somebody's own."""
+    """A class of a file of somebody's own, which is not imported."""
 
 
 def check_not_begun(run: RunConfig) -> None:
@@ -97,8 +97,8 @@ def not_imported(error: UnknownKind, file: object = None) -> str:
             f"you trust it, give it as --recipe-file (recipe_file= in Python)"
         )
     return (
-        f"{kind} is not in this version; if it is of a recipe of your own, give its file as "
-        "--recipe-file (recipe_file= in Python)"
+        f"{kind} is of a recipe of somebody's own; if you trust its file, give it as --recipe-file "
+        "(recipe_file= in Python)"
     )
 
 
@@ -182,8 +182,8 @@ def _kind(base: type[Any], name: str) -> type[Any]:
     One's own never stands for one of the package that is called the same, nor that for it.
 
     Raises:
-        UnknownKind: if none is imported.
-        LookupError, TypeError: if several may be meant, or it is no name.
+        UnknownKind: if it is one's own and not imported.
+        LookupError, TypeError: if there is none or several may be meant, or it is no name.
     """
     if not isinstance(name, str):
         raise TypeError(f"a kind is {type(name).__name__}, expected the name of a class")
@@ -200,7 +200,7 @@ def _kind(base: type[Any], name: str) -> type[Any]:
     if len(alike) > 1:
         raise LookupError(f"{name} may be {' or '.join(alike)}")
     if not alike:
-        raise UnknownKind(name)
+        raise KeyError(name) if not module or name.startswith(OURS) else UnknownKind(name)
     return kinds[alike[0]]
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from vlp_fast.checks import AT_LEAST_ONE
+from vlp_fast.checks import AT_LEAST_ONE, SHARE
 from vlp_fast.errors import InputError
 from vlp_fast.inference.answers import (
     answers_of,
@@ -125,6 +126,7 @@ class Predictor:
             threshold: of the probability of the class.
         """
         self._check("detect")
+        _check_share("detect", threshold)
         asked = paired(pictures, "" if texts is None else texts, ("pictures", "texts"))
         ids = [[] if texts is None else self._encoded("detect", text) for text in asked.seconds]
         opened = self._opened(asked.firsts)
@@ -262,6 +264,7 @@ class Predictor:
         Arguments are those of `detect`.
         """
         self._check("detect")
+        _check_share("object_attention", threshold)
         asked = paired(pictures, "" if texts is None else texts, ("pictures", "texts"))
         ids = [[] if texts is None else self._encoded("detect", text) for text in asked.seconds]
         opened = self._opened(asked.firsts)
@@ -281,12 +284,20 @@ class Predictor:
                 f"{can}"
             )
         for name, count in counts.items():
-            if not AT_LEAST_ONE.holds(count):
-                raise ValueError(f"{ability}: received {name} = {count}, expected 1 or more")
+            if not isinstance(count, Integral) or not AT_LEAST_ONE.holds(count):
+                raise ValueError(
+                    f"{ability}: received {name} = {count!r}, expected a whole number, 1 or more"
+                )
 
     def _opened(self, pictures: Sequence[PictureLike]) -> list[Opened]:
-        data = self.trained.about.data
-        return [open_picture(picture, data, index) for index, picture in enumerate(pictures)]
+        data, count = self.trained.about.data, len(pictures)
+        names = [
+            f"picture {n} of {count}" if count > 1 else "a picture" for n in range(1, 1 + count)
+        ]
+        return [
+            open_picture(picture, data, index, name=names[index])
+            for index, picture in enumerate(pictures)
+        ]
 
     def _encoded(self, ability: str, text: str) -> list[int]:
         about = self.trained.about
@@ -332,6 +343,11 @@ class Predictor:
         with torch.inference_mode(), self.trained.runtime.autocast():
             joined = torch.stack(rows).view(len(samples), -1)
             return asked.given(answers_of(self.trained, joined, top))
+
+
+def _check_share(ability: str, threshold: float) -> None:
+    if not SHARE.holds(threshold):
+        raise ValueError(f"{ability}: received threshold = {threshold}, expected {SHARE.words}")
 
 
 @dataclass(frozen=True, eq=False)
