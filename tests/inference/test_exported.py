@@ -16,7 +16,7 @@ import vlp_fast
 from tests.inference.conftest import Drawn, untrained
 from vlp_fast.cli import main
 from vlp_fast.errors import InputError
-from vlp_fast.inference import exported, hub, shipped
+from vlp_fast.inference import exported, shipped
 from vlp_fast.inference.predictor import Predictor
 from vlp_fast.tasks.downstream.config import AnsweringConfig
 
@@ -177,36 +177,6 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match=r"model\.safetensors: does not hold"):
         vlp_fast.load(folder)
-
-
-def test_a_model_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: Drawn) -> None:
-    """The hub is a folder here; what is up there comes back."""
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    store = tmp_path / "store"
-
-    def upload(*, repo_id: str, folder_path: str, allow_patterns: list[str]) -> None:
-        target = store / repo_id
-        target.mkdir(parents=True)
-        for name in allow_patterns:
-            (target / name).write_bytes((Path(folder_path) / name).read_bytes())
-
-    def download(repository: str, allow_patterns: list[str]) -> str:
-        if not (store / repository).exists():
-            raise OSError(f"404: {repository}\nmore")
-        return str(store / repository)
-
-    monkeypatch.setattr(huggingface_hub, "create_repo", lambda *_, **__: None)
-    monkeypatch.setattr(huggingface_hub, "upload_folder", upload)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    words = ["export", shipped.shipped_model("e2e_vlp_small_world"), tmp_path / "model"]
-    assert main([str(word) for word in (*words, "--push", "people/drawings")]) == 0
-    model = vlp_fast.load("hf://people/drawings", device="cpu")
-    assert model.caption(drawn.paths[0])
-    with pytest.raises(InputError, match=r"hf://people/none: cannot be fetched.*404"):
-        vlp_fast.load("hf://people/none")
-    for name in ("hf://drawings", "hf://a/b/c", "hf://../x y"):
-        with pytest.raises(InputError, match="expected NAME/REPO"):
-            hub.check_hub(name)
 
 
 def test_models_that_come_with_the_package(e2e_vlp: Predictor) -> None:

@@ -28,6 +28,7 @@ from vlp_fast.tasks.config import TaskConfig
 from vlp_fast.weights.checkpoints import newest_checkpoint, read_state
 
 CONFIG = "config.json"
+PROGRAM = "program.pt2"
 SHOWN = ("shorter_held_out", "longer", "max_pixels", "canvas_multiple", "max_text_length")
 """Settings of data by which pictures and texts are shown to a model."""
 NAMES = ("classes", "attributes", "answers")

@@ -28,6 +28,7 @@ from vlp_fast.inference.answers import (
 from vlp_fast.inference.asked import Asked, every_pair, listed, paired
 from vlp_fast.inference.attention import object_attention, text_attention
 from vlp_fast.inference.graphs import Graphs, captured
+from vlp_fast.inference.hub import PREFIX, is_on_hub
 from vlp_fast.inference.pictures import Opened, PictureLike, open_picture
 from vlp_fast.inference.places import model_folder
 from vlp_fast.inference.reading import ReadTogether, read_each, see
@@ -39,6 +40,7 @@ from vlp_fast.inference.results import (
     TextAttention,
     Written,
 )
+from vlp_fast.inference.shipped import shipped_names
 from vlp_fast.inference.trained import Trained, load_trained
 from vlp_fast.inference.words import encoded, encoded_masks
 from vlp_fast.layers.compilation import compile_layers
@@ -59,6 +61,7 @@ def load(
     compile: bool = False,
     graphs: bool = False,
     recipe_file: str | Path | None = None,
+    revision: str | None = None,
 ) -> Predictor:
     """The model of a run's newest checkpoint, or of an exported folder, to be asked.
 
@@ -67,8 +70,9 @@ def load(
 
     Args:
         folder: of a run, or one that `vlp-fast export` wrote. Of a run that averages its weights,
-            the average. Also "hf://organisation/model", or the name of a model that comes with the
-            package (`shipped.shipped_names()`).
+            the average. Also "hf://organisation/model" or "hf://organisation/model@revision" on
+            Hugging Face's hub, or the name of a model that comes with the package
+            (`shipped.shipped_names()`).
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         precision: "fp32", "bf16" or "fp16"; "auto" for fp32 on a CPU, bf16 or fp16 on a GPU.
         compile: give each Transformer layer to `torch.compile`: the first calls wait for it.
@@ -77,6 +81,7 @@ def load(
             Not while several threads use the GPU. On a CPU it changes nothing.
         recipe_file: of a recipe of your own that the model was trained by; it is run. A file that
             only a run's folder names is not: the folder may be a stranger's.
+        revision: branch, tag or commit of the model on the hub; its main branch if not given.
 
     Raises:
         InputError: if there is no such model, or its files do not fit one another.
@@ -84,7 +89,7 @@ def load(
     """
     if recipe_file is not None:
         load_file(Path(recipe_file))
-    trained = load_trained(model_folder(folder), device, precision)
+    trained = load_trained(model_folder(folder, revision), device, precision)
     if compile:
         compile_layers(trained.model, training=False)
     if graphs and trained.runtime.device.type == "cuda":
@@ -109,6 +114,26 @@ class Predictor:
     def __init__(self, trained: Trained) -> None:
         self.trained = trained
         self.abilities = trained.about.task.abilities
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, **settings: Any
+    ) -> Predictor:
+        """`load` under the name that it has elsewhere: a repository needs no "hf://".
+
+        >>> model = Predictor.from_pretrained("organisation/model", revision="v1")
+
+        Args:
+            name: a folder, if there is one of that name; a model that comes with the package; or a
+                repository on Hugging Face's hub.
+            revision: as of `load`.
+            settings: `device`, `precision` and what else `load` takes.
+
+        Raises:
+            InputError: as of `load`.
+        """
+        is_known = Path(name).exists() or str(name) in shipped_names() or is_on_hub(str(name))
+        return load(name if is_known else f"{PREFIX}{name}", revision=revision, **settings)
 
     def __repr__(self) -> str:
         about = self.trained.about
