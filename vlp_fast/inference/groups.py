@@ -16,8 +16,9 @@ from vlp_fast.inference.pictures import Opened, open_picture
 from vlp_fast.inference.reading import PIXELS
 
 PIXELS_ON_A_CPU = 2**18
-"""64 drawings of 64x64 take a seventh of the time together that they take one by one, 16 of them at
-a time as little, and photographs of 480x640 as long as alone (one thread): these come alone."""
+"""Drawings of 64x64 take a sixth of the time together that they take one by one, 16 at a time
+nearly as little, and photographs of 480x640 as long as alone (one thread, docs/predict.md): these
+come alone."""
 MOST = 64
 """Samples of a group, however small they are."""
 
