@@ -2,14 +2,20 @@
 
 import json
 import resource
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.inference.conftest import untrained
-from vlp_fast.cli.predict import SAYS, Predict
+from vlp_fast.cli import predict, said
+from vlp_fast.cli.predict import Predict
+from vlp_fast.data.config import DataConfig
+from vlp_fast.inference import groups
 from vlp_fast.inference.pictures import open_picture
 from vlp_fast.tasks.downstream.config import ReasoningConfig
 
@@ -121,8 +127,102 @@ def test_two_pictures_are_seen_once_for_all_sentences(pictures: list[Path]) -> N
         seen.append(len(args[0])) or see(*args, **options)  # type: ignore[func-returns-value]
     )
     data = model.trained.about.data
-    said = SAYS["compare"](asked, model, [open_picture(path, data) for path in pictures[:2]])
+    both = tuple(open_picture(path, data) for path in pictures[:2])
+    (rows,) = said.SAYS["compare"](asked, model, [both])
     assert sum(seen) == 2
-    for one in said:
+    for one in rows:
         alone = model.compare(*pictures[:2], one["asked"])
         assert one["score"] == pytest.approx(alone.score, abs=1e-6)  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def mixed(pictures: list[Path], tmp_path: Path) -> list[Path]:
+    """Drawings of three sizes, with a file that is none among them."""
+    for number, size in enumerate([(64, 64), (48, 64), (64, 64), (40, 56), (48, 64)]):
+        picture = Image.open(pictures[number % 3]).convert("RGB")
+        picture.crop((0, 0, *size)).save(tmp_path / f"{number}.png")
+    (tmp_path / "2b.png").write_text("no picture")
+    return sorted(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [
+        (E2E_VLP, ["--threshold", "0.2"]),
+        (SOHO, ["--text", "a star", "--text", "a circle", "--fill", "a [MASK] circle"]),
+        ("vqa_soho_small_world", ["--question", "what color is it?", "--question", "how many?"]),
+    ],
+)
+def test_many_pictures_have_the_results_of_each_alone(
+    call: Call, mixed: list[Path], model: str, asked: list[str]
+) -> None:
+    answer = call("predict", model, *mixed, *asked, "--json", "--device", "cpu")
+    assert (answer.code, answer.err.count("2b.png")) == (2, 1)
+    good = [path for path in mixed if path.name != "2b.png"]
+    rows = [json.loads(line) for line in answer.out.splitlines()]
+    alone = [
+        json.loads(call("predict", model, path, *asked, "--json", "--device", "cpu").out)
+        for path in good
+    ]
+    for row, one in zip(rows, alone, strict=True):
+        assert_alike(row, one)
+    assert [row["images"] for row in rows] == [[str(path)] for path in good]
+
+
+def assert_alike(one: Any, other: Any) -> None:
+    """Equal, numbers to rounding."""
+    if isinstance(one, float):
+        assert one == pytest.approx(other, abs=1e-4)
+    elif isinstance(one, dict | list):
+        assert len(one) == len(other)
+        keys = one.keys() if isinstance(one, dict) else range(len(one))
+        for key in keys:
+            assert_alike(one[key], other[key])
+    else:
+        assert one == other
+
+
+def test_results_come_as_they_are_found(
+    call: Call, mixed: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures are asked about together; what a group says is out before the next is opened."""
+    done: list[object] = []
+    match, flush, opened = said.SAYS["match"], predict.flush_output, open_picture
+    spies = {
+        (groups, "open_picture"): lambda path, data: done.append(path.name) or opened(path, data),  # type: ignore[func-returns-value]
+        (predict, "flush_output"): lambda: done.append("flushed") or flush(),  # type: ignore[func-returns-value]
+    }
+    for (place, name), spy in spies.items():
+        monkeypatch.setattr(place, name, spy)
+    monkeypatch.setitem(
+        said.SAYS, "match", lambda *given: done.append(len(given[2])) or match(*given)
+    )
+    monkeypatch.setattr(groups, "PIXELS_ON_A_CPU", 64 * 64 + 1)
+    assert call("predict", SOHO, *mixed, "--text", "a star", "--device", "cpu").code == 2
+    first, second = ["0.png", "1.png", 2, "flushed"], ["2.png", "2b.png", "3.png", 2]
+    assert done == [*first, *second, "flushed", "flushed", "4.png", 1, "flushed"]
+
+
+def test_small_pictures_go_together_and_large_ones_alone(tmp_path: Path) -> None:
+    for side in (64, 600):
+        Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(tmp_path / f"{side}.png")
+    small, large = ((tmp_path / f"{side}.png",) for side in (64, 600))
+    own = DataConfig(shorter_held_out=None, longer=None)
+    samples = [small] * 70 + [large] * 2 + [small]
+    sizes = [len(group) for group in groups.in_groups(samples, own, is_gpu=False)]
+    assert sizes == [64, 7, 1, 1]
+    assert [len(g) for g in groups.in_groups(samples, own, is_gpu=True)] == [64, 9]
+
+
+def test_a_question_that_is_not_read_to_its_end_is_told_once(
+    call: Call, pictures: list[Path]
+) -> None:
+    question = "how many circles are there " * 100
+    asked = "predict", "vqa_soho_small_world", *pictures, "--device", "cpu", "--question"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answer = call(*asked, question)
+    assert (answer.code, answer.err.count("\n")) == (0, 1)
+    assert "--question: received 'how many" in answer.err
+    assert "of which the model reads 22 tokens" in answer.err
+    assert call(*asked, "how many circles are there?").err == ""

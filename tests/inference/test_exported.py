@@ -16,7 +16,7 @@ import vlp_fast
 from tests.inference.conftest import Drawn, untrained
 from vlp_fast.cli import main
 from vlp_fast.errors import InputError
-from vlp_fast.inference import exported, hub, shipped
+from vlp_fast.inference import exported, shipped
 from vlp_fast.inference.predictor import Predictor
 from vlp_fast.tasks.downstream.config import AnsweringConfig
 
@@ -141,6 +141,7 @@ HUGE = 10**9
         ("soho_small_world", "config.model.width", HUGE, "width = 1,000,000,000"),
         ("soho_small_world", "config.model.ffn_dim", 252, "does not hold"),
         ("soho_small_world", "config.model.ffn_dim", "x", "received 'x', expected int"),
+        ("soho_small_world", "config.model.dropout", 1.0, "dropout 1.0, expected 0 to below 1"),
         ("soho_small_world", "config.model.pool", 1, "received 1, expected bool"),
         ("soho_small_world", "config.model.layers", True, "received True, expected int"),
         ("soho_small_world", "kinds.model", None, "a kind is NoneType"),
@@ -178,36 +179,6 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
         vlp_fast.load(folder)
 
 
-def test_a_model_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: Drawn) -> None:
-    """The hub is a folder here; what is up there comes back."""
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    store = tmp_path / "store"
-
-    def upload(*, repo_id: str, folder_path: str, allow_patterns: list[str]) -> None:
-        target = store / repo_id
-        target.mkdir(parents=True)
-        for name in allow_patterns:
-            (target / name).write_bytes((Path(folder_path) / name).read_bytes())
-
-    def download(repository: str, allow_patterns: list[str]) -> str:
-        if not (store / repository).exists():
-            raise OSError(f"404: {repository}\nmore")
-        return str(store / repository)
-
-    monkeypatch.setattr(huggingface_hub, "create_repo", lambda *_, **__: None)
-    monkeypatch.setattr(huggingface_hub, "upload_folder", upload)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    words = ["export", shipped.shipped_model("e2e_vlp_small_world"), tmp_path / "model"]
-    assert main([str(word) for word in (*words, "--push", "people/drawings")]) == 0
-    model = vlp_fast.load("hf://people/drawings", device="cpu")
-    assert model.caption(drawn.paths[0])
-    with pytest.raises(InputError, match=r"hf://people/none: cannot be fetched.*404"):
-        vlp_fast.load("hf://people/none")
-    for name in ("hf://drawings", "hf://a/b/c", "hf://../x y"):
-        with pytest.raises(InputError, match="expected NAME/REPO"):
-            hub.check_hub(name)
-
-
 def test_models_that_come_with_the_package(e2e_vlp: Predictor) -> None:
     assert {"e2e_vlp_small_world", "soho_small_world"} <= set(shipped.shipped_names())
     for name in shipped.shipped_names():
@@ -231,6 +202,9 @@ def test_devices_and_formats_that_are_none() -> None:
         vlp_fast.load("soho_small_world", device="tpu")
     with pytest.raises(ValueError, match="precision = 'fp8'"):
         vlp_fast.load("soho_small_world", precision="fp8")
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match=r"^device cuda: torch sees no GPU"):
+            vlp_fast.load("soho_small_world", device="cuda")
 
 
 def test_a_model_made_by_hand_can_be_told(tmp_path: Path) -> None:

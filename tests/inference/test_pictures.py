@@ -73,14 +73,14 @@ def test_a_truncated_file_that_pillow_opened(picture: Image.Image, tmp_path: Pat
     content = encoded(picture)
     (tmp_path / "half.png").write_bytes(content[: len(content) // 2])
     for kind in (Image.open(tmp_path / "half.png"), Image.open(io.BytesIO(content[:900]))):
-        with pytest.raises(InputError, match=r"(half\.png|Pillow's): image file is truncated"):
+        with pytest.raises(InputError, match=r"(half\.png|a picture): image file is truncated"):
             open_picture(kind, OWN_SIZE)
 
 
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [
-        (3, TypeError, "received int, expected a path"),
+        (3, TypeError, "received int as a picture, expected a path"),
         (np.zeros((2, 3)), ValueError, "dtype float64, expected uint8"),
         (torch.zeros(3, 4, 4), ValueError, "dtype float32, expected uint8"),
         (np.zeros((2, 2, 5), np.uint8), ValueError, r"array \(2, 2, 5\)"),
@@ -97,3 +97,10 @@ def test_a_truncated_file_that_pillow_opened(picture: Image.Image, tmp_path: Pat
 def test_what_is_no_picture(kind: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         open_picture(kind, OWN_SIZE)
+
+
+def test_what_is_too_large_is_told_without_a_setting_of_training(picture: Image.Image) -> None:
+    for kind in (encoded(picture), picture, np.asarray(picture)):
+        with pytest.raises(InputError, match=r"; make it smaller$") as told:
+            open_picture(kind, DataConfig(max_pixels=1199))
+        assert "--data" not in str(told.value)

@@ -1,5 +1,6 @@
 """What models say: right where they were trained, the same alone and in company."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vlp_fast.errors import InputError
 from vlp_fast.inference import answers
 from vlp_fast.inference.predictor import Predictor
 from vlp_fast.inference.results import Objects
+from vlp_fast.inference.words import CutText
 from vlp_fast.layers.beam_search import beam_search
 from vlp_fast.ops.packing import make_packing
 from vlp_fast.tasks.downstream.config import AnsweringConfig, EntailmentConfig, ReasoningConfig
@@ -275,3 +277,57 @@ def test_pictures_that_are_none(e2e_vlp: Predictor, tmp_path: Path) -> None:
         e2e_vlp.detect(tmp_path / "text.png")
     with pytest.raises(InputError, match=r"gone\.png.*No such file"):
         e2e_vlp.caption([tmp_path / "gone.png"])
+
+
+def test_which_of_several_pictures_is_none(e2e_vlp: Predictor, drawn: Drawn) -> None:
+    good = drawn.paths[0]
+    for bad in (b"no picture", Image.new("RGB", (0, 4)), np.zeros((4, 4, 3)), torch.zeros(2, 4, 4)):
+        with pytest.raises((InputError, ValueError), match="picture 2 of 3"):
+            e2e_vlp.caption([good, bad, bad])
+    with pytest.raises(TypeError, match="received int as picture 3 of 3"):
+        e2e_vlp.caption([good, good.read_bytes(), 7])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_thresholds_that_are_no_probability(e2e_vlp: Predictor, threshold: float) -> None:
+    for ask in (e2e_vlp.detect, e2e_vlp.object_attention):
+        with pytest.raises(ValueError, match=r"threshold = .*, expected 0 to 1"):
+            ask(np.zeros((64, 64, 3), np.uint8), threshold=threshold)
+
+
+def test_counts_that_are_none(e2e_vlp: Predictor, drawn: Drawn) -> None:
+    for beams in (0, 2.0, "3"):
+        with pytest.raises(ValueError, match="expected a whole number, 1 or more"):
+            e2e_vlp.caption(drawn.paths[0], beams=beams)  # type: ignore[arg-type]
+    assert e2e_vlp.caption(drawn.paths[0], beams=np.int64(2))  # type: ignore[arg-type]
+
+
+def test_a_picture_that_is_opened_is_seen_once(
+    soho: Predictor, drawn: Drawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["a [MASK] star", "a [MASK] circle", "a [MASK] moon"]
+    expected = [soho.fill(path, text) for path in drawn.paths[:2] for text in texts]
+    seen, see = [], soho.trained.model.see
+    monkeypatch.setattr(
+        soho.trained.model,
+        "see",
+        lambda images, *given, **options: (
+            seen.append(len(images)) or see(images, *given, **options)
+        ),  # type: ignore[func-returns-value]
+    )
+    opened = soho._opened(drawn.paths[:2])
+    found = soho.fill([picture for picture in opened for _ in texts], texts * 2)
+    assert sum(seen) == 2
+    for one, other in zip(found, expected, strict=True):  # type: ignore[arg-type]
+        assert one.text == other.text  # type: ignore[union-attr]
+        assert one.words[0][0][1] == pytest.approx(other.words[0][0][1], abs=1e-5)  # type: ignore[union-attr]
+
+
+def test_the_end_of_a_long_text_is_not_read_and_told(soho: Predictor, drawn: Drawn) -> None:
+    room = soho.trained.about.data.max_text_length - 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = soho.match(drawn.paths[0], "star " * room)
+    with pytest.warns(CutText, match=f"of which the model reads {room} tokens"):
+        cut = soho.match(drawn.paths[0], "star " * room + "circle")
+    assert cut == whole

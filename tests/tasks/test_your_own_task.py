@@ -54,7 +54,7 @@ def test_the_page_is_true(
     weights = "checkpoint-00000006/model.safetensors"
     assert (parts / weights).read_bytes() == (whole / weights).read_bytes()
 
-    answer = call("evaluate", whole)
+    answer = call("evaluate", whole, "--recipe-file", recipe.partition(":")[0])
     assert answer.code == 0, answer.err
     figures = dict(re.findall(r"^(\w+) +([\d.]+)$", answer.out, re.MULTILINE))
     held_out = rows(whole, "held_out")[-1]
@@ -105,6 +105,7 @@ def test_a_run_is_evaluated_from_its_file_and_not_without_it(
     train = ["train", recipe, "--data.root", small_world, *OPTIONS, "--run-dir", run]
     assert call(*train, "--steps", 1, "--train.no-picture").code == 0
     file = Path(recipe.partition(":")[0])
-    file.rename(file.with_name("moved.py"))
-    answer = call("evaluate", run, "--split", "test")
+    moved = file.rename(file.with_name("moved.py"))
+    answer = call("evaluate", run, "--split", "test", "--recipe-file", file)
     answer.assert_refused("counting.py: no such file")
+    assert call("evaluate", run, "--split", "test", "--recipe-file", moved).code == 0

@@ -196,7 +196,7 @@ def test_no_path_is_on_a_page() -> None:
 
 
 def test_runs_of_recipes_of_ones_own_are_shown(call: Call, run: Path, tmp_path: Path) -> None:
-    """Their task is known once their file has run."""
+    """Their task is known once their file is given."""
     (tmp_path / "mine.py").write_text(
         "from dataclasses import dataclass\n"
         "from vlp_fast.tasks.captioning.config import CaptioningConfig\n"
@@ -211,9 +211,17 @@ def test_runs_of_recipes_of_ones_own_are_shown(call: Call, run: Path, tmp_path: 
     (tmp_path / "own").mkdir()
     (tmp_path / "own/run.json").write_text(json.dumps(settings))
     (tmp_path / "own/metrics.jsonl").write_text((run / "metrics.jsonl").read_text())
-    answer = call("viz", tmp_path / "own", "--images", 0)
+    both = "compare", run, tmp_path / "own", "--out", tmp_path / "both.html"
+    answer = call(*both)
+    assert "note: settings are not compared" in answer.out
+    assert "give it as --recipe-file" in answer.out
+    page = (tmp_path / "both.html").read_text()
+    assert "Not known" in page
+    assert str(tmp_path) not in page
+    given = "--recipe-file", tmp_path / "mine.py"
+    answer = call("viz", tmp_path / "own", "--images", 0, *given)
     assert answer.code == 0, answer.err
-    assert call("compare", run, tmp_path / "own", "--out", tmp_path / "both.html").code == 0
+    assert call(*both, *given).code == 0
     assert "Not known" not in (tmp_path / "both.html").read_text()
 
 

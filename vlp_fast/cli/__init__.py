@@ -20,6 +20,7 @@ is not there.
     recorded.py  what commands on a run folder have in common
     replay.py    vlp-fast replay
     retrieve.py  vlp-fast retrieve
+    said.py      what a model says, for JSON and for people
     sheet.py     what was found, as a picture
     stored.py    vlp-fast data pack, fetch
     submit.py    vlp-fast submit

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from tyro.conf import UseAppendAction
 
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
@@ -23,6 +24,9 @@ class Compare:
     """The runs' folders."""
     out: Path = Path("compare.html")
     """The page to write."""
+    recipe_file: UseAppendAction[tuple[Path, ...]] = ()
+    """A file of recipes of your own that a run was trained by; it is run. May be given more than
+    once. A file that only a run's folder names is not run."""
 
 
 def run(words: list[str]) -> int:
@@ -37,14 +41,30 @@ def run(words: list[str]) -> int:
     if len(asked.run_dirs) < 2:
         raise InputError("give two run folders or more; `vlp-fast viz` shows a single one")
     check_output(asked.out, "--out")
+    from vlp_fast.recipes import load_file
     from vlp_fast.viz.compare import last_figures, read_runs, write_comparison
 
+    for file in asked.recipe_file:
+        load_file(file)
     runs = read_runs(asked.run_dirs)
     for line in _lines(*last_figures(runs)):
         print(line)
     write_comparison(asked.run_dirs, runs, asked.out)
+    _note_unknown(asked.run_dirs)
     print(f"page: {printable(asked.out)}")
     return 0
+
+
+def _note_unknown(folders: Sequence[Path]) -> None:
+    """Say why a run's settings are not on the page."""
+    from vlp_fast.cli.recorded import note
+    from vlp_fast.engine.recorded_run import restore_run
+
+    for folder in folders:
+        try:
+            restore_run(folder)
+        except InputError as error:
+            note(f"settings are not compared ({error})")
 
 
 def _lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

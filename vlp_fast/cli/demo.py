@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from tyro.conf import UseAppendAction
 
 from vlp_fast.checks import Range, check
 from vlp_fast.demo.port import LAST, address, listen
@@ -33,6 +35,9 @@ class Demo:
     come with the package; if not given, all of the latter."""
     port: int = 7860
     """Where the page is on this machine; 0: any that is free."""
+    recipe_file: UseAppendAction[tuple[Path, ...]] = ()
+    """A file of recipes of your own that a run was trained by; it is run. May be given more than
+    once. A file that only a run's folder names is not run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
 
@@ -48,6 +53,11 @@ def run(words: list[str]) -> int:
     asked: Demo = parse(Demo, words, "vlp-fast demo")
     if find_spec("gradio") is None:
         raise InputError("the page needs gradio, which is missing: pip install 'vlp_fast[demo]'")
+    if asked.recipe_file:
+        from vlp_fast.recipes import load_file
+
+        for file in asked.recipe_file:
+            load_file(file)
     given = asked.models or tuple(shipped_names())
     folders = [model_folder(name) for name in given]
     with listen(asked.port) as taken, _ended_by_signals():

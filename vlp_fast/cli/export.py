@@ -15,7 +15,7 @@ from vlp_fast.errors import InputError
 from vlp_fast.inference.places import model_folder
 
 USAGE = """usage: vlp-fast export MODEL DIR [--format fp32|fp16|bf16] [--licence TEXT]
-       [--use TEXT] [--push NAME/REPO] [--program HEIGHT WIDTH [--tokens N]]"""
+       [--use TEXT] [--push NAME/REPO [--private]] [--program HEIGHT WIDTH [--tokens N]]"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,13 @@ class Export:
     pictures of this size and texts of --tokens, [CLS] and [SEP] included."""
     tokens: int = 16
     """Of the texts of the program."""
+    recipe_file: Path | None = None
+    """The file of a recipe of your own that the run was trained by; it is run. A file that only a
+    run's folder names is not."""
     push: str = ""
     """Upload the folder to this repository of Hugging Face's hub, too (extra `hub`)."""
+    private: bool = False
+    """A repository that is made for it is private; to one that is public nothing is uploaded."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for sizes that cannot be."""
@@ -63,9 +68,15 @@ def run(words: list[str]) -> int:
             f"{printable(asked.folder)}: is there already; delete it, or give another DIR"
         )
     if asked.push:
-        from vlp_fast.inference.hub import check_hub
+        from vlp_fast.inference.hub import check_push
 
-        check_hub(asked.push)
+        check_push(asked.push)
+    elif asked.private:
+        raise InputError("--private: nothing is uploaded; give --push NAME/REPO, too")
+    if asked.recipe_file:
+        from vlp_fast.recipes import load_file
+
+        load_file(asked.recipe_file)
     source = model_folder(asked.model)
     from vlp_fast.inference.exported import export
 
@@ -81,7 +92,7 @@ def run(words: list[str]) -> int:
     if asked.push:
         from vlp_fast.inference.hub import push
 
-        print(f"uploaded: {push(asked.folder, asked.push)}")
+        print(f"uploaded: {push(asked.folder, asked.push, private=asked.private)}")
     return 0
 
 
@@ -97,12 +108,11 @@ def _check_program(source: Path, tokens: int) -> None:
 
 
 def _write_program(asked: Export) -> None:
+    from vlp_fast.inference.description import PROGRAM
     from vlp_fast.inference.program import export_program
 
     assert asked.program is not None
-    program = export_program(
-        asked.folder, asked.folder / "program.pt2", asked.program, asked.tokens
-    )
+    program = export_program(asked.folder, asked.folder / PROGRAM, asked.program, asked.tokens)
     height, width = program.canvas
     print(
         f"program: images ({program.pictures}, 3, {height}, {width}) uint8, text_ids "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,13 +13,13 @@ import tyro
 from tyro.conf import UseAppendAction
 
 from vlp_fast.checks import AT_LEAST_ONE, SHARE, check
-from vlp_fast.cli.output import complain
+from vlp_fast.cli.output import complain, flush_output
+from vlp_fast.cli.said import SAYS, Pictures, lines_of
 from vlp_fast.data.printable import printable
 from vlp_fast.errors import InputError
 from vlp_fast.inference.places import model_folder
 
 if TYPE_CHECKING:
-    from vlp_fast.inference.pictures import Opened
     from vlp_fast.inference.predictor import Predictor
 
 USAGE = """usage: vlp-fast predict MODEL IMAGE [IMAGE ...] [--question TEXT ...] [--text TEXT ...]
@@ -64,6 +65,9 @@ class Predict:
     """Probability from which on an object is told."""
     json: bool = False
     """Print JSON, a line a picture."""
+    recipe_file: Path | None = None
+    """The file of a recipe of your own that the run was trained by; it is run. A file that only a
+    run's folder names is not."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
 
@@ -85,11 +89,11 @@ def run(words: list[str]) -> int:
     folder = model_folder(asked.model)
     from vlp_fast.inference.predictor import load
 
-    predictor = load(folder, device=asked.device)
+    predictor = load(folder, device=asked.device, recipe_file=asked.recipe_file)
     abilities = _asked_for(asked, predictor)
-    shown = [asked.images] if asked.sentence else [(path,) for path in asked.images]
-    told = [_tell(asked, predictor, abilities, paths) for paths in shown]
-    return 0 if all(told) else 2
+    with warnings.catch_warnings():
+        _tell_of_cut_texts(asked, predictor)
+        return 0 if _told(asked, predictor, abilities) else 2
 
 
 def _look_first(asked: Predict) -> None:
@@ -130,109 +134,55 @@ def _abilities_of(predictor: Predictor) -> str:
     return f"a run of {predictor.trained.about.recipe} has learnt {can}"
 
 
-def _tell(
-    asked: Predict, predictor: Predictor, abilities: Sequence[str], paths: Sequence[Path]
-) -> bool:
-    """Print what is said of a picture, or of two; False if one is broken, which is told."""
-    from vlp_fast.data.broken_image import BrokenImage
-    from vlp_fast.inference.pictures import open_picture
+def _told(asked: Predict, predictor: Predictor, abilities: Sequence[str]) -> bool:
+    """Print what is said of each picture, or of two, as it comes; False if one is broken."""
+    from vlp_fast.inference.groups import in_groups
 
+    samples = [asked.images] if asked.sentence else [(path,) for path in asked.images]
+    trained, is_whole = predictor.trained, True
+    is_gpu = trained.runtime.device.type == "cuda"
+    for group in in_groups(samples, trained.about.data, is_gpu=is_gpu):
+        readable = [sample.pictures for sample in group if not sample.error]
+        said = iter(_said(asked, predictor, abilities, readable))
+        for sample in group:
+            if sample.error:
+                flush_output()  # complaints stand where the picture would
+                complain(f"passed over: {printable(sample.error)}")
+                is_whole = False
+            else:
+                _print(sample.paths, next(said), as_json=asked.json)
+        flush_output()
+    return is_whole
+
+
+def _said(
+    asked: Predict, predictor: Predictor, abilities: Sequence[str], samples: list[Pictures]
+) -> list[dict[str, Any]]:
+    """What is said of each sample, by ability."""
     try:
-        pictures = [open_picture(path, predictor.trained.about.data) for path in paths]
-    except BrokenImage as error:
-        complain(f"passed over: {printable(error)}")
-        return False
-    try:
-        said = {name: SAYS[name](asked, predictor, pictures) for name in abilities}
+        every = {name: SAYS[name](asked, predictor, samples) for name in abilities if samples}
     except ValueError as error:  # what is asked cannot be: here people ask, not a program
         raise InputError(str(error)) from None
-    if asked.json:
+    return [{name: found[place] for name, found in every.items()} for place in range(len(samples))]
+
+
+def _print(paths: Sequence[Path], said: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
         print(json.dumps({"images": [str(path) for path in paths], **said}))
-        return True
+        return
     print(f"{printable(', '.join(map(str, paths)))}:")
-    for line in _lines(said):
+    for line in lines_of(said):
         print(f"  {printable(line)}")
-    return True
 
 
-def _captioned(asked: Predict, model: Predictor, pictures: Sequence[Opened]) -> str:
-    return str(model.caption(pictures[0], beams=asked.beams))
+def _tell_of_cut_texts(asked: Predict, predictor: Predictor) -> None:
+    """A text that is not read to its end is told once; Python's own warning of it is not shown."""
+    from vlp_fast.inference.words import CutText, cut_line, is_cut
 
-
-def _found(asked: Predict, model: Predictor, pictures: Sequence[Opened]) -> list[dict[str, Any]]:
-    found: Any = model.detect(pictures[0], threshold=asked.threshold)
-    kinds = found.attributes or [None] * len(found)
-    rows = zip(found.labels, kinds, found.scores.tolist(), found.boxes.tolist(), strict=True)
-    return [
-        {"label": label, "attribute": kind, "score": score, "box": box}
-        for label, kind, score, box in rows
-    ]
-
-
-def _answered(asked: Predict, model: Predictor, pictures: Sequence[Opened]) -> list[dict[str, Any]]:
-    return _choices(asked.question, model.answer(pictures[0], list(asked.question)))
-
-
-def _entailed(asked: Predict, model: Predictor, pictures: Sequence[Opened]) -> list[dict[str, Any]]:
-    return _choices(asked.hypothesis, model.entails(pictures[0], list(asked.hypothesis)))
-
-
-def _compared(asked: Predict, model: Predictor, pictures: Sequence[Opened]) -> list[dict[str, Any]]:
-    left, right = pictures
-    return _choices(asked.sentence, model.compare(left, right, list(asked.sentence)))
-
-
-def _matched(asked: Predict, model: Predictor, pictures: Sequence[Opened]) -> list[dict[str, Any]]:
-    (shares,) = model.match([pictures[0]], list(asked.text)).tolist()  # type: ignore[union-attr]
-    return [{"asked": text, "score": share} for text, share in zip(asked.text, shares, strict=True)]
-
-
-def _filled(asked: Predict, model: Predictor, pictures: Sequence[Opened]) -> list[dict[str, Any]]:
-    every: Any = model.fill(pictures[0], list(asked.fill))
-    return [
-        {"asked": text, "answer": one.text, "words": one.words}
-        for text, one in zip(asked.fill, every, strict=True)
-    ]
-
-
-def _choices(texts: Sequence[str], answers: Any) -> list[dict[str, Any]]:
-    return [
-        {"asked": text, "answer": one.text, "score": one.score, "ranked": one.ranked}
-        for text, one in zip(texts, answers, strict=True)
-    ]
-
-
-SAYS = {
-    "caption": _captioned,
-    "detect": _found,
-    "answer": _answered,
-    "match": _matched,
-    "fill": _filled,
-    "entails": _entailed,
-    "compare": _compared,
-}
-
-
-def _lines(said: dict[str, Any]) -> Iterator[str]:
-    """What was said, for people."""
-    for name, results in said.items():
-        if name == "caption":
-            yield f"caption  {results}"
-        elif name == "detect":
-            yield f"objects  {len(results)}"
-            yield from (_object_line(one) for one in results)
-        else:
-            yield from (_answer_line(one) for one in results)
-
-
-def _object_line(found: dict[str, Any]) -> str:
-    name = f"{found['attribute']} {found['label']}" if found["attribute"] else found["label"]
-    box = "  ".join(f"{side:.0f}" for side in found["box"])
-    return f"  {found['score']:.2f}  {name}  at {box}"
-
-
-def _answer_line(one: dict[str, Any]) -> str:
-    answer = f"  {one['answer']}" if "answer" in one else ""
-    score = f"  {one['score']:.3f}" if "score" in one else ""
-    others = "".join(f"  ({name} {share:.2f})" for name, share in one.get("ranked", [])[1:3])
-    return f"{one['asked']}{answer}{score}{others}"
+    tokenizer, length = predictor.trained.tokenizer, predictor.trained.about.data.max_text_length
+    for option in ABILITY_OF.keys() - {"fill"}:  # which refuses them
+        for text in getattr(asked, option):
+            encodable = text.encode(errors="replace").decode()  # what is not is refused later
+            if is_cut(tokenizer, encodable, length):
+                complain(f"--{option}: {cut_line(text, length)}")
+    warnings.filterwarnings("ignore", category=CutText)

@@ -63,6 +63,9 @@ class Recorded:
     images: int | None = None
     """How many samples at most, instead of the run's number: spread over the split by a hash of
     their ids, the same ones in every run, the first 100 among the first 500."""
+    recipe_file: Path | None = None
+    """The file of a recipe of your own that the run was trained by; it is run. A file that only a
+    run's folder names is not."""
     processes: int = 1
     """Processes on this machine that share the samples, each with a GPU of its own where there are
     any; what they find does not depend on their number."""
@@ -106,11 +109,8 @@ def recorded_run(asked: Recorded) -> RunConfig:
             be, or not the run's.
     """
     from vlp_fast import recipes  # whose tasks a run may name
-    from vlp_fast.engine.recorded_run import recipe_file, restore_run
 
-    if file := recipe_file(asked.run_dir):
-        recipes.load_file(file)
-    run: RunConfig = asked.of(restore_run(asked.run_dir))
+    run: RunConfig = asked.of(recipes.restore_trained(asked.run_dir, asked.recipe_file))
     look_first(run)
     return run
 

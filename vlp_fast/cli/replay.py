@@ -29,6 +29,9 @@ class Replay:
     """The dump's folder."""
     data: Places = field(default_factory=Places)
     task: TaskPlaces = field(default_factory=TaskPlaces)
+    recipe_file: Path | None = None
+    """The file of a recipe of your own that the run was trained by; it is run. A file that only a
+    run's folder names is not."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Auto: the GPU if there is one."""
 
@@ -46,7 +49,11 @@ def run(words: list[str]) -> int:
             f"{printable(asked.dump)}: no dump.json; expected a folder that a run has written, "
             "RUN_DIR/dump-<step>"
         )
-    recorded = recorded_run(Recorded(run_dir=asked.dump, data=asked.data, task=asked.task))
+    recorded = recorded_run(
+        Recorded(
+            run_dir=asked.dump, data=asked.data, task=asked.task, recipe_file=asked.recipe_file
+        )
+    )
     of_step = replace(recorded, train=replace(recorded.train, device=asked.device))
     from vlp_fast.engine.replay import replay
 

@@ -50,6 +50,9 @@ class Retrieve:
     """A file of texts, one a line."""
     top: int = 5
     """How many to show."""
+    recipe_file: Path | None = None
+    """The file of a recipe of your own that the run was trained by; it is run. A file that only a
+    run's folder names is not."""
     out: Path | None = None
     """The sheet to draw, a PNG; retrieved.png in the run folder if not given."""
 
@@ -114,13 +117,10 @@ def _lines(path: Path) -> list[str]:
 
 def _search(asked: Retrieve) -> Search:
     from vlp_fast import recipes
-    from vlp_fast.engine.recorded_run import recipe_file, restore_run
     from vlp_fast.tasks.pretraining.config import PretrainingConfig
     from vlp_fast.tasks.retrieval.config import RetrievalConfig
 
-    if file := recipe_file(asked.run_dir):
-        recipes.load_file(file)
-    recorded = restore_run(asked.run_dir)
+    recorded = recipes.restore_trained(asked.run_dir, asked.recipe_file)
     if not isinstance(recorded.task, RetrievalConfig | PretrainingConfig):
         raise InputError(
             f"{printable(asked.run_dir)}: is a run of {recorded.name}, which has not learnt to "

@@ -44,6 +44,9 @@ class Viz:
     images: int = 200
     """Held-out samples whose answers are counted, or whose codes are looked at; 0: nothing of the
     model, and neither data nor model are needed."""
+    recipe_file: Path | None = None
+    """The file of a recipe of your own that the run was trained by; it is run. A file that only a
+    run's folder names is not."""
     data: Places = field(default_factory=Places)
     task: TaskPlaces = field(default_factory=TaskPlaces)
 
@@ -66,6 +69,10 @@ def run(words: list[str]) -> int:
     out = asked.out or asked.run_dir / "report.html"
     from vlp_fast.viz.report import check_page, write_report
 
+    if asked.recipe_file:
+        from vlp_fast.recipes import load_file
+
+        load_file(asked.recipe_file)
     check_page(asked.run_dir, out)
     sections = _of_the_model(asked)
     write_report(asked.run_dir, out, sections)

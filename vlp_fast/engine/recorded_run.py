@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -25,8 +24,12 @@ PLAIN: dict[Any, tuple[type, ...]] = {
     Path: (str,),
 }
 """What json has where a field is one of these."""
-KERNELS = ("proc", "dev", "sys")
-"""Folders of the system whose files are other ones for each process."""
+OURS = "vlp_fast."
+"""Begins the modules whose classes come with the package."""
+
+
+class UnknownKind(KeyError):
+    """A class of a file of somebody's own, which is not imported."""
 
 
 def check_not_begun(run: RunConfig) -> None:
@@ -46,34 +49,15 @@ def check_not_begun(run: RunConfig) -> None:
         )
 
 
-def recipe_file(folder: Path) -> Path | None:
-    """The file of a user's own recipe that the folder's run was made by, if it was.
-
-    It is going to be run, and a run folder may be a stranger's: code that comes with it is not.
-
-    Raises:
-        InputError: if the folder holds no run, or the file is one that may have come with it.
-    """
-    file = _read(folder)["config"].get("file")
-    if not isinstance(file, str):
-        return None
-    path = Path(file)
-    # /proc/self/cwd and the like are wherever the command is given, so as near as a relative path.
-    top = Path(os.path.normpath(file)).parts[1:2]
-    is_near = not path.is_absolute() or not {*top}.isdisjoint(KERNELS)
-    if is_near or path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(
-            f"{printable(folder / 'run.json')}: names {printable(file)} as the file of its recipe, "
-            "which may have come with the folder and is not run; expected a full path elsewhere"
-        )
-    return path
-
-
 def restore_run(folder: Path) -> RunConfig:
     """The configuration that the folder's run.json records, of the tasks that are imported.
 
+    A run of a recipe of one's own may name the file of its task. The folder may be a stranger's,
+    so no file is run for its sake: whoever trusts it imports it before.
+
     Raises:
-        InputError: if the folder holds no run, or one of a version with other fields.
+        InputError: if the folder holds no run, one of a version with other fields, or of a file
+            that is not imported.
     """
     path = folder / "run.json"
     recorded = _read(folder)
@@ -83,6 +67,10 @@ def restore_run(folder: Path) -> RunConfig:
         hints = get_type_hints(RunConfig)
         rest = {n: rebuilt(hints[n], value) for n, value in values.items() if n not in parts}
         return RunConfig(**rest, **parts)
+    except UnknownKind as error:
+        raise InputError(
+            f"{printable(path)}: {not_imported(error, recorded['config'].get('file'))}"
+        ) from None
     except KeyError as error:
         raise InputError(
             f"{path}: was written by another version, or by tasks that are not here (missing or "
@@ -93,6 +81,25 @@ def restore_run(folder: Path) -> RunConfig:
             f"{path}: was written by another version ({printable(error)}); use that version, or "
             "train anew"
         ) from None
+
+
+def not_imported(error: UnknownKind, file: object = None) -> str:
+    """What is to be done about a class that is not imported, in one line.
+
+    Args:
+        error: naming the class.
+        file: that a run was trained by, if it says so.
+    """
+    kind = printable(error.args[0])
+    if isinstance(file, str):
+        return (
+            f"its {kind} is of {printable(file)}, and a file that a folder names is not run; if "
+            f"you trust it, give it as --recipe-file (recipe_file= in Python)"
+        )
+    return (
+        f"{kind} is of a recipe of somebody's own; if you trust its file, give it as --recipe-file "
+        "(recipe_file= in Python)"
+    )
 
 
 def restore_parts(kinds: dict[str, str], values: dict[str, Any]) -> dict[str, Any]:
@@ -172,6 +179,11 @@ def _kind(base: type[Any], name: str) -> type[Any]:
     """The class of that name below a base.
 
     Of earlier versions, or where a class has moved, its bare name is enough if it is but one's.
+    One's own never stands for one of the package that is called the same, nor that for it.
+
+    Raises:
+        UnknownKind: if it is one's own and not imported.
+        LookupError, TypeError: if there is none or several may be meant, or it is no name.
     """
     if not isinstance(name, str):
         raise TypeError(f"a kind is {type(name).__name__}, expected the name of a class")
@@ -181,10 +193,15 @@ def _kind(base: type[Any], name: str) -> type[Any]:
     kinds = {_full_name(kind): kind for kind in below[1:]}
     if name in kinds:
         return kinds[name]
-    alike = [full for full in kinds if full.rpartition(".")[2] == name.rpartition(".")[2]]
+    module, _, bare = name.rpartition(".")
+    alike = [full for full in kinds if full.rpartition(".")[2] == bare]
+    if module:
+        alike = [full for full in alike if full.startswith(OURS) == name.startswith(OURS)]
     if len(alike) > 1:
         raise LookupError(f"{name} may be {' or '.join(alike)}")
-    return kinds[alike[0]] if alike else kinds[name]
+    if not alike:
+        raise KeyError(name) if not module or name.startswith(OURS) else UnknownKind(name)
+    return kinds[alike[0]]
 
 
 def _bare(kinds: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ create.py       a named model, random or trained
 description.py  what there is to know of a model besides its weights
 exported.py     a model's folder to hand on
 graphs.py       CUDA graphs by bucket
+groups.py       files of pictures, as many together as it pays to compute
 hub.py          such folders on Hugging Face's hub
 pictures.py     whatever holds a picture, decoded as held-out pictures are
 places.py       where a model is, by what people call it

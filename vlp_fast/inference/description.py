@@ -15,9 +15,10 @@ from vlp_fast import __version__
 from vlp_fast.data.config import DataConfig
 from vlp_fast.data.printable import printable
 from vlp_fast.engine.recorded_run import (
+    UnknownKind,
     kind_names,
+    not_imported,
     rebuilt,
-    recipe_file,
     restore_parts,
     restore_run,
 )
@@ -27,6 +28,7 @@ from vlp_fast.tasks.config import TaskConfig
 from vlp_fast.weights.checkpoints import newest_checkpoint, read_state
 
 CONFIG = "config.json"
+PROGRAM = "program.pt2"
 SHOWN = ("shorter_held_out", "longer", "max_pixels", "canvas_multiple", "max_text_length")
 """Settings of data by which pictures and texts are shown to a model."""
 NAMES = ("classes", "attributes", "answers")
@@ -74,6 +76,8 @@ class Description:
 def read_description(folder: Path) -> Description:
     """Of a run's newest checkpoint, or of an exported model.
 
+    Nothing of the folder is run. A run of a recipe of one's own is known where its file has been.
+
     Raises:
         InputError: if the folder is neither, or of a version with other settings.
     """
@@ -85,10 +89,6 @@ def read_description(folder: Path) -> Description:
 
 
 def _of_run(folder: Path) -> Description:
-    if file := recipe_file(folder):
-        import vlp_fast.recipes
-
-        vlp_fast.recipes.load_file(file)
     run = restore_run(folder)
     found = newest_checkpoint(folder)
     if found is None:
@@ -116,6 +116,8 @@ def _of_exported(path: Path) -> Description:
         )
         _check_limits(found)
         return found
+    except UnknownKind as error:
+        raise InputError(f"{printable(path)}: {not_imported(error)}") from None
     except (TypeError, ArithmeticError, ValueError, LookupError, OSError, RecursionError) as error:
         raise InputError(
             f"{printable(path)}: does not describe a model that this version knows "

@@ -4,6 +4,7 @@
     config.json         what `description.Description` says
     vocab.txt           its words
     README.md           the card
+    program.pt2         what `program.export_program` wrote, if it was asked for
 
 Nothing of the run's paths is in it, and it is loaded without the run's data.
 """

@@ -11,18 +11,25 @@ from vlp_fast.inference.hub import fetch, is_on_hub
 from vlp_fast.inference.shipped import shipped_model, shipped_names
 
 
-def model_folder(name: str | Path) -> Path:
+def model_folder(name: str | Path, revision: str | None = None) -> Path:
     """The folder of a trained model.
 
     Args:
-        name: a run's folder or an exported one; "hf://organisation/model" on Hugging Face's hub; or
-            a model that comes with the package, where no folder is called so.
+        name: a run's folder or an exported one; "hf://organisation/model" on Hugging Face's hub,
+            "hf://organisation/model@revision" for another state than the newest; or a model that
+            comes with the package, where no folder is called so.
+        revision: of the hub, if it is not in the name.
 
     Raises:
-        InputError: if there is none of these.
+        InputError: if there is none of these, or a revision of what is not on the hub.
     """
     if is_on_hub(str(name)):
-        return fetch(str(name))
+        return fetch(str(name), revision)
+    if revision is not None:
+        raise InputError(
+            f"{printable(name)}: received revision {printable(revision)}, which only "
+            "hf://organisation/model has"
+        )
     folder = Path(name)
     if not folder.exists() and str(name) in shipped_names():
         return shipped_model(str(name))

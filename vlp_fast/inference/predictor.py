@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from vlp_fast.checks import AT_LEAST_ONE
+from vlp_fast.checks import AT_LEAST_ONE, SHARE
 from vlp_fast.errors import InputError
 from vlp_fast.inference.answers import (
     answers_of,
@@ -27,6 +28,7 @@ from vlp_fast.inference.answers import (
 from vlp_fast.inference.asked import Asked, every_pair, listed, paired
 from vlp_fast.inference.attention import object_attention, text_attention
 from vlp_fast.inference.graphs import Graphs, captured
+from vlp_fast.inference.hub import PREFIX, is_on_hub
 from vlp_fast.inference.pictures import Opened, PictureLike, open_picture
 from vlp_fast.inference.places import model_folder
 from vlp_fast.inference.reading import ReadTogether, read_each, see
@@ -38,10 +40,12 @@ from vlp_fast.inference.results import (
     TextAttention,
     Written,
 )
+from vlp_fast.inference.shipped import shipped_names
 from vlp_fast.inference.trained import Trained, load_trained
 from vlp_fast.inference.words import encoded, encoded_masks
 from vlp_fast.layers.compilation import compile_layers
 from vlp_fast.models.soho import VisualTokens
+from vlp_fast.recipes import load_file
 from vlp_fast.tasks.retrieval.match_score import match_scores
 
 T = TypeVar("T")
@@ -56,6 +60,8 @@ def load(
     precision: str = "auto",
     compile: bool = False,
     graphs: bool = False,
+    recipe_file: str | Path | None = None,
+    revision: str | None = None,
 ) -> Predictor:
     """The model of a run's newest checkpoint, or of an exported folder, to be asked.
 
@@ -64,20 +70,26 @@ def load(
 
     Args:
         folder: of a run, or one that `vlp-fast export` wrote. Of a run that averages its weights,
-            the average. Also "hf://organisation/model", or the name of a model that comes with the
-            package (`shipped.shipped_names()`).
+            the average. Also "hf://organisation/model" or "hf://organisation/model@revision" on
+            Hugging Face's hub, or the name of a model that comes with the package
+            (`shipped.shipped_names()`).
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         precision: "fp32", "bf16" or "fp16"; "auto" for fp32 on a CPU, bf16 or fp16 on a GPU.
         compile: give each Transformer layer to `torch.compile`: the first calls wait for it.
         graphs: on a GPU, record what the model computes of pictures of one size and texts of one
             length as a CUDA graph when they come for the second time, and replay it from then on.
             Not while several threads use the GPU. On a CPU it changes nothing.
+        recipe_file: of a recipe of your own that the model was trained by; it is run. A file that
+            only a run's folder names is not: the folder may be a stranger's.
+        revision: branch, tag or commit of the model on the hub; its main branch if not given.
 
     Raises:
         InputError: if there is no such model, or its files do not fit one another.
         ValueError: for an unknown device or precision.
     """
-    trained = load_trained(model_folder(folder), device, precision)
+    if recipe_file is not None:
+        load_file(Path(recipe_file))
+    trained = load_trained(model_folder(folder, revision), device, precision)
     if compile:
         compile_layers(trained.model, training=False)
     if graphs and trained.runtime.device.type == "cuda":
@@ -103,6 +115,26 @@ class Predictor:
         self.trained = trained
         self.abilities = trained.about.task.abilities
 
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, **settings: Any
+    ) -> Predictor:
+        """`load` under the name that it has elsewhere: a repository needs no "hf://".
+
+        >>> model = Predictor.from_pretrained("organisation/model", revision="v1")
+
+        Args:
+            name: a folder, if there is one of that name; a model that comes with the package; or a
+                repository on Hugging Face's hub.
+            revision: as of `load`.
+            settings: `device`, `precision` and what else `load` takes.
+
+        Raises:
+            InputError: as of `load`.
+        """
+        is_known = Path(name).exists() or str(name) in shipped_names() or is_on_hub(str(name))
+        return load(name if is_known else f"{PREFIX}{name}", revision=revision, **settings)
+
     def __repr__(self) -> str:
         about = self.trained.about
         can = ", ".join(self.abilities) or "nothing that can be asked"
@@ -119,6 +151,7 @@ class Predictor:
             threshold: of the probability of the class.
         """
         self._check("detect")
+        _check_share("detect", threshold)
         asked = paired(pictures, "" if texts is None else texts, ("pictures", "texts"))
         ids = [[] if texts is None else self._encoded("detect", text) for text in asked.seconds]
         opened = self._opened(asked.firsts)
@@ -260,6 +293,7 @@ class Predictor:
         Arguments are those of `detect`.
         """
         self._check("detect")
+        _check_share("object_attention", threshold)
         asked = paired(pictures, "" if texts is None else texts, ("pictures", "texts"))
         ids = [[] if texts is None else self._encoded("detect", text) for text in asked.seconds]
         opened = self._opened(asked.firsts)
@@ -279,12 +313,20 @@ class Predictor:
                 f"{can}"
             )
         for name, count in counts.items():
-            if not AT_LEAST_ONE.holds(count):
-                raise ValueError(f"{ability}: received {name} = {count}, expected 1 or more")
+            if not isinstance(count, Integral) or not AT_LEAST_ONE.holds(count):
+                raise ValueError(
+                    f"{ability}: received {name} = {count!r}, expected a whole number, 1 or more"
+                )
 
     def _opened(self, pictures: Sequence[PictureLike]) -> list[Opened]:
-        data = self.trained.about.data
-        return [open_picture(picture, data, index) for index, picture in enumerate(pictures)]
+        data, count = self.trained.about.data, len(pictures)
+        names = [
+            f"picture {n} of {count}" if count > 1 else "a picture" for n in range(1, 1 + count)
+        ]
+        return [
+            open_picture(picture, data, index, name=names[index])
+            for index, picture in enumerate(pictures)
+        ]
 
     def _encoded(self, ability: str, text: str) -> list[int]:
         about = self.trained.about
@@ -330,6 +372,11 @@ class Predictor:
         with torch.inference_mode(), self.trained.runtime.autocast():
             joined = torch.stack(rows).view(len(samples), -1)
             return asked.given(answers_of(self.trained, joined, top))
+
+
+def _check_share(ability: str, threshold: float) -> None:
+    if not SHARE.holds(threshold):
+        raise ValueError(f"{ability}: received threshold = {threshold}, expected {SHARE.words}")
 
 
 @dataclass(frozen=True, eq=False)

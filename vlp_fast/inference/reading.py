@@ -111,11 +111,12 @@ def read(
 
     Args:
         trained: the model.
-        pictures: B of them.
+        pictures: B of them; the same object several times is seen once.
         texts: S texts as token ids; [] for a picture without a text.
         image_of: the picture of each.
         first_rows: compute [CLS] alone in the last layer: memory is (S, D), a row a sequence.
     """
+    pictures, image_of = _each_once(pictures, image_of)
     beside: defaultdict[int, list[int]] = defaultdict(list)
     for place, picture in enumerate(image_of):
         beside[picture].append(place)
@@ -187,6 +188,16 @@ def read_each(
         with torch.inference_mode(), trained.runtime.autocast():
             results |= zip(group.places, make(group), strict=True)
     return [results[place] for place in range(len(texts))]
+
+
+def _each_once(
+    pictures: Sequence[Example], image_of: Sequence[int]
+) -> tuple[list[Example], list[int]]:
+    """Different objects, and which of them is meant."""
+    places: dict[int, int] = {}
+    of = [places.setdefault(id(picture), len(places)) for picture in pictures]
+    unique = {id(picture): picture for picture in pictures}
+    return [unique[key] for key in places], [of[place] for place in image_of]
 
 
 def _shown(trained: Trained, pictures: Sequence[Example]) -> Iterator[_Shown]:

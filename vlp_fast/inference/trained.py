@@ -118,8 +118,11 @@ def check_fits(about: Description, path: Path) -> None:
         most = len(there) if name.endswith(("layers", "blocks")) else max(largest, len(there))
         if size > most:
             raise _unfit(path, f"{name} = {size:,}, and its largest is {most:,}")
-    with torch.device("meta"):
-        described = {n: tuple(v.shape) for n, v in _learner(about).state_dict().items()}
+    try:
+        with torch.device("meta"):
+            described = {n: tuple(v.shape) for n, v in _learner(about).state_dict().items()}
+    except ValueError as error:  # of a layer: settings that none can have, as a dropout of 1
+        raise _unfit(path, str(error)) from None
     for name in sorted(there.keys() | described.keys()):
         if there.get(name) != described.get(name):
             raise _unfit(
@@ -182,6 +185,8 @@ def _runtime(device: str, precision: str) -> Precision:
     for name, value, known in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
         if value not in known:
             raise ValueError(f"load: received {name} = {value!r}, expected one of {known}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda: torch sees no GPU; use cpu, or ask `vlp-fast doctor` why")
     chosen = choose_precision(TrainConfig(device=device, precision=precision))  # type: ignore[arg-type]
     if precision == "auto" and chosen.device.type == "cpu":
         return Precision(device=chosen.device, dtype=torch.float32)

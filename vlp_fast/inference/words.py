@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+
 from vlp_fast.data.tokenizer import Tokenizer
 
 MASK = "[MASK]"
 
 
+class CutText(UserWarning):
+    """A text is longer than what a model reads, and its end is not read."""
+
+
 def encoded(tokenizer: Tokenizer, text: str, length: int, what: str) -> list[int]:
-    """Token ids of a text that has a word.
+    """Token ids of a text that has a word; a `CutText` warns of what is not read of it.
 
     Raises:
         TypeError: if it is none.
@@ -19,7 +25,23 @@ def encoded(tokenizer: Tokenizer, text: str, length: int, what: str) -> list[int
     if not text.strip():
         raise ValueError(f"{what}: received an empty text, expected a word at least")
     _check_characters(text, what)
+    if is_cut(tokenizer, text, length):
+        warnings.warn(f"{what}: {cut_line(text, length)}", CutText, stacklevel=5)
     return tokenizer.encode(text, length)
+
+
+def is_cut(tokenizer: Tokenizer, text: str, length: int) -> bool:
+    """Whether a text has more tokens than are read."""
+    return len(tokenizer.encode(text, length + 1)) > length
+
+
+def cut_line(text: str, length: int) -> str:
+    """What is to be known of a text that is cut."""
+    shown = f"{text[:40]!r}{'..' if len(text) > 40 else ''}"
+    return (
+        f"received {shown}, of which the model reads {length - 2} tokens, as it has learnt to; its "
+        "end changes nothing"
+    )
 
 
 def encoded_masks(tokenizer: Tokenizer, text: str, length: int) -> tuple[list[int], list[int]]:

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.errors import InputError
 from vlp_fast.recipes import captioning, detection, downstream, e2e_vlp, retrieval, soho
-from vlp_fast.recipes.from_file import load_file, recipe_from_file
+from vlp_fast.recipes.from_file import load_file, recipe_from_file, restore_trained
 
-__all__ = ["DOWNSTREAM", "PRETRAINING", "RECIPES", "load_file", "recipe"]
+__all__ = ["DOWNSTREAM", "PRETRAINING", "RECIPES", "load_file", "recipe", "restore_trained"]
 
 PRETRAINING: dict[str, Callable[[], RunConfig]] = {**soho.RECIPES, **e2e_vlp.RECIPES}
 DOWNSTREAM: dict[str, Callable[[], RunConfig]] = {

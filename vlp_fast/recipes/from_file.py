@@ -13,6 +13,7 @@ from types import ModuleType
 from vlp_fast.data.given_paths import check_file
 from vlp_fast.data.printable import printable
 from vlp_fast.engine.config import RunConfig
+from vlp_fast.engine.recorded_run import restore_run
 from vlp_fast.errors import InputError
 
 
@@ -64,6 +65,21 @@ def load_file(path: Path) -> ModuleType:
                 raise _failed(path, error) from error
             raise
     return sys.modules[name]
+
+
+def restore_trained(folder: Path, file: Path | None) -> RunConfig:
+    """The configuration of a run, also of a recipe of one's own.
+
+    Args:
+        folder: of the run.
+        file: of its recipe, which is run; None where it is one of the package's.
+
+    Raises:
+        InputError: if there is no such file, or the folder holds no run of tasks that are known.
+    """
+    if file is not None:
+        load_file(file)
+    return restore_run(folder)
 
 
 def _called(function: Callable[[], object], path: str) -> object:

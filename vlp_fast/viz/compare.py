@@ -10,11 +10,12 @@ from typing import Any
 
 from vlp_fast.data.printable import printable
 from vlp_fast.engine.progress import read_journal
+from vlp_fast.engine.recorded_run import restore_run
 from vlp_fast.errors import InputError
 from vlp_fast.viz.chart import swatch
 from vlp_fast.viz.page import Section, page
 from vlp_fast.viz.report import charts
-from vlp_fast.viz.settings import restore_known, settings_of
+from vlp_fast.viz.settings import settings_of
 from vlp_fast.viz.tables import Html, numbers_of, table
 from vlp_fast.whole_file import write_whole
 
@@ -83,9 +84,9 @@ def _legend(names: Sequence[str]) -> str:
 
 def _differing(folders: Sequence[Path], names: list[str]) -> str:
     try:
-        settings = [settings_of(restore_known(folder)) for folder in folders]
-    except InputError as error:
-        return f"<p>Not known: {escape(printable(error))}</p>"
+        settings = [settings_of(restore_run(folder)) for folder in folders]
+    except InputError:  # whose message has the path of the run
+        return "<p>Not known: the settings of a run could not be read.</p>"
     every = dict.fromkeys(name for one in settings for name in one)
     rows = [[name, *(one.get(name) for one in settings)] for name in every]
     rows = [row for row in rows if len({*row[1:]}) > 1]

@@ -12,10 +12,11 @@ from typing import Any
 from vlp_fast.data.printable import printable
 from vlp_fast.engine.config import RunConfig
 from vlp_fast.engine.progress import read_journal
+from vlp_fast.engine.recorded_run import restore_run
 from vlp_fast.errors import InputError
 from vlp_fast.viz.chart import Look, chart
 from vlp_fast.viz.page import Section, page, picture
-from vlp_fast.viz.settings import changed, restore_known, settings_of
+from vlp_fast.viz.settings import changed, settings_of
 from vlp_fast.viz.tables import numbers_of, table
 from vlp_fast.whole_file import write_whole
 
@@ -130,7 +131,7 @@ def _curves(
 
 
 def _read(folder: Path) -> tuple[RunConfig, list[dict[str, Any]]]:
-    run, rows = restore_known(folder), read_journal(folder / "metrics.jsonl")
+    run, rows = restore_run(folder), read_journal(folder / "metrics.jsonl")
     if not rows:
         raise InputError(f"{printable(folder)}: metrics.jsonl has no line yet; train first")
     return run, rows

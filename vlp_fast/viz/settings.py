@@ -9,22 +9,10 @@ from typing import Any
 
 from vlp_fast import recipes
 from vlp_fast.engine.config import RunConfig
-from vlp_fast.engine.recorded_run import recipe_file, restore_run
 from vlp_fast.errors import InputError
 
 PLACES = ("run_dir", "file", "init")
 """Texts that say where things are, which is nobody else's matter; so are all paths."""
-
-
-def restore_known(folder: Path) -> RunConfig:
-    """The configuration of a run, also where its recipe and task are a user's own.
-
-    Raises:
-        InputError: as of `recipe_file` and `restore_run`.
-    """
-    if file := recipe_file(folder):
-        recipes.load_file(file)
-    return restore_run(folder)
 
 
 def settings_of(run: RunConfig) -> dict[str, str]:
