@@ -124,7 +124,7 @@ def test_pairs_of_other_images_are_refused() -> None:
 
 
 def test_pairs_that_share_nothing_are_left_out() -> None:
-    logits, boxes, targets = drawn()
+    _, boxes, targets = drawn()
     boxes[1, 0, 3, :2] += 2  # the first pair of the second set
     pairs = pairs_of(targets)
     left = pairs.overlapping(boxes).matches

@@ -1,4 +1,4 @@
-"""docTR's loss of rotated boxes beside ours: their overlap is given as a cost and to the class loss.
+"""docTR's loss of rotated boxes beside ours: their overlap is given to matching and class loss.
 
 Its package needs eleven others, OpenCV and ONNX among them, to be imported at all: this runs where
 somebody has installed it.

@@ -209,7 +209,7 @@ def test_queries_that_are_alike_cost_the_same_in_all(page: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("scale", [60.0, 300.0])
 def test_sure_predictions(scale: float) -> None:
-    """Their cost grows with a logit beyond 18, where Deformable DETR's is level: it can be added."""
+    """Their cost grows beyond a logit of 18, where Deformable DETR's is level: it can be added."""
     outputs, targets, _ = problem([3, 1, 4], seed=1, scale=scale)
     packed = ops.make_targets(targets)
     x = outputs["pred_logits"][packed.image_of, :, packed.labels]
