@@ -7,6 +7,10 @@ NATIVE := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -nam
 WORLD := runs/small-world
 SAY_NATIVE := $(BIN)/python -c "from vlp_fast import native; print('native code:', native.summary())"
 
+# Alone, without what they are run by: the tests take matchers and losses of them, whose imports need the second line.
+DETECTORS := rfdetr ultralytics libreyolo
+BESIDE_DETECTORS := opencv-python-headless pydeprecate pydantic requests
+
 .PHONY: pretrain shipped demo test test-all test-newest tables check docs bench ext clean
 .DEFAULT_GOAL := test
 
@@ -34,11 +38,11 @@ shipped: .venv/native | $(WORLD)
 demo: .venv/native .venv/demo
 	$(BIN)/vlp-fast demo
 
-test: .venv/native
+test: .venv/native .venv/detectors
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 # Kernels are compiled for every GPU, not a sample of them.
-test-all: .venv/native .venv/tools
+test-all: .venv/native .venv/tools .venv/detectors
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --exhaustive
 
 # What compilers make of the kernels, where a source changed.
@@ -53,7 +57,8 @@ test-newest:
 	rm -rf $(NEWEST)
 	git clone -q . $(NEWEST)
 	$(PYTHON) -m venv $(NEWEST)/.venv
-	cd $(NEWEST) && $(PIP) install -e '.[test,eval,viz]'
+	cd $(NEWEST) && $(PIP) install -e '.[test,eval,viz]' $(BESIDE_DETECTORS)
+	cd $(NEWEST) && $(PIP) install --no-deps $(DETECTORS)
 	cd $(NEWEST) && $(BIN)/python -c "import torch; from vlp_fast import native; print('torch', torch.__version__, native.summary())"
 	cd $(NEWEST) && $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
 	  --ignore tests/kernels/test_triton_resources.py --ignore tests/csrc/test_cuda_resources.py
@@ -105,6 +110,11 @@ $(WORLD): | .venv/native
 	$(BIN)/python -c "import tomllib; \
 	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$(@F)'], sep='\n')" \
 	| $(PIP) install -c constraints.txt $(BESIDE) -r /dev/stdin
+	@touch $@
+
+.venv/detectors: constraints.txt | .venv/installed
+	$(PIP) install -c constraints.txt $(BESIDE_DETECTORS)
+	$(PIP) install --no-deps -c constraints.txt $(DETECTORS)
 	@touch $@
 
 # Extra [dev], and the build requirements outside of pip's isolation, for `make ext`.

@@ -24,7 +24,7 @@ import vlp_fast
 from vlp_fast import ops
 from vlp_fast.layers.matching import pack_targets
 
-from . import detr, padded_matching, scenes
+from . import detr, grouped_matching, padded_matching, scenes
 from .case import OURS, Case, Provider, Setting, compiled, ours
 from .peers import LAPX, TORCH_LINEAR_ASSIGNMENT
 from .scenes import Scene
@@ -89,6 +89,7 @@ def cases(setting: Setting) -> list[Case]:
         _solve(setting, "boxes", many, 100),
         *(_solve(setting, kind, few, 30) for kind in ("uniform", "untrained", "trained")),
         _match(setting, f"match-varied-6xB{varied}-T{FEWEST}-{MOST}", varied, limits),
+        grouped_matching.case(setting),
         _single(setting),
     ]
 

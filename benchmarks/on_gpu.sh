@@ -15,8 +15,9 @@
 # WHEELS_DIR holds packages that the machine lacks; those in it win over installed ones. Needed are torch and what
 # pyproject.toml lists, pytest, pytest-benchmark (with py-cpuinfo2) and hypothesis, and setuptools, pybind11, cmake,
 # ninja for the build; tyro brings docstring-parser and typeguard. matplotlib, lapx, torch-linear-assignment,
-# flash-kmeans, nvidia-dali-cuda130 and vector-quantize-pytorch (with einops, einx, frozendict, loguru,
-# torch-einops-utils; the tests want it too) are used where they are.
+# flash-kmeans, nvidia-dali-cuda130, rfdetr (with transformers, pydeprecate, pydantic, requests) and
+# vector-quantize-pytorch (with einops, einx, frozendict, loguru, torch-einops-utils; the tests want it too) are used
+# where they are.
 #
 # DESTDIR gets tests.txt or bench.txt, and from `bench` report.md, results/DEVICE/OPERATOR.csv and pictures: eight files
 # at most. `vlp-fast bench --merge DESTDIR/results`, in a checkout, adds to its ledger the rows that are not in it yet.

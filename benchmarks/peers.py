@@ -7,6 +7,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
+import torch
+
 from .case import Provider
 
 
@@ -18,19 +20,43 @@ class Peer(NamedTuple):
     function: str
 
     def load(self) -> Callable[..., Any] | None:
-        """The function, or None where the package is missing."""
+        """The function, or None where the package is missing.
+
+        How exact float32 products are stays as it was: RF-DETR's import changes it for everybody.
+        """
+        precision = torch.get_float32_matmul_precision()
         try:
             found: Callable[..., Any] = getattr(import_module(self.module), self.function)
         except (ImportError, AttributeError, OSError, RuntimeError):  # or made for another PyTorch
             return None
+        finally:
+            torch.set_float32_matmul_precision(precision)
         return found
 
     def provide(self, provider_of: Callable[[Callable[..., Any]], Provider]) -> Provider:
         """What one makes of the function; or why not, where the package is missing."""
         function = self.load()
-        if function is None:
-            return Provider(absence=f"not installed: pip install {self.distribution}")
-        return provider_of(function)
+        return self._absent() if function is None else provider_of(function)
+
+    def provide_later(self, solve: Callable[..., Any], read: Callable[..., Any]) -> Provider:
+        """The same for a package that takes seconds to import: not to name the cases.
+
+        Args:
+            solve: called with the function and the problem.
+            read: as a provider's.
+        """
+        if not version_of(self.distribution):
+            return self._absent()
+
+        def prepare(problem: Any) -> tuple[Callable[..., Any], Any]:
+            if (function := self.load()) is None:
+                raise ImportError(f"{self.module} has no {self.function}, or does not import")
+            return function, problem
+
+        return Provider(lambda prepared: solve(*prepared), prepare, read)
+
+    def _absent(self) -> Provider:
+        return Provider(absence=f"not installed: pip install {self.distribution}")
 
 
 LAPX = Peer("lapx", "lap", "lapjvx")
@@ -43,7 +69,17 @@ FLASH_UPDATE = Peer(
     "flash-kmeans", "flash_kmeans.centroid_update_triton", "triton_centroid_update_sorted_euclid"
 )
 FLASH_ATTENTION = Peer("flash-attn-4", "flash_attn.cute", "flash_attn_varlen_func")
-PEERS = (LAPX, TORCH_LINEAR_ASSIGNMENT, VECTOR_QUANTIZE, FLASH_ASSIGN, FLASH_ATTENTION)
+RF_DETR_MATCHER = Peer("rfdetr", "rfdetr.models.matcher", "HungarianMatcher")
+LW_DETR_MATCHER = Peer("transformers", "transformers.loss.loss_lw_detr", "LwDetrHungarianMatcher")
+PEERS = (
+    LAPX,
+    TORCH_LINEAR_ASSIGNMENT,
+    VECTOR_QUANTIZE,
+    FLASH_ASSIGN,
+    FLASH_ATTENTION,
+    RF_DETR_MATCHER,
+    LW_DETR_MATCHER,
+)
 
 
 def versions() -> str:

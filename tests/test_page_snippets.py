@@ -20,6 +20,8 @@ ELSEWHERE = {
     ("layers.md", "import transformers\n"): "test_accelerate_snippet",
     ("layers.md", "from transformers import"): "test_transformers_snippet",
     ("layers.md", "import torch\nfrom torch import"): "test_transformers_attention_snippet",
+    ("layers.md", "import torch\nfrom rfdetr"): "test_losses_of_all_layers_at_once",
+    ("layers.md", "from itertools import"): "test_their_loss_with_our_matcher",
     ("layers.md", "import vlp_fast  # was"): "test_vector_quantize_snippet",
     ("benchmarks.md", "import torch\n"): "test_benchmark_snippet",
     ("downstream.md", "from vlp_fast.metrics.caption"): "test_the_snippet_of_the_docs",

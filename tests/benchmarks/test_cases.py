@@ -81,7 +81,7 @@ def test_names_say_sizes_and_who_is_compared(device: str, monkeypatch: pytest.Mo
         5,
         19 if on_gpu else 13,
         1,
-        8,
+        9,
     ]
     assert list(dict.fromkeys(name.partition("-")[0] for name in names["attention"])) == [
         *("coco", "soho", "block", "encoder6", "objects", "words", "writing", "dense", "varied")
@@ -90,8 +90,9 @@ def test_names_say_sizes_and_who_is_compared(device: str, monkeypatch: pytest.Mo
     first = "bf16-N65536-K2048-D768" if on_gpu else "N4096-K512-D128"
     assert names["dictionary"][:2] == [f"assign-{first}", f"step-{first}"]
     assert "match-6xB32-T30" in names["matching"]
-    assert [len(c.draws) for c in found["matching"]] == [1] * 6 + [matching.VARIED_BATCHES, 1]
+    assert [len(c.draws) for c in found["matching"]] == [1] * 6 + [matching.VARIED_BATCHES, 1, 1]
     who = {c.name: set(c.providers) for of_it in found.values() for c in of_it}
+    assert {"rfdetr", "transformers"} < who["match-groups-4xB4-G13-T30"]
     padded = {"DETR, padded", "DETR, padded, compiled"}
     parts = {"x + p, linear, varlen_attn", "x + p, linear, varlen_attn, compiled"}
     assert padded | parts < who["block-B8-H8-E32"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vlp_fast import ops
-from vlp_fast.benchmarks import detr, matching, padded_matching
+from vlp_fast.benchmarks import detr, grouped_matching, matching, padded_matching
 from vlp_fast.benchmarks.case import Setting, cases
 from vlp_fast.benchmarks.matching import Costs
 from vlp_fast.benchmarks.scenes import COSTS, Scene, draw_scene
@@ -58,6 +58,36 @@ def test_every_matcher_finds_the_cheapest_of_all_assignments() -> None:
         best = min(itertools.permutations(range(5), len(cost)), key=lambda p: cost[rows, p].sum())
         for found in solutions:
             assert tuple(found[layer, starts[image] : starts[image + 1]].tolist()) == best
+
+
+def test_groups_are_read_and_held_to_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouped_matching, "QUERIES", 5)
+    drawn = draw_scene(CPU, batch=2, most=3, seed=1, shape=(2, 10, 4))
+    found = grouped_matching.match_all(drawn)
+    assert found.shape == (2, 2, sum(drawn.counts))
+    assert grouped_matching.excess(drawn, found) < 1e-5
+    first = drawn.counts[0]
+    target, (one, another) = drawn.annotations[0], (found[1, group, 0] for group in (0, 1))
+    by_hand = grouped_matching.cost(drawn, 1, 0)[0, one]
+    p = drawn.logits[1, 0, one].double().sigmoid()[target["labels"][0]]
+    distance = 5 * (drawn.boxes[1, 0, one] - target["boxes"][0]).abs().sum().double()
+    giou = giou_by_hand(drawn.boxes[1, 0, one].tolist(), target["boxes"][0].tolist())
+    focal = 0.75 * p**2 * (1 - p).log() - 0.25 * (1 - p) ** 2 * p.log()
+    assert float(by_hand) == pytest.approx(float(2 * focal + distance - 2 * giou), rel=1e-5)
+    free = next(q for q in range(5, 10) if q not in found[1, 1, :first])
+    for wrong in (free, one):  # a worse query of the group, one of the other group
+        spoilt = found.clone()
+        spoilt[1, 1, 0] = wrong
+        assert another not in (free, one)
+        assert grouped_matching.excess(drawn, spoilt) > 1e-4
+    pairs = [
+        [
+            (torch.cat([x[g, k : k + n] for g in (0, 1)]), torch.arange(n).repeat(2))
+            for k, n in ((0, first), (first, drawn.counts[1]))
+        ]
+        for x in found
+    ]
+    assert torch.equal(grouped_matching.read(drawn, pairs), found)
 
 
 def test_costs_are_of_their_kind() -> None:

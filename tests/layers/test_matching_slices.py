@@ -46,6 +46,56 @@ def test_each_is_matched_by_itself(slices: list[tuple[int, int]], with_attribute
         assert torch.equal(found[:, number], torch.where(alone >= 0, alone + first, alone))
 
 
+def test_a_cost_that_is_added_is_sliced_too() -> None:
+    logits, boxes, _, targets = problem()
+    extra = 4 * torch.rand(LAYERS, 6, QUERIES, generator=torch.Generator().manual_seed(4))
+    slices, matcher = [(0, 4), (4, 8), (1, 11)], HungarianMatcher(1, 5, 2)
+    found = matcher.match_slices(logits, boxes, None, targets, slices, extra_cost=extra)
+    for number, (first, end) in enumerate(slices):
+        part = slice(first, end)
+        given = logits[:, :, part], boxes[:, :, part], None, targets
+        alone = matcher.match(*given, extra_cost=extra[..., part])
+        assert torch.equal(found[:, number], torch.where(alone >= 0, alone + first, alone))
+    assert not torch.equal(found, matcher.match_slices(logits, boxes, None, targets, slices))
+
+
+def test_pairs_of_slices_follow_one_another() -> None:
+    logits, boxes, _, targets = problem(counts=(2, 0, 5))
+    images = range(IMAGES)
+    parts = targets.boxes.split(targets.counts), targets.labels.split(targets.counts)
+    annotations = [{"boxes": parts[0][i], "labels": parts[1][i]} for i in images]
+    matcher, slices = HungarianMatcher(1, 5, 2), [(7, 11), (0, 7)]  # fewer queries than targets
+    found = matcher(outputs_of(logits[0], boxes[0]), annotations, slices=slices)
+    each = [
+        matcher(outputs_of(logits[0][:, first:end], boxes[0][:, first:end]), annotations)
+        for first, end in slices
+    ]
+    for image, (queries, numbers) in enumerate(found):
+        (one, of_one), (another, of_another) = (pairs[image] for pairs in each)
+        assert queries.tolist() == [*(one + 7).tolist(), *another.tolist()]
+        assert numbers.tolist() == [*of_one.tolist(), *of_another.tolist()]
+
+
+def outputs_of(logits: torch.Tensor, boxes: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"pred_logits": logits, "pred_boxes": boxes}
+
+
+def test_what_is_not_finite_is_told_once_for_all_slices() -> None:
+    logits, boxes, _, targets = problem()
+    boxes[1, 2, 9] = torch.nan
+    with pytest.warns(RuntimeWarning, match="not finite") as told:
+        HungarianMatcher().match_slices(logits, boxes, None, targets, [(0, 5), (5, 11)])
+    assert len(told) == 1
+
+
+def test_a_cost_of_other_queries_is_named() -> None:
+    logits, boxes, _, targets = problem()
+    with pytest.raises(ValueError, match=r"extra_cost \(2, 6, 9\), expected \(A, T, 11\)"):
+        HungarianMatcher().match_slices(
+            logits, boxes, None, targets, [(0, 3)], extra_cost=torch.zeros(2, 6, 9)
+        )
+
+
 def test_groups_of_one_length_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, boxes, _, targets = problem()
     calls, match = [], ops.match

@@ -52,12 +52,14 @@ def varifocal_loss(
     *,
     alpha: float = 0.75,
     gamma: float = 2.0,
+    overlap: Tensor | None = None,
+    is_weight_fixed: bool = True,
 ) -> Tensor:
     """Computes the varifocal loss, summed: a matched query's class is asked for its IoU.
 
     With p the sigmoid of a logit and u the IoU of a matched box with its target:
     `-u (u log p + (1 - u) log(1 - p))` at a matched query's class, `-alpha p^gamma log(1 - p)`
-    elsewhere; u and `p^gamma` have no gradient.
+    elsewhere; u has no gradient.
 
     Args:
         logits: (A, B, Q, C) floating point.
@@ -65,6 +67,9 @@ def varifocal_loss(
         pairs: of A sets.
         alpha: weight of classes that are not matched.
         gamma: exponent.
+        overlap: (A, T) u of each pair, in place of the IoU of their boxes.
+        is_weight_fixed: whether `p^gamma` has no gradient, as in RT-DETR; it has one in the paper's
+            own code, Ultralytics and RF-DETR.
 
     Returns:
         (A,) float32, or float64 if the logits are.
@@ -73,16 +78,22 @@ def varifocal_loss(
     """
 
     def nothing(x: Tensor) -> Tensor:
-        return alpha * x.detach().sigmoid() ** gamma * F.softplus(x)
+        weighed = x.detach() if is_weight_fixed else x
+        return alpha * weighed.sigmoid() ** gamma * F.softplus(x)
 
     at, exists = pairs.logits_at(logits)
-    quality = pairs.iou_with(boxes).to(at.dtype)
+    quality = _overlap(overlap, boxes, pairs).to(at.dtype)
     matched = quality * (F.softplus(at) - quality * at)
     return _corrected(nothing(widen(logits)), matched - nothing(at), exists)
 
 
 def iou_aware_loss(
-    logits: Tensor, boxes: Tensor, pairs: MatchedPairs, *, alpha: float = 0.25
+    logits: Tensor,
+    boxes: Tensor,
+    pairs: MatchedPairs,
+    *,
+    alpha: float = 0.25,
+    overlap: Tensor | None = None,
 ) -> Tensor:
     """Computes the IoU-aware cross entropy, summed.
 
@@ -95,6 +106,8 @@ def iou_aware_loss(
         boxes: (A, B, Q, 4), `(cx, cy, w, h)` in [0, 1].
         pairs: of A sets.
         alpha: share of the probability in t.
+        overlap: (A, T) u of each pair, in place of the IoU of their boxes: of masks, of rotated
+            boxes.
 
     Returns:
         (A,) float32, or float64 if the logits are.
@@ -106,11 +119,16 @@ def iou_aware_loss(
         return x.sigmoid() ** 2 * F.softplus(x)
 
     at, exists = pairs.logits_at(logits)
-    overlap = pairs.iou_with(boxes).to(at.dtype)
-    quality = at.detach().sigmoid() ** alpha * overlap ** (1 - alpha)
+    shared = _overlap(overlap, boxes, pairs).to(at.dtype)
+    quality = at.detach().sigmoid() ** alpha * shared ** (1 - alpha)
     quality = quality.clamp(min=LEAST_QUALITY)
     matched = quality * F.softplus(-at) + (1 - quality) * F.softplus(at)
     return _corrected(nothing(widen(logits)), matched - nothing(at), exists)
+
+
+def _overlap(given: Tensor | None, boxes: Tensor, pairs: MatchedPairs) -> Tensor:
+    """(A, T) without a gradient: what is given, or the IoU of the pairs' boxes."""
+    return pairs.iou_with(boxes) if given is None else given.detach()
 
 
 def _corrected(everywhere: Tensor, correction: Tensor, exists: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Shape suffixes: A sets of queries (decoder layers, an encoder's proposals, denoi
 images, Q queries, C classes, T targets of all images.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,13 +31,56 @@ class MatchedPairs:
 
     @classmethod
     def of(cls, targets: ops.Targets, matches: Tensor) -> "MatchedPairs":
-        """Takes targets (T) with their matches (A, T)."""
-        return cls(
+        """Takes targets (T) with their matches: (A, T), or (A, G, T) of G groups of queries."""
+        pairs = cls(
             boxes=targets.boxes,
             labels=targets.labels,
             image_of=targets.image_of,
             matches=matches,
         )
+        return pairs if matches.ndim == 2 else pairs.repeated(matches)
+
+    @classmethod
+    def of_indices(
+        cls, targets: ops.Targets, indices: Sequence[tuple[Tensor, Tensor]], *, num_sets: int = 1
+    ) -> "MatchedPairs":
+        """Takes pairs as DETR writes them: of another matcher, or those of denoising queries.
+
+        A target may have several queries, or none.
+
+        Args:
+            targets: of B images.
+            indices: of each image the queries, and the number of each one's target in that image:
+                (n,) int64 each.
+            num_sets: A, the sets of queries that have the same pairs.
+
+        Returns:
+            Of all n pairs of all images, with matches (A, n).
+
+        Raises:
+            ValueError: for pairs of another number of images.
+        """
+        if len(indices) != len(targets.counts):
+            raise ValueError(
+                f"MatchedPairs.of_indices: received pairs of {len(indices)} images, expected "
+                f"{len(targets.counts)}, those of the targets"
+            )
+        device = targets.boxes.device
+        lengths = torch.tensor([len(queries) for queries, _ in indices], device="cpu")
+        image_of = torch.arange(len(indices), device="cpu").repeat_interleave(lengths)
+        image_of = image_of.to(device, non_blocking=True)
+        queries, numbers = (torch.cat([*part]).to(device) for part in zip(*indices, strict=True))
+        order = targets.cu_targets[image_of] + numbers
+        return cls(
+            boxes=targets.boxes[order],
+            labels=targets.labels[order],
+            image_of=image_of,
+            matches=queries.expand(num_sets, -1),
+        )
+
+    def overlapping(self, boxes: Tensor) -> "MatchedPairs":
+        """Leaves out pairs whose boxes (A, B, Q, 4) do not overlap: their match becomes -1."""
+        return replace(self, matches=self.matches.where(self.iou_with(boxes) > 0, -1))
 
     def repeated(self, matches: Tensor) -> "MatchedPairs":
         """Takes each target once more for each group of queries.

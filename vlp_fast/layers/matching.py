@@ -96,7 +96,12 @@ class HungarianMatcher(nn.Module):
         self._warning = LateWarning(NOT_FINITE, stacklevel=5)  # the line that calls the module
 
     def forward(
-        self, outputs: Outputs, targets: Annotations, *, extra_cost: Tensor | None = None
+        self,
+        outputs: Outputs,
+        targets: Annotations,
+        *,
+        extra_cost: Tensor | None = None,
+        slices: Slices | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
         """Matches the last layer.
 
@@ -105,20 +110,25 @@ class HungarianMatcher(nn.Module):
             targets: of each image.
             extra_cost: (T, Q), added to the cost of each of the T targets of all images, one image
                 behind another, against the queries of its image: of masks, of keypoints.
+            slices: of the queries, as groups are, each matched with all targets (`match_slices`).
 
         Returns:
             Of each image the queries, ascending, and the target of each: (min(Q, n),) int64, on the
-            device of the outputs (DETR's are on the CPU).
+            device of the outputs (DETR's are on the CPU). Those of slices follow one another.
 
         Raises:
-            ValueError: the shapes disagree.
+            ValueError: the shapes disagree, or slices are as `match_slices` refuses them.
         """
         with torch.no_grad():  # as a decorator it would be one more call below the warning's line
             logits, boxes, attributes = stacked({**in_detrs_names(outputs), "aux_outputs": []})
             packed = pack_targets(targets, boxes.device)
             extra = None if extra_cost is None else extra_cost[None]
-            matches_T = self.match(logits, boxes, attributes, packed, extra_cost=extra)[0]
-            return matched_pairs(matches_T, packed, num_queries=boxes.shape[2])
+            given = logits, boxes, attributes, packed
+            if slices is None:
+                matches_T = self.match(*given, extra_cost=extra)[0]
+                return matched_pairs(matches_T, packed, num_queries=boxes.shape[2])
+            matches_GT = self.match_slices(*given, slices, extra_cost=extra)[0]
+            return pairs_of_slices(matches_GT, packed, slices)
 
     def match(
         self,
@@ -133,20 +143,7 @@ class HungarianMatcher(nn.Module):
 
         `extra_cost` is (A, T, Q), as `ops.match` takes it.
         """
-        matches, non_finite = ops.match(
-            logits,
-            boxes,
-            targets,
-            attribute_logits=attributes,
-            class_cost=self.class_cost,
-            cost_class=self.cost_class,
-            cost_bbox=self.cost_bbox,
-            cost_giou=self.cost_giou,
-            cost_attribute=self.cost_attribute,
-            focal_alpha=self.focal_alpha,
-            focal_gamma=self.focal_gamma,
-            extra_cost=extra_cost,
-        )
+        matches, non_finite = self._match(logits, boxes, attributes, targets, extra_cost)
         self._warning.watch(non_finite)
         return matches
 
@@ -157,6 +154,8 @@ class HungarianMatcher(nn.Module):
         attributes: Tensor | None,
         targets: ops.Targets,
         slices: Slices,
+        *,
+        extra_cost: Tensor | None = None,
     ) -> Tensor:
         """Matches slices of the queries, each with all targets, as if it were alone.
 
@@ -170,6 +169,7 @@ class HungarianMatcher(nn.Module):
             attributes: of the same, or None.
             targets: of the batch, T.
             slices: first query of each of G slices, and the one behind its last; host integers.
+            extra_cost: (A, T, Q) of all queries, as `match` takes it.
 
         Returns:
             (A, G, T) int64, numbers among all Q queries, -1 for targets left over.
@@ -178,10 +178,43 @@ class HungarianMatcher(nn.Module):
             ValueError: for no slices, or one that is empty or reaches beyond the queries.
         """
 
-        def match(logits: Tensor, boxes: Tensor, attributes: Tensor | None) -> Tensor:
-            return self.match(logits, boxes, attributes, targets)
+        bad: list[Tensor] = []
 
-        return match_in_slices(match, logits, boxes, attributes, slices)
+        def match(
+            logits: Tensor, boxes: Tensor, attributes: Tensor | None, extra: Tensor | None
+        ) -> Tensor:
+            matches, non_finite = self._match(logits, boxes, attributes, targets, extra)
+            bad.append(non_finite.any())
+            return matches
+
+        given = logits, boxes, attributes, slices
+        matches = match_in_slices(match, *given, extra_cost=extra_cost)
+        self._warning.watch(torch.stack(bad))
+        return matches
+
+    def _match(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        attributes: Tensor | None,
+        targets: ops.Targets,
+        extra_cost: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Matches and tells, for each layer and image, whether something was not finite."""
+        return ops.match(
+            logits,
+            boxes,
+            targets,
+            attribute_logits=attributes,
+            class_cost=self.class_cost,
+            cost_class=self.cost_class,
+            cost_bbox=self.cost_bbox,
+            cost_giou=self.cost_giou,
+            cost_attribute=self.cost_attribute,
+            focal_alpha=self.focal_alpha,
+            focal_gamma=self.focal_gamma,
+            extra_cost=extra_cost,
+        )
 
 
 def stacked(outputs: Outputs) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -207,6 +240,21 @@ def pack_targets(targets: Annotations, device: torch.device) -> ops.Targets:
 def in_detrs_names(entries: Mapping[str, Any]) -> dict[str, Any]:
     """Returns entries of outputs or annotations under DETR's names, others as they are."""
     return {TRANSFORMERS_NAMES.get(name, name): value for name, value in entries.items()}
+
+
+def pairs_of_slices(
+    matches: Tensor, targets: ops.Targets, slices: Slices
+) -> list[tuple[Tensor, Tensor]]:
+    """Of each image the pairs of (G, T) matches, those of one slice behind those of another."""
+    each = []
+    for one, (first, end) in zip(matches, slices, strict=True):
+        within = torch.where(one >= 0, one - first, one)
+        pairs = matched_pairs(within, targets, num_queries=end - first)
+        each.append([(queries + first, numbers) for queries, numbers in pairs])
+    if len(each) == 1:
+        return each[0]
+    of_images = [zip(*of_image, strict=True) for of_image in zip(*each, strict=True)]
+    return [(torch.cat(queries), torch.cat(numbers)) for queries, numbers in of_images]
 
 
 def matched_pairs(

@@ -78,13 +78,12 @@ class GroupedLoss(SetLoss):
         """Matches each group by itself; queries beyond the last whole one belong to none."""
         costs = Costs("focal", config.class_cost, config.bbox_cost, config.giou_cost)
 
-        def match(logits: Tensor, boxes: Tensor, _: Tensor | None) -> Tensor:
+        def match(logits: Tensor, boxes: Tensor, *_: Tensor | None) -> Tensor:
             return self.match(logits, boxes, targets, costs)
 
         size = logits.shape[2] // config.group_detr
         groups = [(size * group, size * (group + 1)) for group in range(config.group_detr)]
-        matches = match_in_slices(match, logits, boxes, None, groups)
-        return MatchedPairs.of(targets, matches[:, 0]).repeated(matches)
+        return MatchedPairs.of(targets, match_in_slices(match, logits, boxes, None, groups))
 
 
 def _weights(config: Any) -> dict[str, float]:
