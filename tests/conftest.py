@@ -3,7 +3,7 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from interpreted_once import patch_once
+from PIL import Image
 
 pytest_plugins = ["micro_runs"]
 
@@ -62,6 +63,14 @@ def keep_groups(items: list[pytest.Item]) -> None:
 def seeded() -> None:
     """What is drawn without a generator is the same in every run and any order of tests."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def pillow() -> Iterator[None]:
+    """What a test imports stays in nobody's way: Ultralytics replaces Pillow's `open`."""
+    opened, most = Image.open, Image.MAX_IMAGE_PIXELS
+    yield
+    Image.open, Image.MAX_IMAGE_PIXELS = opened, most
 
 
 @pytest.fixture(scope="session")

@@ -293,5 +293,5 @@ def test_code_that_comes_with_a_run_folder_is_not_run(
     folder.mkdir()
     (folder / "mine.py").write_text("open('ran', 'w')\n")
     (folder / "run.json").write_text(json.dumps({"config": {"name": "x", "file": place}}))
-    call("evaluate", "stranger").assert_refused("mine.py", "is not run")
+    call("evaluate", "stranger").assert_refused("stranger/run.json")
     assert not (tmp_path / "ran").exists()

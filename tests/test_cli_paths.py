@@ -199,7 +199,7 @@ def test_every_command_is_a_file_with_a_line_of_usage(call: Call) -> None:
     from vlp_fast import cli
 
     files = {path.stem for path in Path(cli.__file__).parent.glob("[!_]*.py")}
-    shared = {"options", "output", "progress", "recorded", "sheet", "stored"}
+    shared = {"options", "output", "progress", "recorded", "said", "sheet", "stored"}
     assert files - shared == set(cli.COMMANDS)
     usage = call("--help").out
     for name in cli.COMMANDS:

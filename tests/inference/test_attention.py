@@ -79,7 +79,7 @@ def test_objects_are_those_that_are_detected(e2e_vlp: Predictor, drawn: Drawn) -
         np.testing.assert_allclose(found.objects.boxes, expected.boxes, atol=1e-4)
         assert found.objects.attributes == expected.attributes
         assert (found.weights.sum((-1, -2)) < 1 + 1e-5).all(), "a part may look at the text"
-    nothing = e2e_vlp.object_attention(drawn.paths[2], threshold=1.1)
+    nothing = e2e_vlp.object_attention(drawn.paths[2], threshold=1.0)
     assert nothing.weights.shape[2:] == (0, 8, 8)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, _tensor_str
 
 CLASSES, QUERIES = 5, 7
@@ -28,8 +29,10 @@ def _process_as_it_was() -> Iterator[None]:
     """Undo what imports change for everybody.
 
     Ultralytics asks a network whether it is there, writes settings into the home folder, replaces
-    `torch.save` and how numbers are printed; RF-DETR lets float32 products be less exact.
+    `torch.save`, Pillow's `open` and how numbers are printed; RF-DETR lets float32 products be less
+    exact.
     """
+    opened, most = Image.open, Image.MAX_IMAGE_PIXELS
     printed, numpy_printed = copy.copy(_tensor_str.PRINT_OPTS), np.get_printoptions()
     save, precision, environment = (
         torch.save,
@@ -41,6 +44,7 @@ def _process_as_it_was() -> Iterator[None]:
         yield
     finally:
         torch.save, _tensor_str.PRINT_OPTS = save, printed
+        Image.open, Image.MAX_IMAGE_PIXELS = opened, most
         np.set_printoptions(**numpy_printed)
         torch.set_float32_matmul_precision(precision)
         os.environ.clear()

@@ -74,7 +74,7 @@ def test_matching_is_a_part_of_the_loss_on_both_sides(program: Any) -> None:
     for name in ("Yolos", "RTDetr"):
         for is_ours in (True, False):
             torch.manual_seed(0)
-            model, call = program.FAMILIES[name](True)
+            model, call = program.FAMILIES[name](argparse.Namespace(quick=True))
             if is_ours:
                 vlp_fast.accelerate(model)
             clocks = program.Clock("cpu"), program.Clock("cpu")

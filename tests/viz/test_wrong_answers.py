@@ -14,9 +14,9 @@ from vlp_fast.cli import main
 from vlp_fast.data.samples import Question, Statement
 from vlp_fast.engine.progress import read_journal
 from vlp_fast.engine.restore import restore_experiment
+from vlp_fast.recipes.from_file import restore_trained
 from vlp_fast.viz import wrong_answers
 from vlp_fast.viz.looked import Looked, look
-from vlp_fast.viz.settings import restore_known
 from vlp_fast.viz.wrong_answers import kind_of, said_of, worth_of, wrong_section
 
 QUICK = ["--data.num-workers", 0, "--train.batch-size", 4, "--train.log-every", 1]
@@ -27,7 +27,7 @@ QUICK += ["--data.shorter", 48, "--data.shorter-held-out", 48, "--data.longer", 
 def looked(task: str, root: Path, folder: Path) -> Looked:
     words = ["train", f"{task}_soho_tiny", "--data.root", root, "--run-dir", folder, *QUICK]
     assert main([str(word) for word in words]) == 0
-    return look(restore_experiment(restore_known(folder)))
+    return look(restore_experiment(restore_trained(folder, None)))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,9 @@ def run(words: list[str]) -> int:
         from vlp_fast.demo.models import load_models
         from vlp_fast.demo.page import build_page
         from vlp_fast.demo.server import serve
+        from vlp_fast.inference.words import CutText
 
+        warnings.filterwarnings("ignore", category=CutText)  # who asks does not see the terminal
         page = build_page(load_models(given, folders, asked.device))
         print(f"page: {address(taken)} (for browsers of this machine; Ctrl-C ends it)", flush=True)
         serve(page, taken)
