@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from vlp_fast.engine.recorded_run import BASES
+
 Call = Callable[..., Any]
 QUICK = ["--data.num-workers", 0, "--train.batch-size", 4, "--train.log-every", 1]
 QUICK += ["--train.no-picture", "--train.held-out-images", 8]
@@ -292,6 +294,7 @@ def test_code_that_comes_with_a_run_folder_is_not_run(
     folder = tmp_path / "stranger"
     folder.mkdir()
     (folder / "mine.py").write_text("open('ran', 'w')\n")
-    (folder / "run.json").write_text(json.dumps({"config": {"name": "x", "file": place}}))
-    call("evaluate", "stranger").assert_refused("stranger/run.json")
+    recorded = {"config": {"name": "x", "file": place}, "kinds": dict.fromkeys(BASES, "own_1.Mine")}
+    (folder / "run.json").write_text(json.dumps(recorded))
+    call("evaluate", "stranger").assert_refused("mine.py", "is not run")
     assert not (tmp_path / "ran").exists()

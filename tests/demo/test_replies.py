@@ -20,6 +20,7 @@ from vlp_fast.demo.shown import text
 from vlp_fast.demo.uploads import BYTES, Upload, pixels_of, upload_of
 from vlp_fast.errors import InputError
 from vlp_fast.inference.shipped import shipped_model
+from vlp_fast.inference.words import CutText
 from vlp_fast.tasks.downstream.config import EntailmentConfig, ReasoningConfig
 
 BY_ABILITY = {tool.ability: tool for tool in TOOLS}
@@ -34,6 +35,15 @@ def drawing(small_drawings: Path) -> Upload:
 @pytest.fixture(scope="module")
 def soho() -> Named:
     return Named(name="soho", model=vlp_fast.load("soho_small_world", device="cpu"))
+
+
+def test_a_text_that_is_cut_is_told_before_the_answer(soho: Named, drawing: Upload) -> None:
+    pixels = [pixels_of(drawing)]
+    with pytest.warns(CutText):
+        reply = ask(BY_ABILITY["match"], [soho], pixels, "a star\n" + "very " * 40 + "red star")
+    assert reply.count('class="hint"') == 1
+    assert reply.index("its end changes nothing") < reply.index('class="bars"')
+    assert "hint" not in ask(BY_ABILITY["match"], [soho], pixels, "a star")
 
 
 @pytest.mark.parametrize(

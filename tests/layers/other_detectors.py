@@ -15,6 +15,16 @@ from torch import Tensor, _tensor_str
 
 CLASSES, QUERIES = 5, 7
 """Of one group."""
+COUNTS = {
+    "some": [3, 1, 2],
+    "an image without": [0, 4],
+    "none at all": [0, 0],
+    "one image": [2],
+    "as many as queries": [QUERIES, 1],
+    "more than queries": [QUERIES + 3, 2],
+}
+"""Boxes of each image of a batch."""
+each_count = pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 INSTALLED = "not installed: `make .venv/detectors` installs it"
 
 

@@ -11,6 +11,7 @@ from other_detectors import (
     annotations,
     as_lists,
     assert_same,
+    each_count,
     other,
     predictions,
 )
@@ -29,16 +30,7 @@ from rfdetr.models.matcher import HungarianMatcher as TheirMatcher  # noqa: E402
 
 CLOSE = 1e-10
 GROUPS, COSTS = 3, (2, 5, 2)
-COUNTS = {
-    "some": [3, 1, 2],
-    "an image without": [0, 4],
-    "none at all": [0, 0],
-    "one image": [2],
-    "as many as queries": [QUERIES, 1],
-    "more than queries": [QUERIES + 3, 2],
-}
 LOSSES = ["labels", "boxes"]
-each_count = pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 import torch
-from other_detectors import CLASSES, QUERIES, annotations, as_lists, assert_same, other, predictions
+from other_detectors import (
+    CLASSES,
+    QUERIES,
+    annotations,
+    as_lists,
+    assert_same,
+    each_count,
+    other,
+    predictions,
+)
 from pages import PAGES, run_snippet, section
 from torch import Tensor
 
@@ -14,15 +23,6 @@ from ultralytics.models.utils.ops import HungarianMatcher as TheirMatcher  # noq
 
 CLOSE = 1e-5  # they match and score overlaps in float32, and add 1e-7 to areas
 SETS = 3
-COUNTS = {
-    "some": [3, 1, 2],
-    "an image without": [0, 4],
-    "none at all": [0, 0],
-    "one image": [2],
-    "as many as queries": [QUERIES, 1],
-    "more than queries": [QUERIES + 3, 2],
-}
-each_count = pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 
 
 @pytest.fixture(scope="module")

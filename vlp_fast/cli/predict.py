@@ -177,12 +177,9 @@ def _print(paths: Sequence[Path], said: dict[str, Any], *, as_json: bool) -> Non
 
 def _tell_of_cut_texts(asked: Predict, predictor: Predictor) -> None:
     """A text that is not read to its end is told once; Python's own warning of it is not shown."""
-    from vlp_fast.inference.words import CutText, cut_line, is_cut
+    from vlp_fast.inference.words import CutText
 
-    tokenizer, length = predictor.trained.tokenizer, predictor.trained.about.data.max_text_length
     for option in ABILITY_OF.keys() - {"fill"}:  # which refuses them
-        for text in getattr(asked, option):
-            encodable = text.encode(errors="replace").decode()  # what is not is refused later
-            if is_cut(tokenizer, encodable, length):
-                complain(f"--{option}: {cut_line(text, length)}")
+        for line in predictor.cut_lines(getattr(asked, option)):
+            complain(f"--{option}: {line}")
     warnings.filterwarnings("ignore", category=CutText)

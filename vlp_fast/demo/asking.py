@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vlp_fast.demo.models import Named, having
-from vlp_fast.demo.shown import bars, by_model, said
+from vlp_fast.demo.shown import bars, by_model, hint, said
 from vlp_fast.errors import InputError
 from vlp_fast.inference.predictor import Predictor
 
@@ -65,12 +65,17 @@ def ask(tool: Tool, models: Sequence[Named], pictures: Sequence[Tensor], words: 
         raise InputError(
             f"received {len(words):,} characters, expected at most {CHARACTERS:,}; shorten it"
         )
-    return by_model(
-        [
-            (one.name, tool.answer(one.model, pictures, words.strip()))
-            for one in having(models, tool.ability)
-        ]
-    )
+    asked, able = words.strip(), having(models, tool.ability)
+    replies = [
+        _hints(tool, one.model, asked) + tool.answer(one.model, pictures, asked) for one in able
+    ]
+    return by_model([(one.name, reply) for one, reply in zip(able, replies, strict=True)])
+
+
+def _hints(tool: Tool, model: Predictor, words: str) -> str:
+    """Which texts are not read to their end; a text with masks is refused then."""
+    texts = [] if tool.ability == "fill" else words.splitlines()
+    return "".join(map(hint, model.cut_lines(texts)))
 
 
 def _answer(model: Predictor, pictures: Sequence[Tensor], question: str) -> str:

@@ -42,7 +42,7 @@ from vlp_fast.inference.results import (
 )
 from vlp_fast.inference.shipped import shipped_names
 from vlp_fast.inference.trained import Trained, load_trained
-from vlp_fast.inference.words import encoded, encoded_masks
+from vlp_fast.inference.words import cut_lines, encoded, encoded_masks
 from vlp_fast.layers.compilation import compile_layers
 from vlp_fast.models.soho import VisualTokens
 from vlp_fast.recipes import load_file
@@ -304,6 +304,10 @@ class Predictor:
                 for one, j in pairs
             ]
         )
+
+    def cut_lines(self, texts: Iterable[str]) -> list[str]:
+        """What is to be known of those texts that the model does not read to their end."""
+        return cut_lines(self.trained.tokenizer, texts, self.trained.about.data.max_text_length)
 
     def _check(self, ability: str, **counts: int) -> None:
         if ability not in self.abilities:

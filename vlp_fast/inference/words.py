@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 from vlp_fast.data.tokenizer import Tokenizer
 
@@ -42,6 +43,15 @@ def cut_line(text: str, length: int) -> str:
         f"received {shown}, of which the model reads {length - 2} tokens, as it has learnt to; its "
         "end changes nothing"
     )
+
+
+def cut_lines(tokenizer: Tokenizer, texts: Iterable[str], length: int) -> list[str]:
+    """What is to be known of those texts that are cut, a line each.
+
+    Texts that are no Unicode are refused when they are read, and looked at here all the same.
+    """
+    encodable = ((text, text.encode(errors="replace").decode()) for text in texts)
+    return [cut_line(text, length) for text, shown in encodable if is_cut(tokenizer, shown, length)]
 
 
 def encoded_masks(tokenizer: Tokenizer, text: str, length: int) -> tuple[list[int], list[int]]:
